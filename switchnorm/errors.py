@@ -1,0 +1,31 @@
+"""The one kind of error that a user's own input raises, and the search for the name that was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """What was given cannot be used. The message is one line: the thing, the rule, the nearest valid value.
+
+    The library raises it as the `ValueError` that it is; the command line prints it and exits with code 2.
+    """
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
+    """The error for a name that is not among `choices`, with the closest choice when one is close.
+
+    Args:
+        kind: what the name was meant to name, for example "norm".
+        name: what was given.
+        choices: every valid name.
+
+    Returns:
+        An `InputError` to raise: "norm 'sm' is unknown; did you mean 'sn'?".
+    """
+    choices = list(choices)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    if close:
+        return InputError(f"{kind} {name!r} is unknown; did you mean {close[0]!r}?")
+    return InputError(f"{kind} {name!r} is unknown; choose from {', '.join(choices)}")
