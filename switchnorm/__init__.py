@@ -1,0 +1,38 @@
+"""Switch the normalization of any PyTorch vision model, train it at any batch geometry, see what every layer chose."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "layers": (
+        *("SwitchNorm1d", "SwitchNorm2d", "SwitchNorm3d"),
+        *("SparseSwitchNorm1d", "SparseSwitchNorm2d", "SparseSwitchNorm3d"),
+        *("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"),
+        *("WSConv1d", "WSConv2d", "WSConv3d"),
+    ),
+    "surgery": ("switch", "plan_switch", "ghost", "sync", "calibrate", "harden", "set_radius", "importance"),
+    "models": ("create_model", "list_models"),
+    "weights": ("load_published",),
+    "errors": ("InputError",),
+}
+_HOME_OF = {name: room for room, names in _HOMES.items() for name in names}
+_ROOMS = ("data", "errors", "layers", "models", "ops", "report", "studies", "surgery", "tasks", "training", "weights")
+
+__all__ = ["__version__", "ops", *_HOME_OF]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `switchnorm --help` need not wait for torch."""
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(f"switchnorm.{_HOME_OF[name]}"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"switchnorm.{name}")
+    raise AttributeError(f"module 'switchnorm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,56 @@
+"""Batch Normalization that also takes its statistics over ghost batches or over processes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from switchnorm.layers.running import Sync, process_group, update_running
+from switchnorm.layers.switch_norm import check_ghost
+from switchnorm.ops import normalize
+
+
+class _GhostBatch(nn.modules.batchnorm._BatchNorm):
+    """The forward pass under ghost batches or synchronisation; without them, torch's own."""
+
+    def __init__(self, *args: Any, ghost: int | None = None, sync: Sync = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ghost = check_ghost(ghost)
+        self.sync = sync
+
+    def forward(self, input: Tensor) -> Tensor:
+        group = process_group(self.sync)
+        if not self.training or (self.ghost is None and group is None):
+            return super().forward(input)
+        self._check_input_dim(input)
+        y, batch_mean, batch_var = normalize(
+            input,
+            ("batch",),
+            weight=self.weight,
+            bias=self.bias,
+            eps=self.eps,
+            ghost=self.ghost,
+            group=group,
+            unbiased=False,
+        )
+        if self.track_running_stats and batch_mean is not None and batch_var is not None and (input.numel() or group):
+            update_running(self, batch_mean, batch_var)
+        return y
+
+    def extra_repr(self) -> str:
+        extra = super().extra_repr()
+        extra += f", ghost={self.ghost}" if self.ghost is not None else ""
+        return extra + (", sync=True" if self.sync is not False else "")
+
+
+class BatchNorm1d(_GhostBatch, nn.BatchNorm1d):
+    """torch.nn.BatchNorm1d with `ghost` and `sync` as in `SwitchNorm`."""
+
+
+class BatchNorm2d(_GhostBatch, nn.BatchNorm2d):
+    """torch.nn.BatchNorm2d with `ghost` and `sync` as in `SwitchNorm`."""
+
+
+class BatchNorm3d(_GhostBatch, nn.BatchNorm3d):
+    """torch.nn.BatchNorm3d with `ghost` and `sync` as in `SwitchNorm`."""

@@ -1,0 +1,50 @@
+"""Running statistics and process groups: the state that every layer with a batch statistic shares."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Sync: TypeAlias = "bool | dist.ProcessGroup"
+
+
+def process_group(sync: Sync) -> dist.ProcessGroup | None:
+    """The processes over which a layer with this `sync` takes its batch statistics; None for its own alone.
+
+    `True` means all processes. As with torch.nn.SyncBatchNorm, a program of one process needs no process group.
+    """
+    if sync is False or not (dist.is_available() and dist.is_initialized()):
+        return None
+    group = dist.group.WORLD if sync is True else sync
+    return group if group is not None and dist.get_world_size(group) > 1 else None
+
+
+class Running(Protocol):
+    """A layer with running statistics."""
+
+    momentum: float | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+
+def update_running(module: Running, batch_mean: Tensor, batch_var: Tensor) -> None:
+    """Move the running statistics of `module` towards those of a batch; `momentum` None averages over all batches.
+
+    Args:
+        module: a layer that has running statistics.
+        batch_mean, batch_var: (C,), detached.
+    """
+    running_mean, running_var, tracked = module.running_mean, module.running_var, module.num_batches_tracked
+    assert running_mean is not None
+    assert running_var is not None
+    assert tracked is not None
+    with torch.no_grad():
+        tracked.add_(1)
+        # A tensor, so that averaging over all batches does not wait for the device.
+        share = 1 / tracked.to(batch_mean.dtype) if module.momentum is None else module.momentum
+        for running, batch in ((running_mean, batch_mean), (running_var, batch_var)):
+            running.copy_(running.to(batch.dtype) + share * (batch - running.to(batch.dtype)))

@@ -1,0 +1,101 @@
+"""Sparse Switchable Normalization (SSN).
+
+Shao et al., "SSN: Learning Sparse Switchable Normalization via SparsestMax", CVPR 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from switchnorm.layers.switch_norm import SwitchNorm
+from switchnorm.ops.simplex import check_radius, sparsestmax
+
+
+class SparseSwitchNorm(SwitchNorm):
+    """What the sparse layers share; use `SparseSwitchNorm1d`, `2d` or `3d`.
+
+    As `SwitchNorm`, with sparsestmax in place of softmax: while the radius grows from 0 to 1 during training, each
+    importance becomes one-hot. Whoever trains sets the radius and calls `harden` between steps; `forward` does neither.
+
+    Args:
+        centre: where SparsestMax's ball lies, see `switchnorm.ops.sparsestmax`. The default is what the published
+            layers and checkpoints compute.
+        *args, **kwargs: those of `SwitchNorm`.
+
+    Attributes:
+        radius: buffer (1,), the radius in use, 0 at first.
+        mean_fixed, var_fixed: buffers (1,), 1 where a choice is final. A final choice receives a gradient of zero.
+    """
+
+    radius: Tensor
+    mean_fixed: Tensor
+    var_fixed: Tensor
+
+    def __init__(self, *args: Any, centre: Literal["simplex", "support"] = "support", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.centre = centre
+        self.register_buffer("radius", torch.zeros_like(self.mean_weight[:1]).detach())
+        for name in ("mean_fixed", "var_fixed"):
+            self.register_buffer(name, torch.zeros(1, dtype=torch.long, device=self.mean_weight.device))
+
+    def reset_parameters(self) -> None:
+        """As `SwitchNorm.reset_parameters`; the radius is 0 again and no choice final."""
+        super().reset_parameters()
+        for name in ("radius", "mean_fixed", "var_fixed"):
+            if name in self._buffers:
+                getattr(self, name).zero_()
+
+    def set_radius(self, radius: float) -> None:
+        """Set SparsestMax's radius; raise `InputError` outside [0, 1]."""
+        self.radius.fill_(check_radius(radius))
+
+    @torch.no_grad()
+    def harden(self) -> bool:
+        """Make every importance that has become one-hot final; return whether both are.
+
+        The choice replaces the logits, as in the published checkpoints. Waits for the device.
+        """
+        for importance, logits, fixed in zip(
+            self.importance(), (self.mean_weight, self.var_weight), (self.mean_fixed, self.var_fixed), strict=True
+        ):
+            if not fixed and importance.max() == 1:
+                logits.copy_(importance)
+                fixed.fill_(1)
+        return bool(self.mean_fixed and self.var_fixed)
+
+    def _importance(self, kept: Sequence[int]) -> tuple[Tensor, Tensor]:
+        mean, var = super()._importance(kept)
+        # Masked, not detached: the logits stay in the graph, where distributed training expects every parameter.
+        return (
+            torch.where(self.mean_fixed > 0, mean.detach(), mean),
+            torch.where(self.var_fixed > 0, var.detach(), var),
+        )
+
+    def _project(self, logits: Tensor) -> Tensor:
+        return sparsestmax(logits, self.radius.to(logits.dtype).squeeze(0), self.centre)
+
+    def extra_repr(self) -> str:
+        """As `SwitchNorm`, and the centre."""
+        return f"{super().extra_repr()}, centre={self.centre!r}"
+
+
+class SparseSwitchNorm1d(SparseSwitchNorm):
+    """Sparse Switchable Normalization of (N, C), without the instance statistic, or (N, C, L)."""
+
+    input_dims = (2, 3)
+
+
+class SparseSwitchNorm2d(SparseSwitchNorm):
+    """Sparse Switchable Normalization of (N, C, H, W)."""
+
+    input_dims = (4,)
+
+
+class SparseSwitchNorm3d(SparseSwitchNorm):
+    """Sparse Switchable Normalization of (N, C, D, H, W)."""
+
+    input_dims = (5,)

@@ -1,0 +1,225 @@
+"""Switchable Normalization (SN).
+
+Luo et al., "Differentiable Learning-to-Normalize via Switchable Normalization", ICLR 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from switchnorm.errors import InputError
+from switchnorm.layers.running import Sync, process_group, update_running
+from switchnorm.ops import normalize
+from switchnorm.ops.moments import accumulation_dtype
+from switchnorm.ops.statistics import check_statistics
+
+SWITCHABLE = ("instance", "layer", "batch")
+
+
+class SwitchNorm(nn.Module):
+    """What the layers for 1, 2 and 3 spatial dimensions share; use `SwitchNorm1d`, `2d` or `3d`.
+
+    Every layer learns how much of each statistic it uses: softmax of `mean_weight` mixes the means, softmax of
+    `var_weight` the variances.
+
+    Args:
+        num_features: C.
+        statistics: any non-empty choice of "instance", "layer", "batch" and "group:G".
+        eps: added to the variance.
+        momentum: share of the new batch in the running statistics; None averages over all batches since the last reset.
+        affine: whether to learn `weight` and `bias`, (C,).
+        track_running_stats: whether to keep running statistics for evaluation; without them evaluation uses those of
+            its own batch.
+        ghost: samples per group over which batch statistics are taken in training, as that many samples per GPU give;
+            None takes the whole batch.
+        sync: whether batch statistics in training span all processes (or those of the given process group).
+        device, dtype: of parameters and buffers.
+
+    Attributes:
+        mean_weight, var_weight: (K,) logits in the order of `statistics`.
+        running_mean, running_var: (C,) buffers, `num_batches_tracked`: a counter, with the batch statistic.
+
+    Raises:
+        InputError: a statistic that is unknown, given twice, or whose groups do not divide the channels; `ghost`
+            below 1 or together with `sync`; in `forward`, an input of other dimensions or channels.
+    """
+
+    input_dims: ClassVar[tuple[int, ...]]
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        statistics: Sequence[str] = SWITCHABLE,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        ghost: int | None = None,
+        sync: Sync = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.statistics = check_statistics(statistics, num_features)
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats and "batch" in self.statistics
+        self.ghost = check_ghost(ghost)
+        self.sync = sync
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        k = len(self.statistics)
+        self.weight = nn.Parameter(torch.empty(num_features, **factory)) if affine else None
+        self.bias = nn.Parameter(torch.empty(num_features, **factory)) if affine else None
+        self.mean_weight = nn.Parameter(torch.empty(k, **factory))
+        self.var_weight = nn.Parameter(torch.empty(k, **factory))
+        tracked = self.track_running_stats
+        self.register_buffer("running_mean", torch.empty(num_features, **factory) if tracked else None)
+        self.register_buffer("running_var", torch.empty(num_features, **factory) if tracked else None)
+        counter = torch.empty((), dtype=torch.long, device=device)
+        self.register_buffer("num_batches_tracked", counter if tracked else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Equal importance of all statistics, scale 1, shift 0, and no running statistics."""
+        nn.init.ones_(self.mean_weight)
+        nn.init.ones_(self.var_weight)
+        if self.weight is not None and self.bias is not None:
+            nn.init.ones_(self.weight)
+            nn.init.zeros_(self.bias)
+        self.reset_running_stats()
+
+    def reset_running_stats(self) -> None:
+        """Forget all batches: running mean 0 and variance 1."""
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+            self.num_batches_tracked.zero_()
+
+    def importance(self) -> tuple[Tensor, Tensor]:
+        """The weights of the statistics in the mean and in the variance: two (K,) tensors, each summing to 1."""
+        return self._importance(range(len(self.statistics)))
+
+    def _importance(self, kept: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Importance among the statistics with the indices `kept` alone."""
+        return self._project(_take(self.mean_weight, kept)), self._project(_take(self.var_weight, kept))
+
+    def _project(self, logits: Tensor) -> Tensor:
+        return logits.softmax(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize x (N, C, *S), keeping its shape, dtype and memory format."""
+        self._check_input(x)
+        # A flat input has no instance statistic: the others share its importance.
+        kept = [k for k, name in enumerate(self.statistics) if x.dim() > 2 or name != "instance"]
+        if not kept:
+            raise InputError(
+                f"input {tuple(x.shape)} has no instance statistic; add 'layer' or 'batch' to the statistics"
+            )
+        mean_importance, var_importance = self._importance(kept)
+        running = None
+        if not self.training and self.running_mean is not None and self.running_var is not None:
+            running = (self.running_mean, self.running_var)
+        group = process_group(self.sync) if self.training else None
+        y, batch_mean, batch_var = normalize(
+            x,
+            [self.statistics[k] for k in kept],
+            mean_importance,
+            var_importance,
+            self.weight,
+            self.bias,
+            eps=self.eps,
+            running=running,
+            ghost=self.ghost if self.training else None,
+            group=group,
+        )
+        # An empty batch says nothing, unless other processes filled it.
+        informative = x.numel() > 0 or group is not None
+        if (
+            informative
+            and self.training
+            and self.track_running_stats
+            and batch_mean is not None
+            and batch_var is not None
+        ):
+            update_running(self, batch_mean, batch_var)
+        return y
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.dim() not in self.input_dims or x.shape[1] != self.num_features:
+            dims = " or ".join(f"{d}" for d in self.input_dims)
+            raise InputError(
+                f"{type(self).__name__} takes {dims} dimensions with {self.num_features} channels, got {tuple(x.shape)}"
+            )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
+        self._read_published(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+    def _read_published(self, state_dict: dict[str, Any], prefix: str) -> None:
+        """Bring entries in the published layout, (1, C, 1, 1) and (1, C, 1), without a counter, into ours."""
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            saved = state_dict.get(prefix + name)
+            if isinstance(saved, Tensor) and saved.dim() > 1 and saved.numel() == self.num_features:
+                state_dict[prefix + name] = saved.flatten()
+        if self.track_running_stats and prefix + "running_mean" in state_dict:
+            state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
+        # The published 1d layer knows flat inputs alone, and has no logit for the instance statistic, which these lack.
+        if 2 in self.input_dims and self.statistics == SWITCHABLE:
+            for name in ("mean_weight", "var_weight"):
+                saved = state_dict.get(prefix + name)
+                if isinstance(saved, Tensor) and saved.shape == (2,):
+                    state_dict[prefix + name] = torch.cat((saved.new_zeros(1), saved))
+
+    def extra_repr(self) -> str:
+        """Arguments that differ from their defaults, after the channels and statistics."""
+        parts = [f"{self.num_features}, statistics={self.statistics}, eps={self.eps}, momentum={self.momentum}"]
+        parts += [f"{name}=False" for name in ("affine",) if not self.affine]
+        if "batch" in self.statistics and not self.track_running_stats:
+            parts.append("track_running_stats=False")
+        if self.ghost is not None:
+            parts.append(f"ghost={self.ghost}")
+        if self.sync is not False:
+            parts.append("sync=True")
+        return ", ".join(parts)
+
+
+def check_ghost(ghost: int | None) -> int | None:
+    """Return `ghost` if it is None or at least 1 sample; raise `InputError` otherwise."""
+    if ghost is not None and ghost < 1:
+        raise InputError(f"ghost batches of {ghost} samples are impossible; the nearest valid size is 1")
+    return ghost
+
+
+def _take(logits: Tensor, kept: Sequence[int]) -> Tensor:
+    logits = logits.to(accumulation_dtype(logits.dtype))
+    return logits if len(kept) == len(logits) else torch.stack([logits[k] for k in kept])
+
+
+class SwitchNorm1d(SwitchNorm):
+    """Switchable Normalization of (N, C), without the instance statistic, or (N, C, L); arguments as `SwitchNorm`."""
+
+    input_dims = (2, 3)
+
+
+class SwitchNorm2d(SwitchNorm):
+    """Switchable Normalization of (N, C, H, W); arguments as `SwitchNorm`."""
+
+    input_dims = (4,)
+
+
+class SwitchNorm3d(SwitchNorm):
+    """Switchable Normalization of (N, C, D, H, W); arguments as `SwitchNorm`."""
+
+    input_dims = (5,)

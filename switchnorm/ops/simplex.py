@@ -1,0 +1,119 @@
+"""Projections onto the simplex: how logits of K normalizers become their importance.
+
+Sparsemax: Martins & Astudillo, "From Softmax to Sparsemax", ICML 2016.
+SparsestMax: Shao et al., "SSN: Learning Sparse Switchable Normalization via SparsestMax", CVPR 2019.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from switchnorm.errors import InputError, unknown
+
+
+def sparsemax(z: Tensor) -> Tensor:
+    """The point of the simplex that is nearest to z.
+
+    Args:
+        z: (..., K), finite.
+
+    Returns:
+        (..., K): non-negative, summing to 1 along the last dimension.
+    """
+    # An entry more than 1 below the largest is outside the support, however far: clamping it changes neither the
+    # projection nor its gradient, and keeps the sums below from overflowing.
+    z = (0.5 * z - 0.5 * z.amax(-1, keepdim=True).detach()).clamp(min=-1) * 2
+    descending = z.sort(dim=-1, descending=True).values
+    rank = torch.arange(1, z.shape[-1] + 1, device=z.device, dtype=z.dtype)
+    support = 1 + rank * descending > descending.cumsum(-1)
+    threshold = (torch.where(support, descending, 0).sum(-1, keepdim=True) - 1) / support.sum(-1, keepdim=True)
+    return (z - threshold).clamp(min=0)
+
+
+def sparsestmax(z: Tensor, radius: float | Tensor, centre: Literal["simplex", "support"] = "simplex") -> Tensor:
+    """The point nearest to z on the simplex outside a ball of the given radius around its centre.
+
+    With radius 0 this is sparsemax; from sqrt(1 - 1/K) on it is one-hot (SSN, section 3.3, there for K = 3).
+
+    On the sphere that bounds the ball, |p - z|² = const - 2 p·z, so the projection maximises p·z. Restricted to the
+    face of the s largest inputs, the maximiser lies from the face's centre in the direction of the centred inputs; if
+    it has a negative entry, the best point of that face lies on a smaller one. The projection is therefore the explicit
+    solution on the largest face where it is non-negative, for any K and without iterating.
+
+    Where the inputs of a face are all equal it has no direction: the result stays at the centre of that face, inside
+    the ball, and passes sparsemax's gradient, until something breaks the tie.
+
+    Args:
+        z: (..., K), finite.
+        radius: Euclidean distance from the centre, in [0, 1]; a tensor must broadcast to (...), and is not checked,
+            since that would wait for the device.
+        centre: where the ball lies. "simplex": at (1/K, ..., 1/K), which makes this the projection. "support": at the
+            centre of the face that sparsemax(z) lies on, which is what SSN's published code computes; it is the same
+            wherever sparsemax(z) has no zero, hardens sooner where it has, and jumps in between.
+
+    Returns:
+        (..., K): non-negative, summing to 1 along the last dimension.
+
+    Raises:
+        InputError: a radius (given as a number) outside [0, 1], or an unknown centre.
+    """
+    if centre not in ("simplex", "support"):
+        raise unknown("centre", centre, ("simplex", "support"))
+    if not isinstance(radius, Tensor):
+        radius = torch.as_tensor(check_radius(radius), dtype=z.dtype, device=z.device)
+    squared_radius = radius.to(z.dtype).square()[..., None]
+    nearest = sparsemax(z)
+    if centre == "simplex":
+        dimension = torch.full_like(squared_radius, z.shape[-1])
+    else:
+        dimension = (nearest > 0).sum(-1, keepdim=True).to(z.dtype)
+    outside = nearest.square().sum(-1, keepdim=True) - 1 / dimension >= squared_radius
+    return torch.where(outside, nearest, _sphere_maximum(z, squared_radius, dimension))
+
+
+def check_radius(radius: float) -> float:
+    """Return `radius` if it lies in [0, 1]; raise `InputError` otherwise."""
+    if not 0 <= radius <= 1:
+        nearest = 1.0 if radius > 1 else 0.0
+        raise InputError(f"radius {radius} is outside [0, 1]; the nearest valid radius is {nearest}")
+    return radius
+
+
+def _sphere_maximum(z: Tensor, squared_radius: Tensor, dimension: Tensor) -> Tensor:
+    """The point that maximises p·z on the sphere around the centre of the face of the `dimension` largest inputs.
+
+    Args:
+        z: (..., K).
+        squared_radius, dimension: broadcasting to (..., 1).
+
+    Returns:
+        (..., K), on the simplex.
+    """
+    k = z.shape[-1]
+    # Only the direction of z counts: shifted to a maximum of exactly 0 (so that ties stay exact) and scaled to [-1, 0],
+    # no finite input overflows.
+    half = 0.5 * z - 0.5 * z.amax(-1, keepdim=True).detach()
+    scale = half.detach().abs().amax(-1, keepdim=True)
+    scale = torch.where(scale > 0, scale, 1)
+    ranked, order = (half / scale).sort(dim=-1, descending=True)
+
+    # Row s - 1 of each (K, K) table belongs to the face of the s largest inputs.
+    size = torch.arange(1, k + 1, device=z.device, dtype=z.dtype)[:, None]
+    face = torch.arange(k, device=z.device) < size
+    members = torch.where(face, ranked[..., None, :], 0)
+    direction = torch.where(face, members - members.sum(-1, keepdim=True) / size, 0)
+    squared_norm = direction.square().sum(-1, keepdim=True)
+    tied = squared_norm == 0
+    norm = torch.where(tied, 1, squared_norm).sqrt()
+    squared_step = (squared_radius + 1 / dimension)[..., None] - 1 / size
+    step = torch.where(squared_step > 0, squared_step, 0).sqrt()
+    offset = torch.where(tied, direction * (2 * scale)[..., None], direction * (step / norm))
+    points = torch.where(face, 1 / size + offset, 0)
+
+    feasible = (points >= 0).all(-1) & (size[:, 0] <= dimension)
+    largest = (feasible * size[:, 0]).argmax(-1)[..., None, None]
+    chosen = points.gather(-2, largest.expand(*largest.shape[:-1], k)).squeeze(-2)
+    return torch.zeros_like(chosen).scatter(-1, order, chosen)
