@@ -16,7 +16,7 @@ class _GhostBatch(nn.modules.batchnorm._BatchNorm):
 
     def __init__(self, *args: Any, ghost: int | None = None, sync: Sync = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.ghost = check_ghost(ghost)
+        self.ghost = check_ghost(ghost, sync)
         self.sync = sync
 
     def forward(self, input: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class SwitchNorm(nn.Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats and "batch" in self.statistics
-        self.ghost = check_ghost(ghost)
+        self.ghost = check_ghost(ghost, sync)
         self.sync = sync
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         k = len(self.statistics)
@@ -195,10 +195,12 @@ class SwitchNorm(nn.Module):
         return ", ".join(parts)
 
 
-def check_ghost(ghost: int | None) -> int | None:
-    """Return `ghost` if it is None or at least 1 sample; raise `InputError` otherwise."""
+def check_ghost(ghost: int | None, sync: Sync = False) -> int | None:
+    """Return `ghost` if it is None, or at least 1 sample and not together with `sync`; raise `InputError` otherwise."""
     if ghost is not None and ghost < 1:
         raise InputError(f"ghost batches of {ghost} samples are impossible; the nearest valid size is 1")
+    if ghost is not None and sync is not False:
+        raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
     return ghost
 
 

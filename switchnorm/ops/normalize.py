@@ -52,7 +52,8 @@ def normalize(
     Args:
         x: (N, C, *S).
         statistics: names among "instance", "layer", "batch", "group:G".
-        mean_importance, var_importance: (K,), one weight per statistic; may be left out for a single statistic.
+        mean_importance, var_importance: (K,), one weight per statistic, those of the mean summing to 1; may be left
+            out for a single statistic.
         weight, bias: (C,) or None.
         eps: added to the variance.
         running: the (C,) mean and variance to use as the batch statistic instead of x's own.
@@ -62,18 +63,24 @@ def normalize(
             population variance, as torch.nn's layers do.
 
     Raises:
-        InputError: the batch statistic alone over a single element per channel, or `ghost` together with `group`.
+        InputError: statistics that are unknown or do not fit the channels, another number of importance weights than
+            of statistics, the batch statistic alone over a single element per channel, or `ghost` together with
+            `group`.
     """
     if ghost is not None and group is not None:
         raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
-    if tuple(statistics) == ("batch",) and running is None and group is None:
+    statistics = rules.check_statistics(statistics, x.shape[1])
+    if statistics == ("batch",) and running is None and group is None:
         check_batch(x, ghost)
     size = map_size(x)
     mean, var = moments(x)
     if unbiased:
         var = rules.unbias(var, size)
-    # Tables relative to one common number keep their digits under a large offset; the result does not depend on it.
-    pivot = mean.detach().sum() / max(mean.numel(), 1)
+    # Tables relative to a common number keep their digits under a large offset; the result does not depend on it. Every
+    # sample has its own number, so that no other sample touches it, unless samples share statistics.
+    pivot = mean.detach().mean(1, keepdim=True)
+    if "batch" in statistics and running is None:
+        pivot = pivot.sum(0, keepdim=True) / max(x.shape[0], 1)
     mean = mean - pivot
 
     flat = unbiased and x.dim() == 2
@@ -103,13 +110,13 @@ def normalize(
     y = _affine(x, pivot, mixed_mean, mixed_var, weight, bias, eps)
     if batch is None:
         return Normalized(y, None, None)
-    return Normalized(y, (batch.running_mean + pivot).detach(), batch.running_var.detach())
+    return Normalized(y, (batch.running_mean + pivot[0]).detach(), batch.running_var.detach())
 
 
 def check_batch(x: Tensor, ghost: int | None = None) -> None:
     """Raise `InputError` if batch statistics of x would be those of a single element per channel."""
-    part = min(len(x), ghost or len(x))
-    if part * map_size(x) == 1:
+    smallest = x.shape[0] if ghost is None else x.shape[0] % ghost or min(x.shape[0], ghost)
+    if smallest * map_size(x) == 1:
         raise InputError(
             f"batch statistics need more than one element per channel, got input {tuple(x.shape)}"
             + (f" in ghost batches of {ghost}" if ghost else "")
@@ -119,9 +126,11 @@ def check_batch(x: Tensor, ghost: int | None = None) -> None:
 
 def _mix(tables: list[Tensor], importance: Tensor | None) -> Tensor:
     """Sum of tables weighted by importance (K,); not a matrix product, which autocast would round."""
+    given = 1 if importance is None else len(importance)
+    if given != len(tables):
+        raise InputError(f"{len(tables)} statistics need as many importance weights, got {given}")
     if importance is None:
-        (table,) = tables
-        return table
+        return tables[0]
     weights = importance.to(tables[0].dtype).unbind()
     mixed = weights[0] * tables[0]
     for weight, table in zip(weights[1:], tables[1:], strict=True):
@@ -140,5 +149,5 @@ def _affine(
     if bias is not None:
         shift = shift + bias.to(shift.dtype)
     over_maps = (..., *(None,) * (x.dim() - 2))
-    y = (x.to(scale.dtype) - pivot) * scale[over_maps] + shift[over_maps]
+    y = (x.to(scale.dtype) - pivot[over_maps]) * scale[over_maps] + shift[over_maps]
     return y.to(x.dtype)

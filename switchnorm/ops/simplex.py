@@ -66,11 +66,10 @@ def sparsestmax(z: Tensor, radius: float | Tensor, centre: Literal["simplex", "s
         radius = torch.as_tensor(check_radius(radius), dtype=z.dtype, device=z.device)
     squared_radius = radius.to(z.dtype).square()[..., None]
     nearest = sparsemax(z)
-    if centre == "simplex":
-        dimension = torch.full_like(squared_radius, z.shape[-1])
-    else:
-        dimension = (nearest > 0).sum(-1, keepdim=True).to(z.dtype)
-    outside = nearest.square().sum(-1, keepdim=True) - 1 / dimension >= squared_radius
+    ball = torch.ones_like(nearest, dtype=torch.bool) if centre == "simplex" else nearest > 0
+    dimension = ball.sum(-1, keepdim=True).to(z.dtype)
+    # A sum of squares, not a difference: near the centre, where training begins, rounding must not move a point inside.
+    outside = torch.where(ball, nearest - 1 / dimension, 0).square().sum(-1, keepdim=True) >= squared_radius
     return torch.where(outside, nearest, _sphere_maximum(z, squared_radius, dimension))
 
 
@@ -93,25 +92,22 @@ def _sphere_maximum(z: Tensor, squared_radius: Tensor, dimension: Tensor) -> Ten
         (..., K), on the simplex.
     """
     k = z.shape[-1]
-    # Only the direction of z counts: shifted to a maximum of exactly 0 (so that ties stay exact) and scaled to [-1, 0],
-    # no finite input overflows.
-    half = 0.5 * z - 0.5 * z.amax(-1, keepdim=True).detach()
-    scale = half.detach().abs().amax(-1, keepdim=True)
-    scale = torch.where(scale > 0, scale, 1)
-    ranked, order = (half / scale).sort(dim=-1, descending=True)
+    # Halves, so that no difference overflows; relative to a maximum of exactly 0, so that ties stay exact.
+    ranked, order = (0.5 * z - 0.5 * z.amax(-1, keepdim=True).detach()).sort(dim=-1, descending=True)
 
-    # Row s - 1 of each (K, K) table belongs to the face of the s largest inputs.
+    # Row s - 1 of each (K, K) table belongs to the face of the s largest inputs. Only their direction counts, so that
+    # each face has its inputs scaled to [-1, 0].
     size = torch.arange(1, k + 1, device=z.device, dtype=z.dtype)[:, None]
     face = torch.arange(k, device=z.device) < size
-    members = torch.where(face, ranked[..., None, :], 0)
+    spread = -ranked.detach()[..., None]
+    tied = spread == 0
+    scale = torch.where(tied, 0.5, spread)
+    members = torch.where(face, ranked[..., None, :] / scale, 0)
     direction = torch.where(face, members - members.sum(-1, keepdim=True) / size, 0)
-    squared_norm = direction.square().sum(-1, keepdim=True)
-    tied = squared_norm == 0
-    norm = torch.where(tied, 1, squared_norm).sqrt()
-    squared_step = (squared_radius + 1 / dimension)[..., None] - 1 / size
-    step = torch.where(squared_step > 0, squared_step, 0).sqrt()
-    offset = torch.where(tied, direction * (2 * scale)[..., None], direction * (step / norm))
-    points = torch.where(face, 1 / size + offset, 0)
+    norm = torch.where(tied, 1, direction.square().sum(-1, keepdim=True)).sqrt()
+    squared_step = squared_radius[..., None] + (1 / dimension[..., None] - 1 / size)
+    step = torch.where(tied, 1, squared_step.clamp(min=0).sqrt() / norm)
+    points = torch.where(face, 1 / size + direction * step, 0)
 
     feasible = (points >= 0).all(-1) & (size[:, 0] <= dimension)
     largest = (feasible * size[:, 0]).argmax(-1)[..., None, None]

@@ -100,7 +100,7 @@ def batched(mean: Tensor, var: Tensor, *, flat: bool = False, torch_running: int
         torch_running: the size of a map where `running_var` is to be unbiased as in torch.nn.BatchNorm; 0 where it is
             to be `var`, as published for SN.
     """
-    samples = len(mean)
+    samples = mean.shape[0]
     mean, var = _pool(mean, var, 0)
     if flat:
         var = unbias(var, samples)
@@ -148,15 +148,15 @@ def synchronised(
 
     Args:
         mean, var: the moments of this process, (N, C), the means relative to `pivot`.
-        pivot: scalar; every process may have its own.
+        pivot: (1, 1); every process may have its own.
         group: the processes.
         flat, torch_running: as in `batched`.
     """
-    samples = len(mean)
+    samples = mean.shape[0]
     mean, var = _pool(mean, var, 0)
     count = mean.new_full((1, 1), samples)
     # Summing tables that are zero outside the own row gathers them, with a backward of one sum too.
-    row = torch.cat((count, pivot.reshape(1, 1), mean, var), dim=1)
+    row = torch.cat((count, pivot, mean, var), dim=1)
     own = torch.zeros(dist.get_world_size(group), 1, dtype=row.dtype, device=row.device)
     own[dist.get_rank(group)] = 1
     rows = collective.all_reduce(own * row, group=group)

@@ -23,6 +23,7 @@ def standardize_weight(weight: Tensor, eps: float = 1e-5) -> Tensor:
         where a channel has a single weight.
     """
     w = weight.to(accumulation_dtype(weight.dtype)).flatten(1)
+    w = w - w[:, :1].detach()  # So that equal weights are exactly equal to their mean.
     centred = w - w.mean(1, keepdim=True)
     variance = centred.square().sum(1, keepdim=True) / max(w.shape[1] - 1, 1)
     # The square root has no gradient at 0; a constant channel takes that of the numerator alone.

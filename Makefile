@@ -1,0 +1,46 @@
+# Everything a newcomer needs: `make demo` shows the product, `make test` checks it.
+# The virtual environment in .venv is made by the first command that needs it, and again when dependencies change.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint sweep format bench clean
+
+demo: $(READY)
+	$(BIN)/switchnorm demo
+
+test: $(READY)
+	$(BIN)/python -m tests.browser
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not sweep"
+
+sweep: $(READY)
+	$(BIN)/python -m pytest -n 2 -m sweep tests/contracts
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks data
+
+# uv where it is there or can be installed, else pip.
+$(READY): pyproject.toml
+	if command -v uv >/dev/null 2>&1; then \
+		test -x $(BIN)/python || uv venv --python $(PYTHON) .venv; \
+		uv pip install --python $(BIN)/python -e '.[dev]'; \
+	else \
+		test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
+		if $(BIN)/python -m pip install --quiet uv; then $(BIN)/uv pip install --python $(BIN)/python -e '.[dev]'; \
+		else $(BIN)/python -m pip install -e '.[dev]'; fi; \
+	fi
+	touch $(READY)
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Speed against what people would use otherwise: `python -m benchmarks SUITE`. Results are checked, then timed."""

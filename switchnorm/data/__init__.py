@@ -1,0 +1,42 @@
+"""Datasets as batches of tensors, by name. The constructor of each is the schema of its options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from switchnorm.data.batches import Augment, Batches, Samples, TrainingBatches
+from switchnorm.data.cifar import Cifar10, Cifar100
+from switchnorm.data.dataset import Dataset
+from switchnorm.data.digits import Digits
+from switchnorm.errors import unknown
+
+__all__ = [
+    "DATASETS",
+    "Augment",
+    "Batches",
+    "Cifar10",
+    "Cifar100",
+    "Dataset",
+    "Digits",
+    "Samples",
+    "TrainingBatches",
+    "create_dataset",
+]
+
+#: Every dataset by name.
+DATASETS: dict[str, type[Dataset]] = {"digits": Digits, "cifar10": Cifar10, "cifar100": Cifar100}
+
+
+def create_dataset(name: str, **options: Any) -> Dataset:
+    """The dataset of that name; nothing is read yet.
+
+    Args:
+        name: a key of `DATASETS`.
+        **options: what the dataset's constructor takes.
+
+    Raises:
+        InputError: no dataset has that name.
+    """
+    if name not in DATASETS:
+        raise unknown("dataset", name, DATASETS)
+    return DATASETS[name](**options)

@@ -1,0 +1,92 @@
+"""Randomness without state: each number is a function of (seed, epoch, index, stream), the same on every device.
+
+No generator is advanced, so it changes nothing who asks, in which order, or together with which other samples.
+
+The function is splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), nested: the
+seed picks a number of the sequence that starts at 0, that number starts the sequence in which the epoch picks, and so
+on through stream and index.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+
+import torch
+from torch import Tensor
+
+# The published constants are unsigned; torch's int64 multiplies and adds modulo 2**64 just as well.
+_GAMMA = 0x9E3779B97F4A7C15 - (1 << 64)
+_MULTIPLIER_1 = 0xBF58476D1CE4E5B9 - (1 << 64)
+_MULTIPLIER_2 = 0x94D049BB133111EB - (1 << 64)
+
+
+class Stream(enum.IntEnum):
+    """What a random number is for. Renumbering changes every seeded run, so new purposes go at the end."""
+
+    ORDER = 0
+    CROP_TOP = 1
+    CROP_LEFT = 2
+    FLIP = 3
+
+
+def uniform(seed: int, epoch: int, index: Tensor, stream: int) -> Tensor:
+    """Uniform numbers in [0, 1).
+
+    Args:
+        seed: the run's seed, any int64.
+        epoch: the epoch.
+        index: (...) int64, the samples that need a number.
+        stream: what the number is for, a `Stream`.
+
+    Returns:
+        (...) float32, multiples of 2**-24, on the device of `index`.
+    """
+    return _shift(_hash(seed, epoch, index, stream), 40) * 2.0**-24
+
+
+def integers(seed: int, epoch: int, index: Tensor, stream: int, high: int) -> Tensor:
+    """Uniform integers in [0, high).
+
+    Args:
+        seed: the run's seed, any int64.
+        epoch: the epoch.
+        index: (...) int64, the samples that need a number.
+        stream: what the number is for, a `Stream`.
+        high: the number of values, at most 2**31; no value is likelier than another by more than high / 2**32.
+
+    Returns:
+        (...) int64, on the device of `index`.
+    """
+    return _shift(_hash(seed, epoch, index, stream), 32) * high >> 32
+
+
+def permutation(seed: int, epoch: int, n: int, device: torch.device | str = "cpu") -> Tensor:
+    """The order of n samples in an epoch: a (n,) int64 permutation of 0..n-1 on `device`."""
+    keys = _hash(seed, epoch, torch.arange(n, device=device), Stream.ORDER)
+    return keys.argsort(stable=True)
+
+
+def splitmix64(state: int, index: Tensor) -> Tensor:
+    """The numbers at positions `index` (...) of the splitmix64 sequence that starts at `state`; all of them int64."""
+    z = (index + 1) * _GAMMA + state
+    z = (z ^ _shift(z, 30)) * _MULTIPLIER_1
+    z = (z ^ _shift(z, 27)) * _MULTIPLIER_2
+    return z ^ _shift(z, 31)
+
+
+def _hash(seed: int, epoch: int, index: Tensor, stream: int) -> Tensor:
+    return splitmix64(_state(seed, epoch, stream), index)
+
+
+@functools.lru_cache(maxsize=64)  # a batch asks for the states that the batch before asked for
+def _state(*words: int) -> int:
+    state = 0
+    for word in words:
+        state = int(splitmix64(state, torch.tensor(word)))
+    return state
+
+
+def _shift(z: Tensor, bits: int) -> Tensor:
+    # A signed shift drags the sign bit along; the mask makes it the logical shift of unsigned numbers.
+    return (z >> bits) & ((1 << (64 - bits)) - 1)

@@ -1,0 +1,44 @@
+"""Handwritten digits that ship with scikit-learn: nothing to download, and seconds of training on a CPU."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from switchnorm.data.augment import crop_and_flip
+from switchnorm.data.batches import Augment, Samples
+from switchnorm.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Digits(Dataset):
+    """scikit-learn's 1,797 digits of 8 x 8 pixels in 16 gray levels. Every fifth image belongs to the test set.
+
+    Args:
+        augment: move the training images by up to one pixel in each direction.
+    """
+
+    augment: bool = False
+
+    classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
+    channels: ClassVar[int] = 1
+    size: ClassVar[int] = 8
+
+    def load(self) -> tuple[Samples, Samples]:
+        """The 1,438 training and the 359 test samples, normalized by the training set's mean and deviation."""
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        images = torch.from_numpy(digits.images).to(torch.uint8)[:, None]
+        labels = torch.from_numpy(digits.target).long()
+        test = torch.arange(len(labels)) % 5 == 4
+        pixels = images[~test].double()
+        mean, std = (pixels.mean().item(),), (pixels.std().item(),)
+        return Samples(images[~test], labels[~test], mean, std), Samples(images[test], labels[test], mean, std)
+
+    def augmentation(self) -> Augment | None:
+        """Shifts only: a mirrored digit is no digit."""
+        return functools.partial(crop_and_flip, padding=1, flip=False) if self.augment else None

@@ -1,0 +1,229 @@
+"""The report's figures. They carry data and data's colours; fonts, grids and backgrounds are the page's (page.js)."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import plotly.graph_objects as go
+
+from switchnorm.report.groups import Group
+from switchnorm.report.runs import LayerWeights, Run
+from switchnorm.report.tables import MOMENTS, all_statistics, weights
+
+# Told apart with any colour vision (simulated: protan, deutan, tritan), and of 3:1 contrast on white and on near-black.
+_STATISTIC_COLOURS = {"instance": "#d97706", "layer": "#b8306b", "group": "#2fa28b", "batch": "#2b6cb8"}
+# A normalizer wears the colour of the statistic that it is.
+_NORM_COLOURS = {
+    "in": _STATISTIC_COLOURS["instance"],
+    "ln": _STATISTIC_COLOURS["layer"],
+    "gn": _STATISTIC_COLOURS["group"],
+    "bn": _STATISTIC_COLOURS["batch"],
+    "sn": "#a65bf0",
+    "ssn": "#7a7410",
+}
+_OTHER_COLOUR = "#7b8494"
+_DASHES = ("solid", "dash", "dot", "dashdot")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
+_SLIDER_STOPS = 40
+_LABEL_LENGTH = 22
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a group's line looks: never by colour alone."""
+
+    colour: str
+    dash: str
+    symbol: str
+
+
+def statistic_colour(statistic: str) -> str:
+    """The one colour of a statistic, wherever it is shown."""
+    return _STATISTIC_COLOURS.get(statistic, _OTHER_COLOUR)
+
+
+def line_styles(groups: Sequence[Group]) -> list[Style]:
+    """A style per group: colour by normalizer, dashes where several share a colour, and a symbol of its own."""
+    used: Counter[str] = Counter()
+    styles = []
+    for place, group in enumerate(groups):
+        colour = _NORM_COLOURS.get(group.norm.split("+")[0], _OTHER_COLOUR)
+        styles.append(Style(colour, _DASHES[used[colour] % len(_DASHES)], _SYMBOLS[place % len(_SYMBOLS)]))
+        used[colour] += 1
+    return styles
+
+
+def curve(groups: Sequence[Group], column: str, scale: float = 1, height: int = 320) -> go.Figure | None:
+    """A metric over epochs: a line per group, the mean over seeds, in a band from the least to the most.
+
+    Args:
+        groups: the groups, in the order of `line_styles`; a trace's legendgroup is the place in it.
+        column: the metric, as metrics.csv names it.
+        scale: what to multiply it with, 100 for percentages.
+        height: of the figure, in pixels.
+
+    Returns:
+        The figure, or None where no run has measured the metric.
+    """
+    figure = _figure(go.Figure(), height)
+    for place, (group, style) in enumerate(zip(groups, line_styles(groups), strict=True)):
+        by_epoch = _by_epoch([run.measured(column) for run in group.runs], scale)
+        if by_epoch:
+            if len(group.runs) > 1:
+                figure.add_trace(_band(by_epoch, style, str(place)))
+            figure.add_trace(_line(by_epoch, style, str(place), group.label))
+    figure.update_layout(hovermode="x unified", margin={"l": 48, "r": 12, "t": 8, "b": 44})
+    figure.update_xaxes(**_epoch_axis([int(epoch) for trace in figure.data for epoch in trace.x]))
+    figure.update_yaxes(nticks=6)
+    return figure if figure.data else None
+
+
+def _by_epoch(curves: Sequence[Mapping[int, float]], scale: float) -> dict[int, list[float]]:
+    epochs = sorted({epoch for each in curves for epoch in each})
+    return {epoch: [scale * each[epoch] for each in curves if epoch in each] for epoch in epochs}
+
+
+def _line(by_epoch: Mapping[int, Sequence[float]], style: Style, place: str, label: str) -> go.Scatter:
+    return go.Scatter(
+        x=list(by_epoch),
+        y=[_short(fmean(values)) for values in by_epoch.values()],
+        name=html.escape(label),
+        legendgroup=place,
+        mode="lines+markers",
+        line={"color": style.colour, "dash": style.dash, "width": 2},
+        marker={"symbol": style.symbol, "size": 7, "maxdisplayed": 10},
+        hovertemplate="%{y:.4~g}",
+    )
+
+
+def _band(by_epoch: Mapping[int, Sequence[float]], style: Style, place: str) -> go.Scatter:
+    """One outline: forth along the largest values and back along the smallest."""
+    epochs = list(by_epoch)
+    top, bottom = ([_short(pick(values)) for values in by_epoch.values()] for pick in (max, min))
+    return go.Scatter(
+        x=epochs + epochs[::-1],
+        y=top + bottom[::-1],
+        legendgroup=place,
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        fillcolor=_translucent(style.colour),
+        hoverinfo="skip",
+    )
+
+
+def choice(run: Run) -> go.Figure:
+    """What each layer of a run relies on: stacked bars, the first layer on top, after the last epoch.
+
+    The left panel shows the mean's weights, the right one the variance's. A frame per epoch, named after it, lets the
+    page step through training.
+    """
+    layers, statistics = run.choices, all_statistics(run.choices)
+    figure = _panels(_figure(go.Figure(), _bars_height(layers)))
+    for panel, moment in enumerate(MOMENTS, start=1):
+        for statistic in statistics:
+            figure.add_trace(_bars(layers, moment, statistic), row=1, col=panel)
+    figure.update_layout(barmode="stack", bargap=0.14, hovermode="closest", margin={"l": 8, "r": 12, "t": 30, "b": 30})
+    figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1], showgrid=False)
+    figure.update_yaxes(range=[len(layers) - 0.5, -0.5], showgrid=False)
+    labels = [html.escape(_ending(layer.layer)) for layer in layers]
+    figure.update_yaxes(tickvals=list(range(len(layers))), ticktext=labels, ticklabelstandoff=5, automargin=True, col=1)
+    figure.frames = [_frame(epoch, run.importance[epoch], statistics) for epoch in _stops(sorted(run.importance))]
+    return figure
+
+
+def _bars_height(layers: Sequence[LayerWeights]) -> int:
+    return 60 + 20 * max(len(layers), 5)
+
+
+def _bars(layers: Sequence[LayerWeights], moment: str, statistic: str) -> go.Bar:
+    return go.Bar(
+        orientation="h",
+        x=_shares(layers, moment, statistic),
+        y=list(range(len(layers))),
+        name=html.escape(statistic),
+        marker={"color": statistic_colour(statistic), "line": {"width": 0}},
+        customdata=[html.escape(layer.layer) for layer in layers],
+        hovertemplate="%{customdata}<br>" + html.escape(statistic) + " %{x:.2f}<extra></extra>",
+    )
+
+
+def _frame(epoch: int, layers: Sequence[LayerWeights], statistics: Sequence[str]) -> go.Frame:
+    shares = [_shares(layers, moment, statistic) for moment in MOMENTS for statistic in statistics]
+    return go.Frame(name=str(epoch), data=[{"type": "bar", "x": share} for share in shares])
+
+
+def _shares(layers: Sequence[LayerWeights], moment: str, statistic: str) -> list[float]:
+    return [_short(weights(layer, moment).get(statistic, 0.0)) for layer in layers]
+
+
+def _stops(epochs: Sequence[int]) -> list[int]:
+    """At most some forty of the epochs, evenly apart, always with the first and the last."""
+    stride = max(1, -(-len(epochs) // _SLIDER_STOPS))
+    return sorted({epochs[0], *epochs[::-1][::stride]})
+
+
+def evolution(run: Run) -> go.Figure | None:
+    """How a run's mixture evolves: the average over layers of each statistic's weight, stacked, over epochs."""
+    epochs = sorted(run.importance)
+    if len(epochs) < 2:
+        return None
+    figure = _panels(_figure(go.Figure(), min(_bars_height(run.choices), 340)))
+    for panel, moment in enumerate(MOMENTS, start=1):
+        for statistic in all_statistics(run.choices):
+            means = [fmean(_shares(run.importance[epoch], moment, statistic)) for epoch in epochs]
+            figure.add_trace(_area(epochs, means, moment, statistic), row=1, col=panel)
+    figure.update_layout(hovermode="x unified", margin={"l": 32, "r": 12, "t": 30, "b": 44})
+    figure.update_xaxes(**_epoch_axis(epochs), showgrid=False)
+    figure.update_yaxes(range=[0, 1], tickvals=[0, 0.5, 1], showgrid=False)
+    return figure
+
+
+def _area(epochs: Sequence[int], means: Sequence[float], moment: str, statistic: str) -> go.Scatter:
+    colour = statistic_colour(statistic)
+    return go.Scatter(
+        x=list(epochs),
+        y=[_short(mean) for mean in means],
+        name=html.escape(statistic),
+        stackgroup=moment,
+        mode="lines",
+        line={"width": 0, "color": colour},
+        fillcolor=colour,
+        hovertemplate="%{y:.2f}",
+    )
+
+
+def _figure(figure: go.Figure, height: int) -> go.Figure:
+    """Without plotly's own look, which would be ten times the data, and without a legend, which is the page's."""
+    return figure.update_layout(template="none", height=height, showlegend=False, dragmode=False)
+
+
+def _panels(figure: go.Figure) -> go.Figure:
+    titles = [title.capitalize() for title in MOMENTS.values()]
+    figure = figure.set_subplots(1, 2, shared_yaxes=True, horizontal_spacing=0.05, subplot_titles=titles)
+    return figure.update_annotations(font_size=13)
+
+
+def _epoch_axis(epochs: Sequence[int]) -> dict[str, object]:
+    """Whole epochs: a tick at each while they are few."""
+    few = len(set(epochs)) <= 8
+    return {"title": {"text": "epoch", "standoff": 8}, "tickformat": "d", **({"dtick": 1} if few else {"nticks": 8})}
+
+
+def _ending(name: str) -> str:
+    """A layer's name, or its end: the part that differs from its neighbours' names."""
+    return name if len(name) <= _LABEL_LENGTH else "…" + name[1 - _LABEL_LENGTH :]
+
+
+def _translucent(colour: str) -> str:
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, 0.15)"
+
+
+def _short(value: float) -> float:
+    """Five significant digits: more would only make the page larger."""
+    return float(f"{value:.5g}")

@@ -1,0 +1,99 @@
+"""Runs that differ only in their seed, as one group under the shortest label that tells it from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from switchnorm.report.runs import Run
+
+# What may differ between the runs of one group: the seed, and where each writes.
+_PER_RUN = ("seed", "name", "out", "output", "folder")
+# A label prefers to tell groups apart by these, in this order.
+_TELLING = ("data.name", "model.name", "train.samples_per_gpu", "train.batch_size", "train.epochs")
+# A fair baseline shares these with the group that is compared to it.
+_SETTING = ("data.name", "model.name", "train.samples_per_gpu")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one configuration, by seed."""
+
+    label: str
+    runs: tuple[Run, ...]
+
+    @property
+    def norm(self) -> str:
+        """The normalizer, as the configuration spells it."""
+        return self.runs[0].norm
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What all runs of the group share, as dotted keys."""
+        return _shared(self.runs[0])
+
+
+def group_runs(runs: Iterable[Run]) -> list[Group]:
+    """Gather the runs that differ only in seed and folder; groups come in the order of their first run."""
+    members: dict[str, list[Run]] = {}
+    for run in runs:
+        members.setdefault(repr(sorted(_shared(run).items())), []).append(run)
+    return _labelled([sorted(group, key=lambda run: (run.seed is None, str(run.seed))) for group in members.values()])
+
+
+def display_norm(norm: str) -> str:
+    """A normalizer's name for readers: "gn+ws" is shown as "GN + WS"."""
+    return " + ".join(part.strip().upper() for part in norm.split("+"))
+
+
+def baseline(group: Group, groups: Iterable[Group]) -> Group | None:
+    """The BN group to compare with: same data, network and samples per GPU, and the fewest other differences."""
+    mine = group.settings
+    fair = [
+        other
+        for other in groups
+        if other.norm == "bn" and all(other.settings.get(key) == mine.get(key) for key in _SETTING)
+    ]
+    return min(fair, key=lambda other: len(_differing([mine, other.settings])), default=None)
+
+
+def _shared(run: Run) -> dict[str, Any]:
+    return {key: value for key, value in run.settings.items() if key not in _PER_RUN}
+
+
+def _labelled(members: Sequence[Sequence[Run]]) -> list[Group]:
+    groups = []
+    for runs in members:
+        rivals = [_shared(other[0]) for other in members if other[0].norm == runs[0].norm]
+        mine = _shared(runs[0])
+        parts = [display_norm(runs[0].norm), *(_words(key, mine.get(key)) for key in _telling(rivals))]
+        groups.append(Group(", ".join(parts), tuple(runs)))
+    return groups
+
+
+def _telling(rivals: Sequence[dict[str, Any]]) -> list[str]:
+    """As few keys as needed so that no two rivals agree in all of them; none where there is but one."""
+    rank = {key: place for place, key in enumerate(_TELLING)}
+    chosen: list[str] = []
+    for key in sorted(_differing(rivals), key=lambda key: (rank.get(key, len(rank)), key)):
+        if _kinds(rivals, [*chosen, key]) > _kinds(rivals, chosen):
+            chosen.append(key)
+    return chosen
+
+
+def _kinds(rivals: Iterable[dict[str, Any]], keys: Sequence[str]) -> int:
+    return len({repr([rival.get(key) for key in keys]) for rival in rivals})
+
+
+def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
+    keys = {key for each in settings for key in each}
+    return [key for key in keys if _kinds(settings, [key]) > 1]
+
+
+def _words(key: str, value: Any) -> str:
+    """A setting for readers: "samples per GPU 2"; a thing's name speaks for itself."""
+    name = key.rsplit(".", 1)[-1]
+    if name == "name":
+        return str(value)
+    return f"{name.replace('_', ' ').replace('gpu', 'GPU')} {'none' if value is None else value}"

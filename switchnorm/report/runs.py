@@ -1,0 +1,202 @@
+"""Run folders as data: reading the files that training leaves behind, and nothing else of a run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from switchnorm.errors import InputError
+
+_IMPORTANCE_COLUMNS = ("epoch", "layer", "moment", "statistic", "importance")
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """The importance of each statistic in one layer, for its mean and for its variance."""
+
+    layer: str
+    statistics: tuple[str, ...]
+    mean: tuple[float, ...]
+    var: tuple[float, ...]
+    frozen: bool = False
+    """Files hold numbers, not modules: only a live model can say that a layer is frozen."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, as its folder describes it."""
+
+    path: Path
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    metrics: list[dict[str, float | None]]
+    """A row per finished epoch; a value that was not measured, or is not finite, is None."""
+    importance: dict[int, list[LayerWeights]]
+    """The layers in the order of depth, by epoch; empty where no layer mixes statistics."""
+
+    @property
+    def name(self) -> str:
+        """What the run calls itself, else the name of its folder."""
+        return str(self.provenance.get("name") or self.path.name)
+
+    @property
+    def norm(self) -> str:
+        """The normalizer, as the configuration spells it."""
+        return str(self.config["model"]["norm"])
+
+    @property
+    def seed(self) -> Any:
+        """The seed, or None."""
+        return self.config.get("seed")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.provenance.get("status") == "finished"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration as one level of dotted keys; no samples per GPU means the whole batch on one."""
+        settings = dict(flatten(self.config))
+        if settings.get("train.samples_per_gpu") is None:
+            settings["train.samples_per_gpu"] = settings.get("train.batch_size")
+        return settings
+
+    @property
+    def choices(self) -> list[LayerWeights]:
+        """The importance after the last epoch."""
+        return self.importance[max(self.importance)] if self.importance else []
+
+    def measured(self, column: str) -> dict[int, float]:
+        """A column of the metrics by epoch, without the epochs that did not measure it."""
+        rows = ((row["epoch"], row.get(column)) for row in self.metrics)
+        return {int(epoch): value for epoch, value in rows if epoch is not None and value is not None}
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a nested mapping under dotted keys: `{"a": {"b": 1}}` yields `("a.b", 1)`."""
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def load_run(path: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        InputError: the folder is not a run's, a file is missing or damaged, or no epoch was finished.
+    """
+    path = Path(path)
+    if not (path / "config.yaml").is_file():
+        inside = any(path.glob("*/config.yaml"))
+        hint = f"; the folders inside it are: give {path / '*'}" if inside else ""
+        raise InputError(f"{path} is not a run folder: it has no config.yaml{hint}")
+    return Run(
+        path=path,
+        config=_read_config(path / "config.yaml"),
+        provenance=_read_provenance(path / "run.json"),
+        metrics=_read_metrics(path / "metrics.csv"),
+        importance=_read_importance(path / "importance.csv"),
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(_text(path))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is damaged: expected the configuration of a run as YAML") from error
+    model = config.get("model") if isinstance(config, dict) else None
+    if not isinstance(model, dict) or not model.get("norm"):
+        raise InputError(f"{path} names no normalizer: expected the key model.norm")
+    return config
+
+
+def _read_provenance(path: Path) -> dict[str, Any]:
+    try:
+        provenance = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is damaged: expected the provenance of a run as JSON") from error
+    if not isinstance(provenance, dict):
+        raise InputError(f"{path} is damaged: expected a JSON object, got {type(provenance).__name__}")
+    return provenance
+
+
+def _read_metrics(path: Path) -> list[dict[str, float | None]]:
+    metrics = []
+    for where, row in _rows(path, ("epoch",)):
+        values = {name: _number(where, name, text) for name, text in row.items()}
+        if values["epoch"] is None:
+            raise InputError(f"{where}: the row has no epoch")
+        metrics.append(values)
+    if not metrics:
+        raise InputError(f"{path} has no rows: expected a run with at least one finished epoch")
+    return metrics
+
+
+def _read_importance(path: Path) -> dict[int, list[LayerWeights]]:
+    """The layers by epoch; no file, or an empty one, means a network that mixes nothing."""
+    if not path.exists():
+        return {}
+    epochs: dict[int, dict[str, dict[str, dict[str, float]]]] = {}
+    for where, row in _rows(path, _IMPORTANCE_COLUMNS):
+        if row["moment"] not in ("mean", "var"):
+            raise InputError(f"{where}: moment is {row['moment']!r}, expected 'mean' or 'var'")
+        epoch, importance = (_number(where, name, row[name]) for name in ("epoch", "importance"))
+        if epoch is None or importance is None:
+            raise InputError(f"{where}: expected a number for both epoch and importance")
+        moments = epochs.setdefault(int(epoch), {}).setdefault(row["layer"], {"mean": {}, "var": {}})
+        moments[row["moment"]][row["statistic"]] = importance
+    return {epoch: [_layer(path, epoch, *item) for item in layers.items()] for epoch, layers in epochs.items()}
+
+
+def _layer(path: Path, epoch: int, name: str, moments: Mapping[str, Mapping[str, float]]) -> LayerWeights:
+    mean, var = moments["mean"], moments["var"]
+    if tuple(mean) != tuple(var):
+        raise InputError(f"{path}, epoch {epoch}: layer {name!r} must list the same statistics for mean and var")
+    return LayerWeights(name, tuple(mean), tuple(mean.values()), tuple(var.values()))
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file, each with the words that say where it stands."""
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(f"{path} is damaged: its first line must name the column {missing[0]!r}")
+    try:
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            # DictReader files surplus values under None and fills missing ones with None.
+            if None in row or None in row.values():
+                raise InputError(f"{where}: expected {len(reader.fieldnames or ())} values, as in the first line")
+            yield where, row
+    except csv.Error as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def _number(where: str, name: str, text: str) -> float | None:
+    if not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise InputError(f"{where}: {name} is {text!r}, expected a number") from error
+    return value if math.isfinite(value) else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing: a run folder holds config.yaml, run.json and metrics.csv") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text: {error}") from error

@@ -1,0 +1,66 @@
+"""Tables on the terminal: bold and small bars where there is a screen, plain text where there is a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, JustifyMethod
+from rich.table import Table as Drawing
+from rich.text import Text
+
+from switchnorm.report.groups import group_runs
+from switchnorm.report.runs import load_run
+from switchnorm.report.tables import Cell, LayerImportance, Table, importance_table, results, results_table
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+# A pipe has no width; rich would assume 80 columns and cut the numbers off.
+_PIPE_WIDTH = 400
+
+
+def print_results(runs: Sequence[Path], console: Console | None = None) -> None:
+    """Print the table of accuracy by normalizer for the given run folders."""
+    groups = group_runs([load_run(path) for path in dict.fromkeys(runs)])
+    _print(results_table(results(groups)), console)
+
+
+def print_importance(layers: Sequence[LayerImportance], console: Console | None = None) -> None:
+    """Print how much each layer relies on each statistic, a row per layer in the order given."""
+    if layers:
+        _print(importance_table(layers), console)
+    else:
+        (console or Console()).print("No layer mixes statistics.")
+
+
+def _print(table: Table, console: Console | None) -> None:
+    console = console or Console()
+    if not console.is_terminal:
+        console = Console(file=console.file, width=_PIPE_WIDTH)
+    caption, shown = _condensed(table)
+    drawing = Drawing(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for column in shown:
+        # A title wraps between its words, so that a column is as narrow as its numbers; only names of rows may fold.
+        title = Text(table.columns[column].replace(" ", "\n") if console.is_terminal else table.columns[column])
+        justify: JustifyMethod = "right" if column else "left"
+        drawing.add_column(title, justify=justify, vertical="bottom", overflow="fold", no_wrap=column > 0)
+    for row in table.rows:
+        drawing.add_row(*(_text(row[column], console.is_terminal) for column in shown))
+    console.print(Text(caption, style="bold"), "", drawing, sep="\n")
+
+
+def _condensed(table: Table) -> tuple[str, list[int]]:
+    """The caption with every setting that all rows share, and the columns that are left to show."""
+    first = len(table.columns) - table.settings
+    shared = [column for column in range(first, len(table.columns)) if len({row[column] for row in table.rows}) == 1]
+    titles = [title[0].lower() + title[1:] for title in table.columns]
+    said = ", ".join(f"{titles[column]} {table.rows[0][column].text}" for column in shared)
+    shown = [column for column in range(len(table.columns)) if column not in shared]
+    return f"{table.caption} ({said})" if said else table.caption, shown
+
+
+def _text(cell: Cell, on_screen: bool) -> Text:
+    """The cell with its bar; without a screen there is no bold, so a star marks what stands out."""
+    bar = "" if cell.share is None else _BLOCKS[round(cell.share * (len(_BLOCKS) - 1))] + " "
+    star = "*" if cell.strong and not on_screen else ""
+    return Text(bar + cell.text + star, style="bold" if cell.strong else "")

@@ -1,0 +1,21 @@
+"""Surgery: changing a model that somebody else wrote."""
+
+from switchnorm.surgery.batch import calibrate, ghost, sync
+from switchnorm.surgery.importance import LayerImportance, harden, importance, set_radius
+from switchnorm.surgery.plan import Change, Left, SwitchPlan
+from switchnorm.surgery.switch import plan_switch, switch
+
+__all__ = [
+    "Change",
+    "LayerImportance",
+    "Left",
+    "SwitchPlan",
+    "calibrate",
+    "ghost",
+    "harden",
+    "importance",
+    "plan_switch",
+    "set_radius",
+    "switch",
+    "sync",
+]

@@ -1,0 +1,84 @@
+"""What Switchable Normalization layers chose, and making sparse ones choose."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from switchnorm.layers import SparseSwitchNorm, SwitchNorm
+from switchnorm.ops.simplex import check_radius
+
+
+class LayerImportance(NamedTuple):
+    """What one layer chose.
+
+    Attributes:
+        layer: its name in the model.
+        statistics: K names.
+        mean, var: the K importances in the mean and in the variance, in the order of `statistics`.
+        frozen: whether both choices are final (see `harden`).
+    """
+
+    layer: str
+    statistics: tuple[str, ...]
+    mean: tuple[float, ...]
+    var: tuple[float, ...]
+    frozen: bool
+
+
+def importance(model: nn.Module) -> list[LayerImportance]:
+    """The importances of all SN and SSN layers, in the order of definition, which is that of depth in most networks.
+
+    Waits for the device once.
+    """
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, SwitchNorm)]
+    numbers = iter(_gather([part for _, layer in layers for part in (*layer.importance(), _frozen(layer))]))
+    rows = []
+    for name, layer in layers:
+        mean, var = (tuple(next(numbers) for _ in layer.statistics) for _ in range(2))
+        rows.append(LayerImportance(name, layer.statistics, mean, var, bool(next(numbers))))
+    return rows
+
+
+def harden(model: nn.Module) -> tuple[int, int]:
+    """Make every importance of the SSN layers that has become one-hot final. Meant for once an epoch.
+
+    Returns:
+        How many choices are final now, and how many there are: two per layer, for the mean and the variance.
+    """
+    layers = _sparse_layers(model)
+    for layer in layers:
+        layer.harden()
+    return int(sum(_gather([fixed for layer in layers for fixed in (layer.mean_fixed, layer.var_fixed)]))), 2 * len(
+        layers
+    )
+
+
+def set_radius(model: nn.Module, radius: float) -> None:
+    """Set SparsestMax's radius in all SSN layers; raise `InputError` outside [0, 1], before any changes."""
+    check_radius(radius)
+    for layer in _sparse_layers(model):
+        layer.set_radius(radius)
+
+
+def _sparse_layers(model: nn.Module) -> list[SparseSwitchNorm]:
+    return [module for module in model.modules() if isinstance(module, SparseSwitchNorm)]
+
+
+def _frozen(layer: SwitchNorm) -> Tensor:
+    """(1,): whether both choices of a layer are final."""
+    if isinstance(layer, SparseSwitchNorm):
+        return layer.mean_fixed * layer.var_fixed
+    return torch.zeros_like(layer.mean_weight[:1])
+
+
+@torch.no_grad()
+def _gather(tensors: list[Tensor]) -> list[float]:
+    """All numbers of 1-d tensors on any device, in one transfer."""
+    if not tensors:
+        return []
+    device = tensors[0].device
+    numbers: list[float] = torch.cat([tensor.detach().to(device, torch.float32) for tensor in tensors]).tolist()
+    return numbers

@@ -1,0 +1,1 @@
+"""What a run needs besides its task: configuration, folder, optimizer, schedules, callbacks."""

@@ -1,0 +1,133 @@
+"""What happens around the steps of a run: the radius, randomness, the tables of metrics and importance."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from switchnorm.layers import SparseSwitchNorm
+from switchnorm.surgery import harden, importance, set_radius
+from switchnorm.tasks import Classification
+from switchnorm.training.run_folder import EpochTable, RunFolder
+
+METRICS = (
+    "epoch",
+    "step",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "val_accuracy_top5",
+    "learning_rate",
+    "radius",
+    "images_per_second",
+)
+IMPORTANCE = ("epoch", "layer", "moment", "statistic", "importance")
+
+
+class RadiusSchedule(pl.Callback):
+    """SSN's radius: from 0 in the first step to 1 in the last; what became one-hot is made final after each epoch."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Set the radius of this step."""
+        set_radius(pl_module, self.radius(trainer))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make final what has become one-hot."""
+        harden(pl_module)
+
+    @staticmethod
+    def radius(trainer: pl.Trainer) -> float:
+        """The radius of the optimizer step that comes next."""
+        return min(trainer.global_step / max(int(trainer.estimated_stepping_batches) - 1, 1), 1.0)
+
+
+class StepSeed(pl.Callback):
+    """Makes randomness inside a step (dropout) a function of (seed, step, process), so that none need be saved.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Seed the generators for this step."""
+        step = trainer.fit_loop.epoch_loop.total_batch_idx
+        mixed = hash((self.seed, step, trainer.global_rank)) & (2**63 - 1)  # hashes of integers do not vary
+        torch.manual_seed(mixed)
+        random.seed(mixed)
+
+
+class History(pl.Callback):
+    """Writes metrics.csv and importance.csv after each epoch, and the same numbers to TensorBoard.
+
+    Args:
+        run: where to.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self._start()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the tables."""
+        if trainer.is_global_zero:
+            self.metrics = EpochTable(self.run.metrics_file, METRICS, trainer.current_epoch)
+            if importance(pl_module):
+                self.importance = EpochTable(self.run.importance_file, IMPORTANCE, trainer.current_epoch)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._start()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count images; the clock stands still during validation."""
+        self.images += len(batch[1]) * trainer.world_size
+        self.seconds = time.monotonic() - self.started
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the epoch's rows."""
+        assert isinstance(pl_module, Classification)
+        values: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        values |= pl_module.take_training_metrics()
+        values |= {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "images_per_second": round(self.images / self.seconds, 1) if self.seconds else "",
+        }
+        radii = [m.radius for m in pl_module.modules() if isinstance(m, SparseSwitchNorm)]
+        if radii:
+            values["radius"] = float(radii[0])
+        if not trainer.is_global_zero:
+            return
+        self.metrics.append([[values.get(name, "") for name in METRICS]])
+        scalars = {name: value for name in METRICS[2:] if isinstance(value := values.get(name), float)}
+        rows = _importance_rows(trainer.current_epoch, pl_module)
+        if rows:
+            self.importance.append(rows)
+        scalars |= {f"importance/{layer}/{moment}/{statistic}": v for _, layer, moment, statistic, v in rows}
+        for logger in trainer.loggers:
+            logger.log_metrics(scalars, step=trainer.global_step)
+
+    def _start(self) -> None:
+        self.images = 0
+        self.seconds = 0.0
+        self.started = time.monotonic()
+
+
+def _importance_rows(epoch: int, module: pl.LightningModule) -> list[tuple[int, str, str, str, float]]:
+    return [
+        (epoch, row.layer.removeprefix("model."), moment, statistic, round(value, 6))
+        for row in importance(module)
+        for moment, weights in (("mean", row.mean), ("var", row.var))
+        for statistic, value in zip(row.statistics, weights, strict=True)
+    ]

@@ -1,0 +1,158 @@
+"""The configuration of a run: what a recipe may say, what a flag may change, what the run folder keeps.
+
+This module needs neither torch nor Lightning, so that a wrong flag is reported at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from switchnorm.errors import InputError
+
+
+@dataclass
+class ModelConfig:
+    """The network.
+
+    Args:
+        name: as `switchnorm.list_models()` knows it.
+        norm: bn, gn, gn:G, in, ln, sn or ssn; with +ws for weight-standardized convolutions.
+        conv: "ws" for weight-standardized convolutions, another way to say +ws.
+    """
+
+    name: str
+    norm: str = "bn"
+    conv: Literal["", "ws"] = ""
+
+
+@dataclass
+class TrainConfig:
+    """The training.
+
+    Args:
+        epochs: passes over the training set.
+        batch_size: samples per step, over all devices.
+        samples_per_gpu: over how many samples batch statistics are taken, as that many samples per GPU without
+            synchronisation give (ghost batches); null takes each device's share of the batch.
+        sync: whether batch statistics span all devices.
+        iteration_size: batches whose gradients one optimizer step adds up.
+        label_smoothing: in [0, 1).
+        precision: of the computation: 32, bf16 or 16 (mixed with float32 weights), or 64.
+        device: auto, cpu, cuda or mps.
+        devices: how many devices of this machine; torchrun overrides it.
+        checkpoint_minutes: how often a checkpoint is written inside an epoch, besides the one after each epoch.
+    """
+
+    epochs: int
+    batch_size: int
+    samples_per_gpu: int | None = None
+    sync: bool = False
+    iteration_size: int = 1
+    label_smoothing: float = 0.0
+    precision: Literal["32", "bf16", "16", "64"] = "32"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    checkpoint_minutes: float = 5.0
+
+
+@dataclass
+class OptimizerConfig:
+    """SGD.
+
+    Args:
+        lr: the learning rate, which the schedule multiplies.
+        momentum: share of the old velocity that is kept.
+        nesterov: whether to look ahead by one velocity.
+        weight_decay: of every parameter but the importance logits.
+        sparse_lr_factor: what SSN's importance logits get of the learning rate.
+        sparse_clip_norm: the largest norm of the gradient of SSN's importance logits together.
+    """
+
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    sparse_lr_factor: float = 0.1
+    sparse_clip_norm: float = 1.0
+
+
+@dataclass
+class ScheduleConfig:
+    """The learning rate over the run.
+
+    Args:
+        name: step, cosine or polynomial.
+        milestones: epochs after which step multiplies the rate by gamma.
+        gamma: factor of step.
+        power: exponent of polynomial.
+        warmup_epochs: epochs over which the rate rises linearly at first.
+    """
+
+    name: Literal["step", "cosine", "polynomial"] = "cosine"
+    milestones: list[int] = field(default_factory=list)
+    gamma: float = 0.1
+    power: float = 0.9
+    warmup_epochs: float = 0.0
+
+
+@dataclass
+class Config:
+    """A whole run.
+
+    Args:
+        model: the network.
+        data: `name`, and the arguments of that dataset's class in `switchnorm.data`.
+        train: the training.
+        optimizer: SGD.
+        schedule: the learning rate over the run.
+        task: what a batch means.
+        seed: of the initial weights, the order of samples, augmentation and dropout.
+    """
+
+    model: ModelConfig
+    data: dict[str, Any]
+    train: TrainConfig
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    task: Literal["classification"] = "classification"
+    seed: int = 0
+
+
+def check(config: Config) -> Config:
+    """Return `config` if its numbers make sense; raise `InputError` naming the first key that does not."""
+    rules: list[tuple[str, float, bool, str]] = []
+
+    def at_least(key: str, value: float, least: float) -> None:
+        rules.append((key, value, value >= least, f"must be at least {least}"))
+
+    train, optimizer, schedule = config.train, config.optimizer, config.schedule
+    at_least("seed", config.seed, 0)
+    at_least("train.epochs", train.epochs, 1)
+    at_least("train.batch_size", train.batch_size, 1)
+    at_least("train.samples_per_gpu", 1 if train.samples_per_gpu is None else train.samples_per_gpu, 1)
+    at_least("train.iteration_size", train.iteration_size, 1)
+    at_least("train.devices", train.devices, 1)
+    at_least("train.checkpoint_minutes", train.checkpoint_minutes, 0)
+    smoothing = train.label_smoothing
+    rules.append(("train.label_smoothing", smoothing, 0 <= smoothing < 1, "must lie in [0, 1)"))
+    at_least("optimizer.lr", optimizer.lr, 0)
+    at_least("optimizer.weight_decay", optimizer.weight_decay, 0)
+    momentum = optimizer.momentum
+    rules.append(("optimizer.momentum", momentum, 0 <= momentum < 1, "must lie in [0, 1)"))
+    rules.append(
+        ("optimizer.momentum", momentum, momentum > 0 or not optimizer.nesterov, "must be above 0 for nesterov")
+    )
+    at_least("schedule.warmup_epochs", schedule.warmup_epochs, 0)
+    warmup = schedule.warmup_epochs
+    rules.append(
+        ("schedule.warmup_epochs", warmup, warmup < train.epochs, f"must be below train.epochs, {train.epochs}")
+    )
+    milestones = schedule.milestones
+    rules.append(("schedule.milestones", 0, milestones == sorted(milestones), "must rise"))
+    for key, value, holds, rule in rules:
+        if not holds:
+            raise InputError(f"{key} {rule}, got {milestones if key == 'schedule.milestones' else value}")
+    if train.sync and train.samples_per_gpu is not None:
+        raise InputError("train.sync and train.samples_per_gpu exclude each other; set samples_per_gpu to null")
+    return config

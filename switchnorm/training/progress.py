@@ -1,0 +1,66 @@
+"""Progress in plain lines, where output is not a terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+
+
+class PlainProgress(pl.Callback):
+    """Prints a line every so many seconds, and one after each epoch.
+
+    Args:
+        seconds: between lines inside an epoch.
+    """
+
+    def __init__(self, seconds: float = 30.0) -> None:
+        self.seconds = seconds
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.started = self.printed = time.monotonic()
+        self.first = self._done(trainer)
+        self.images = 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Print, if it is time."""
+        self.images += len(batch[1]) * trainer.world_size
+        if time.monotonic() - self.printed >= self.seconds:
+            self._print(trainer, f"step {batch_idx + 1}/{trainer.num_training_batches}", ("loss",))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the epoch."""
+        self._print(
+            trainer, f"step {trainer.num_training_batches}/{trainer.num_training_batches}", ("loss", "val_accuracy")
+        )
+
+    def _print(self, trainer: pl.Trainer, where: str, names: tuple[str, ...]) -> None:
+        now = time.monotonic()
+        self.printed = now
+        elapsed = max(now - self.started, 1e-9)
+        done = self._done(trainer)
+        total = (trainer.max_epochs or 1) * int(trainer.num_training_batches)
+        left = elapsed / max(done - self.first, 1) * max(total - done, 0)
+        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", where]
+        metrics = trainer.callback_metrics
+        for name in names:
+            if name in metrics:
+                value = float(metrics[name])
+                parts.append(f"{name} {100 * value:.2f} %" if "accuracy" in name else f"{name} {value:.4f}")
+        parts += [f"{self.images / elapsed:.0f} images/s", f"{_duration(left)} left"]
+        if trainer.is_global_zero:
+            print("  ".join(parts), flush=True)
+
+    @staticmethod
+    def _done(trainer: pl.Trainer) -> int:
+        return int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,57 @@
+"""What all tests share: golden records, fixed randomness, poisoned memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from torch import Tensor
+
+Golden = Callable[[str], dict[str, Tensor]]
+
+# The same examples on every machine; a shared machine has no deadlines. Fixtures used with @given hold no state.
+settings.register_profile(
+    "switchnorm",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("switchnorm")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tests run in parallel as processes; threads on top of these only wait for each other."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def poisoned() -> Iterator[None]:
+    """Memory from torch.empty holds NaN, so that whoever reads before writing is found out."""
+    # The fill is part of determinism; "warn" since some operations of torch have no deterministic algorithm.
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.set_deterministic_debug_mode(before)
+
+
+@pytest.fixture
+def golden() -> Golden:
+    """A function that reads one golden record by name."""
+
+    def read(name: str) -> dict[str, Tensor]:
+        with np.load(Path(__file__).parent / "golden" / f"{name}.npz") as record:
+            return {key: torch.as_tensor(record[key]) for key in record.files}
+
+    return read

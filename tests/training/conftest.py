@@ -1,0 +1,56 @@
+"""Small runs, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+CONFIG = {
+    "model": {"name": "digits_resnet8", "norm": "ssn"},
+    "data": {"name": "digits"},
+    "train": {"epochs": 2, "batch_size": 256, "samples_per_gpu": 64, "device": "cpu"},
+    "optimizer": {"lr": 0.05},
+}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe of 2 epochs with 5 steps each."""
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(CONFIG))
+    return path
+
+
+@pytest.fixture
+def command(tmp_path: Path):
+    """Start `switchnorm ...` in an empty folder, with one thread, its output not a terminal."""
+
+    def start(*arguments: str, **changes: str) -> subprocess.Popen[str]:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **changes}
+        return subprocess.Popen(
+            [sys.executable, "-m", "switchnorm", *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture
+def run(command):
+    """Run `switchnorm ...` to its end: (exit code, stdout, stderr)."""
+
+    def finish(*arguments: str, **changes: str) -> tuple[int, str, str]:
+        process = command(*arguments, **changes)
+        out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    return finish

@@ -1,0 +1,89 @@
+"""A run that is killed at any moment and resumed ends as the run that was never killed, bit for bit."""
+
+import csv
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+#: What differs between two equal runs.
+CLOCK = "images_per_second"
+
+
+def wait_for(condition, process, seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.002)
+
+
+def rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as lines:
+        return [{key: value for key, value in row.items() if key != CLOCK} for row in csv.DictReader(lines)]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for name in ("last.ckpt", "best.ckpt"):
+        a, b = (torch.load(run / "checkpoints" / name, weights_only=True) for run in (one, other))
+        assert a["state_dict"].keys() == b["state_dict"].keys()
+        for key, value in a["state_dict"].items():
+            assert torch.equal(value, b["state_dict"][key]), f"{name}: {key}"
+        assert (a["epoch"], a["global_step"]) == (b["epoch"], b["global_step"])
+    momentum = [
+        [state["momentum_buffer"] for state in torch.load(run / "checkpoints/last.ckpt")["optimizer_states"][0]["state"].values()]
+        for run in (one, other)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*momentum, strict=True))
+    assert rows(one / "metrics.csv") == rows(other / "metrics.csv")
+    assert rows(one / "importance.csv") == rows(other / "importance.csv")
+
+
+@pytest.mark.parametrize("resumes", [1, 3])
+def test_a_killed_run_ends_as_the_unkilled_one(command, run, recipe, tmp_path, resumes):
+    flags = (recipe, "--train.checkpoint_minutes", "0", "--epochs", "3", "--model.norm", "ssn")
+    assert run("train", *flags, "--out", "reference")[0] == 0
+    draw = random.Random(resumes)
+    process = command("train", *flags, "--out", "killed")
+    checkpoint = tmp_path / "killed/checkpoints/last.ckpt"
+    wait_for(checkpoint.is_file, process)
+    for _ in range(resumes):
+        before = checkpoint.stat().st_mtime_ns
+        wait_for(lambda before=before: checkpoint.stat().st_mtime_ns != before, process)
+        time.sleep(0.2 * draw.random())
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        step = torch.load(checkpoint, weights_only=True)["global_step"]
+        assert 0 < step < 15, "killed too late to say anything"
+        process = command("train", "--resume", "killed")
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert_same_run(tmp_path / "reference", tmp_path / "killed")
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(command, run, recipe, tmp_path):
+    assert run("train", recipe, "--epochs", "1", "--out", "reference")[0] == 0
+    process = command("train", recipe, "--epochs", "1", "--out", "killed")
+    wait_for((tmp_path / "killed/run.json").is_file, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "killed/checkpoints/last.ckpt").exists()
+    assert run("train", "--resume", "killed")[0] == 0
+    assert_same_run(tmp_path / "reference", tmp_path / "killed")
+
+
+def test_what_cannot_be_resumed_says_so(run, recipe, tmp_path):
+    assert run("train", recipe, "--epochs", "1", "--norm", "bn", "--out", "done")[0] == 0
+    for arguments, message in [
+        (("train", "--resume", "done"), "is finished"),
+        (("train", "--resume", "nothing"), "is no run folder; expected config.yaml"),
+        (("train", "--resume", "done", "--epochs", "9"), "leave out --epochs"),
+        (("train", recipe, "--out", "done"), "exists; continue it with --resume"),
+    ]:
+        code, _, err = run(*arguments)
+        assert code == 2
+        assert message in err
+        assert err.count("\n") == 1

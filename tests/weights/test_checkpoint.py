@@ -1,0 +1,122 @@
+import os
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import switchnorm
+from switchnorm.errors import InputError
+from switchnorm.layers import SparseSwitchNorm2d, SwitchNorm2d
+from switchnorm.weights import load_published, load_state, read_state
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), SwitchNorm2d(4), SparseSwitchNorm2d(4))
+
+
+def published(state):
+    """The layout of the published files: (1, C, 1, 1), and no counters."""
+    layout = {}
+    for key, value in state.items():
+        if key.startswith(("1.", "2.")) and value.shape == (4,):
+            value = value.reshape(1, 4, 1) if "running" in key else value.reshape(1, 4, 1, 1)
+        if not key.endswith("num_batches_tracked"):
+            layout[key] = value
+    return layout
+
+
+def filled(model: nn.Module) -> nn.Module:
+    for value in model.state_dict().values():
+        if value.is_floating_point():
+            value.uniform_(0.1, 0.9)
+    return model
+
+
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s, "epoch": 3}])
+@pytest.mark.parametrize("prefix", ["", "module.", "model."])
+def test_published_files_load_as_they_are(tmp_path, wrap, prefix):
+    source = filled(network())
+    file = tmp_path / "published.pth"
+    torch.save(wrap({prefix + key: value for key, value in published(source.state_dict()).items()}), file)
+    target = load_published(network(), file)
+    for (key, ours), theirs in zip(target.state_dict().items(), source.state_dict().values(), strict=True):
+        if not key.endswith("num_batches_tracked"):
+            torch.testing.assert_close(ours, theirs, atol=0, rtol=0, msg=key)
+
+
+def test_safetensors_load(tmp_path):
+    source = filled(network())
+    save_file(source.state_dict(), tmp_path / "x.safetensors")
+    assert torch.equal(read_state(tmp_path / "x.safetensors")["0.weight"], source[0].weight)
+
+
+def test_another_network_is_refused_with_everything_that_differs_and_nothing_changes():
+    model = switchnorm.create_model("cifar_resnet20")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = dict(before)
+    del state["layer1.0.conv1.weight"]
+    state["head.weight"] = torch.zeros(1)
+    state["fc.weight"] = torch.zeros(100, 64)
+    state["conv1.weight"] = torch.full_like(state["conv1.weight"], 5.0)
+    with pytest.raises(InputError) as caught:
+        load_state(model, state, "checkpoint 'x'")
+    assert str(caught.value) == (
+        "checkpoint 'x' does not fit CifarResNet: 1 missing (layer1.0.conv1.weight); 1 unexpected (head.weight); "
+        "1 of another shape (fc.weight (100, 64) for (10, 64))"
+    )
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_long_lists_are_cut():
+    with pytest.raises(InputError, match=r"122 missing \(.*, and \d+ more\)|missing \(.*, and \d+ more\)"):
+        load_state(switchnorm.create_model("cifar_resnet20"), {"a": torch.zeros(1)}, "x")
+
+
+class Attack:
+    def __reduce__(self):
+        return os.mkdir, ("attacked",)
+
+
+def test_no_code_runs_from_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Attack()}, "attack.pth")
+    with pytest.raises(InputError, match="would have to run code"):
+        read_state("attack.pth")
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps(Attack()))
+    with pytest.raises(InputError):
+        read_state("plain.pkl")
+    assert not (tmp_path / "attacked").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.pth", b""),
+        ("text.pth", b"hello"),
+        ("damaged.safetensors", b"\x08\0\0\0\0\0\0\0nonsense"),
+    ],
+)
+def test_damaged_files_are_named_in_one_line(tmp_path, name, content):
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=name) as caught:
+        read_state(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_truncated_checkpoints_and_missing_files_are_named(tmp_path):
+    file = tmp_path / "x.ckpt"
+    torch.save(network().state_dict(), file)
+    file.write_bytes(file.read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"x\.ckpt"):
+        read_state(file)
+    with pytest.raises(InputError, match="does not exist"):
+        read_state(tmp_path / "none.ckpt")
+
+
+def test_files_without_a_state_dict_are_refused(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "x.pth")
+    with pytest.raises(InputError, match="holds no state dict"):
+        read_state(tmp_path / "x.pth")
