@@ -5,14 +5,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint sweep format bench clean
+.PHONY: demo test test-gpu lint sweep format bench clean
 
 demo: $(READY)
 	$(BIN)/switchnorm demo
 
 test: $(READY)
 	$(BIN)/python -m tests.browser
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not sweep"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu"
+
+test-gpu: $(READY)
+	$(BIN)/python -m pytest -m gpu
 
 sweep: $(READY)
 	$(BIN)/python -m pytest -n 2 -m sweep tests/contracts

@@ -10,6 +10,8 @@ from pathlib import Path
 from switchnorm import __version__
 from switchnorm.errors import InputError, unknown
 
+RECIPES = Path(__file__).parent / "recipes"
+
 # Each command imports what it needs when it runs, so that --help and mistakes are answered at once.
 
 
@@ -63,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = add("demo", _demo, "compare BN, GN + WS, SN and SSN on real digits at 2 samples per GPU (two minutes)")
     demo.add_argument("--out", type=Path, default=Path("demo"), metavar="DIR", help="where runs and report go (demo)")
 
-    train = add("train", _train, "train a network by a recipe", _TRAIN_HELP)
-    train.add_argument("recipe", nargs="?", help="a shipped recipe, such as cifar10/resnet20, or a YAML file")
+    train = add("train", _train, "train a network by a recipe", _train_help())
+    train.usage = "switchnorm train RECIPE [--out DIR] [--KEY VALUE ...] | --resume RUN"
     train.add_argument("--out", type=Path, metavar="DIR", help="the run folder (runs/RECIPE-NORM)")
     train.add_argument("--resume", type=Path, metavar="RUN", help="continue this run where it stopped")
 
@@ -81,11 +83,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_TRAIN_HELP = """Train a network by a recipe; flags win over the recipe.
+def _train_help() -> str:
+    names = sorted(p.relative_to(RECIPES).with_suffix("").as_posix() for p in RECIPES.rglob("*.yaml"))
+    return f"""Train a network by a recipe; flags win over the recipe.
 
   switchnorm train cifar10/resnet20 --norm ssn --samples-per-gpu 2 --data.root DIR
   switchnorm train --resume runs/cifar10-resnet20-ssn
 
+RECIPE is a YAML file or one of: {", ".join(names)}.
 Any key of the configuration is a flag: --train.epochs 2, --optimizer.lr 0.05, --schedule.name step. Short forms:
 --norm --model --conv --data --samples-per-gpu --batch-size --epochs --lr --precision --device --devices.
 A run's config.yaml shows every key."""
@@ -109,16 +114,16 @@ def _demo(options: argparse.Namespace) -> None:
     print(f"report: {write(runs, options.out / 'report.html')}")
 
 
-def _train(options: argparse.Namespace, flags: Sequence[str]) -> None:
-    if (options.recipe is None) == (options.resume is None):
-        raise InputError("train takes either a recipe or --resume RUN; see `switchnorm train --help`")
-    if options.resume is not None and (flags or options.out):
-        raise InputError(f"--resume continues a run as it was configured; leave out {(*flags, '--out')[0]}")
+def _train(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    if options.resume is not None and (arguments or options.out):
+        raise InputError(f"--resume continues a run as it was configured; leave out {(*arguments, '--out')[0]}")
+    if options.resume is None and (not arguments or arguments[0].startswith("-")):
+        raise InputError("train starts with a recipe, or continues with --resume RUN; see `switchnorm train --help`")
     from switchnorm.training.recipe import find_recipe, read_config
 
     if options.resume is None:
-        recipe = find_recipe(options.recipe)
-        config = read_config(recipe, flags)
+        recipe = find_recipe(arguments[0])
+        config = read_config(recipe, arguments[1:])
         name = "-".join((*recipe.with_suffix("").parts[-2:], config.model.norm.replace(":", "")))
 
     # Only now is it worth waiting for torch.

@@ -24,8 +24,8 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     Returns:
         An `InputError` to raise: "norm 'sm' is unknown; did you mean 'sn'?".
     """
-    choices = list(choices)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    by_lower_case = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
     if close:
-        return InputError(f"{kind} {name!r} is unknown; did you mean {close[0]!r}?")
-    return InputError(f"{kind} {name!r} is unknown; choose from {', '.join(choices)}")
+        return InputError(f"{kind} {name!r} is unknown; did you mean {by_lower_case[close[0]]!r}?")
+    return InputError(f"{kind} {name!r} is unknown; choose from {', '.join(by_lower_case.values())}")

@@ -5,7 +5,6 @@ Shao et al., "SSN: Learning Sparse Switchable Normalization via SparsestMax", CV
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -67,16 +66,11 @@ class SparseSwitchNorm(SwitchNorm):
                 fixed.fill_(1)
         return bool(self.mean_fixed and self.var_fixed)
 
-    def _importance(self, kept: Sequence[int]) -> tuple[Tensor, Tensor]:
-        mean, var = super()._importance(kept)
-        # Masked, not detached: the logits stay in the graph, where distributed training expects every parameter.
-        return (
-            torch.where(self.mean_fixed > 0, mean.detach(), mean),
-            torch.where(self.var_fixed > 0, var.detach(), var),
-        )
-
     def _project(self, logits: Tensor) -> Tensor:
-        return sparsestmax(logits, self.radius.to(logits.dtype).squeeze(0), self.centre)
+        importance = sparsestmax(logits, self.radius.to(logits.dtype), self.centre)
+        fixed = torch.stack((self.mean_fixed, self.var_fixed)) > 0
+        # Masked, not detached: the logits stay in the graph, where distributed training expects every parameter.
+        return torch.where(fixed, importance.detach(), importance)
 
     def extra_repr(self) -> str:
         """As `SwitchNorm`, and the centre."""

@@ -111,10 +111,16 @@ class SwitchNorm(nn.Module):
 
     def _importance(self, kept: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Importance among the statistics with the indices `kept` alone."""
-        return self._project(_take(self.mean_weight, kept)), self._project(_take(self.var_weight, kept))
+        logits = torch.stack((self.mean_weight, self.var_weight))
+        logits = logits.to(accumulation_dtype(logits.dtype))
+        if len(kept) < len(self.statistics):
+            logits = torch.stack([logits[:, k] for k in kept], dim=1)
+        mean, var = self._project(logits).unbind()
+        return mean, var
 
     def _project(self, logits: Tensor) -> Tensor:
-        return logits.softmax(0)
+        """Importance for logits (2, K), of mean and variance."""
+        return logits.softmax(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x (N, C, *S), keeping its shape, dtype and memory format."""
@@ -174,7 +180,7 @@ class SwitchNorm(nn.Module):
             if isinstance(saved, Tensor) and saved.dim() > 1 and saved.numel() == self.num_features:
                 state_dict[prefix + name] = saved.flatten()
         if self.track_running_stats and prefix + "running_mean" in state_dict:
-            state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
+            state_dict.setdefault(prefix + "num_batches_tracked", torch.zeros((), dtype=torch.long))
         # The published 1d layer knows flat inputs alone, and has no logit for the instance statistic, which these lack.
         if 2 in self.input_dims and self.statistics == SWITCHABLE:
             for name in ("mean_weight", "var_weight"):
@@ -202,11 +208,6 @@ def check_ghost(ghost: int | None, sync: Sync = False) -> int | None:
     if ghost is not None and sync is not False:
         raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
     return ghost
-
-
-def _take(logits: Tensor, kept: Sequence[int]) -> Tensor:
-    logits = logits.to(accumulation_dtype(logits.dtype))
-    return logits if len(kept) == len(logits) else torch.stack([logits[k] for k in kept])
 
 
 class SwitchNorm1d(SwitchNorm):

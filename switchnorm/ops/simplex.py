@@ -29,7 +29,7 @@ def sparsemax(z: Tensor) -> Tensor:
     descending = z.sort(dim=-1, descending=True).values
     rank = torch.arange(1, z.shape[-1] + 1, device=z.device, dtype=z.dtype)
     support = 1 + rank * descending > descending.cumsum(-1)
-    threshold = (torch.where(support, descending, 0).sum(-1, keepdim=True) - 1) / support.sum(-1, keepdim=True)
+    threshold = ((descending * support).sum(-1, keepdim=True) - 1) / support.sum(-1, keepdim=True)
     return (z - threshold).clamp(min=0)
 
 
@@ -69,7 +69,7 @@ def sparsestmax(z: Tensor, radius: float | Tensor, centre: Literal["simplex", "s
     ball = torch.ones_like(nearest, dtype=torch.bool) if centre == "simplex" else nearest > 0
     dimension = ball.sum(-1, keepdim=True).to(z.dtype)
     # A sum of squares, not a difference: near the centre, where training begins, rounding must not move a point inside.
-    outside = torch.where(ball, nearest - 1 / dimension, 0).square().sum(-1, keepdim=True) >= squared_radius
+    outside = ((nearest - 1 / dimension) * ball).square().sum(-1, keepdim=True) >= squared_radius
     return torch.where(outside, nearest, _sphere_maximum(z, squared_radius, dimension))
 
 
@@ -95,19 +95,18 @@ def _sphere_maximum(z: Tensor, squared_radius: Tensor, dimension: Tensor) -> Ten
     # Halves, so that no difference overflows; relative to a maximum of exactly 0, so that ties stay exact.
     ranked, order = (0.5 * z - 0.5 * z.amax(-1, keepdim=True).detach()).sort(dim=-1, descending=True)
 
-    # Row s - 1 of each (K, K) table belongs to the face of the s largest inputs. Only their direction counts, so that
-    # each face has its inputs scaled to [-1, 0].
+    # Row s - 1 of each (K, K) table belongs to the face of the s largest inputs, so that tables are triangular. Only
+    # the direction of the inputs counts: each face has its own scaled to [-1, 0].
     size = torch.arange(1, k + 1, device=z.device, dtype=z.dtype)[:, None]
-    face = torch.arange(k, device=z.device) < size
     spread = -ranked.detach()[..., None]
     tied = spread == 0
-    scale = torch.where(tied, 0.5, spread)
-    members = torch.where(face, ranked[..., None, :] / scale, 0)
-    direction = torch.where(face, members - members.sum(-1, keepdim=True) / size, 0)
-    norm = torch.where(tied, 1, direction.square().sum(-1, keepdim=True)).sqrt()
+    scale = spread.masked_fill(tied, 0.5)
+    members = (ranked[..., None, :] / scale).tril()
+    direction = (members - members.sum(-1, keepdim=True) / size).tril()
+    norm = direction.square().sum(-1, keepdim=True).masked_fill(tied, 1).sqrt()
     squared_step = squared_radius[..., None] + (1 / dimension[..., None] - 1 / size)
-    step = torch.where(tied, 1, squared_step.clamp(min=0).sqrt() / norm)
-    points = torch.where(face, 1 / size + direction * step, 0)
+    step = (squared_step.clamp(min=0).sqrt() / norm).masked_fill(tied, 1)
+    points = (1 / size + direction * step).tril()
 
     feasible = (points >= 0).all(-1) & (size[:, 0] <= dimension)
     largest = (feasible * size[:, 0]).argmax(-1)[..., None, None]

@@ -45,6 +45,8 @@ _WITHOUT_VALUES = frozenset(
     """)
 )
 
+_TRACING = "tracing"
+
 
 @dataclass(frozen=True)
 class Wiring:
@@ -71,12 +73,17 @@ def wire(model: nn.Module) -> Wiring:
     try:
         graph = _trace(model)
     except Exception as error:  # The forward pass of others, run on symbols, may raise anything.
+        # A wrapper, such as torch.compile's or DataParallel, hides a model that may be traceable.
+        children = list(model.children())
+        inner = wire(children[0]) if len(children) == 1 else None
+        if inner is not None and inner.method == _TRACING:
+            return inner
         words = str(error).strip().partition("\n")[0][:80]
         return Wiring(sources, feeds, f"order of definition (tracing failed: {type(error).__name__}: {words})")
     traced = _by_graph(graph, model)
     # For example an auxiliary head, which evaluation leaves out.
     unreached = {conv: norm for conv, norm in feeds.items() if conv not in traced.reached}
-    return Wiring(sources | traced.sources, unreached | traced.feeds, "tracing")
+    return Wiring(sources | traced.sources, unreached | traced.feeds, _TRACING)
 
 
 def _by_definition(model: nn.Module) -> tuple[dict[nn.Module, nn.Module | None], dict[nn.Module, nn.Module]]:

@@ -62,10 +62,10 @@ def batch_sync(norm: nn.Module) -> Any:
 
 def norm_refusal(norm: nn.Module) -> str | None:
     """Why a normalization cannot be replaced; None where it can."""
-    if not switches(norm):
-        return f"{type(norm).__name__} is not a normalization that switches"
     if isinstance(norm, LazyModuleMixin):
         return "lazy and not initialised; run a batch first"
+    if not switches(norm):
+        return f"{type(norm).__name__} is not a normalization that switches"
     if is_parametrized(norm):
         return "its parameters are parametrized"
     if _own_forward(norm) and not has_tail(norm):

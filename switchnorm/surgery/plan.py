@@ -97,8 +97,8 @@ class SwitchPlan:
         return "\n".join(lines)
 
 
-def describe(layer: nn.Module) -> str:
-    """A layer in a few characters: its class, channels and what else distinguishes it in a network."""
+def describe(layer: nn.Module, cls: type[nn.Module] | None = None) -> str:
+    """A layer in a few characters: its class (or `cls`), channels and what else distinguishes it in a network."""
     parts: list[object]
     if isinstance(layer, _ConvNd):
         parts = [layer.in_channels, layer.out_channels, "x".join(map(str, layer.kernel_size))]
@@ -107,7 +107,7 @@ def describe(layer: nn.Module) -> str:
     else:
         parts = [channels(layer)]
         parts += ["+".join(statistics)] if (statistics := getattr(layer, "statistics", ())) else []
-    return f"{type(layer).__name__}({', '.join(map(str, parts))})"
+    return f"{(cls or type(layer)).__name__}({', '.join(map(str, parts))})"
 
 
 def _count(number: int, noun: str) -> str:

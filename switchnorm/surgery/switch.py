@@ -145,7 +145,7 @@ class _Planner:
         if norm is None:
             return self.leave(conv, "does not feed a normalization")
         self.result._convs.append(conv)
-        self.change(conv, f"WS{describe(conv)}", f"feeds {self.names[norm][0]}")
+        self.change(conv, describe(conv, WS_CONV[len(conv.kernel_size)]), f"feeds {self.names[norm][0]}")
 
     def change(self, module: nn.Module, after: str, reason: str) -> None:
         self.result.changes.append(Change(tuple(self.names[module]), describe(module), after, reason))

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-MakeOptimizer = Callable[[nn.Module, int], tuple[torch.optim.Optimizer, LRScheduler]]
+MakeOptimizer = Callable[[nn.Module], tuple[torch.optim.Optimizer, LRScheduler]]
 
 
 class Classification(pl.LightningModule):
@@ -26,8 +26,8 @@ class Classification(pl.LightningModule):
         model: images (N, C, H, W) -> logits (N, num_classes).
         num_classes: K.
         label_smoothing: share of the target that is spread over all classes, in training.
-        make_optimizer: (model, optimizer steps of the whole run) -> optimizer and its schedule, stepped once per
-            optimizer step; without it the task can only evaluate.
+        make_optimizer: model -> optimizer and its schedule, which advances with each optimizer step; without it the
+            task can only evaluate.
     """
 
     def __init__(
@@ -73,6 +73,8 @@ class Classification(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count a batch."""
         images, labels = batch
+        if not len(labels):  # the last batch may not go round all processes
+            return
         logits = self.model(images)
         self.val_loss.update(F.cross_entropy(logits, labels, reduction="none"))
         for accuracy in self._accuracies().values():
@@ -89,7 +91,7 @@ class Classification(pl.LightningModule):
         """The optimizer and schedule that were handed in."""
         if self._make_optimizer is None:
             raise RuntimeError("this task was made without an optimizer: it can only evaluate")
-        optimizer, schedule = self._make_optimizer(self.model, int(self.trainer.estimated_stepping_batches))
+        optimizer, schedule = self._make_optimizer(self.model)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:

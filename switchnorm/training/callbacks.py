@@ -30,20 +30,22 @@ IMPORTANCE = ("epoch", "layer", "moment", "statistic", "importance")
 
 
 class RadiusSchedule(pl.Callback):
-    """SSN's radius: from 0 in the first step to 1 in the last; what became one-hot is made final after each epoch."""
+    """SSN's radius: from 0 in the first step to 1 in the last; what became one-hot is made final after each epoch.
+
+    Args:
+        total_steps: optimizer steps of the whole run.
+    """
+
+    def __init__(self, total_steps: int) -> None:
+        self.total_steps = total_steps
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Set the radius of this step."""
-        set_radius(pl_module, self.radius(trainer))
+        set_radius(pl_module, min(trainer.global_step / max(self.total_steps - 1, 1), 1.0))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make final what has become one-hot."""
         harden(pl_module)
-
-    @staticmethod
-    def radius(trainer: pl.Trainer) -> float:
-        """The radius of the optimizer step that comes next."""
-        return min(trainer.global_step / max(int(trainer.estimated_stepping_batches) - 1, 1), 1.0)
 
 
 class StepSeed(pl.Callback):
@@ -73,7 +75,9 @@ class History(pl.Callback):
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
-        self._start()
+        self.images = 0
+        self.seconds = 0.0
+        self.started = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the tables."""
@@ -84,7 +88,8 @@ class History(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._start()
+        self.images = 0
+        self.started = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -117,11 +122,6 @@ class History(pl.Callback):
         scalars |= {f"importance/{layer}/{moment}/{statistic}": v for _, layer, moment, statistic, v in rows}
         for logger in trainer.loggers:
             logger.log_metrics(scalars, step=trainer.global_step)
-
-    def _start(self) -> None:
-        self.images = 0
-        self.seconds = 0.0
-        self.started = time.monotonic()
 
 
 def _importance_rows(epoch: int, module: pl.LightningModule) -> list[tuple[int, str, str, str, float]]:

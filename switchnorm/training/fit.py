@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,13 @@ from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
-from switchnorm.data import Dataset, create_dataset
+from switchnorm.data import Dataset, TrainingBatches, create_dataset
 from switchnorm.errors import InputError
 from switchnorm.models import create_model
 from switchnorm.surgery import ghost, sync
 from switchnorm.tasks import Classification
 from switchnorm.training.callbacks import History, RadiusSchedule, StepSeed
-from switchnorm.training.checkpoint_io import AtomicCheckpointIO
+from switchnorm.training.checkpoints import AtomicCheckpointIO, MidEpochCheckpoint
 from switchnorm.training.config import Config, TrainConfig
 from switchnorm.training.optimizer import make_optimizer
 from switchnorm.training.progress import PlainProgress
@@ -37,16 +36,32 @@ PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mi
 
 
 class Loaders(pl.LightningDataModule):
-    """Hands a dataset's batches to the trainer, on its device and in its share."""
+    """Hands a dataset's batches to the trainer, on its device and in its share.
+
+    Keeps the training loader's place in checkpoints. Lightning does so too, but takes it up only inside an epoch.
+    """
 
     def __init__(self, dataset: Dataset, config: Config) -> None:
         super().__init__()
         self.dataset = dataset
         self.config = config
+        self._place: dict[str, int] | None = None
+        self._training: TrainingBatches | None = None
 
-    def train_dataloader(self) -> Any:
-        """The training batches."""
-        return self.dataset.train_batches(seed=self.config.seed, **self._share())
+    def train_dataloader(self) -> TrainingBatches:
+        """The training batches, from the place that a checkpoint named."""
+        self._training = self.dataset.train_batches(seed=self.config.seed, **self._share())
+        if self._place is not None:
+            self._training.load_state_dict(self._place)
+        return self._training
+
+    def state_dict(self) -> dict[str, Any]:
+        """The training loader's place."""
+        return {} if self._training is None else self._training.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the place for the loader, which does not exist yet."""
+        self._place = state_dict
 
     def val_dataloader(self) -> Any:
         """The test batches."""
@@ -79,8 +94,11 @@ def prepare(config: Config) -> tuple[nn.Module, Dataset]:
     Raises:
         InputError: an unknown model, norm or dataset, or data that is missing or damaged.
     """
-    options = {key: value for key, value in config.data.items() if key != "name"}
-    dataset = create_dataset(config.data["name"], **options)
+    device = config.train.device
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device, True):
+        raise InputError(f"train.device {device!r} is not available here; choose 'cpu' or 'auto'")
+    dataset = create_dataset(**config.data)
     model = build_model(config, dataset)
     first = next(m for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd))
     if first.in_channels != dataset.channels:
@@ -90,6 +108,12 @@ def prepare(config: Config) -> tuple[nn.Module, Dataset]:
         )
     dataset.train_batches(batch_size=config.train.batch_size, seed=config.seed)
     return model, dataset
+
+
+def total_steps(config: Config, dataset: Dataset) -> int:
+    """Optimizer steps of a whole run; an epoch's last one adds up what is left of its batches."""
+    batches = len(dataset.samples[0]) // config.train.batch_size
+    return -(-batches // config.train.iteration_size) * config.train.epochs
 
 
 def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *, quiet: bool = False) -> dict[str, Any]:
@@ -102,11 +126,12 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         quiet: whether to show no progress.
 
     Returns:
-        The result that the run's record keeps: validation accuracy at the end and at its best, in [0, 1].
+        The result that the run's record keeps, validation accuracy at the end and at its best, in [0, 1]; nothing in
+        processes other than the first.
     """
-    task = Classification(
-        model, dataset.num_classes, config.train.label_smoothing, partial(make_optimizer, config=config)
-    )
+    steps = total_steps(config, dataset)
+    optimize = partial(make_optimizer, total_steps=steps, config=config)
+    task = Classification(model, dataset.num_classes, config.train.label_smoothing, optimize)
     best = ModelCheckpoint(
         run.checkpoints,
         "best",
@@ -116,8 +141,8 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         save_weights_only=True,
     )
     newest = [
-        ModelCheckpoint(run.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True, **when)
-        for when in ({"every_n_epochs": 1}, {"train_time_interval": timedelta(minutes=config.train.checkpoint_minutes)})
+        ModelCheckpoint(run.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True),
+        MidEpochCheckpoint(run.checkpoints, config.train.checkpoint_minutes),
     ]
     progress: list[pl.Callback] = []
     if not quiet:
@@ -125,7 +150,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     options: dict[str, Any] = dict(  # noqa: C408
         max_epochs=config.train.epochs,
         accumulate_grad_batches=config.train.iteration_size,
-        callbacks=[RadiusSchedule(), StepSeed(config.seed), History(run), *progress, best, *newest],
+        callbacks=[RadiusSchedule(steps), StepSeed(config.seed), History(run), *progress, best, *newest],
         logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
         enable_progress_bar=not quiet and sys.stdout.isatty(),
         default_root_dir=run.path,
@@ -134,12 +159,12 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     with quiet_lightning():
         trainer = _trainer(config.train, **options)
         trainer.fit(task, Loaders(dataset, config), ckpt_path=run.last if run.last.is_file() else None)
-    result = {"val_accuracy": float(trainer.callback_metrics["val_accuracy"])}
-    if best.best_model_score is not None:
-        result["best_val_accuracy"] = float(best.best_model_score)
-    if trainer.is_global_zero:
-        seconds = round((run.record().get("seconds") or 0) + time.monotonic() - started, 1)
-        run.update_record(status="finished", seconds=seconds, result=result)
+    if not trainer.is_global_zero:
+        return {}
+    accuracies = [float(row["val_accuracy"]) for row in run.metrics()]
+    result = {"val_accuracy": accuracies[-1], "best_val_accuracy": max(accuracies)}
+    seconds = round((run.record()["seconds"] or 0) + time.monotonic() - started, 1)
+    run.update_record(status="finished", seconds=seconds, result=result)
     return result
 
 
@@ -165,13 +190,8 @@ def _trainer(config: TrainConfig, **options: Any) -> pl.Trainer:
     if "LOCAL_WORLD_SIZE" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
-    accelerator = {"cuda": "gpu"}.get(config.device, config.device)
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise InputError("train.device 'cuda' is not available here; choose 'cpu' or 'auto'")
-    if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise InputError("train.device 'mps' is not available here; choose 'cpu' or 'auto'")
     return pl.Trainer(
-        accelerator=accelerator,
+        accelerator=config.device,
         devices=devices,
         num_nodes=nodes,
         strategy="ddp" if devices * nodes > 1 else "auto",

@@ -7,16 +7,18 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentParser
 
+import switchnorm
 from switchnorm.data import DATASETS
 from switchnorm.errors import InputError, unknown
 from switchnorm.training.config import Config, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig, check
+
+RECIPES = Path(switchnorm.__file__).parent / "recipes"
 
 #: Sections of the configuration whose constructor is their schema.
 SECTIONS = {"model": ModelConfig, "train": TrainConfig, "optimizer": OptimizerConfig, "schedule": ScheduleConfig}
@@ -39,8 +41,7 @@ SHORT = {
 
 def recipes() -> list[str]:
     """The names of the recipes that the package ships, such as "cifar10/resnet20"."""
-    root = Path(str(resources.files("switchnorm") / "recipes"))
-    return sorted(str(path.relative_to(root).with_suffix("").as_posix()) for path in root.rglob("*.yaml"))
+    return sorted(path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.yaml"))
 
 
 def find_recipe(name: str) -> Path:
@@ -55,7 +56,7 @@ def find_recipe(name: str) -> Path:
         return Path(name)
     if name not in recipes():
         raise unknown("recipe", name, recipes())
-    return Path(str(resources.files("switchnorm") / "recipes" / f"{name}.yaml"))
+    return RECIPES / f"{name}.yaml"
 
 
 def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:

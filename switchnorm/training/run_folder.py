@@ -119,6 +119,11 @@ class RunFolder:
         except ValueError as error:
             raise InputError(f"{self.record_file} is damaged; expected a JSON object") from error
 
+    def metrics(self) -> list[dict[str, str]]:
+        """The rows of metrics.csv, by column."""
+        with self.metrics_file.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
     def update_record(self, **changes: Any) -> None:
         """Change entries of the record."""
         write_atomically(self.record_file, json.dumps({**self.record(), **changes}, indent=2) + "\n")

@@ -70,7 +70,7 @@ def test_all_permutations_are_about_equally_likely():
     assert ((counts - 200) ** 2 / 200).sum() < 50  # chi-squared with 23 degrees of freedom: 1 in 1000 is above
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_gpu_gives_the_same_numbers():
     on_gpu = INDEX.cuda()
     assert torch.equal(uniform(1, 2, on_gpu, 3).cpu(), uniform(1, 2, INDEX, 3))

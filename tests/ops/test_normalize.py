@@ -91,7 +91,7 @@ class Case(NamedTuple):
         return [t for t in (self.x, *self[3:7]) if t is not None]
 
     def arguments(self) -> tuple[Any, ...]:
-        """What `normalize` takes; importance sums to 1, so that logits have a gradient, but importance alone has none."""
+        """What `normalize` takes. Importance has to sum to 1, so that only the gradient of logits means something."""
         softmax = (self.mean_logits.softmax(0), self.var_logits.softmax(0))
         return self.x, self.statistics, *softmax, self.weight, self.bias
 
@@ -133,7 +133,9 @@ def cases(draw: st.DrawFn) -> Case:
     if draw(st.booleans()):
         options["running"] = (normal(c), normal(c).exp())
     offset = draw(st.sampled_from((0.0, -3.0, 1e4)))
-    x = laid_out(normal(n, c, *sides) * draw(st.sampled_from((1.0, 0.01, 30.0))) + offset, draw(LAYOUTS))
+    # Deviations of 0.01 under an offset of 1e4 would leave no digits to compare gradients by.
+    deviation = draw(st.sampled_from((1.0, 30.0, 0.01 if offset < 1e4 else 1.0)))
+    x = laid_out(normal(n, c, *sides) * deviation + offset, draw(LAYOUTS))
     dy = laid_out(normal(*x.shape), draw(LAYOUTS))
     if draw(st.integers(0, 4)) == 0:
         dy = normal(1, c, *(1 for _ in sides)).expand(x.shape)
@@ -184,9 +186,6 @@ def test_keeps_dtype_and_memory_format(case: Case, dtype: torch.dtype) -> None:
     y = normalize(x, *case.arguments()[1:], **case.options).y
     assert y.dtype == dtype
     assert y.shape == x.shape
-    strides = [s for s, side in zip(x.stride(), x.shape, strict=True) if side > 1]
-    if sorted(strides) == sorted(s for s, side in zip(y.stride(), y.shape, strict=True) if side > 1):
-        assert strides == [s for s, side in zip(y.stride(), y.shape, strict=True) if side > 1]
     for memory_format, dims in ((torch.channels_last, 4), (torch.channels_last_3d, 5), (torch.contiguous_format, 0)):
         if x.dim() == dims or not dims:
             assert y.is_contiguous(memory_format=memory_format) or not x.is_contiguous(memory_format=memory_format)
@@ -198,18 +197,23 @@ def test_keeps_dtype_and_memory_format(case: Case, dtype: torch.dtype) -> None:
 
 
 TORCH = {
-    "batch": lambda dims, c: {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dims](c, momentum=1),
+    "batch": lambda dims, c: (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims - 1](c, momentum=1),
     "layer": lambda dims, c: nn.GroupNorm(1, c),
     "group:2": lambda dims, c: nn.GroupNorm(2, c),
-    "instance": lambda dims, c: {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}[dims](c, affine=True),
+    "instance": lambda dims, c: (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[dims - 1](c, affine=True),
 }
 
 
-@pytest.mark.parametrize("shape", [(5, 6), (4, 6, 7), (4, 6, 3, 5), (2, 6, 3, 1, 2), (3, 6, 1, 2)])
-@pytest.mark.parametrize("statistic", TORCH)
+@pytest.mark.parametrize(
+    ("statistic", "shape"),
+    [
+        (statistic, shape)
+        for statistic in TORCH
+        for shape in [(5, 6), (4, 6, 7), (4, 6, 3, 5), (2, 6, 3, 1, 2), (3, 6, 1, 2)]
+        if len(shape) > 2 or statistic != "instance"  # a flat input has no instance statistic, here and in torch
+    ],
+)
 def test_population_variances_agree_with_torch(statistic: str, shape: tuple[int, ...]) -> None:
-    if len(shape) == 2 and statistic == "instance":
-        pytest.skip("torch has no instance statistic of flat inputs either")
     theirs = TORCH[statistic](max(len(shape) - 2, 1), shape[1]).double()
     for parameter in theirs.parameters():
         nn.init.normal_(parameter)

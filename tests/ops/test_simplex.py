@@ -105,7 +105,7 @@ def test_sparsemax_is_the_nearest_point(z: Tensor) -> None:
 def stationary_points(z: Tensor, radius: float) -> Tensor:
     """Every point of the simplex on the sphere where p·z is stationary on some face, by going through all faces.
 
-    Which is where the nearest point of the sphere must be: where it is on no smaller face, p·z is stationary on its own.
+    Which is where the nearest point of the sphere must be: on the smallest face that holds it, p·z is stationary.
     """
     k = len(z)
     found = []
@@ -177,7 +177,7 @@ def test_around_the_support_is_the_projection_within_it(z: Tensor, radius: float
 @pytest.mark.parametrize("centre", CENTRES)
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 8])
 def test_gradients_of_first_and_second_order(k: int, centre: Any) -> None:
-    """At random inputs, which lie away from the kinks; the first order also of every face and of the sphere's inside."""
+    """At random inputs, which lie away from the kinks."""
     z = (0.5 * torch.randn(6, k, dtype=torch.float64)).requires_grad_()
     radius = torch.rand(6, dtype=torch.float64)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def small_net(norm: type[nn.Module] = nn.BatchNorm2d) -> nn.Sequential:
-    """Two convolutions with normalization and a classifier; running statistics and affine parameters are not trivial."""
+    """Two convolutions with normalization, and a classifier; running statistics and parameters are not trivial."""
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3), norm(8), nn.ReLU(), nn.Conv2d(8, 12, 3), norm(12), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5)
     )

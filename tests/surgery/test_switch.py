@@ -84,7 +84,7 @@ def test_every_norm_becomes_every_other(old_class, spec):
 def test_affine_parameters_stay_the_same_objects(spec):
     net = small_net()
     net[1].bias.requires_grad_(False)
-    before = {name: p for name, p in net.named_parameters()}
+    before = dict(net.named_parameters())
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
     switch(net, spec)
     after = dict(net.named_parameters())

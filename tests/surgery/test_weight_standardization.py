@@ -110,6 +110,13 @@ def test_untraceable_part_without_norms_does_not_hinder_tracing():
     assert standardized(plan) == ["1"]
 
 
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda net: torch.compile(net, backend="eager")])
+def test_wrapped_model_is_traced_inside(wrap):
+    plan = plan_switch(wrap(PreActivation()), "gn+ws")
+    assert plan.wiring == "tracing"
+    assert len(standardized(plan)) == 3
+
+
 def test_parts_that_are_not_run_go_by_definition_order():
     plan = plan_switch(torchvision.models.googlenet(weights=None, init_weights=False).eval(), "gn+ws")
     assert plan.wiring == "tracing"
@@ -173,6 +180,8 @@ def test_convolutions_that_cannot_be_standardized():
     )
     plan = plan_switch(net, "gn+ws")
     assert standardized(plan) == ["0", "8"]
+    plan.apply()
+    assert type(net[8]) is layers.WSConv2d
     assert reasons(plan) == {
         "2": "a single weight per output cannot be standardized",
         "4": "transposed",

@@ -34,7 +34,10 @@ def assert_same_run(one: Path, other: Path) -> None:
             assert torch.equal(value, b["state_dict"][key]), f"{name}: {key}"
         assert (a["epoch"], a["global_step"]) == (b["epoch"], b["global_step"])
     momentum = [
-        [state["momentum_buffer"] for state in torch.load(run / "checkpoints/last.ckpt")["optimizer_states"][0]["state"].values()]
+        [
+            state["momentum_buffer"]
+            for state in torch.load(run / "checkpoints/last.ckpt")["optimizer_states"][0]["state"].values()
+        ]
         for run in (one, other)
     ]
     assert all(torch.equal(a, b) for a, b in zip(*momentum, strict=True))
@@ -42,9 +45,9 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert rows(one / "importance.csv") == rows(other / "importance.csv")
 
 
-@pytest.mark.parametrize("resumes", [1, 3])
-def test_a_killed_run_ends_as_the_unkilled_one(command, run, recipe, tmp_path, resumes):
-    flags = (recipe, "--train.checkpoint_minutes", "0", "--epochs", "3", "--model.norm", "ssn")
+@pytest.mark.parametrize(("resumes", "iteration_size"), [(3, 1), (2, 2)])
+def test_a_killed_run_ends_as_the_unkilled_one(command, run, recipe, tmp_path, resumes, iteration_size):
+    flags = (recipe, "--train.checkpoint_minutes", "0", "--epochs", "3", "--train.iteration_size", iteration_size)
     assert run("train", *flags, "--out", "reference")[0] == 0
     draw = random.Random(resumes)
     process = command("train", *flags, "--out", "killed")
@@ -57,7 +60,7 @@ def test_a_killed_run_ends_as_the_unkilled_one(command, run, recipe, tmp_path, r
         process.send_signal(signal.SIGKILL)
         process.communicate()
         step = torch.load(checkpoint, weights_only=True)["global_step"]
-        assert 0 < step < 15, "killed too late to say anything"
+        assert 0 < step < 15 // iteration_size, "killed too late to say anything"
         process = command("train", "--resume", "killed")
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 
@@ -28,3 +31,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Read a checkpoint onto the CPU."""
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return checkpoint
+
+
+class MidEpochCheckpoint(ModelCheckpoint):
+    """Writes last.ckpt every so many minutes inside an epoch.
+
+    Not after the epoch's last batch: resumed from there, Lightning would leave out the validation that follows. Nor
+    between the batches of one optimizer step, whose gradients no checkpoint holds.
+
+    Args:
+        folder: of the checkpoint.
+        minutes: between checkpoints.
+    """
+
+    def __init__(self, folder: Path, minutes: float) -> None:
+        super().__init__(folder, "last", train_time_interval=timedelta(minutes=minutes), enable_version_counter=False)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Write, if it is time and the epoch goes on."""
+        if not trainer.is_last_batch and not trainer.fit_loop._should_accumulate():
+            super().on_train_batch_end(trainer, *args)

@@ -1,0 +1,100 @@
+"""Normalizers by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from switchnorm.errors import InputError
+from switchnorm.layers import NORMS, Spec, registry
+from switchnorm.layers.registry import CONVS, default_groups
+
+SPECS = [*NORMS, "gn:3", *(f"{norm}+ws" for norm in (*NORMS, "gn:3"))]
+
+
+@pytest.mark.parametrize("text", SPECS)
+def test_a_name_survives_parsing(text: str) -> None:
+    spec = Spec.parse(text)
+    assert str(spec) == text
+    assert Spec.parse(str(spec)) == spec
+    assert spec.ws == text.endswith("+ws")
+    assert ("ws" if spec.ws else "") in CONVS
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("text", SPECS)
+def test_every_name_makes_a_layer_and_a_convolution(text: str, dims: int) -> None:
+    spec = Spec.parse(text)
+    conv = spec.conv(dims)(4, 6, 3, padding=1)
+    assert type(conv) is (registry.WS_CONV if spec.ws else registry.CONV)[dims]
+    x = torch.randn(3, 4, 5, 4, 3)[(..., *(0,) * (3 - dims))]
+    for options in ({}, {"affine": False}, {"eps": 1e-3}):
+        layer = spec.layer(6, dims, **options)
+        y = layer(conv(x))
+        assert y.shape == (3, 6, *x.shape[2:])
+        assert y.isfinite().all()
+        # Every normalizer removes the mean, that of its own pool.
+        assert abs(y.mean()) < 1e-2 or spec.norm in ("sn", "ssn")
+        assert layer.eps == options.get("eps", 1e-5)
+        assert (layer.weight is None) == ("affine" in options)
+    assert next(spec.layer(6, dims, dtype=torch.float64).parameters()).dtype == torch.float64
+    assert next(spec.layer(6, dims, device="meta").parameters()).is_meta
+
+
+def test_plain_norms_are_those_of_torch() -> None:
+    x = torch.randn(3, 6, 5, 5)
+    plain = {"gn:3": nn.GroupNorm(3, 6), "ln": nn.GroupNorm(1, 6), "in": nn.InstanceNorm2d(6), "bn": nn.BatchNorm2d(6)}
+    for text, theirs in plain.items():
+        torch.testing.assert_close(Spec.parse(text).layer(6)(x), theirs(x))
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"),
+    [(1, 1), (2, 1), (3, 1), (6, 3), (16, 8), (31, 1), (32, 16), (48, 24), (64, 32), (96, 32), (100, 25), (2048, 32)],
+)
+def test_default_groups(channels: int, groups: int) -> None:
+    assert default_groups(channels) == groups
+    assert Spec("gn").layer(channels).num_groups == groups
+    assert Spec("in").layer(channels).num_groups == channels
+    assert Spec("ln").layer(channels).num_groups == 1
+
+
+ERRORS: list[tuple[str, str]] = [
+    ("sm", "norm 'sm' is unknown; did you mean 'sn'?"),
+    ("bnn", "did you mean 'bn'?"),
+    ("sn+sw", "did you mean 'sn+ws'?"),
+    ("sn+", "norm 'sn+' is unknown; did you mean 'sn+ws'?"),
+    ("sn:4", "norm 'sn:4' is unknown; did you mean 'sn'?"),
+    ("gn:", "did you mean 'gn'?"),
+    ("", "norm '' is unknown; choose from bn, gn, in, ln, sn, ssn"),
+    ("group norm", "choose from bn, gn, in, ln, sn, ssn"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), ERRORS)
+def test_unknown_names(text: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        Spec.parse(text)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "nearest"), [("gn:4", "3 or 6"), ("gn:0", "1"), ("gn:64", "6")])
+def test_groups_that_do_not_divide(text: str, nearest: str) -> None:
+    with pytest.raises(InputError, match=f"do not divide 6 channels; the nearest group counts are {nearest}"):
+        Spec.parse(text).layer(6)
+
+
+@pytest.mark.parametrize("text", NORMS)
+def test_every_normalizer_keeps_dtype_and_memory_format(text: str) -> None:
+    layer: Any = Spec.parse(text).layer(8)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        x = torch.randn(3, 8, 5, 5).to(dtype).to(memory_format=torch.channels_last)
+        for autocast in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                y = layer(x)
+            assert y.dtype == dtype
+            assert y.is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,71 @@
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from switchnorm.tasks import Classification
+
+
+def trainer(**options):
+    return pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
+
+
+class Batches(list):
+    """Batches of given sizes, without a DataLoader."""
+
+    def __init__(self, sizes, classes):
+        generator = torch.Generator().manual_seed(0)
+        super().__init__(
+            (torch.randn(n, 5, generator=generator), torch.randint(classes, (n,), generator=generator)) for n in sizes
+        )
+
+
+@pytest.mark.parametrize("classes", [3, 10])
+def test_validation_counts_every_sample_once(classes):
+    # Uneven batches, one of them empty, as the last share of a process may be.
+    batches = Batches([7, 1, 12, 0, 5], classes)
+    model = nn.Linear(5, classes)
+    (metrics,) = trainer().validate(Classification(model, classes), batches, verbose=False)
+    images, labels = (torch.cat(part) for part in zip(*batches, strict=True))
+    logits = model(images)
+    ranks = logits.argsort(1, descending=True)
+    expected = {
+        "val_loss": F.cross_entropy(logits, labels).item(),
+        "val_accuracy": (ranks[:, 0] == labels).double().mean().item(),
+    }
+    if classes > 5:
+        expected["val_accuracy_top5"] = (ranks[:, :5] == labels[:, None]).any(1).double().mean().item()
+    assert metrics == pytest.approx(expected, rel=1e-6)
+
+
+def test_training_minimises_the_smoothed_loss_and_counts_its_samples():
+    batches = Batches([4, 9], 3)
+    model = nn.Linear(5, 3)
+    start = {key: value.clone() for key, value in model.state_dict().items()}
+
+    def optimize(model):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+
+    task = Classification(model, 3, label_smoothing=0.2, make_optimizer=optimize)
+    trainer(max_epochs=1).fit(task, batches)
+    model.load_state_dict(start)
+    losses = [F.cross_entropy(model(x), y, label_smoothing=0.2).item() for x, y in batches]
+    correct = sum((model(x).argmax(1) == y).sum().item() for x, y in batches)
+    metrics = task.take_training_metrics()
+    assert metrics["train_loss"] == pytest.approx((4 * losses[0] + 9 * losses[1]) / 13, rel=1e-6)
+    assert metrics["train_accuracy"] == pytest.approx(correct / 13)
+
+
+def test_a_task_without_an_optimizer_only_evaluates():
+    with pytest.raises(RuntimeError, match="can only evaluate"):
+        Classification(nn.Linear(2, 2), 2).configure_optimizers()

@@ -1,0 +1,65 @@
+"""Training on several real processes (gloo, torchrun)."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+
+def torchrun(folder: Path, processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.run(
+        [*command, "-m", "switchnorm", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def last_row(run: Path) -> dict[str, str]:
+    with (run / "metrics.csv").open(newline="") as lines:
+        return list(csv.DictReader(lines))[-1]
+
+
+@pytest.mark.parametrize("norm", ["bn", "ssn"])
+def test_synchronised_processes_train_as_one(run, recipe, tmp_path, norm):
+    flags = ("--epochs", "1", "--norm", norm, "--precision", "64", "--samples-per-gpu", "null")
+    assert run("train", recipe, *flags, "--out", "one")[0] == 0
+    done = torchrun(tmp_path, 2, "train", recipe, *flags, "--train.sync", "true", "--out", "two")
+    assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    for key, value in one.items():
+        # Five steps in float64: only the order of sums differs.
+        torch.testing.assert_close(two[key], value, rtol=1e-6, atol=1e-8, msg=lambda text, key=key: f"{key}: {text}")
+    a, b = last_row(tmp_path / "one"), last_row(tmp_path / "two")
+    assert a["val_accuracy"] == b["val_accuracy"], "evaluation counted a picture twice, or not at all"
+    for name in ("train_loss", "train_accuracy", "val_loss"):
+        assert float(a[name]) == pytest.approx(float(b[name]), rel=1e-5)
+
+
+def test_ghost_batches_are_processes_without_synchronisation(run, recipe, tmp_path):
+    """The first step's gradients, and so the weights after it, are those of two GPUs with 718 samples each."""
+    flags = ("--epochs", "1", "--norm", "bn", "--precision", "64", "--batch-size", "1436")
+    assert run("train", recipe, *flags, "--samples-per-gpu", "718", "--out", "one")[0] == 0
+    done = torchrun(tmp_path, 2, "train", recipe, *flags, "--samples-per-gpu", "null", "--out", "two")
+    assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("one", "two"))
+    for key, value in one.items():
+        if "running" not in key:
+            torch.testing.assert_close(
+                two[key], value, rtol=1e-6, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}"
+            )
+
+
+def test_a_mistake_under_torchrun_stops_every_process(recipe, tmp_path):
+    done = torchrun(tmp_path, 2, "train", recipe, "--norm", "sm", "--out", "two")
+    assert done.returncode != 0
+    assert "norm 'sm' is unknown; did you mean 'sn'?" in done.stderr
+    assert not (tmp_path / "two").exists()
