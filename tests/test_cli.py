@@ -40,13 +40,13 @@ def fails(capsys, monkeypatch, tmp_path):
         (("train",), "train starts with a recipe"),
         (("train", "--norm", "sn"), "train starts with a recipe"),
         (("train", "cifar10/resnet21"), "recipe 'cifar10/resnet21' is unknown; did you mean 'cifar10/resnet20'?"),
-        (("train", "digits/resnet8", "--norm", "snn"), "norm 'snn' is unknown; did you mean 'sn'?"),
-        (("train", "digits/resnet8", "--norm", "gn:3"), "the nearest group counts are 2 or 4"),
-        (("train", "digits/resnet8", "--model", "resnet8"), "did you mean 'digits_resnet8'?"),
-        (("train", "digits/resnet8", "--model", "cifar_resnet20"), "takes 3 channels, but 'digits' has 1"),
-        (("train", "digits/resnet8", "--batch-size", "9999"), "9999"),
-        (("train", "digits/resnet8", "--lr", "fast"), "optimizer.lr: expected float"),
-        (("train", "digits/resnet8", "--device", ABSENT), "not available here; choose 'cpu'"),
+        (("train", "digits/resnet9", "--norm", "snn"), "norm 'snn' is unknown; did you mean 'sn'?"),
+        (("train", "digits/resnet9", "--norm", "gn:3"), "the nearest group counts are 2 or 4"),
+        (("train", "digits/resnet9", "--model", "resnet9"), "did you mean 'digits_resnet9'?"),
+        (("train", "digits/resnet9", "--model", "cifar_resnet20"), "takes 3 channels, but 'digits' has 1"),
+        (("train", "digits/resnet9", "--batch-size", "9999"), "9999"),
+        (("train", "digits/resnet9", "--lr", "fast"), "optimizer.lr: expected float"),
+        (("train", "digits/resnet9", "--device", ABSENT), "not available here; choose 'cpu'"),
         (("train", "cifar10/resnet20", "--data.root", "."), "cifar-10"),
         (("eval", "nowhere"), "is no run folder; expected config.yaml"),
         (("eval", "nowhere", "--chekpoint", "x"), "argument '--chekpoint' is unknown; did you mean '--checkpoint'?"),
@@ -78,12 +78,12 @@ def test_help_is_there_within_two_seconds(arguments):
 
 def test_train_eval_inspect_and_report_work_together(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    train = ["train", "digits/resnet8", "--norm", "ssn", "--epochs", "1", "--schedule.warmup_epochs", "0"]
+    train = ["train", "digits/resnet9", "--norm", "ssn", "--epochs", "1", "--schedule.warmup_epochs", "0"]
     main([*train, "--batch-size", "128"])
     out = capsys.readouterr().out
     assert "epoch 1/1" in out
-    assert "runs/digits-resnet8-ssn: validation accuracy" in out
-    run = tmp_path / "runs/digits-resnet8-ssn"
+    assert "runs/digits-resnet9-ssn: validation accuracy" in out
+    run = tmp_path / "runs/digits-resnet9-ssn"
     trained = float(out.split("validation accuracy")[1].split("%")[0])
     assert {"config.yaml", "run.json", "metrics.csv", "importance.csv", "checkpoints", "tensorboard"} <= {
         path.name for path in run.iterdir()
@@ -99,4 +99,4 @@ def test_train_eval_inspect_and_report_work_together(capsys, monkeypatch, tmp_pa
     assert "report.html" in capsys.readouterr().out
     assert (run / "report.html").read_text().startswith("<!doctype html>")
     main([*train, "--batch-size", "512"])
-    assert (tmp_path / "runs/digits-resnet8-ssn-2").is_dir()
+    assert (tmp_path / "runs/digits-resnet9-ssn-2").is_dir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
@@ -11,19 +12,9 @@ from switchnorm.errors import InputError, unknown
 from switchnorm.layers import Spec
 from switchnorm.models.cifar.resnet import CifarResNet
 
-Builder = Callable[..., nn.Module]
-
-
-def _resnet(depth: int, in_channels: int = 3) -> Builder:
-    def build(norm: Spec, num_classes: int) -> nn.Module:
-        return CifarResNet(depth, norm=norm, num_classes=num_classes, in_channels=in_channels)
-
-    return build
-
-
-MODELS: dict[str, Builder] = {
-    **{f"cifar_resnet{depth}": _resnet(depth) for depth in (20, 32, 44, 56, 110)},
-    "digits_resnet8": _resnet(8, in_channels=1),
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    **{f"cifar_resnet{depth}": partial(CifarResNet, depth) for depth in (20, 32, 44, 56, 110)},
+    "digits_resnet9": partial(CifarResNet, 8, in_channels=1, embedding=128),
 }
 
 

@@ -21,7 +21,7 @@ SAMPLES_PER_GPU = 2
 
 def plan(out: Path) -> list[tuple[Path, Config]]:
     """The runs of the demonstration: every norm with every seed, all else equal."""
-    recipe = find_recipe("digits/resnet8")
+    recipe = find_recipe("digits/resnet9")
     runs = []
     for seed in SEEDS:
         for norm in NORMS:

@@ -94,11 +94,18 @@ class Classification(pl.LightningModule):
         optimizer, schedule = self._make_optimizer(self.model)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> None:
-        """Clip each parameter group that has a "max_norm" to it."""
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip each parameter group that has a "max_norm" to it, then all together as the trainer says."""
         for group in optimizer.param_groups:
             if "max_norm" in group:
                 nn.utils.clip_grad_norm_(group["params"], group["max_norm"])
+        if gradient_clip_val is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the means of an unfinished epoch, so that a resumed run reports what the unkilled one would."""

@@ -30,18 +30,18 @@ IMPORTANCE = ("epoch", "layer", "moment", "statistic", "importance")
 
 
 class RadiusSchedule(pl.Callback):
-    """SSN's radius: from 0 in the first step to 1 in the last; what became one-hot is made final after each epoch.
+    """SSN's radius: from 0 in the first step to 1; what became one-hot is made final after each epoch.
 
     Args:
-        total_steps: optimizer steps of the whole run.
+        steps: optimizer steps until the radius is 1.
     """
 
-    def __init__(self, total_steps: int) -> None:
-        self.total_steps = total_steps
+    def __init__(self, steps: float) -> None:
+        self.steps = steps
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Set the radius of this step."""
-        set_radius(pl_module, min(trainer.global_step / max(self.total_steps - 1, 1), 1.0))
+        set_radius(pl_module, min(trainer.global_step / max(self.steps - 1, 1), 1.0))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make final what has become one-hot."""

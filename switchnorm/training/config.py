@@ -41,6 +41,7 @@ class TrainConfig:
         precision: of the computation: 32, bf16 or 16 (mixed with float32 weights), or 64.
         device: auto, cpu, cuda or mps.
         devices: how many devices of this machine; torchrun overrides it.
+        radius_epochs: over how many epochs SSN's radius grows from 0 to 1; null takes all.
         checkpoint_minutes: how often a checkpoint is written inside an epoch, besides the one after each epoch.
     """
 
@@ -53,6 +54,7 @@ class TrainConfig:
     precision: Literal["32", "bf16", "16", "64"] = "32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = 1
+    radius_epochs: float | None = None
     checkpoint_minutes: float = 5.0
 
 
@@ -67,6 +69,7 @@ class OptimizerConfig:
         weight_decay: of every parameter but the importance logits.
         sparse_lr_factor: what SSN's importance logits get of the learning rate.
         sparse_clip_norm: the largest norm of the gradient of SSN's importance logits together.
+        clip_norm: the largest norm of the gradient of all parameters together; null for none.
     """
 
     lr: float = 0.1
@@ -75,6 +78,7 @@ class OptimizerConfig:
     weight_decay: float = 1e-4
     sparse_lr_factor: float = 0.1
     sparse_clip_norm: float = 1.0
+    clip_norm: float | None = None
 
 
 @dataclass
@@ -133,10 +137,12 @@ def check(config: Config) -> Config:
     at_least("train.samples_per_gpu", 1 if train.samples_per_gpu is None else train.samples_per_gpu, 1)
     at_least("train.iteration_size", train.iteration_size, 1)
     at_least("train.devices", train.devices, 1)
+    at_least("train.radius_epochs", 0 if train.radius_epochs is None else train.radius_epochs, 0)
     at_least("train.checkpoint_minutes", train.checkpoint_minutes, 0)
     smoothing = train.label_smoothing
     rules.append(("train.label_smoothing", smoothing, 0 <= smoothing < 1, "must lie in [0, 1)"))
     at_least("optimizer.lr", optimizer.lr, 0)
+    at_least("optimizer.clip_norm", 0 if optimizer.clip_norm is None else optimizer.clip_norm, 0)
     at_least("optimizer.weight_decay", optimizer.weight_decay, 0)
     momentum = optimizer.momentum
     rules.append(("optimizer.momentum", momentum, 0 <= momentum < 1, "must lie in [0, 1)"))

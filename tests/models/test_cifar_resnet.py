@@ -25,7 +25,7 @@ def test_resnet110_gives_the_published_logits():
     torch.testing.assert_close(logits, expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
 
 
-@pytest.mark.parametrize("name", ["cifar_resnet20", "digits_resnet8"])
+@pytest.mark.parametrize("name", ["cifar_resnet20", "digits_resnet9"])
 @pytest.mark.parametrize("norm", ["bn", "gn", "in", "ln", "sn", "ssn", "gn+ws", "gn:4"])
 def test_every_network_trains_with_every_norm(name, norm):
     model = switchnorm.create_model(name, norm=norm, num_classes=7)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 CONFIG = {
-    "model": {"name": "digits_resnet8", "norm": "ssn"},
+    "model": {"name": "digits_resnet9", "norm": "ssn"},
     "data": {"name": "digits"},
     "train": {"epochs": 2, "batch_size": 256, "samples_per_gpu": 64, "device": "cpu"},
     "optimizer": {"lr": 0.05},

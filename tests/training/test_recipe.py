@@ -7,7 +7,7 @@ from switchnorm.errors import InputError
 from switchnorm.training.recipe import find_recipe, read_config, recipes, to_yaml
 
 SMALL = {
-    "model": {"name": "digits_resnet8"},
+    "model": {"name": "digits_resnet9"},
     "data": {"name": "digits"},
     "train": {"epochs": 2, "batch_size": 32},
 }

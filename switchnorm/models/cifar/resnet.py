@@ -54,12 +54,15 @@ class CifarResNet(nn.Module):
         norm: the normalization of every convolution.
         num_classes: the number of logits.
         in_channels: of the pictures.
+        embedding: units of a normalized linear layer before the classifier; None for none, as published.
 
     Raises:
         InputError: a depth that is not 6n + 2.
     """
 
-    def __init__(self, depth: int, *, norm: Spec, num_classes: int = 10, in_channels: int = 3) -> None:
+    def __init__(
+        self, depth: int, *, norm: Spec, num_classes: int = 10, in_channels: int = 3, embedding: int | None = None
+    ) -> None:
         super().__init__()
         if depth < 8 or (depth - 2) % 6:
             nearest = max(8, 6 * round((depth - 2) / 6) + 2)
@@ -72,7 +75,8 @@ class CifarResNet(nn.Module):
         self.layer2 = _stage(WIDTHS[0], WIDTHS[1], blocks, 2, norm)
         self.layer3 = _stage(WIDTHS[1], WIDTHS[2], blocks, 2, norm)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(WIDTHS[2], num_classes)
+        self.embedding = nn.Identity() if embedding is None else _embedding(WIDTHS[2], embedding, norm)
+        self.fc = nn.Linear(embedding or WIDTHS[2], num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -81,7 +85,15 @@ class CifarResNet(nn.Module):
         """(N, in_channels, H, W) -> logits (N, num_classes)."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(self.avgpool(x).flatten(1))
+        return self.fc(self.embedding(self.avgpool(x).flatten(1)))
+
+
+def _embedding(features: int, units: int, norm: Spec) -> nn.Sequential:
+    # What is normalized is flat: it has no instance statistic to choose.
+    options = {"statistics": ("layer", "batch")} if norm.norm in ("sn", "ssn") else {}
+    return nn.Sequential(
+        nn.Linear(features, units, bias=False), norm.layer(units, dims=1, **options), nn.ReLU(inplace=True)
+    )
 
 
 def _stage(in_channels: int, channels: int, blocks: int, stride: int, norm: Spec) -> nn.Sequential:
