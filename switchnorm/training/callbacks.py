@@ -30,13 +30,13 @@ IMPORTANCE = ("epoch", "layer", "moment", "statistic", "importance")
 
 
 class RadiusSchedule(pl.Callback):
-    """SSN's radius: from 0 in the first step to 1; what became one-hot is made final after each epoch.
+    """SSN's radius: from 0 in the first step to 1 in the last; what became one-hot is made final after each epoch.
 
     Args:
-        steps: optimizer steps until the radius is 1.
+        steps: optimizer steps of the whole run.
     """
 
-    def __init__(self, steps: float) -> None:
+    def __init__(self, steps: int) -> None:
         self.steps = steps
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:

@@ -41,7 +41,6 @@ class TrainConfig:
         precision: of the computation: 32, bf16 or 16 (mixed with float32 weights), or 64.
         device: auto, cpu, cuda or mps.
         devices: how many devices of this machine; torchrun overrides it.
-        radius_epochs: over how many epochs SSN's radius grows from 0 to 1; null takes all.
         checkpoint_minutes: how often a checkpoint is written inside an epoch, besides the one after each epoch.
     """
 
@@ -54,7 +53,6 @@ class TrainConfig:
     precision: Literal["32", "bf16", "16", "64"] = "32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: int = 1
-    radius_epochs: float | None = None
     checkpoint_minutes: float = 5.0
 
 
@@ -137,7 +135,6 @@ def check(config: Config) -> Config:
     at_least("train.samples_per_gpu", 1 if train.samples_per_gpu is None else train.samples_per_gpu, 1)
     at_least("train.iteration_size", train.iteration_size, 1)
     at_least("train.devices", train.devices, 1)
-    at_least("train.radius_epochs", 0 if train.radius_epochs is None else train.radius_epochs, 0)
     at_least("train.checkpoint_minutes", train.checkpoint_minutes, 0)
     smoothing = train.label_smoothing
     rules.append(("train.label_smoothing", smoothing, 0 <= smoothing < 1, "must lie in [0, 1)"))

@@ -110,10 +110,10 @@ def prepare(config: Config) -> tuple[nn.Module, Dataset]:
     return model, dataset
 
 
-def steps_per_epoch(config: Config, dataset: Dataset) -> int:
-    """Optimizer steps of an epoch; the last one adds up what is left of its batches."""
+def total_steps(config: Config, dataset: Dataset) -> int:
+    """Optimizer steps of a whole run; an epoch's last one adds up what is left of its batches."""
     batches = len(dataset.samples[0]) // config.train.batch_size
-    return -(-batches // config.train.iteration_size)
+    return -(-batches // config.train.iteration_size) * config.train.epochs
 
 
 def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *, quiet: bool = False) -> dict[str, Any]:
@@ -129,9 +129,8 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         The result that the run's record keeps, validation accuracy at the end and at its best, in [0, 1]; nothing in
         processes other than the first.
     """
-    steps = steps_per_epoch(config, dataset)
-    optimize = partial(make_optimizer, total_steps=steps * config.train.epochs, config=config)
-    radius = RadiusSchedule(steps * (config.train.radius_epochs or config.train.epochs))
+    steps = total_steps(config, dataset)
+    optimize = partial(make_optimizer, total_steps=steps, config=config)
     task = Classification(model, dataset.num_classes, config.train.label_smoothing, optimize)
     best = ModelCheckpoint(
         run.checkpoints,
@@ -152,7 +151,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         max_epochs=config.train.epochs,
         accumulate_grad_batches=config.train.iteration_size,
         gradient_clip_val=config.optimizer.clip_norm,
-        callbacks=[radius, StepSeed(config.seed), History(run), *progress, best, *newest],
+        callbacks=[RadiusSchedule(steps), StepSeed(config.seed), History(run), *progress, best, *newest],
         logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
         enable_progress_bar=not quiet and sys.stdout.isatty(),
         default_root_dir=run.path,
