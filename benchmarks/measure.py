@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
-
-_PACKAGES = ("torch", "torchvision", "numpy", "pillow")
+from switchnorm.training.provenance import hardware, versions
 
 
 def interleave(cases: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
@@ -78,26 +72,6 @@ class Comparison:
 
 
 def environment() -> dict[str, Any]:
-    """Hardware, versions and date; nothing that names the machine or its user."""
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": {
-            "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in _PACKAGES},
-        },
-    }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:  # not Linux
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
+    """Date, hardware and versions; nothing that names the machine or its user."""
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    return {"date": today.isoformat(), **hardware(), "versions": versions()}

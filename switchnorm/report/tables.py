@@ -146,13 +146,11 @@ def _result_cells(row: Result, strong: bool, compared: bool) -> tuple[Cell, ...]
 
 
 def _winners(rows: Sequence[Result]) -> set[str]:
-    """The label of the most accurate row of every data set."""
-    best: dict[str, Result] = {}
-    for row in rows:
-        rival = best.get(str(row.data))
-        if row.accuracy is not None and (rival is None or row.accuracy > (rival.accuracy or 0)):
-            best[str(row.data)] = row
-    return {row.label for row in best.values()}
+    """The labels of the most accurate rows of every data set, as accurate as the table shows them."""
+    best: dict[str, str] = {}
+    for row in sorted((row for row in rows if row.accuracy is not None), key=lambda row: row.accuracy or 0):
+        best[str(row.data)] = _percent(row.accuracy)
+    return {row.label for row in rows if row.accuracy is not None and _percent(row.accuracy) == best[str(row.data)]}
 
 
 def importance_table(layers: Sequence[LayerImportance], caption: str = "Importance of each statistic") -> Table:
