@@ -9,8 +9,7 @@ from pathlib import Path
 
 from switchnorm import __version__
 from switchnorm.errors import InputError, unknown
-
-RECIPES = Path(__file__).parent / "recipes"
+from switchnorm.recipes import find_recipe, recipes
 
 # Each command imports what it needs when it runs, so that --help and mistakes are answered at once.
 
@@ -28,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.run(options)
     except InputError as error:
         print(f"switchnorm: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        print(f"switchnorm: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("switchnorm: interrupted; continue a run with `switchnorm train --resume RUN`", file=sys.stderr)
@@ -84,15 +86,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train_help() -> str:
-    names = sorted(p.relative_to(RECIPES).with_suffix("").as_posix() for p in RECIPES.rglob("*.yaml"))
     return f"""Train a network by a recipe; flags win over the recipe.
 
   switchnorm train cifar10/resnet20 --norm ssn --samples-per-gpu 2 --data.root DIR
   switchnorm train --resume runs/cifar10-resnet20-ssn
 
-RECIPE is a YAML file or one of: {", ".join(names)}.
+RECIPE is a YAML file or one of: {", ".join(recipes())}.
 Any key of the configuration is a flag: --train.epochs 2, --optimizer.lr 0.05, --schedule.name step. Short forms:
---norm --model --conv --data --samples-per-gpu --batch-size --epochs --lr --precision --device --devices.
+--norm --model --conv --data --samples-per-gpu --batch-size --epochs --lr --precision --device.
 A run's config.yaml shows every key."""
 
 
@@ -119,12 +120,13 @@ def _train(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         raise InputError(f"--resume continues a run as it was configured; leave out {(*arguments, '--out')[0]}")
     if options.resume is None and (not arguments or arguments[0].startswith("-")):
         raise InputError("train starts with a recipe, or continues with --resume RUN; see `switchnorm train --help`")
-    from switchnorm.training.recipe import find_recipe, read_config
+    from switchnorm.training.recipe import read_config
 
     if options.resume is None:
         recipe = find_recipe(arguments[0])
         config = read_config(recipe, arguments[1:])
-        name = "-".join((*recipe.with_suffix("").parts[-2:], config.model.norm.replace(":", "")))
+        shipped = arguments[0] in recipes()
+        name = f"{arguments[0].replace('/', '-') if shipped else recipe.stem}-{config.model.norm.replace(':', '')}"
 
     # Only now is it worth waiting for torch.
     from switchnorm.training.launch import first_process, resume, start

@@ -1,13 +1,26 @@
 """The command line: what it prints, and that a user's mistake is one line and exit code 2."""
 
+import json
+import shutil
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from switchnorm.cli import main
+
+
+def no_network(*arguments: object) -> None:
+    raise OSError("no network in tests")
+
+
+def files(folder: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
+
 
 #: A device that this machine lacks.
 ABSENT = "mps" if torch.cuda.is_available() else "cuda"
@@ -15,10 +28,12 @@ ABSENT = "mps" if torch.cuda.is_available() else "cuda"
 
 @pytest.fixture
 def fails(capsys, monkeypatch, tmp_path):
-    """Run a command line that must fail: returns the line it prints."""
+    """Run a command line that must fail and change no file: returns the line it prints."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("switchnorm.data.cifar._download", no_network)
 
     def run(*arguments: str) -> str:
+        before = files(tmp_path)
         with pytest.raises(SystemExit) as stopped:
             main(arguments)
         assert stopped.value.code == 2
@@ -26,7 +41,7 @@ def fails(capsys, monkeypatch, tmp_path):
         assert out == ""
         assert err.startswith("switchnorm: ")
         assert err.count("\n") == 1
-        assert [path.name for path in tmp_path.iterdir() if path.suffix != ".ckpt"] == [], "something was left behind"
+        assert files(tmp_path) == before, "something was changed or left behind"
         return err
 
     return run
@@ -52,10 +67,78 @@ def fails(capsys, monkeypatch, tmp_path):
         (("eval", "nowhere", "--chekpoint", "x"), "argument '--chekpoint' is unknown; did you mean '--checkpoint'?"),
         (("inspect", "nowhere"), "does not exist"),
         (("report", "nowhere"), "nowhere"),
+        (("train", "digits/resnet9", "--norm", "bn", "--samples-per-gpu", "1"), "more than one element per channel"),
+        (("train", "digits/resnet9", "--norm", "bn", "--batch-size", "1"), "more than one element per channel"),
+        (("train", "digits/resnet9", "--devices", "2"), "flag '--devices' is unknown; did you mean '--device'?"),
+        (("train", "digits/resnet9", "--out", "/dev/null/run"), "/dev/null"),
+        (("demo", "--out", "/dev/null/demo"), "/dev/null"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing_behind(fails, arguments, message):
     assert message in fails(*arguments)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that came to its end."""
+    folder = tmp_path_factory.mktemp("finished")
+    flags = ("--norm", "ssn", "--epochs", "1", "--schedule.warmup_epochs", "0", "--batch-size", "512")
+    main(("train", "digits/resnet9", *flags, "--out", str(folder / "run")))
+    return folder / "run"
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def rewrite(old: str, new: str):
+    return lambda file: file.write_text(file.read_text().replace(old, new))
+
+
+DAMAGE = {
+    "truncated checkpoint": ("checkpoints/last.ckpt", truncate),
+    "weights alone": ("checkpoints/last.ckpt", lambda file: file.write_bytes(file.with_name("best.ckpt").read_bytes())),
+    "another network": ("config.yaml", rewrite("norm: ssn", "norm: bn")),
+    "unknown key": ("config.yaml", rewrite("epochs", "epoch")),
+    "no YAML": ("config.yaml", lambda file: file.write_text("a: [")),
+    "truncated record": ("run.json", truncate),
+    "a record of another kind": ("run.json", lambda file: file.write_text("[1, 2]")),
+    "foreign metrics": ("metrics.csv", lambda file: file.write_text("a,b\n1,2\n")),
+}
+
+#: What each command must not stumble over: a command that never reads the damaged file just works.
+READS = {
+    "train --resume": set(DAMAGE),
+    "eval": {"truncated checkpoint", "another network", "unknown key", "no YAML"},
+    "inspect": {"truncated checkpoint", "another network", "unknown key", "no YAML"},
+    "report": {"no YAML", "truncated record", "a record of another kind", "foreign metrics"},
+}
+
+
+@pytest.mark.parametrize(("command", "damage"), [(c, d) for c, damages in READS.items() for d in sorted(damages)])
+def test_damaged_runs_are_named_in_one_line_and_left_as_they_are(fails, finished, tmp_path, command, damage):
+    run = shutil.copytree(finished, tmp_path / "run")
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "status": "running"}))
+    name, spoil = DAMAGE[damage]
+    spoil(run / name)
+    named = "last.ckpt" if damage == "another network" else Path(name).name
+    assert named in fails(*command.split(), "run")
+
+
+def test_ctrl_c_ends_with_a_hint_and_the_run_can_be_resumed(tmp_path):
+    command = [sys.executable, "-m", "switchnorm", "train", "digits/resnet9", "--norm", "bn", "--out", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "run/checkpoints/last.ckpt").is_file():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted; continue a run with `switchnorm train --resume RUN`" in err.splitlines()[-1]
+    assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "running"
 
 
 def test_inspect_refuses_a_checkpoint_without_switchable_layers(fails, tmp_path):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from switchnorm.layers.running import Sync, process_group, update_running
 from switchnorm.layers.switch_norm import check_ghost
 from switchnorm.ops import normalize
+from switchnorm.ops.normalize import check_batch
 
 
 class _GhostBatch(nn.modules.batchnorm._BatchNorm):
@@ -21,6 +22,8 @@ class _GhostBatch(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         group = process_group(self.sync)
+        if self.training and group is None:
+            check_batch(input, self.ghost)
         if not self.training or (self.ghost is None and group is None):
             return super().forward(input)
         self._check_input_dim(input)

@@ -23,7 +23,6 @@ CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 WS_CONV = {1: WSConv1d, 2: WSConv2d, 3: WSConv3d}
 
 NORMS = ("bn", "gn", "in", "ln", "sn", "ssn")
-CONVS = ("", "ws")
 
 
 @dataclass(frozen=True)

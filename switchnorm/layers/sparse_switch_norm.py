@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from switchnorm.errors import unknown
 from switchnorm.layers.switch_norm import SwitchNorm
-from switchnorm.ops.simplex import check_radius, sparsestmax
+from switchnorm.ops.simplex import CENTRES, check_radius, sparsestmax
 
 
 class SparseSwitchNorm(SwitchNorm):
@@ -36,6 +37,8 @@ class SparseSwitchNorm(SwitchNorm):
 
     def __init__(self, *args: Any, centre: Literal["simplex", "support"] = "support", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if centre not in CENTRES:
+            raise unknown("centre", centre, CENTRES)
         self.centre = centre
         self.register_buffer("radius", torch.zeros_like(self.mean_weight[:1]).detach())
         for name in ("mean_fixed", "var_fixed"):
@@ -56,12 +59,16 @@ class SparseSwitchNorm(SwitchNorm):
     def harden(self) -> bool:
         """Make every importance that has become one-hot final; return whether both are.
 
-        The choice replaces the logits, as in the published checkpoints. Waits for the device.
+        The choice replaces the logits, as in the published checkpoints. A layer that also takes flat inputs keeps its
+        logits where it chose instance, since these inputs have no such statistic and use the rest.
+
+        Waits for the device.
         """
+        instance = [2 in self.input_dims and name == "instance" for name in self.statistics]
         for importance, logits, fixed in zip(
             self.importance(), (self.mean_weight, self.var_weight), (self.mean_fixed, self.var_fixed), strict=True
         ):
-            if not fixed and importance.max() == 1:
+            if not fixed and importance.max() == 1 and not instance[int(importance.argmax())]:
                 logits.copy_(importance)
                 fixed.fill_(1)
         return bool(self.mean_fixed and self.var_fixed)

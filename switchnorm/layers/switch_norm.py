@@ -181,12 +181,13 @@ class SwitchNorm(nn.Module):
                 state_dict[prefix + name] = saved.flatten()
         if self.track_running_stats and prefix + "running_mean" in state_dict:
             state_dict.setdefault(prefix + "num_batches_tracked", torch.zeros((), dtype=torch.long))
-        # The published 1d layer knows flat inputs alone, and has no logit for the instance statistic, which these lack.
+        # The published 1d layer knows flat inputs alone, which have no instance statistic, and has no logit for it: one
+        # so low that its importance is 0.
         if 2 in self.input_dims and self.statistics == SWITCHABLE:
             for name in ("mean_weight", "var_weight"):
                 saved = state_dict.get(prefix + name)
                 if isinstance(saved, Tensor) and saved.shape == (2,):
-                    state_dict[prefix + name] = torch.cat((saved.new_zeros(1), saved))
+                    state_dict[prefix + name] = torch.cat((saved.new_full((1,), -1e4), saved))
 
     def extra_repr(self) -> str:
         """Arguments that differ from their defaults, after the channels and statistics."""

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from switchnorm.errors import InputError, unknown
 
+CENTRES = ("simplex", "support")
+
 
 def sparsemax(z: Tensor) -> Tensor:
     """The point of the simplex that is nearest to z.
@@ -60,8 +62,8 @@ def sparsestmax(z: Tensor, radius: float | Tensor, centre: Literal["simplex", "s
     Raises:
         InputError: a radius (given as a number) outside [0, 1], or an unknown centre.
     """
-    if centre not in ("simplex", "support"):
-        raise unknown("centre", centre, ("simplex", "support"))
+    if centre not in CENTRES:
+        raise unknown("centre", centre, CENTRES)
     if not isinstance(radius, Tensor):
         radius = torch.as_tensor(check_radius(radius), dtype=z.dtype, device=z.device)
     squared_radius = radius.to(z.dtype).square()[..., None]

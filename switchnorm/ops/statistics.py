@@ -51,8 +51,9 @@ def check_groups(groups: int, channels: int) -> int:
         divisors = [g for g in range(1, channels + 1) if channels % g == 0]
         below = max((g for g in divisors if g < groups), default=None)
         above = min((g for g in divisors if g > groups), default=None)
-        nearest = " or ".join(str(g) for g in (below, above) if g)
-        raise InputError(f"{groups} groups do not divide {channels} channels; the nearest group counts are {nearest}")
+        nearest = [str(g) for g in (below, above) if g]
+        counts = f"counts are {' or '.join(nearest)}" if len(nearest) > 1 else f"count is {nearest[0]}"
+        raise InputError(f"{groups} groups do not divide {channels} channels; the nearest group {counts}")
     return groups
 
 

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from switchnorm.errors import InputError
+from switchnorm.recipes import find_recipe
 from switchnorm.studies.parallel import train_all
 from switchnorm.training.config import Config
-from switchnorm.training.recipe import find_recipe, read_config
+from switchnorm.training.recipe import read_config
 
 NORMS = ("bn", "gn+ws", "sn", "ssn")
 SEEDS = (0, 1, 2)
@@ -36,6 +37,7 @@ def demo(out: Path) -> list[Path]:
     Raises:
         InputError: `out` holds runs of another configuration.
     """
+    out.mkdir(parents=True, exist_ok=True)
     runs = plan(out)
     for path, config in runs:
         _check_same(path, config)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -65,6 +66,8 @@ def plan_switch(
         InputError: an unknown spec or option, a pattern that matches nothing, or a setting that a layer cannot have,
             such as groups that do not divide its channels.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputError("a TorchScript module cannot be changed; switch the model before it is scripted")
     spec = Spec.parse(spec) if isinstance(spec, str) else spec
     check_options(spec, options)
     return _Planner(model, spec, Selection(include, exclude, _layer_names(model)), options).plan()

@@ -83,7 +83,8 @@ class Classification(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log what was counted."""
         metrics = {"val_loss": self.val_loss, **self._accuracies()}
-        self.log_dict({name: metric.compute() for name, metric in metrics.items()}, prog_bar=True)
+        for name, metric in metrics.items():
+            self.log(name, metric.compute(), prog_bar=name == "val_accuracy")
         for metric in metrics.values():
             metric.reset()
 

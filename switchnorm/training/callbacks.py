@@ -12,21 +12,7 @@ import torch
 from switchnorm.layers import SparseSwitchNorm
 from switchnorm.surgery import harden, importance, set_radius
 from switchnorm.tasks import Classification
-from switchnorm.training.run_folder import EpochTable, RunFolder
-
-METRICS = (
-    "epoch",
-    "step",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_accuracy_top5",
-    "learning_rate",
-    "radius",
-    "images_per_second",
-)
-IMPORTANCE = ("epoch", "layer", "moment", "statistic", "importance")
+from switchnorm.training.run_folder import IMPORTANCE, METRICS, EpochTable, RunFolder
 
 
 class RadiusSchedule(pl.Callback):
@@ -43,8 +29,8 @@ class RadiusSchedule(pl.Callback):
         """Set the radius of this step."""
         set_radius(pl_module, min(trainer.global_step / max(self.steps - 1, 1), 1.0))
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make final what has become one-hot."""
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Make final what has become one-hot, before it is evaluated and saved."""
         harden(pl_module)
 
 
@@ -75,13 +61,17 @@ class History(pl.Callback):
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
+        self.earlier = 0.0
+        self.began = 0.0
         self.images = 0
         self.seconds = 0.0
         self.started = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the tables."""
+        self.began = time.monotonic()
         if trainer.is_global_zero:
+            self.earlier = float(self.run.record()["seconds"] or 0)
             self.metrics = EpochTable(self.run.metrics_file, METRICS, trainer.current_epoch)
             if importance(pl_module):
                 self.importance = EpochTable(self.run.importance_file, IMPORTANCE, trainer.current_epoch)
@@ -120,6 +110,7 @@ class History(pl.Callback):
         if rows:
             self.importance.append(rows)
         scalars |= {f"importance/{layer}/{moment}/{statistic}": v for _, layer, moment, statistic, v in rows}
+        self.run.update_record(seconds=round(self.earlier + time.monotonic() - self.began, 1))
         for logger in trainer.loggers:
             logger.log_metrics(scalars, step=trainer.global_step)
 

@@ -12,6 +12,8 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from switchnorm.errors import InputError
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the checkpoint, to the disk, and renames into place; reads without running code from the file."""
@@ -31,6 +33,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Read a checkpoint onto the CPU."""
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return checkpoint
+
+
+def check_resumable(path: Path) -> None:
+    """Raise `InputError` if a readable checkpoint holds weights alone, and not the state of a training."""
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if not {"loops", "optimizer_states", "lr_schedulers", "training_metrics"} <= checkpoint.keys():
+        raise InputError(f"checkpoint {str(path)!r} holds weights alone; expected the state of an interrupted training")
 
 
 class MidEpochCheckpoint(ModelCheckpoint):

@@ -5,6 +5,7 @@ This module needs neither torch nor Lightning, so that a wrong flag is reported 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -39,8 +40,7 @@ class TrainConfig:
         iteration_size: batches whose gradients one optimizer step adds up.
         label_smoothing: in [0, 1).
         precision: of the computation: 32, bf16 or 16 (mixed with float32 weights), or 64.
-        device: auto, cpu, cuda or mps.
-        devices: how many devices of this machine; torchrun overrides it.
+        device: auto, cpu, cuda or mps; several of them through torchrun.
         checkpoint_minutes: how often a checkpoint is written inside an epoch, besides the one after each epoch.
     """
 
@@ -52,7 +52,6 @@ class TrainConfig:
     label_smoothing: float = 0.0
     precision: Literal["32", "bf16", "16", "64"] = "32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: int = 1
     checkpoint_minutes: float = 5.0
 
 
@@ -121,41 +120,51 @@ class Config:
     seed: int = 0
 
 
+#: The least value of a key, where it has one; null passes where the key allows it.
+LEAST = {
+    "seed": 0,
+    "train.epochs": 1,
+    "train.batch_size": 1,
+    "train.samples_per_gpu": 1,
+    "train.iteration_size": 1,
+    "train.label_smoothing": 0,
+    "train.checkpoint_minutes": 0,
+    "optimizer.lr": 0,
+    "optimizer.momentum": 0,
+    "optimizer.weight_decay": 0,
+    "optimizer.sparse_lr_factor": 0,
+    "optimizer.sparse_clip_norm": 0,
+    "optimizer.clip_norm": 0,
+    "schedule.gamma": 0,
+    "schedule.power": 0,
+    "schedule.warmup_epochs": 0,
+}
+
+#: What a key must stay below.
+BELOW = {"seed": 2**63, "train.label_smoothing": 1, "optimizer.momentum": 1}
+
+
 def check(config: Config) -> Config:
-    """Return `config` if its numbers make sense; raise `InputError` naming the first key that does not."""
-    rules: list[tuple[str, float, bool, str]] = []
-
-    def at_least(key: str, value: float, least: float) -> None:
-        rules.append((key, value, value >= least, f"must be at least {least}"))
-
+    """Return `config` if its values make sense together; raise `InputError` naming the first key that does not."""
     train, optimizer, schedule = config.train, config.optimizer, config.schedule
-    at_least("seed", config.seed, 0)
-    at_least("train.epochs", train.epochs, 1)
-    at_least("train.batch_size", train.batch_size, 1)
-    at_least("train.samples_per_gpu", 1 if train.samples_per_gpu is None else train.samples_per_gpu, 1)
-    at_least("train.iteration_size", train.iteration_size, 1)
-    at_least("train.devices", train.devices, 1)
-    at_least("train.checkpoint_minutes", train.checkpoint_minutes, 0)
-    smoothing = train.label_smoothing
-    rules.append(("train.label_smoothing", smoothing, 0 <= smoothing < 1, "must lie in [0, 1)"))
-    at_least("optimizer.lr", optimizer.lr, 0)
-    at_least("optimizer.clip_norm", 0 if optimizer.clip_norm is None else optimizer.clip_norm, 0)
-    at_least("optimizer.weight_decay", optimizer.weight_decay, 0)
-    momentum = optimizer.momentum
-    rules.append(("optimizer.momentum", momentum, 0 <= momentum < 1, "must lie in [0, 1)"))
-    rules.append(
-        ("optimizer.momentum", momentum, momentum > 0 or not optimizer.nesterov, "must be above 0 for nesterov")
-    )
-    at_least("schedule.warmup_epochs", schedule.warmup_epochs, 0)
-    warmup = schedule.warmup_epochs
-    rules.append(
-        ("schedule.warmup_epochs", warmup, warmup < train.epochs, f"must be below train.epochs, {train.epochs}")
-    )
-    milestones = schedule.milestones
-    rules.append(("schedule.milestones", 0, milestones == sorted(milestones), "must rise"))
-    for key, value, holds, rule in rules:
-        if not holds:
-            raise InputError(f"{key} {rule}, got {milestones if key == 'schedule.milestones' else value}")
+    for key in ("model.name", "model.norm"):
+        if _value(config, key) is None:
+            raise InputError(f"{key} must be a name, got null")
+    below = {**BELOW, "schedule.warmup_epochs": train.epochs}
+    for key, least in LEAST.items():
+        value = _value(config, key)
+        if value is not None and not value >= least:
+            raise InputError(f"{key} must be at least {least}, got {value}")
+        if key in below and not value < below[key]:
+            raise InputError(f"{key} must be below {below[key]}, got {value}")
+    if optimizer.nesterov and optimizer.momentum == 0:
+        raise InputError("optimizer.nesterov needs a momentum above 0; set optimizer.nesterov to false")
+    if schedule.milestones != sorted(schedule.milestones):
+        raise InputError(f"schedule.milestones must rise, got {schedule.milestones}")
     if train.sync and train.samples_per_gpu is not None:
         raise InputError("train.sync and train.samples_per_gpu exclude each other; set samples_per_gpu to null")
     return config
+
+
+def _value(config: Config, key: str) -> Any:
+    return functools.reduce(getattr, key.split("."), config)

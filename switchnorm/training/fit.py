@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import sys
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
@@ -28,7 +28,7 @@ from switchnorm.training.callbacks import History, RadiusSchedule, StepSeed
 from switchnorm.training.checkpoints import AtomicCheckpointIO, MidEpochCheckpoint
 from switchnorm.training.config import Config, TrainConfig
 from switchnorm.training.optimizer import make_optimizer
-from switchnorm.training.progress import PlainProgress
+from switchnorm.training.progress import PlainProgress, ProgressBar
 from switchnorm.training.run_folder import RunFolder
 from switchnorm.weights import load_state, read_state
 
@@ -106,8 +106,21 @@ def prepare(config: Config) -> tuple[nn.Module, Dataset]:
             f"model {config.model.name!r} takes {first.in_channels} channels, but {config.data['name']!r} has "
             f"{dataset.channels}; choose another model or dataset"
         )
-    dataset.train_batches(batch_size=config.train.batch_size, seed=config.seed)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    dataset.train_batches(batch_size=config.train.batch_size, seed=config.seed, world=world)
+    rehearse(model, config.train.batch_size // (1 if config.train.sync else world), dataset)
     return model, dataset
+
+
+def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> None:
+    """Pass a batch through the network without computing it, to see what it will not take.
+
+    Raises:
+        InputError: batch statistics over a single element, for example.
+    """
+    copy.deepcopy(model).to("meta").train()(
+        torch.empty(samples, dataset.channels, dataset.size, dataset.size, device="meta")
+    )
 
 
 def total_steps(config: Config, dataset: Dataset) -> int:
@@ -146,7 +159,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     ]
     progress: list[pl.Callback] = []
     if not quiet:
-        progress.append(RichProgressBar() if sys.stdout.isatty() else PlainProgress())
+        progress.append(ProgressBar() if sys.stdout.isatty() else PlainProgress())
     options: dict[str, Any] = dict(  # noqa: C408
         max_epochs=config.train.epochs,
         accumulate_grad_batches=config.train.iteration_size,
@@ -156,16 +169,19 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         enable_progress_bar=not quiet and sys.stdout.isatty(),
         default_root_dir=run.path,
     )
-    started = time.monotonic()
     with quiet_lightning():
         trainer = _trainer(config.train, **options)
-        trainer.fit(task, Loaders(dataset, config), ckpt_path=run.last if run.last.is_file() else None)
+        try:
+            trainer.fit(task, Loaders(dataset, config), ckpt_path=run.last if run.last.is_file() else None)
+        except SystemExit:  # how Lightning ends on Ctrl-C
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
     if not trainer.is_global_zero:
         return {}
     accuracies = [float(row["val_accuracy"]) for row in run.metrics()]
     result = {"val_accuracy": accuracies[-1], "best_val_accuracy": max(accuracies)}
-    seconds = round((run.record()["seconds"] or 0) + time.monotonic() - started, 1)
-    run.update_record(status="finished", seconds=seconds, result=result)
+    run.update_record(status="finished", result=result)
     return result
 
 
@@ -186,8 +202,8 @@ def evaluate(run: RunFolder, checkpoint: Path) -> dict[str, float]:
 
 
 def _trainer(config: TrainConfig, **options: Any) -> pl.Trainer:
-    """A trainer for the devices that are asked for, or that torchrun started."""
-    devices, nodes = config.devices, 1
+    """A trainer for one device, or for the processes that torchrun started."""
+    devices, nodes = 1, 1
     if "LOCAL_WORLD_SIZE" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices

@@ -10,6 +10,7 @@ from typing import Any
 from switchnorm.data import create_dataset
 from switchnorm.errors import InputError
 from switchnorm.surgery import LayerImportance, importance
+from switchnorm.training.checkpoints import check_resumable
 from switchnorm.training.config import Config
 from switchnorm.training.fit import build_model, prepare, train
 from switchnorm.training.run_folder import RunFolder, free_folder
@@ -59,6 +60,10 @@ def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any
         raise InputError(f"run {str(path)!r} is finished; evaluate it with `switchnorm eval {path}`")
     config = run.config()
     model, dataset = prepare(config)
+    if run.last.is_file():  # the trainer loads it too, but would not explain what does not fit
+        load_state(model, read_state(run.last), f"checkpoint {str(run.last)!r}")
+        check_resumable(run.last)
+        run.metrics()
     return run, train(run, config, model, dataset, quiet=quiet)
 
 
@@ -77,12 +82,14 @@ def inspect(path: Path) -> list[LayerImportance]:
     Raises:
         InputError: neither a run nor a checkpoint.
     """
-    if not path.is_dir():
+    folder = path if path.is_dir() else path.parent.parent
+    run = RunFolder(folder)
+    if not path.is_dir() and not run.config_file.is_file():
         return state_importance(read_state(path))
-    run = RunFolder.open(path)
+    run = RunFolder.open(folder)
     config = run.config()
     dataset = create_dataset(**config.data)
     model = build_model(config, dataset)
-    checkpoint = checkpoint_of(run, "last")
+    checkpoint = checkpoint_of(run, "last") if path.is_dir() else path
     load_state(model, read_state(checkpoint), f"checkpoint {str(checkpoint)!r}")
     return importance(model)

@@ -1,4 +1,4 @@
-"""Progress in plain lines, where output is not a terminal."""
+"""Progress as a bar in a terminal, in plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import RichProgressBar
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's bar: rate, time left in the epoch, loss, accuracy."""
+
+    def get_metrics(self, *args: Any) -> dict[str, Any]:
+        """What the bar shows, without the logger's version."""
+        return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
 
 
 class PlainProgress(pl.Callback):

@@ -13,12 +13,9 @@ from typing import Any, Literal
 import yaml
 from jsonargparse import ArgumentParser
 
-import switchnorm
 from switchnorm.data import DATASETS
 from switchnorm.errors import InputError, unknown
 from switchnorm.training.config import Config, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig, check
-
-RECIPES = Path(switchnorm.__file__).parent / "recipes"
 
 #: Sections of the configuration whose constructor is their schema.
 SECTIONS = {"model": ModelConfig, "train": TrainConfig, "optimizer": OptimizerConfig, "schedule": ScheduleConfig}
@@ -34,29 +31,8 @@ SHORT = {
     "epochs": "train.epochs",
     "precision": "train.precision",
     "device": "train.device",
-    "devices": "train.devices",
     "lr": "optimizer.lr",
 }
-
-
-def recipes() -> list[str]:
-    """The names of the recipes that the package ships, such as "cifar10/resnet20"."""
-    return sorted(path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.yaml"))
-
-
-def find_recipe(name: str) -> Path:
-    """The file of a recipe: a path to a YAML file, or the name of a shipped one.
-
-    Raises:
-        InputError: neither, with the nearest name.
-    """
-    if Path(name).suffix in (".yaml", ".yml"):
-        if not Path(name).is_file():
-            raise InputError(f"recipe {name!r} does not exist; expected a YAML file, or one of {', '.join(recipes())}")
-        return Path(name)
-    if name not in recipes():
-        raise unknown("recipe", name, recipes())
-    return RECIPES / f"{name}.yaml"
 
 
 def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
@@ -114,7 +90,7 @@ def _dataset_name(content: dict[str, Any], flags: Sequence[str], recipe: Path) -
             name = attached if equals else value
     if name is None:
         raise InputError(f"{recipe.name} names no dataset; add data.name, one of {', '.join(DATASETS)}")
-    if name not in DATASETS:
+    if str(name) not in DATASETS:
         raise unknown("dataset", str(name), DATASETS)
     return str(name)
 

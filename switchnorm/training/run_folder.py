@@ -16,6 +16,23 @@ from switchnorm.errors import InputError
 from switchnorm.training.config import Config
 from switchnorm.training.recipe import read_config, to_yaml
 
+#: The columns of metrics.csv.
+METRICS = (
+    "epoch",
+    "step",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "val_accuracy_top5",
+    "learning_rate",
+    "radius",
+    "images_per_second",
+)
+
+#: The columns of importance.csv.
+IMPORTANCE = ("epoch", "layer", "moment", "statistic", "importance")
+
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a kill leaves the old content or the new, never a part."""
@@ -115,14 +132,16 @@ class RunFolder:
     def record(self) -> dict[str, Any]:
         """Provenance and outcome; raise `InputError` if the file is damaged."""
         try:
-            return dict(json.loads(self.record_file.read_text(encoding="utf-8")))
+            record = json.loads(self.record_file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{self.record_file} is damaged; expected a JSON object") from error
+        if not isinstance(record, dict):
+            raise InputError(f"{self.record_file} is damaged; expected a JSON object, got {type(record).__name__}")
+        return record
 
     def metrics(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv, by column."""
-        with self.metrics_file.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        """The rows of metrics.csv, by column; raise `InputError` if it is another file."""
+        return [dict(zip(METRICS, row, strict=False)) for row in read_rows(self.metrics_file, METRICS)]
 
     def update_record(self, **changes: Any) -> None:
         """Change entries of the record."""
@@ -131,6 +150,19 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return self.record().get("status") == "finished"
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[list[str]]:
+    """The whole rows of a CSV file under a header; a row that a kill cut off is none.
+
+    Raises:
+        InputError: the header has other columns.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    if rows[:1] not in ([], [list(columns)]):
+        raise InputError(f"{path} is damaged; expected the columns {', '.join(columns)}")
+    return [row for row in rows[1:] if len(row) == len(columns) and row[0].isdigit()]
 
 
 def free_folder(path: Path) -> Path:
@@ -154,11 +186,8 @@ class EpochTable:
 
     def __init__(self, path: Path, columns: Sequence[str], first_epoch: int) -> None:
         self.path = path
-        kept = []
-        if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.reader(file))
-            kept = [row for row in rows[1:] if len(row) == len(columns) and int(row[0]) < first_epoch]
+        rows = read_rows(path, columns) if path.is_file() else []
+        kept = [row for row in rows if int(row[0]) < first_epoch]
         write_atomically(path, _csv([columns, *kept]))
 
     def append(self, rows: Sequence[Sequence[object]]) -> None:

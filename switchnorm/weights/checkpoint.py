@@ -35,7 +35,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         )
     content = _read(path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, Mapping) or not state or not all(_is_entry(*item) for item in state.items()):
         raise InputError(f"checkpoint {str(path)!r} holds no state dict; expected tensors by name")
     return _unwrap(dict(state))
 
@@ -89,6 +89,10 @@ def _read(path: Path) -> Any:
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise InputError(f"checkpoint {str(path)!r} is damaged or no checkpoint; expected tensors by name") from error
+
+
+def _is_entry(key: Any, value: Any) -> bool:
+    return isinstance(key, str) and isinstance(value, Tensor)
 
 
 def _unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:

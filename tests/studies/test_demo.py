@@ -31,6 +31,7 @@ def test_finished_runs_are_kept_interrupted_ones_continued(tmp_path):
     assert again == results
     assert run.last.stat().st_mtime_ns == finished
     run.update_record(status="running")
+    again.clear()
     train_all(plan, ("test",), lambda path, result: again.update({path: result}))
     assert again == results
     assert run.finished()

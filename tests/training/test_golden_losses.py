@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from switchnorm.recipes import find_recipe
 from switchnorm.training.fit import prepare, total_steps
 from switchnorm.training.optimizer import make_optimizer
-from switchnorm.training.recipe import find_recipe, read_config
+from switchnorm.training.recipe import read_config
 
 #: The first five losses of digits/resnet9 in float64, seed 0, ghost batches of 2.
 LOSSES = {

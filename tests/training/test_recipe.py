@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from switchnorm.errors import InputError
-from switchnorm.training.recipe import find_recipe, read_config, recipes, to_yaml
+from switchnorm.recipes import find_recipe, recipes
+from switchnorm.training.recipe import read_config, to_yaml
 
 SMALL = {
     "model": {"name": "digits_resnet9"},
@@ -63,10 +64,14 @@ def test_the_dataset_decides_which_keys_data_has(recipe):
         (["--epochs", "many"], "train.epochs: expected int"),
         (["--epochs", "0"], "train.epochs must be at least 1, got 0"),
         (["--samples-per-gpu", "0"], "train.samples_per_gpu must be at least 1, got 0"),
-        (["--train.label_smoothing", "1"], r"train.label_smoothing must lie in [0, 1), got 1"),
+        (["--train.label_smoothing", "1"], r"train.label_smoothing must be below 1, got 1"),
         (["--schedule.name", "cosin"], "schedule.name"),
-        (["--schedule.warmup_epochs", "2"], "schedule.warmup_epochs must be below train.epochs, 2, got 2"),
-        (["--optimizer.momentum", "0"], "optimizer.momentum must be above 0 for nesterov, got 0"),
+        (["--schedule.warmup_epochs", "2"], "schedule.warmup_epochs must be below 2, got 2"),
+        (["--optimizer.momentum", "0"], "optimizer.nesterov needs a momentum above 0"),
+        (["--seed", "-1"], "seed must be at least 0, got -1"),
+        (["--seed", str(2**63)], "seed must be below"),
+        (["--schedule.power", "-3"], "schedule.power must be at least 0, got -3"),
+        (["--schedule.milestones", "[3, 2]"], "schedule.milestones must rise, got [3, 2]"),
         (["--data", "cifar"], "dataset 'cifar' is unknown; did you mean 'cifar10'?"),
         (["--train.sync", "true", "--samples-per-gpu", "2"], "exclude each other"),
         (["--epochs"], "train.epochs"),
@@ -85,6 +90,8 @@ def test_wrong_flags_are_named_in_one_line(recipe, flags, message):
     [
         ("modl: {name: x}\ndata: {name: digits}", "key in r.yaml 'modl.name' is unknown; did you mean 'model.name'?"),
         ("model: {name: x}", "names no dataset"),
+        ("data: {name: [digits]}", "dataset \"['digits']\" is unknown"),
+        ("data: {name: digits}\nmodel: {name: x, norm: null}\ntrain: {epochs: 1, batch_size: 1}", "model.norm must be"),
         ("- 1", "is no recipe"),
         ("a: [", "is no YAML file"),
         ("data: {name: digits}\nmodel: {name: x}\ntrain: {epochs: 1}", "train.batch_size"),
