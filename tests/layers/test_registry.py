@@ -10,7 +10,7 @@ from torch import nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers import NORMS, Spec, registry
-from switchnorm.layers.registry import CONVS, default_groups
+from switchnorm.layers.registry import default_groups
 
 SPECS = [*NORMS, "gn:3", *(f"{norm}+ws" for norm in (*NORMS, "gn:3"))]
 
@@ -21,7 +21,6 @@ def test_a_name_survives_parsing(text: str) -> None:
     assert str(spec) == text
     assert Spec.parse(str(spec)) == spec
     assert spec.ws == text.endswith("+ws")
-    assert ("ws" if spec.ws else "") in CONVS
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -82,9 +81,11 @@ def test_unknown_names(text: str, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("text", "nearest"), [("gn:4", "3 or 6"), ("gn:0", "1"), ("gn:64", "6")])
+@pytest.mark.parametrize(
+    ("text", "nearest"), [("gn:4", "counts are 3 or 6"), ("gn:0", "count is 1"), ("gn:64", "count is 6")]
+)
 def test_groups_that_do_not_divide(text: str, nearest: str) -> None:
-    with pytest.raises(InputError, match=f"do not divide 6 channels; the nearest group counts are {nearest}"):
+    with pytest.raises(InputError, match=f"do not divide 6 channels; the nearest group {nearest}"):
         Spec.parse(text).layer(6)
 
 

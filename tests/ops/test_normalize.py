@@ -382,7 +382,7 @@ def test_errors(shape: tuple[int, ...], statistics: tuple[str, ...], ghost: int 
         ((), "statistics is empty; choose from"),
         (("batch", "layer", "batch"), "'batch' is given 2 times"),
         (("group:",), "did you mean 'group:32'"),
-        (("group:0",), "nearest group counts are 1"),
+        (("group:0",), "the nearest group count is 1"),
         (("Batch",), "did you mean 'batch'"),
         (("x",), "choose from instance, layer, batch"),
     ],

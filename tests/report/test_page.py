@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from switchnorm.errors import InputError
 from switchnorm.report import write
-from tests.browser import chromium, find_chromium
+from tests.browser import chromium
 from tests.report.conftest import EPOCHS, LAYERS, Make
 
 # Validation accuracy, loss, learning rate and radius; bars and averages for SN and SSN.
@@ -242,10 +242,9 @@ def test_provenance_tells_where_a_run_came_from(visit: Open, report: Path) -> No
 
 
 def test_without_a_browser_the_tests_say_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CHROMIUM", raising=False)
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(pytest.fail.Exception, match="playwright install chromium"):
-        find_chromium("/nowhere/chrome")
+    monkeypatch.setenv("CHROMIUM", "/nowhere/chrome")
+    with pytest.raises(pytest.fail.Exception, match="playwright install chromium"), chromium():
+        pass
 
 
 def test_hostile_words_are_only_words(visit: Open, make_run: Make, tmp_path: Path) -> None:
