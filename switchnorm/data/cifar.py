@@ -28,11 +28,18 @@ willow_tree wolf woman worm
 """
 
 
+@dataclass(frozen=True)
 class _Cifar(Dataset):
-    """What the two datasets share: where they are sought, and what is done to the pictures."""
+    """What the two datasets share: where they are sought, and what is done to the pictures.
 
-    root: str | None
-    augment: bool
+    Args:
+        root: folder of the official binary or Python files, or the folder above it; they are downloaded into it when
+            they are absent. None is ~/.cache/switchnorm.
+        augment: crop and flip the training images at random.
+    """
+
+    root: str | None = None
+    augment: bool = True
 
     channels: ClassVar[int] = 3
     size: ClassVar[int] = 32
@@ -95,18 +102,8 @@ def _download(torchvision_name: str, root: Path, folder: str) -> None:
                 raise
 
 
-@dataclass(frozen=True)
 class Cifar10(_Cifar):
-    """CIFAR-10: 50,000 training and 10,000 test photographs of 32 x 32 pixels in 10 classes.
-
-    Args:
-        root: folder of the official binary or Python files, or the folder above it; they are downloaded into it when
-            they are absent. None is ~/.cache/switchnorm.
-        augment: crop and flip the training images at random.
-    """
-
-    root: str | None = None
-    augment: bool = True
+    """CIFAR-10: 50,000 training and 10,000 test photographs of 32 x 32 pixels in 10 classes; options as `_Cifar`."""
 
     title: ClassVar[str] = "CIFAR-10"
     torchvision_name: ClassVar[str] = "CIFAR10"
@@ -131,18 +128,8 @@ class Cifar10(_Cifar):
     classes: ClassVar[tuple[str, ...]] = tuple(_CIFAR10_CLASSES.split())
 
 
-@dataclass(frozen=True)
 class Cifar100(_Cifar):
-    """CIFAR-100: 50,000 training and 10,000 test photographs of 32 x 32 pixels in 100 classes, the fine labels.
-
-    Args:
-        root: folder of the official binary or Python files, or the folder above it; they are downloaded into it when
-            they are absent. None is ~/.cache/switchnorm.
-        augment: crop and flip the training images at random.
-    """
-
-    root: str | None = None
-    augment: bool = True
+    """CIFAR-100: as many photographs as CIFAR-10 has, in 100 classes (the fine labels); options as `_Cifar`."""
 
     title: ClassVar[str] = "CIFAR-100"
     torchvision_name: ClassVar[str] = "CIFAR100"

@@ -160,17 +160,17 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     progress: list[pl.Callback] = []
     if not quiet:
         progress.append(ProgressBar() if sys.stdout.isatty() else PlainProgress())
-    options: dict[str, Any] = dict(  # noqa: C408
-        max_epochs=config.train.epochs,
-        accumulate_grad_batches=config.train.iteration_size,
-        gradient_clip_val=config.optimizer.clip_norm,
-        callbacks=[RadiusSchedule(steps), StepSeed(config.seed), History(run), *progress, best, *newest],
-        logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
-        enable_progress_bar=not quiet and sys.stdout.isatty(),
-        default_root_dir=run.path,
-    )
     with quiet_lightning():
-        trainer = _trainer(config.train, **options)
+        trainer = _trainer(
+            config.train,
+            max_epochs=config.train.epochs,
+            accumulate_grad_batches=config.train.iteration_size,
+            gradient_clip_val=config.optimizer.clip_norm,
+            callbacks=[RadiusSchedule(steps), StepSeed(config.seed), History(run), *progress, best, *newest],
+            logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+            enable_progress_bar=not quiet and sys.stdout.isatty(),
+            default_root_dir=run.path,
+        )
         try:
             trainer.fit(task, Loaders(dataset, config), ckpt_path=run.last if run.last.is_file() else None)
         except SystemExit:  # how Lightning ends on Ctrl-C

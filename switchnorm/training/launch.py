@@ -82,11 +82,10 @@ def inspect(path: Path) -> list[LayerImportance]:
     Raises:
         InputError: neither a run nor a checkpoint.
     """
-    folder = path if path.is_dir() else path.parent.parent
-    run = RunFolder(folder)
+    run = RunFolder(path if path.is_dir() else path.parent.parent)
     if not path.is_dir() and not run.config_file.is_file():
         return state_importance(read_state(path))
-    run = RunFolder.open(folder)
+    run = RunFolder.open(run.path)
     config = run.config()
     dataset = create_dataset(**config.data)
     model = build_model(config, dataset)
