@@ -1,20 +1,23 @@
-"""Normalization in one call: moments, rule, affine, in plain PyTorch.
-
-This is the reference: differentiable any number of times, exportable, for any device and dtype.
-"""
+"""Normalization in one call: moments, rule, affine, by the fastest path that fits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch.distributed as dist
 from torch import Tensor
 
-from switchnorm.errors import InputError
-from switchnorm.ops import statistics as rules
-from switchnorm.ops.moments import map_size, moments
-from switchnorm.ops.statistics import BatchStatistics, Table
+from switchnorm.errors import InputError, unknown
+from switchnorm.ops import autograd, reference
+from switchnorm.ops.kernels.base import Operands
+from switchnorm.ops.kernels.choice import choose
+from switchnorm.ops.moments import map_size
+from switchnorm.ops.rule import Rule
+from switchnorm.ops.statistics import Table, check_statistics
+
+Activation = Literal["relu"]
+ACTIVATIONS = ("relu",)
 
 
 class Normalized(NamedTuple):
@@ -43,11 +46,13 @@ def normalize(
     ghost: int | None = None,
     group: dist.ProcessGroup | None = None,
     unbiased: bool = True,
+    residual: Tensor | None = None,
+    activation: Activation | None = None,
 ) -> Normalized:
     """Normalize x by a mixture of statistics (Switchable Normalization, eq. 2-3).
 
-    y = (x - mean') / sqrt(var' + eps) * weight + bias, where mean' is the sum of every statistic's mean times its
-    importance, and var' likewise with importance of its own.
+    y = activation((x - mean') / sqrt(var' + eps) * weight + bias + residual), where mean' is the sum of every
+    statistic's mean times its importance, and var' likewise with importance of its own.
 
     Args:
         x: (N, C, *S).
@@ -61,56 +66,36 @@ def normalize(
         group: processes over which the batch statistic is taken.
         unbiased: take SN's published variances (unbiased within a map, all others derived from these). Otherwise the
             population variance, as torch.nn's layers do.
+        residual: of x's shape, added before the activation.
+        activation: "relu" or None.
 
     Raises:
         InputError: statistics that are unknown or do not fit the channels, another number of importance weights than
-            of statistics, the batch statistic alone over a single element per channel, or `ghost` together with
-            `group`.
+            of statistics, the batch statistic alone over a single element per channel, `ghost` together with `group`,
+            a residual of another shape, or an unknown activation.
     """
     if ghost is not None and group is not None:
         raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
-    statistics = rules.check_statistics(statistics, x.shape[1])
+    check_activation(activation)
+    if residual is not None and residual.shape != x.shape:
+        raise InputError(f"a residual must have the input's shape {tuple(x.shape)}, got {tuple(residual.shape)}")
+    statistics = check_statistics(statistics, x.shape[1])
     if statistics == ("batch",) and running is None and group is None:
         check_batch(x, ghost)
-    size = map_size(x)
-    mean, var = moments(x)
-    if unbiased:
-        var = rules.unbias(var, size)
-    # Tables relative to a common number keep their digits under a large offset; the result does not depend on it. Every
-    # sample has its own number, so that no other sample touches it, unless samples share statistics.
-    pivot = mean.detach().mean(1, keepdim=True)
-    if "batch" in statistics and running is None:
-        pivot = pivot.sum(0, keepdim=True) / max(x.shape[0], 1)
-    mean = mean - pivot
+    rule = Rule(statistics, map_size(x), x.dim() == 2, eps, ghost, group, unbiased)
+    operands = Operands(x, mean_importance, var_importance, weight, bias, residual, running)
+    kernel = choose(x, mean_importance, var_importance, weight, bias, residual)
+    relu = activation == "relu"
+    # Processes that share statistics must take the same path, also one without samples.
+    if kernel is None or (x.numel() == 0 and group is None):
+        return Normalized(*reference.normalize(*operands, rule, relu))
+    return Normalized(*autograd.normalize(kernel, operands, rule, relu))
 
-    flat = unbiased and x.dim() == 2
-    batch: BatchStatistics | None = None
-    tables: list[Table] = []
-    for name in statistics:
-        if name == "instance":
-            tables.append((mean, var))
-        elif name == "layer":
-            tables.append(rules.grouped(mean, var, 1, flat=flat))
-        elif name.startswith("group:"):
-            tables.append(rules.grouped(mean, var, int(name[6:]), flat=flat))
-        elif running is not None:
-            tables.append((running[0].to(mean.dtype) - pivot, running[1].to(mean.dtype)))
-        else:
-            torch_running = 0 if unbiased else size
-            if group is not None:
-                batch = rules.synchronised(mean, var, pivot, group, flat=flat, torch_running=torch_running)
-            elif ghost is not None:
-                batch = rules.ghosted(mean, var, ghost, flat=flat, torch_running=torch_running)
-            else:
-                batch = rules.batched(mean, var, flat=flat, torch_running=torch_running)
-            tables.append((batch.mean, batch.var))
 
-    mixed_mean = _mix([m for m, _ in tables], mean_importance)
-    mixed_var = _mix([v for _, v in tables], var_importance)
-    y = _affine(x, pivot, mixed_mean, mixed_var, weight, bias, eps)
-    if batch is None:
-        return Normalized(y, None, None)
-    return Normalized(y, (batch.running_mean + pivot[0]).detach(), batch.running_var.detach())
+def check_activation(activation: str | None) -> None:
+    """Raise `InputError` for an activation that cannot be fused."""
+    if activation is not None and activation not in ACTIVATIONS:
+        raise unknown("activation", activation, ACTIVATIONS)
 
 
 def check_batch(x: Tensor, ghost: int | None = None) -> None:
@@ -122,32 +107,3 @@ def check_batch(x: Tensor, ghost: int | None = None) -> None:
             + (f" in ghost batches of {ghost}" if ghost else "")
             + "; use 2 or more samples, or add 'instance', 'layer' or 'group:G' to the statistics"
         )
-
-
-def _mix(tables: list[Tensor], importance: Tensor | None) -> Tensor:
-    """Sum of tables weighted by importance (K,); not a matrix product, which autocast would round."""
-    given = 1 if importance is None else len(importance)
-    if given != len(tables):
-        raise InputError(f"{len(tables)} statistics need as many importance weights, got {given}")
-    if importance is None:
-        return tables[0]
-    weights = importance.to(tables[0].dtype).unbind()
-    mixed = weights[0] * tables[0]
-    for weight, table in zip(weights[1:], tables[1:], strict=True):
-        mixed = mixed + weight * table
-    return mixed
-
-
-def _affine(
-    x: Tensor, pivot: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-) -> Tensor:
-    """(x - pivot - mean) / sqrt(var + eps) * weight + bias in the tables' dtype, returned in x's."""
-    scale = (var + eps).rsqrt()
-    if weight is not None:
-        scale = scale * weight.to(scale.dtype)
-    shift = -mean * scale
-    if bias is not None:
-        shift = shift + bias.to(shift.dtype)
-    over_maps = (..., *(None,) * (x.dim() - 2))
-    y = (x.to(scale.dtype) - pivot[over_maps]) * scale[over_maps] + shift[over_maps]
-    return y.to(x.dtype)

@@ -1,14 +1,14 @@
 """The rules: how each statistic derives from the moments of the (sample, channel) maps.
 
-Every rule takes the tables `mean`, `var` (N, C) and returns two tables that broadcast against them. Variances are
-pooled as the mean of variances plus the variance of means, which is the published mean(var + mean²) - mean(mean)²
-without its cancellation (Luo et al., "Differentiable Learning-to-Normalize via Switchable Normalization", ICLR 2019,
-eq. 3-5).
+A rule is a `Pool`: a linear average over some entries of an (N, C) table. Variances are pooled as the mean of variances
+plus the variance of means, which is the published mean(var + mean²) - mean(mean)² without its cancellation (Luo et al.,
+"Differentiable Learning-to-Normalize via Switchable Normalization", ICLR 2019, eq. 3-5). An average over equal shares is
+its own adjoint, so that the same pools serve the gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -57,81 +57,128 @@ def check_groups(groups: int, channels: int) -> int:
     return groups
 
 
-def grouped(mean: Tensor, var: Tensor, groups: int, *, flat: bool = False) -> Table:
-    """Statistics of each sample over groups of adjacent channels.
+class Pool(NamedTuple):
+    """An average over the entries of tables (..., N, C) that share a statistic.
+
+    Attributes:
+        average: from a table to one that broadcasts against it.
+        count: how many entries are averaged; a tensor that broadcasts against (N, C) where this differs by sample.
+    """
+
+    average: Callable[[Tensor], Tensor]
+    count: int | Tensor
+
+
+def group_pool(channels: int, groups: int) -> Pool:
+    """Each sample over groups of adjacent channels; one group is the layer statistic."""
+    width = channels // groups
+    if groups == 1:
+        return Pool(lambda t: t.mean(-1, keepdim=True), channels)
+
+    def average(t: Tensor) -> Tensor:
+        parts = t.unflatten(-1, (groups, width))
+        return parts.mean(-1, keepdim=True).expand(parts.shape).flatten(-2)
+
+    return Pool(average, width)
+
+
+def batch_pool(samples: int) -> Pool:
+    """Each channel over all samples."""
+    return Pool(lambda t: _average_samples(t, samples), samples)
+
+
+def ghost_pool(like: Tensor, ghost: int) -> Pool:
+    """Each channel over consecutive parts of `ghost` samples, the last of which may be smaller.
+
+    This is what several GPUs with `ghost` samples each compute without synchronisation.
 
     Args:
-        mean, var: the moments, (N, C).
-        groups: G, which divides C; 1 pools the whole sample (the "layer" statistic).
-        flat: x was (N, C), so that a group's variance is the unbiased one of its channels.
-
-    Returns:
-        Tables (N, C), or (N, 1) for one group.
+        like: a table (N, C).
+        ghost: samples per part.
     """
-    n, c = mean.shape
-    shape = (n, groups, c // groups)
-    mean, var = _pool(mean.view(shape), var.view(shape), 2)
-    if flat:
-        var = unbias(var, c // groups)
-    if groups == 1:
-        return mean[..., 0], var[..., 0]
-    return mean.expand(shape).reshape(n, c), var.expand(shape).reshape(n, c)
+    samples = like.shape[0]
+    if samples <= ghost:
+        return batch_pool(samples)
+    whole = samples - samples % ghost
+
+    def average(t: Tensor) -> Tensor:
+        parts = t[..., :whole, :].unflatten(-2, (-1, ghost))
+        spread = parts.mean(-2, keepdim=True).expand(parts.shape).flatten(-3, -2)
+        if whole == samples:
+            return spread
+        rest = t[..., whole:, :]
+        return torch.cat((spread, rest.mean(-2, keepdim=True).expand(rest.shape)), -2)
+
+    if whole == samples:
+        return Pool(average, ghost)
+    count = like.new_full((samples, 1), ghost)
+    count[whole:] = samples - whole
+    return Pool(average, count)
+
+
+def process_pool(total: Tensor, group: dist.ProcessGroup) -> Pool:
+    """Each channel over the samples of all processes of `group`; one collective call per average.
+
+    Args:
+        total: how many samples all processes hold, a tensor without dimensions.
+        group: the processes.
+    """
+
+    def average(t: Tensor) -> Tensor:
+        summed = t.sum(-2, keepdim=True)
+        dist.all_reduce(summed, group=group)
+        return summed / total.clamp(min=1)
+
+    return Pool(average, total)
+
+
+def pooled(pool: Pool, mean: Tensor, var: Tensor, *, flat: bool = False) -> Table:
+    """The statistic of a pool, as tables that broadcast against (N, C).
+
+    Args:
+        pool: whose entries share the statistic.
+        mean, var: the moments, (N, C).
+        flat: x was (N, C), so that the variance is the unbiased one of the entries.
+    """
+    centre = pool.average(mean)
+    spread = pool.average(var + (mean - centre).square())
+    return centre, unbias(spread, pool.count) if flat else spread
 
 
 class BatchStatistics(NamedTuple):
     """Statistics over samples.
 
     Attributes:
+        pool: over which entries.
         mean, var: tables that broadcast against (N, C): for each sample, those of its part of the batch.
         running_mean, running_var: (C,), what running statistics are made from: the mean over the parts.
     """
 
+    pool: Pool
     mean: Tensor
     var: Tensor
     running_mean: Tensor
     running_var: Tensor
 
 
-def batched(mean: Tensor, var: Tensor, *, flat: bool = False, torch_running: int = 0) -> BatchStatistics:
-    """Statistics of each channel over all samples.
+def batched(
+    mean: Tensor, var: Tensor, ghost: int | None = None, *, flat: bool = False, torch_running: int = 0
+) -> BatchStatistics:
+    """Statistics of each channel over all samples, or over each of the parts of `ghost` samples.
 
     Args:
         mean, var: the moments, (N, C).
+        ghost: samples per part.
         flat: x was (N, C), so that the variance is the unbiased one of the samples.
         torch_running: the size of a map where `running_var` is to be unbiased as in torch.nn.BatchNorm; 0 where it is
             to be `var`, as published for SN.
     """
-    samples = mean.shape[0]
-    mean, var = _pool(mean, var, 0)
-    if flat:
-        var = unbias(var, samples)
-    running_var = unbias(var, samples * torch_running) if torch_running else var
-    return BatchStatistics(mean, var, mean[0], running_var[0])
-
-
-def ghosted(mean: Tensor, var: Tensor, samples: int, *, flat: bool = False, torch_running: int = 0) -> BatchStatistics:
-    """Statistics of each channel over consecutive parts of `samples` samples, the last of which may be smaller.
-
-    This is what several GPUs with `samples` samples each compute without synchronisation. The other arguments are those
-    of `batched`; the tables are (N, C).
-    """
-    n, c = mean.shape
-    if n <= samples:
-        return batched(mean, var, flat=flat, torch_running=torch_running)
-    spread: list[Table] = []
-    running: list[Table] = []
-    whole = n - n % samples
-    for part, size in ((slice(0, whole), samples), (slice(whole, n), n - whole)):
-        if size:
-            shape = (-1, size, c)
-            m, v = _pool(mean[part].view(shape), var[part].view(shape), 1)
-            if flat:
-                v = unbias(v, size)
-            spread.append((m.expand(shape).reshape(-1, c), v.expand(shape).reshape(-1, c)))
-            running.append((m[:, 0], (unbias(v, size * torch_running) if torch_running else v)[:, 0]))
-    mean, var = (torch.cat(tables) for tables in zip(*spread, strict=True))
-    running_mean, running_var = (torch.cat(tables).mean(0) for tables in zip(*running, strict=True))
-    return BatchStatistics(mean, var, running_mean, running_var)
+    pool = batch_pool(mean.shape[0]) if ghost is None else ghost_pool(mean, ghost)
+    mean, var = pooled(pool, mean, var, flat=flat)
+    running_var = unbias(var, pool.count * torch_running) if torch_running else var
+    if mean.shape[0] == 1:
+        return BatchStatistics(pool, mean, var, mean[0], running_var[0])
+    return BatchStatistics(pool, mean, var, mean[::ghost].mean(0), running_var[::ghost].mean(0))
 
 
 def synchronised(
@@ -154,7 +201,7 @@ def synchronised(
         flat, torch_running: as in `batched`.
     """
     samples = mean.shape[0]
-    mean, var = _pool(mean, var, 0)
+    mean, var = pooled(batch_pool(samples), mean, var)
     count = mean.new_full((1, 1), samples)
     # Summing tables that are zero outside the own row gathers them, with a backward of one sum too.
     row = torch.cat((count, pivot, mean, var), dim=1)
@@ -171,7 +218,7 @@ def synchronised(
     if flat:
         var = unbias(var, total)
     running_var = unbias(var, total * torch_running) if torch_running else var
-    return BatchStatistics(mean, var, mean[0], running_var[0])
+    return BatchStatistics(process_pool(total, group), mean, var, mean[0], running_var[0])
 
 
 def unbias(var: Tensor, count: int | Tensor) -> Tensor:
@@ -180,8 +227,6 @@ def unbias(var: Tensor, count: int | Tensor) -> Tensor:
     return var * (count / (fewer.clamp(min=1) if isinstance(fewer, Tensor) else max(fewer, 1)))
 
 
-def _pool(mean: Tensor, var: Tensor, dim: int) -> Table:
-    """Pool equally large maps along `dim`, which is kept with size 1; zeros where it is empty."""
-    count = max(mean.shape[dim], 1)
-    pooled = mean.sum(dim, keepdim=True) / count
-    return pooled, (var + (mean - pooled).square()).sum(dim, keepdim=True) / count
+def _average_samples(t: Tensor, samples: int) -> Tensor:
+    """The mean over the last dimension but one; zeros where there is no sample."""
+    return t.sum(-2, keepdim=True) / max(samples, 1)

@@ -1,0 +1,80 @@
+"""A fast path as one differentiable operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from switchnorm.ops import reference
+from switchnorm.ops.kernels.base import Forward, Kernel, Operands, dense, like
+from switchnorm.ops.rule import Rule
+
+
+def normalize(
+    kernel: Kernel, operands: Operands, rule: Rule, relu: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """As `reference.normalize`, by a kernel; x and the residual may be in any memory format."""
+    y, batch_mean, batch_var = _Normalize.apply(kernel, rule, relu, operands.running, *operands[:6])
+    return y, batch_mean, batch_var
+
+
+class _Normalize(torch.autograd.Function):
+    """Saves x and tables, and where ReLU's gradient needs it y, which the next layer keeps anyway."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, kernel: Kernel, rule: Rule, relu: bool, running: Any, x: Tensor, *others: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        *given, residual = others
+        x = dense(x)
+        aligned = None if residual is None else like(residual, x)
+        forward = kernel.forward(Operands(x, *given, aligned, running), rule, relu)
+        y = forward.y if relu and kernel.keeps_output(residual is not None) else None
+        ctx.save_for_backward(x, *given, *(running or (None, None)), y, *forward.saved)
+        ctx.call = kernel, rule, relu
+        ctx.residual_dtype = None if residual is None else residual.dtype
+        ctx.notes = forward.notes
+        ctx.set_materialize_grads(False)
+        if forward.batch_mean is not None:
+            ctx.mark_non_differentiable(forward.batch_mean, forward.batch_var)
+        return forward.y, forward.batch_mean, forward.batch_var
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Any, ...]:
+        if dy is None:
+            return (None,) * 10
+        kernel, rule, relu = ctx.call
+        x, mean_importance, var_importance, weight, bias, running_mean, running_var, y, *saved = ctx.saved_tensors
+        given = (mean_importance, var_importance, weight, bias)
+        running = None if running_mean is None else (running_mean, running_var)
+        residual = None if ctx.residual_dtype is None else x
+        if torch.is_grad_enabled():
+            gradients = _differentiable_gradients(ctx, y, dy, x, given, running)
+        else:
+            forward = Forward(y, None, None, tuple(saved), ctx.notes)
+            gradients = kernel.backward(forward, Operands(x, *given, residual, running), rule, relu, like(dy, x))
+        *of_given, of_residual = gradients
+        if of_residual is not None:
+            of_residual = of_residual.to(ctx.residual_dtype)
+        return (None, None, None, None, *of_given, of_residual)
+
+
+def _differentiable_gradients(
+    ctx: Any, y: Tensor | None, dy: Tensor, x: Tensor, given: tuple[Tensor | None, ...], running: Any
+) -> tuple[Tensor | None, ...]:
+    """Gradients with a graph of their own, by the reference, for second derivatives."""
+    _, rule, relu = ctx.call
+    again, *_ = reference.normalize(x, *given, None, running, rule, relu=False)
+    dz = dy
+    if relu:
+        # Without a residual, y was not kept, but is positive where the same numbers are now.
+        dz = dy * ((again if y is None else y) > 0)
+    leaves = [t for t, needed in zip((x, *given), ctx.needs_input_grad[4:9], strict=True) if needed and t is not None]
+    found = iter(torch.autograd.grad(again, leaves, dz, create_graph=True, allow_unused=True))
+    of_given = [
+        next(found) if needed and t is not None else None
+        for t, needed in zip((x, *given), ctx.needs_input_grad[4:9], strict=True)
+    ]
+    return (*of_given, dz if ctx.residual_dtype is not None else None)

@@ -1,0 +1,111 @@
+"""Which path a normalization takes: the one place that decides, and the way to overrule it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import warnings
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from switchnorm.errors import unknown
+from switchnorm.ops.kernels.base import Kernel
+from switchnorm.ops.kernels.cpu import CpuKernel
+
+KERNELS = ("reference", "cpu", "triton")
+
+#: The environment variable that overrules the choice for a whole program.
+VARIABLE = "SWITCHNORM_KERNEL"
+
+_forced: ContextVar[str | None] = ContextVar("switchnorm_kernel", default=None)
+
+
+class KernelFallback(UserWarning):
+    """A fast path could not be taken, and the reference was."""
+
+
+@contextlib.contextmanager
+def kernel(name: str) -> Iterator[None]:
+    """Take one path for everything inside: "reference", "cpu" or "triton"; inputs it cannot take use the reference.
+
+    Without it, the environment variable SWITCHNORM_KERNEL decides, and without that the device: "cpu" for float32 and
+    float64 on a CPU, "triton" on CUDA where Triton is installed. The reference is always taken under torch.compile,
+    torch.export and torch.func, in forward-mode differentiation, for tensor subclasses, and by second derivatives.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    token = _forced.set(_known(name))
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def choose(*tensors: Tensor | None) -> Kernel | None:
+    """The fast path for a call with these tensors, the input first; None for the reference.
+
+    Warns:
+        KernelFallback: once for every reason, where a fast path was asked for or usual but cannot be taken.
+    """
+    x = tensors[0]
+    assert x is not None
+    if torch.compiler.is_compiling() or x.is_meta:
+        return None
+    forced = _forced.get() or _from_environment(os.environ.get(VARIABLE, ""))
+    if forced == "reference" or _needs_reference(tensors):
+        return None
+    name = forced or {"cpu": "cpu", "cuda": "triton"}.get(x.device.type)
+    if name is None:
+        return None
+    chosen = _load(name)
+    reason = chosen if isinstance(chosen, str) else chosen.refusal(x)
+    if reason is not None:
+        _warn(f"normalization takes the plain PyTorch reference instead of the kernel {name!r}: {reason}")
+        return None
+    assert isinstance(chosen, Kernel)
+    return chosen
+
+
+def _known(name: str) -> str:
+    if name not in KERNELS:
+        raise unknown("kernel", name, KERNELS)
+    return name
+
+
+@functools.cache
+def _from_environment(value: str) -> str | None:
+    return _known(value) if value else None
+
+
+@functools.cache
+def _load(name: str) -> Kernel | str:
+    """The kernel of that name, or why there is none here."""
+    if name == "cpu":
+        return CpuKernel()
+    try:
+        from switchnorm.ops.kernels.triton import TritonKernel
+    except ImportError as error:
+        return f"Triton is not installed ({error})"
+    return TritonKernel()
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    warnings.warn(message, KernelFallback, stacklevel=4)
+
+
+def _needs_reference(tensors: tuple[Tensor | None, ...]) -> bool:
+    """Whether something watches or transforms these tensors that only plain operations satisfy."""
+    given = [t for t in tensors if t is not None]
+    return (
+        any(type(t) not in (Tensor, torch.nn.Parameter) for t in given)
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or any(forward_ad.unpack_dual(t).tangent is not None for t in given)
+    )
