@@ -31,7 +31,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
+	$(BIN)/python -m benchmarks layers --compile
+	$(BIN)/python -m benchmarks weights
+	$(BIN)/python -m benchmarks networks
 	$(BIN)/python -m benchmarks data
+	$(BIN)/python -m benchmarks table
 
 # uv where it is there or can be installed, else pip.
 $(READY): pyproject.toml

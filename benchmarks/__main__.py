@@ -1,51 +1,78 @@
-"""The command line: `python -m benchmarks SUITE`."""
+"""The command line: `python -m benchmarks SUITE`, and `python -m benchmarks table`."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import data
-from benchmarks.measure import environment
+import benchmarks
+from benchmarks import data, layers, networks, record, table, weights
+from benchmarks.case import Case
+from benchmarks.runner import Outcome, run_case, summed_up
+from benchmarks.text import of_outcome, of_ratios
+from switchnorm.errors import InputError
 
-#: A suite is a module with `add_arguments(parser)` and `run(options) -> list[Comparison]`.
-SUITES = {"data": data}
+#: A suite is a module with `add_arguments(parser)`, `cases(options)`, and `partial(options)`: whether these options
+#: leave out or change what belongs into the record.
+SUITES = {"layers": layers, "weights": weights, "networks": networks, "data": data}
 
-RESULTS = Path(__file__).parent / "results"
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a suite or make the table; exits with 1 if a result was wrong, with 2 and one line on bad input."""
+    try:
+        options = _parser().parse_args(arguments)
+        if options.suite == "table":
+            table.rewrite(options.readme, record.RESULTS)
+            return
+        cases = SUITES[options.suite].cases(options)
+        outcomes = _run(cases)
+        device = cases[0].device
+    except InputError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    ratios = summed_up(outcomes)
+    print(f"\n{of_ratios([ratio for ratio in ratios if 'headline' in ratio])}")
+    failures = [f"{outcome.case}: {name}: {why}" for outcome in outcomes for name, why in outcome.failures.items()]
+    path = options.json or record.path_of(options.suite, device)
+    if options.json or not (failures or SUITES[options.suite].partial(options)):
+        record.write(path, arguments, [row for outcome in outcomes for row in outcome.rows], ratios)
+        print(f"\nrecorded in {path}")
+    if failures:
+        print("\nwrong results, so no speeds:", *failures, sep="\n  ", file=sys.stderr)
+        raise SystemExit(1)
 
 
-def main(arguments: list[str]) -> None:
-    """Run a suite, print a line per comparison, and write the record."""
-    options = _parser().parse_args(arguments)
-    summaries = [comparison.summary() for comparison in SUITES[options.suite].run(options)]
-    for summary in summaries:
-        print("{name}: {ours_speed:,} {unit} against {theirs_speed:,} {unit} of {theirs}".format(**summary))
-        print("  ratio {ratio} (deciles {ratio_deciles}, {rounds} rounds); target {target}".format(**summary))
-    record = {"command": _command(arguments), **environment(), "comparisons": summaries}
-    path = options.json or RESULTS / f"{options.suite}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n")
+def _run(cases: Sequence[Case]) -> list[Outcome]:
+    """Run cases one after another, and print each result as soon as it is there."""
+    outcomes = []
+    for number, case in enumerate(cases, 1):
+        print(f"[{number}/{len(cases)}] {case}", flush=True)
+        outcomes.append(run_case(case))
+        print(of_outcome(outcomes[-1]), flush=True)
+    return outcomes
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are `InputError`s."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise InputError(f"{message}; see `{self.prog} --help`")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=sys.modules["benchmarks"].__doc__)
-    suites = parser.add_subparsers(dest="suite", required=True)
+    parser = _Parser(prog="python -m benchmarks", description=benchmarks.__doc__, allow_abbrev=False)
+    suites = parser.add_subparsers(dest="suite", metavar="SUITE", required=True)
     for name, suite in SUITES.items():
-        of_suite = suites.add_parser(name, description=suite.__doc__, help=suite.__doc__)
+        of_suite = suites.add_parser(name, description=suite.__doc__, help=suite.__doc__, allow_abbrev=False)
         of_suite.add_argument(
-            "--json", type=Path, help=f"where the record goes (default: benchmarks/results/{name}.json)"
+            "--json", type=Path, help="where the record goes (default: benchmarks/results/, for a whole run)"
         )
         suite.add_arguments(of_suite)
+    of_table = suites.add_parser("table", description=table.__doc__, help=table.__doc__, allow_abbrev=False)
+    of_table.add_argument("--readme", type=Path, default=Path("README.md"), help="the file to rewrite")
     return parser
-
-
-def _command(arguments: list[str]) -> str:
-    """The command as anybody may read it: paths that start at a root or a home become PATH."""
-    shown = [re.sub(r"(^|=)[/~].*", r"\1PATH", argument) for argument in arguments]
-    return " ".join(["python -m benchmarks", *shown])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import statistics
 from collections.abc import Iterable
 
 import torch
@@ -14,60 +13,73 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from benchmarks.measure import Comparison, interleave
+from benchmarks.agreement import TOLERANCES, MismatchError, require_agreement
+from benchmarks.case import Case, Pair, Way
+from benchmarks.measure import Effort
 from switchnorm.data import Cifar10, Samples, TrainingBatches
 from switchnorm.data.augment import crop_and_flip, crop_offsets, flips
 from switchnorm.data.counter import permutation
+from switchnorm.errors import InputError
 
 BATCH_SIZE = 128
 PADDING = 4
 SEED = 0
 TARGET = 10.0
+OURS = "switchnorm.data"
+#: Numbers of workers of the usual pipeline; the fewer the faster on some machines.
+USUAL = {f"DataLoader, {workers} workers": workers for workers in (0, 2)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The suite's own flags."""
     parser.add_argument("--root", help="folder of CIFAR-10; without it, random pictures of the same number and shape")
-    parser.add_argument("--rounds", type=int, default=7, help="epochs timed per pipeline, 2 at least (default: 7)")
+    parser.add_argument("--rounds", type=int, default=7, help="epochs timed per pipeline (default: 7)")
 
 
-def run(options: argparse.Namespace) -> list[Comparison]:
-    """Check the batches against torchvision's operations, then time epochs of both pipelines."""
+def partial(options: argparse.Namespace) -> bool:
+    """Whether the pictures are not the real ones, which belong into the record."""
+    return options.root is None
+
+
+def cases(options: argparse.Namespace) -> list[Case]:
+    """An epoch of both pipelines, after a look at what they make."""
+    if options.rounds < 1:
+        raise InputError(f"--rounds must be 1 or more, got {options.rounds}")
     samples = Cifar10(options.root).samples[0] if options.root else _random_samples()
-    check(samples)
-    ours = our_batches(samples)
-    cases = {"switchnorm.data": functools.partial(_epoch, ours)}
-    for workers in (0, 2):
-        cases[f"torchvision and a DataLoader, {workers} workers"] = functools.partial(_epoch, usual(samples, workers))
-    (our_name, our_seconds), *others = interleave(cases, options.rounds).items()
-    their_name, their_seconds = min(others, key=lambda other: statistics.median(other[1]))
+    pictures = "real" if options.root else "random"
     return [
-        Comparison(
-            name=f"CIFAR-10 training batches of {BATCH_SIZE}, {'real' if options.root else 'random'} pictures",
-            ours=our_name,
-            theirs=f"{their_name} (the faster of 0 and 2)",
+        Case(
+            facts={"job": f"CIFAR-10 training batches of {BATCH_SIZE}", "pictures": pictures},
+            ways=functools.partial(_ways, samples),
+            pairs=tuple(Pair(name, OURS, at_least=TARGET, headline=True) for name in USUAL),
+            effort=Effort(fewest=options.rounds, most=options.rounds),
+            amount=len(our_batches(samples)) * BATCH_SIZE,
             unit="images",
-            amount=len(ours) * BATCH_SIZE,
-            ours_seconds=our_seconds,
-            theirs_seconds=their_seconds,
-            target=TARGET,
         )
     ]
+
+
+def _ways(samples: Samples) -> dict[str, Way]:
+    ways = {OURS: Way(functools.partial(_epoch, our_batches(samples)), functools.partial(check, samples))}
+    for name, workers in USUAL.items():
+        ways[name] = Way(functools.partial(_epoch, usual(samples, workers)))
+    return ways
 
 
 def check(samples: Samples) -> None:
     """Compare the first batch with the same crops and flips made by torchvision, image by image.
 
     Raises:
-        AssertionError: a pixel or label that differs.
+        MismatchError: a pixel or label that differs.
     """
     images, labels = next(iter(our_batches(samples)))
     index = permutation(SEED, 0, len(samples))[:BATCH_SIZE]
     top, left = crop_offsets(SEED, 0, index, PADDING)
     windows = zip(index.tolist(), top.tolist(), left.tolist(), flips(SEED, 0, index).tolist(), strict=True)
     expected = torch.stack([_reference(samples, *window) for window in windows])
-    torch.testing.assert_close(images, expected, rtol=0, atol=1e-5)
-    torch.testing.assert_close(labels, samples.labels[index])
+    require_agreement({"images": images}, {"images": expected.double()}, TOLERANCES[torch.float32])
+    if not torch.equal(labels, samples.labels[index]):
+        raise MismatchError("labels differ")
 
 
 def our_batches(samples: Samples) -> TrainingBatches:

@@ -1,77 +1,99 @@
-"""Timing side by side, and the record of where it happened."""
+"""Timing side by side: clocks, rounds, and ratios of what they gave."""
 
 from __future__ import annotations
 
-import datetime
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
-from switchnorm.training.provenance import hardware, versions
+import torch
+
+Call = Callable[[], object]
 
 
-def interleave(cases: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each case in every round: A B C, A B C, ...; a round before the first is not counted.
+class Ratio(NamedTuple):
+    """How much one thing is of another.
 
-    Neighbours in time meet the same machine, whatever else it does meanwhile, so they are compared round by round.
+    Attributes:
+        value: the median over rounds, or the geometric mean over cases.
+        low, high: the first and last decile over rounds, or the lowest and highest value over cases.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for round_ in range(rounds + 1):
-        for name, case in cases.items():
-            start = time.perf_counter()
-            case()
-            if round_ > 0:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def over_rounds(cls, numerators: Sequence[float], denominators: Sequence[float]) -> Ratio:
+        """Compare round by round: what meets the same machine in the same moment."""
+        ratios = [above / below for above, below in zip(numerators, denominators, strict=True)]
+        if len(ratios) == 1:
+            return cls(ratios[0], ratios[0], ratios[0])
+        deciles = statistics.quantiles(ratios, n=10, method="inclusive")
+        return cls(statistics.median(ratios), deciles[0], deciles[-1])
+
+    @classmethod
+    def over_cases(cls, ratios: Sequence[Ratio]) -> Ratio:
+        """Sum up the ratios of several cases; that of a single case stays what it is."""
+        if len(ratios) == 1:
+            return ratios[0]
+        values = [ratio.value for ratio in ratios]
+        return cls(statistics.geometric_mean(values), min(values), max(values))
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two ways to the same result, timed in the same rounds.
+class Effort:
+    """How long a case is timed.
 
-    Args:
-        name: what is compared.
-        ours: what switchnorm does.
-        theirs: what it is compared with.
-        unit: what is counted, for example "images".
-        amount: how many of them one timing covers.
-        ours_seconds: a time per round, two at least.
-        theirs_seconds: the other's time in the same rounds.
-        target: the ratio of speeds that was aimed for.
+    Attributes:
+        seconds: what its rounds may take together, as far as `fewest` and `most` rounds allow.
+        fewest, most: numbers of rounds.
+        sample: seconds that one timing covers at least, by repeating what is shorter.
+        warmups: calls of each way that come first and are not counted, at least one.
     """
 
-    name: str
-    ours: str
-    theirs: str
-    unit: str
-    amount: int
-    ours_seconds: list[float]
-    theirs_seconds: list[float]
-    target: float
-
-    def summary(self) -> dict[str, Any]:
-        """Median speeds in units per second, and the ratio ours / theirs: its median, first and last decile."""
-        ratios = [theirs / ours for ours, theirs in zip(self.ours_seconds, self.theirs_seconds, strict=True)]
-        deciles = statistics.quantiles(ratios, n=10, method="inclusive")
-        ratio = statistics.median(ratios)
-        return {
-            "name": self.name,
-            "ours": self.ours,
-            "theirs": self.theirs,
-            "unit": f"{self.unit}/s",
-            "ours_speed": round(self.amount / statistics.median(self.ours_seconds)),
-            "theirs_speed": round(self.amount / statistics.median(self.theirs_seconds)),
-            "ratio": round(ratio, 2),
-            "ratio_deciles": [round(deciles[0], 2), round(deciles[-1], 2)],
-            "target": self.target,
-            "target_met": ratio >= self.target,
-            "rounds": len(ratios),
-        }
+    seconds: float = 0.0
+    fewest: int = 1
+    most: int = 50
+    sample: float = 0.0
+    warmups: int = 1
 
 
-def environment() -> dict[str, Any]:
-    """Date, hardware and versions; nothing that names the machine or its user."""
-    today = datetime.datetime.now(datetime.timezone.utc).date()
-    return {"date": today.isoformat(), **hardware(), "versions": versions()}
+def interleave(ways: Mapping[str, Call], effort: Effort, device: torch.device | str = "cpu") -> dict[str, list[float]]:
+    """Seconds per call of each way in every round: A B C, A B C, ...
+
+    Neighbours in time meet the same machine, whatever else it does meanwhile, so they are compared round by round.
+    """
+    clock = _CLOCKS[torch.device(device).type]
+    once = {name: [clock(call, 1) for _ in range(effort.warmups)][-1] for name, call in ways.items()}
+    repeats = {name: max(1, math.ceil(effort.sample / seconds)) for name, seconds in once.items()}
+    round_seconds = sum(repeats[name] * seconds for name, seconds in once.items())
+    rounds = min(effort.most, max(effort.fewest, int(effort.seconds / round_seconds)))
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, call in ways.items():
+            seconds[name].append(clock(call, repeats[name]))
+    return seconds
+
+
+def _wall_clock(call: Call, repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def _cuda_clock(call: Call, repeats: int) -> float:
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    for _ in range(repeats):
+        call()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3 / repeats
+
+
+_CLOCKS: dict[str, Callable[[Call, int], float]] = {"cpu": _wall_clock, "cuda": _cuda_clock}

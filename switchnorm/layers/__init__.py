@@ -1,6 +1,7 @@
 """The layers: modules that hold state over `switchnorm.ops`."""
 
 from switchnorm.layers.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from switchnorm.layers.group_norm import GroupNorm
 from switchnorm.layers.registry import NORMS, Spec
 from switchnorm.layers.sparse_switch_norm import (
     SparseSwitchNorm,
@@ -16,6 +17,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "GroupNorm",
     "SparseSwitchNorm",
     "SparseSwitchNorm1d",
     "SparseSwitchNorm2d",

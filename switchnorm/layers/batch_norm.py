@@ -6,26 +6,39 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from switchnorm.layers.activation import finish, shown
 from switchnorm.layers.running import Sync, process_group, update_running
 from switchnorm.layers.switch_norm import check_ghost
 from switchnorm.ops import normalize
-from switchnorm.ops.normalize import check_batch
+from switchnorm.ops.normalize import Activation, check_activation, check_batch
 
 
 class _GhostBatch(nn.modules.batchnorm._BatchNorm):
     """The forward pass under ghost batches or synchronisation; without them, torch's own."""
 
-    def __init__(self, *args: Any, ghost: int | None = None, sync: Sync = False, **kwargs: Any) -> None:
+    activation: Activation | None = None
+
+    def __init__(
+        self,
+        *args: Any,
+        ghost: int | None = None,
+        sync: Sync = False,
+        activation: Activation | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        check_activation(activation)
+        self.activation = activation
         self.ghost = check_ghost(ghost, sync)
         self.sync = sync
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
+        activation = activation or self.activation
         group = process_group(self.sync)
         if self.training and group is None:
             check_batch(input, self.ghost)
         if not self.training or (self.ghost is None and group is None):
-            return super().forward(input)
+            return finish(super().forward(input), residual, activation)
         self._check_input_dim(input)
         y, batch_mean, batch_var = normalize(
             input,
@@ -36,6 +49,8 @@ class _GhostBatch(nn.modules.batchnorm._BatchNorm):
             ghost=self.ghost,
             group=group,
             unbiased=False,
+            residual=residual,
+            activation=activation,
         )
         if self.track_running_stats and batch_mean is not None and batch_var is not None and (input.numel() or group):
             update_running(self, batch_mean, batch_var)
@@ -44,16 +59,16 @@ class _GhostBatch(nn.modules.batchnorm._BatchNorm):
     def extra_repr(self) -> str:
         extra = super().extra_repr()
         extra += f", ghost={self.ghost}" if self.ghost is not None else ""
-        return extra + (", sync=True" if self.sync is not False else "")
+        return extra + (", sync=True" if self.sync is not False else "") + shown(self.activation)
 
 
 class BatchNorm1d(_GhostBatch, nn.BatchNorm1d):
-    """torch.nn.BatchNorm1d with `ghost` and `sync` as in `SwitchNorm`."""
+    """torch.nn.BatchNorm1d with `ghost`, `sync`, `activation` and a residual as in `SwitchNorm`."""
 
 
 class BatchNorm2d(_GhostBatch, nn.BatchNorm2d):
-    """torch.nn.BatchNorm2d with `ghost` and `sync` as in `SwitchNorm`."""
+    """torch.nn.BatchNorm2d with `ghost`, `sync`, `activation` and a residual as in `SwitchNorm`."""
 
 
 class BatchNorm3d(_GhostBatch, nn.BatchNorm3d):
-    """torch.nn.BatchNorm3d with `ghost` and `sync` as in `SwitchNorm`."""
+    """torch.nn.BatchNorm3d with `ghost`, `sync`, `activation` and a residual as in `SwitchNorm`."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from switchnorm.errors import unknown
 from switchnorm.layers.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from switchnorm.layers.group_norm import GroupNorm
 from switchnorm.layers.sparse_switch_norm import SparseSwitchNorm1d, SparseSwitchNorm2d, SparseSwitchNorm3d
 from switchnorm.layers.switch_norm import SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
 from switchnorm.layers.weight_standardized import WSConv1d, WSConv2d, WSConv3d
@@ -61,7 +62,8 @@ class Spec:
         Args:
             channels: C.
             dims: spatial dimensions, 1 to 3.
-            options: arguments of the layer; `affine`, `eps`, `device` and `dtype` are understood by every normalizer.
+            options: arguments of the layer; `affine`, `eps`, `activation`, `device` and `dtype` are understood by every
+                normalizer.
 
         Raises:
             InputError: groups that do not divide the channels.
@@ -72,7 +74,7 @@ class Spec:
             return SWITCH[dims](channels, **options)
         if self.norm == "ssn":
             return SPARSE[dims](channels, **options)
-        return nn.GroupNorm(self.group_count(channels), channels, **options)
+        return GroupNorm(self.group_count(channels), channels, **options)
 
     def group_count(self, channels: int) -> int:
         """How many groups "gn", "in" and "ln" make of `channels` channels."""

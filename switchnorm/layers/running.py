@@ -47,4 +47,7 @@ def update_running(module: Running, batch_mean: Tensor, batch_var: Tensor) -> No
         # A tensor, so that averaging over all batches does not wait for the device.
         share = 1 / tracked.to(batch_mean.dtype) if module.momentum is None else module.momentum
         for running, batch in ((running_mean, batch_mean), (running_var, batch_var)):
-            running.copy_(running.to(batch.dtype) + share * (batch - running.to(batch.dtype)))
+            if running.dtype == batch.dtype:
+                running.lerp_(batch, share)
+            else:
+                running.copy_(running.to(batch.dtype).lerp(batch, share))

@@ -73,11 +73,12 @@ class SparseSwitchNorm(SwitchNorm):
                 fixed.fill_(1)
         return bool(self.mean_fixed and self.var_fixed)
 
-    def _project(self, logits: Tensor) -> Tensor:
-        importance = sparsestmax(logits, self.radius.to(logits.dtype), self.centre)
+    def _project(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        importance = sparsestmax(torch.stack((mean, var)), self.radius.to(mean.dtype), self.centre)
         fixed = torch.stack((self.mean_fixed, self.var_fixed)) > 0
         # Masked, not detached: the logits stay in the graph, where distributed training expects every parameter.
-        return torch.where(fixed, importance.detach(), importance)
+        mean, var = torch.where(fixed, importance.detach(), importance).unbind()
+        return mean, var
 
     def extra_repr(self) -> str:
         """As `SwitchNorm`, and the centre."""

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
+from switchnorm.layers.activation import shown
 from switchnorm.layers.running import Sync, process_group, update_running
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import accumulation_dtype
+from switchnorm.ops.normalize import Activation, check_activation
 from switchnorm.ops.statistics import check_statistics
 
 SWITCHABLE = ("instance", "layer", "batch")
@@ -37,6 +39,7 @@ class SwitchNorm(nn.Module):
         ghost: samples per group over which batch statistics are taken in training, as that many samples per GPU give;
             None takes the whole batch.
         sync: whether batch statistics in training span all processes (or those of the given process group).
+        activation: "relu" to end with it, in the same pass over memory; None ends with the normalization.
         device, dtype: of parameters and buffers.
 
     Attributes:
@@ -45,13 +48,15 @@ class SwitchNorm(nn.Module):
 
     Raises:
         InputError: a statistic that is unknown, given twice, or whose groups do not divide the channels; `ghost`
-            below 1 or together with `sync`; in `forward`, an input of other dimensions or channels.
+            below 1 or together with `sync`; an unknown activation; in `forward`, an input of other dimensions or
+            channels, or a residual of another shape.
     """
 
     input_dims: ClassVar[tuple[int, ...]]
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
+    activation: Activation | None = None
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class SwitchNorm(nn.Module):
         *,
         ghost: int | None = None,
         sync: Sync = False,
+        activation: Activation | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -76,6 +82,8 @@ class SwitchNorm(nn.Module):
         self.track_running_stats = track_running_stats and "batch" in self.statistics
         self.ghost = check_ghost(ghost, sync)
         self.sync = sync
+        check_activation(activation)
+        self.activation = activation
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         k = len(self.statistics)
         self.weight = nn.Parameter(torch.empty(num_features, **factory)) if affine else None
@@ -111,19 +119,24 @@ class SwitchNorm(nn.Module):
 
     def _importance(self, kept: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Importance among the statistics with the indices `kept` alone."""
-        logits = torch.stack((self.mean_weight, self.var_weight))
-        logits = logits.to(accumulation_dtype(logits.dtype))
+        dtype = accumulation_dtype(self.mean_weight.dtype)
+        logits = [weight.to(dtype) for weight in (self.mean_weight, self.var_weight)]
         if len(kept) < len(self.statistics):
-            logits = torch.stack([logits[:, k] for k in kept], dim=1)
-        mean, var = self._project(logits).unbind()
-        return mean, var
+            logits = [torch.stack([each[k] for k in kept]) for each in logits]
+        return self._project(*logits)
 
-    def _project(self, logits: Tensor) -> Tensor:
-        """Importance for logits (2, K), of mean and variance."""
-        return logits.softmax(1)
+    def _project(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """Importance for the logits (K,) of mean and variance."""
+        return mean.softmax(0), var.softmax(0)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize x (N, C, *S), keeping its shape, dtype and memory format."""
+    def forward(self, x: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
+        """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S).
+
+        Args:
+            x: the input.
+            residual: of x's shape, added after normalizing.
+            activation: "relu", or None for the layer's own.
+        """
         self._check_input(x)
         # A flat input has no instance statistic: the others share its importance.
         kept = [k for k, name in enumerate(self.statistics) if x.dim() > 2 or name != "instance"]
@@ -147,6 +160,8 @@ class SwitchNorm(nn.Module):
             running=running,
             ghost=self.ghost if self.training else None,
             group=group,
+            residual=residual,
+            activation=activation or self.activation,
         )
         # An empty batch says nothing, unless other processes filled it.
         informative = x.numel() > 0 or group is not None
@@ -199,7 +214,7 @@ class SwitchNorm(nn.Module):
             parts.append(f"ghost={self.ghost}")
         if self.sync is not False:
             parts.append("sync=True")
-        return ", ".join(parts)
+        return ", ".join(parts) + shown(self.activation)
 
 
 def check_ghost(ghost: int | None, sync: Sync = False) -> int | None:

@@ -80,6 +80,10 @@ def normalize(
     if residual is not None and residual.shape != x.shape:
         raise InputError(f"a residual must have the input's shape {tuple(x.shape)}, got {tuple(residual.shape)}")
     statistics = check_statistics(statistics, x.shape[1])
+    for importance in (mean_importance, var_importance):
+        given = 1 if importance is None else len(importance)
+        if given != len(statistics):
+            raise InputError(f"{len(statistics)} statistics need as many importance weights, got {given}")
     if statistics == ("batch",) and running is None and group is None:
         check_batch(x, ghost)
     rule = Rule(statistics, map_size(x), x.dim() == 2, eps, ghost, group, unbiased)

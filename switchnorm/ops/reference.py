@@ -1,15 +1,14 @@
-"""The reference: normalization in plain PyTorch, differentiable any number of times, exportable, for any device and dtype.
+"""The reference: normalization in plain PyTorch, differentiable any number of times, for any device and dtype.
 
 It is what the fast paths are tested against, and what torch.compile, torch.export and second derivatives use.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from switchnorm.ops.moments import moments
-from switchnorm.ops.rule import Rule, derive, mix
+from switchnorm.ops.rule import Rule, derive, mix, pivot_of, weights_of
 from switchnorm.ops.statistics import Table
 
 
@@ -24,19 +23,23 @@ def normalize(
     rule: Rule,
     relu: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """y, laid out as x, and the (C,) mean and variance of the batch statistic; arguments as those of the public function.
+    """y, laid out as x, and the (C,) mean and variance of the batch statistic.
 
     x is (N, C, *S) of any memory format; the rest is as `switchnorm.ops.normalize` takes it.
     """
-    derived = derive(rule, *moments(x), running)
-    mean = mix([s.mean for s in derived.statistics], mean_importance)
-    var = mix([s.var for s in derived.statistics], var_importance)
-    y = _affine(x, derived.pivot, mean, var, weight, bias, rule.eps)
+    mean, var = moments(x)
+    pivot = pivot_of(rule, mean, running)
+    derived = derive(rule, mean, var, running, pivot)
+    mean = mix([s.mean for s in derived.statistics], weights_of(mean_importance, mean))
+    var = mix([s.var for s in derived.statistics], weights_of(var_importance, var))
+    y = _affine(x, pivot, mean, var, weight, bias, rule.eps)
     if residual is not None:
         y = y + residual.to(y.dtype)
     if relu:
         y = y.relu()
-    return y.to(x.dtype), derived.batch_mean, derived.batch_var
+    if derived.batch_mean is None or derived.batch_var is None:
+        return y.to(x.dtype), None, None
+    return y.to(x.dtype), derived.batch_mean.detach(), derived.batch_var.detach()
 
 
 def _affine(

@@ -1,26 +1,23 @@
 """From moments to the mean and variance that a normalizer uses, and the way back of their gradients.
 
-All of it happens on (N, C) tables. Every path of `switchnorm.ops.normalize` derives its tables here; the fast paths also
-take their gradient from here, where the reference leaves it to autograd.
+All of it happens on (N, C) tables. Every path of `switchnorm.ops.normalize` derives its tables here; the fast paths
+also take their gradient from here, where the reference leaves it to autograd.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from switchnorm.errors import InputError
 from switchnorm.ops import statistics as pools
 from switchnorm.ops.statistics import Pool, Table
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """What distinguishes one normalizer from another.
 
     Attributes:
@@ -61,39 +58,31 @@ class Statistic(NamedTuple):
 
 
 class Derived(NamedTuple):
-    """All statistics of an input, their means relative to a pivot.
+    """All statistics of an input, their means relative to the pivot.
 
     Attributes:
-        pivot: (N, 1) or (1, 1). Tables relative to a common number keep their digits under a large offset.
         mean: of each map, (N, C).
         statistics: in the order of the rule.
         batch_mean, batch_var: (C,), not relative to anything; None unless the batch statistic was computed.
     """
 
-    pivot: Tensor
     mean: Tensor
     statistics: list[Statistic]
     batch_mean: Tensor | None
     batch_var: Tensor | None
 
 
-def derive(rule: Rule, mean: Tensor, var: Tensor, running: Table | None = None) -> Derived:
+def derive(rule: Rule, mean: Tensor, var: Tensor, running: Table | None = None, pivot: Tensor | None = None) -> Derived:
     """Every statistic of the rule.
 
     Args:
         rule: what to derive.
         mean, var: (N, C), with the population variance of each map.
         running: the (C,) mean and variance to use as the batch statistic.
+        pivot: as `pivot_of` gives it, or None where all means are small enough without.
     """
-    samples, channels = mean.shape
     var = var * rule.map_factor if rule.map_factor != 1 else var
-    # The result does not depend on the pivot. Every sample has its own, so that no other sample touches it, unless
-    # samples share statistics.
-    pivot = mean.detach().mean(1, keepdim=True)
-    if "batch" in rule.statistics and running is None:
-        pivot = pivot.sum(0, keepdim=True) / max(samples, 1)
-    mean = mean - pivot
-
+    mean = mean if pivot is None else mean - pivot
     flat = rule.unbiased and rule.flat
     torch_running = 0 if rule.unbiased else rule.size
     batch_mean = batch_var = None
@@ -102,18 +91,38 @@ def derive(rule: Rule, mean: Tensor, var: Tensor, running: Table | None = None) 
         if name == "instance":
             derived.append(Statistic(mean, var, None))
         elif name != "batch":
-            pool = pools.group_pool(channels, groups_of(name))
+            pool = pools.group_pool(mean.shape[1], groups_of(name))
             derived.append(Statistic(*pools.pooled(pool, mean, var, flat=flat), pool))
         elif running is not None:
-            derived.append(Statistic(running[0].to(mean.dtype) - pivot, running[1].to(mean.dtype)[None], None))
+            running_mean = running[0].to(mean.dtype)[None]
+            running_mean = running_mean if pivot is None else running_mean - pivot
+            derived.append(Statistic(running_mean, running[1].to(mean.dtype)[None], None))
         else:
             if rule.group is None:
                 batch = pools.batched(mean, var, rule.ghost, flat=flat, torch_running=torch_running)
             else:
                 batch = pools.synchronised(mean, var, pivot, rule.group, flat=flat, torch_running=torch_running)
             derived.append(Statistic(batch.mean, batch.var, batch.pool))
-            batch_mean, batch_var = (batch.running_mean + pivot[0]).detach(), batch.running_var.detach()
-    return Derived(pivot, mean, derived, batch_mean, batch_var)
+            batch_mean = batch.running_mean if pivot is None else batch.running_mean + pivot[0]
+            batch_var = batch.running_var
+    return Derived(mean, derived, batch_mean, batch_var)
+
+
+def pivot_of(rule: Rule, mean: Tensor, running: Table | None, far: Tensor | bool = True) -> Tensor:
+    """A number per sample or for all, (N, 1) or (1, 1), relative to which the means of x are small.
+
+    The result does not depend on it. Every sample has its own, so that no other sample touches it, unless samples share
+    statistics.
+
+    Args:
+        rule, running: as `derive` takes them.
+        mean: of each map, (N, C).
+        far: which samples need one, (N, 1), or all; it is 0 for samples that do not and share no statistic.
+    """
+    pivot = mean.detach().mean(1, keepdim=True)
+    if "batch" in rule.statistics and running is None:
+        return pivot.sum(0, keepdim=True) / max(mean.shape[0], 1)
+    return torch.where(far, pivot, 0) if isinstance(far, Tensor) else pivot
 
 
 def groups_of(name: str) -> int:
@@ -121,84 +130,79 @@ def groups_of(name: str) -> int:
     return 1 if name == "layer" else int(name[6:])
 
 
-def mix(tables: Sequence[Tensor], importance: Tensor | None) -> Tensor:
-    """Sum of tables weighted by importance (K,); not a matrix product, which autocast would round."""
-    given = 1 if importance is None else len(importance)
-    if given != len(tables):
-        raise InputError(f"{len(tables)} statistics need as many importance weights, got {given}")
+#: One weight per statistic: numbers, or tensors without dimensions.
+Weights = Sequence[Any]
+
+
+def weights_of(importance: Tensor | None, like: Tensor, factor: float = 1.0) -> Weights:
+    """Importance (K,) times a factor as weights for tables like another one; None is 1 for a single statistic."""
     if importance is None:
+        return (factor,)
+    weights = importance.to(like.dtype)
+    return (weights if factor == 1 else weights * factor).unbind()
+
+
+def mix(tables: Sequence[Tensor], weights: Weights) -> Tensor:
+    """Sum of weighted tables; not a matrix product, which autocast would round."""
+    if len(weights) == 1 and isinstance(weights[0], float) and weights[0] == 1:
         return tables[0]
-    weights = importance.to(tables[0].dtype).unbind()
-    mixed = weights[0] * tables[0]
-    for weight, table in zip(weights[1:], tables[1:], strict=True):
-        mixed = torch.addcmul(mixed, weight, table)
+    mixed = tables[0] * weights[0]
+    for table, weight in zip(tables[1:], weights[1:], strict=True):
+        mixed = _plus(mixed, table, weight)
     return mixed
 
 
-class RuleGradient(NamedTuple):
-    """Gradients that leave the rule.
-
-    Attributes:
-        mean, var: of the moments, (N, C), var being the population variance of each map.
-        mean_importance, var_importance: (K,), or None where there was none.
-    """
-
-    mean: Tensor
-    var: Tensor
-    mean_importance: Tensor | None
-    var_importance: Tensor | None
+def _plus(total: Tensor, table: Tensor, weight: Tensor | float) -> Tensor:
+    """total + table * weight."""
+    if isinstance(weight, Tensor):
+        return torch.addcmul(total, table, weight)
+    return torch.add(total, table, alpha=weight)
 
 
 def gradient(
     rule: Rule,
     mean: Tensor,
     statistics: Sequence[Statistic],
-    mean_importance: Tensor | None,
-    var_importance: Tensor | None,
-    mixed_mean_grad: Tensor,
-    mixed_var_grad: Tensor,
-) -> RuleGradient:
-    """The gradient of the moments and of the importance.
+    mean_weights: Weights,
+    var_weights: Weights,
+    mean_grad: Tensor,
+    var_grad: Tensor,
+) -> Table:
+    """The gradients of the mean and of the variance of each map, as tables that broadcast to (N, C).
 
-    With m = P mean and v = P (var + (mean - m)²), for a pool's average P, which is its own adjoint: d v / d mean, applied
-    to g, is 2 (mean - m) P g, since P (mean - m) = 0.
+    With m = P mean and v = P (var + (mean - m)²), for a pool's average P, which is its own adjoint: d v / d mean,
+    applied to g, is 2 (mean - m) P g, since P (mean - m) = 0.
 
     Args:
-        rule: as in the forward pass.
+        rule: as in the forward pass. The variance is the one it uses, `map_factor` times the population variance.
         mean, statistics: as `derive` gave them.
-        mean_importance, var_importance: as in the forward pass; None is 1 for a single statistic.
-        mixed_mean_grad, mixed_var_grad: (N, C), of the mixed tables.
+        mean_weights, var_weights: importance, as in the forward pass.
+        mean_grad, var_grad: (N, C), of the mixed mean and of the mixed variance.
     """
-    weights = [_weights(importance, mixed_mean_grad) for importance in (mean_importance, var_importance)]
-    mean_grad = torch.zeros_like(mixed_mean_grad)
-    var_grad = torch.zeros_like(mixed_var_grad)
-    both = torch.stack((mixed_mean_grad, mixed_var_grad))
-    for name, statistic, w, v in zip(rule.statistics, statistics, *weights, strict=True):
-        if name == "instance":
-            mean_grad.addcmul_(mixed_mean_grad, w)
-            var_grad.addcmul_(mixed_var_grad, v)
-        elif statistic.pool is not None:
-            shared_mean, shared_var = statistic.pool.average(both).unbind()
+    of_mean = of_var = None
+    for statistic, w, v in zip(statistics, mean_weights, var_weights, strict=True):
+        if statistic.pool is not None:
+            shared_mean, shared_var = statistic.pool.averages(mean_grad, var_grad)
             shared_var = shared_var * v
             if rule.flat and rule.unbiased:
                 shared_var = pools.unbias(shared_var, statistic.pool.count)
-            mean_grad.addcmul_(shared_mean, w).addcmul_(mean - statistic.mean, shared_var, value=2)
-            var_grad += shared_var
-    if rule.map_factor != 1:
-        var_grad *= rule.map_factor
-    return RuleGradient(
-        mean_grad,
-        var_grad,
-        _importance_grad(mean_importance, mixed_mean_grad, [s.mean for s in statistics]),
-        _importance_grad(var_importance, mixed_var_grad, [s.var for s in statistics]),
-    )
+            shared_mean = torch.addcmul(shared_mean * w, statistic.mean, shared_var, value=-2)
+            of_mean = shared_mean if of_mean is None else of_mean + shared_mean
+            of_var = shared_var if of_var is None else of_var + shared_var
+    if of_mean is None or of_var is None:
+        of_mean = of_var = torch.zeros_like(mean[:1, :1])
+    else:
+        of_mean = torch.addcmul(of_mean, mean, of_var, value=2)
+    if "instance" in rule.statistics:
+        k = rule.statistics.index("instance")
+        return _plus(of_mean, mean_grad, mean_weights[k]), _plus(of_var, var_grad, var_weights[k])
+    return of_mean, of_var
 
 
-def _weights(importance: Tensor | None, like: Tensor) -> Sequence[Tensor]:
-    return (like.new_ones(()),) if importance is None else importance.to(like.dtype).unbind()
-
-
-def _importance_grad(importance: Tensor | None, grad: Tensor, tables: Sequence[Tensor]) -> Tensor | None:
+def importance_gradient(
+    importance: Tensor | None, mixed_grad: Tensor, tables: Sequence[Tensor], factor: float
+) -> Tensor | None:
+    """The gradient (K,) of the importance, given `factor` times that of the mixed table, (N, C); None for None."""
     if importance is None:
         return None
-    return torch.stack([(grad * table).sum() for table in tables]).to(importance.dtype)
+    return torch.stack([(mixed_grad * table).sum() for table in tables]).mul_(factor).to(importance.dtype)

@@ -1,9 +1,9 @@
-"""The rules: how each statistic derives from the moments of the (sample, channel) maps.
+"""The statistics: how each derives from the moments of the (sample, channel) maps.
 
-A rule is a `Pool`: a linear average over some entries of an (N, C) table. Variances are pooled as the mean of variances
+A statistic is a `Pool`: an average over some entries of an (N, C) table. Variances are pooled as the mean of variances
 plus the variance of means, which is the published mean(var + mean²) - mean(mean)² without its cancellation (Luo et al.,
-"Differentiable Learning-to-Normalize via Switchable Normalization", ICLR 2019, eq. 3-5). An average over equal shares is
-its own adjoint, so that the same pools serve the gradient.
+"Differentiable Learning-to-Normalize via Switchable Normalization", ICLR 2019, eq. 3-5). An average over equal shares
+is its own adjoint, so that the same pools serve the gradient.
 """
 
 from __future__ import annotations
@@ -58,33 +58,43 @@ def check_groups(groups: int, channels: int) -> int:
 
 
 class Pool(NamedTuple):
-    """An average over the entries of tables (..., N, C) that share a statistic.
+    """An average over the entries of a table (N, C) that share a statistic.
 
     Attributes:
         average: from a table to one that broadcasts against it.
         count: how many entries are averaged; a tensor that broadcasts against (N, C) where this differs by sample.
+        both: the average of two tables, where this is cheaper than two averages.
     """
 
     average: Callable[[Tensor], Tensor]
     count: int | Tensor
+    both: Callable[[Tensor, Tensor], Table] | None = None
+
+    def averages(self, a: Tensor, b: Tensor) -> Table:
+        """The averages of two tables."""
+        return (self.average(a), self.average(b)) if self.both is None else self.both(a, b)
 
 
 def group_pool(channels: int, groups: int) -> Pool:
     """Each sample over groups of adjacent channels; one group is the layer statistic."""
     width = channels // groups
     if groups == 1:
-        return Pool(lambda t: t.mean(-1, keepdim=True), channels)
+        return Pool(lambda t: t.mean(1, keepdim=True), channels)
 
     def average(t: Tensor) -> Tensor:
-        parts = t.unflatten(-1, (groups, width))
-        return parts.mean(-1, keepdim=True).expand(parts.shape).flatten(-2)
+        parts = t.unflatten(1, (groups, width))
+        return parts.mean(2, keepdim=True).expand(parts.shape).flatten(1)
 
     return Pool(average, width)
 
 
 def batch_pool(samples: int) -> Pool:
-    """Each channel over all samples."""
-    return Pool(lambda t: _average_samples(t, samples), samples)
+    """Each channel over all samples; zeros where there is none."""
+
+    def average(t: Tensor) -> Tensor:
+        return t.mean(0, keepdim=True) if samples else t.sum(0, keepdim=True)
+
+    return Pool(average, samples)
 
 
 def ghost_pool(like: Tensor, ghost: int) -> Pool:
@@ -102,34 +112,38 @@ def ghost_pool(like: Tensor, ghost: int) -> Pool:
     whole = samples - samples % ghost
 
     def average(t: Tensor) -> Tensor:
-        parts = t[..., :whole, :].unflatten(-2, (-1, ghost))
-        spread = parts.mean(-2, keepdim=True).expand(parts.shape).flatten(-3, -2)
+        parts = t[:whole].unflatten(0, (-1, ghost))
+        spread = parts.mean(1, keepdim=True).expand(parts.shape).flatten(0, 1)
         if whole == samples:
             return spread
-        rest = t[..., whole:, :]
-        return torch.cat((spread, rest.mean(-2, keepdim=True).expand(rest.shape)), -2)
+        rest = t[whole:]
+        return torch.cat((spread, rest.mean(0, keepdim=True).expand(rest.shape)))
 
-    if whole == samples:
-        return Pool(average, ghost)
-    count = like.new_full((samples, 1), ghost)
-    count[whole:] = samples - whole
+    count: int | Tensor = ghost
+    if whole < samples:
+        count = like.new_full((samples, 1), ghost)
+        count[whole:] = samples - whole
     return Pool(average, count)
 
 
 def process_pool(total: Tensor, group: dist.ProcessGroup) -> Pool:
-    """Each channel over the samples of all processes of `group`; one collective call per average.
+    """Each channel over the samples of all processes of `group`; one collective call, also for two tables.
 
     Args:
         total: how many samples all processes hold, a tensor without dimensions.
         group: the processes.
     """
 
-    def average(t: Tensor) -> Tensor:
-        summed = t.sum(-2, keepdim=True)
+    def average(tables: Tensor) -> Tensor:
+        summed = tables.sum(-2, keepdim=True)
         dist.all_reduce(summed, group=group)
         return summed / total.clamp(min=1)
 
-    return Pool(average, total)
+    def both(a: Tensor, b: Tensor) -> Table:
+        of_a, of_b = average(torch.stack((a, b))).unbind()
+        return of_a, of_b
+
+    return Pool(average, total, both)
 
 
 def pooled(pool: Pool, mean: Tensor, var: Tensor, *, flat: bool = False) -> Table:
@@ -141,7 +155,8 @@ def pooled(pool: Pool, mean: Tensor, var: Tensor, *, flat: bool = False) -> Tabl
         flat: x was (N, C), so that the variance is the unbiased one of the entries.
     """
     centre = pool.average(mean)
-    spread = pool.average(var + (mean - centre).square())
+    difference = mean - centre
+    spread = pool.average(torch.addcmul(var, difference, difference))
     return centre, unbias(spread, pool.count) if flat else spread
 
 
@@ -184,7 +199,7 @@ def batched(
 def synchronised(
     mean: Tensor,
     var: Tensor,
-    pivot: Tensor,
+    pivot: Tensor | None,
     group: dist.ProcessGroup,
     *,
     flat: bool = False,
@@ -196,13 +211,14 @@ def synchronised(
 
     Args:
         mean, var: the moments of this process, (N, C), the means relative to `pivot`.
-        pivot: (1, 1); every process may have its own.
+        pivot: (1, 1); every process may have its own, None being 0.
         group: the processes.
         flat, torch_running: as in `batched`.
     """
     samples = mean.shape[0]
     mean, var = pooled(batch_pool(samples), mean, var)
     count = mean.new_full((1, 1), samples)
+    pivot = torch.zeros_like(count) if pivot is None else pivot
     # Summing tables that are zero outside the own row gathers them, with a backward of one sum too.
     row = torch.cat((count, pivot, mean, var), dim=1)
     own = torch.zeros(dist.get_world_size(group), 1, dtype=row.dtype, device=row.device)
@@ -225,8 +241,3 @@ def unbias(var: Tensor, count: int | Tensor) -> Tensor:
     """Turn a population variance over `count` elements into the unbiased one; 0 stays 0 for a single element."""
     fewer = count - 1
     return var * (count / (fewer.clamp(min=1) if isinstance(fewer, Tensor) else max(fewer, 1)))
-
-
-def _average_samples(t: Tensor, samples: int) -> Tensor:
-    """The mean over the last dimension but one; zeros where there is no sample."""
-    return t.sum(-2, keepdim=True) / max(samples, 1)

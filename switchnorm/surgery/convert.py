@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers.registry import WS_CONV, Spec
-from switchnorm.surgery.kinds import apply_tail, batch_sync, channels, has_tail
+from switchnorm.surgery.kinds import OURS, apply_tail, batch_sync, channels, has_tail
 
 _BATCH_OPTIONS = ("eps", "momentum", "track_running_stats", "ghost", "sync")
 _OPTIONS: dict[str, tuple[str, ...]] = {
@@ -85,6 +85,8 @@ class Recipe:
         if isinstance(old, _BatchNorm) or "batch" in getattr(old, "statistics", ()):
             carried["track_running_stats"] = old.track_running_stats
         known = {name: value for name, value in carried.items() if name in _OPTIONS[spec.norm]}
+        if isinstance(old, OURS):
+            known["activation"] = old.activation
         recipe = cls(spec, channels(old), dims, known | options)
         recipe.blank("meta")
         return recipe

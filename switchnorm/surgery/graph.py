@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 from collections import OrderedDict, defaultdict
@@ -71,7 +72,7 @@ def wire(model: nn.Module) -> Wiring:
     """
     sources, feeds = _by_definition(model)
     try:
-        graph = _trace(model)
+        graph = trace(model, _Tracer(), defaults(model))
     except Exception as error:  # The forward pass of others, run on symbols, may raise anything.
         # A wrapper, such as torch.compile's or DataParallel, hides a model that may be traceable.
         children = list(model.children())
@@ -201,18 +202,23 @@ class _Tracer(fx.Tracer):
         return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
 
 
-def _trace(model: nn.Module) -> fx.Graph:
-    """The symbolic graph of `model`, with every argument that has a default at its default."""
+def defaults(model: nn.Module) -> dict[str, Any]:
+    """The arguments of a forward pass that may be left out, and what they then are."""
     parameters = inspect.signature(type(model).forward).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def trace(model: nn.Module, tracer: fx.Tracer, given: dict[str, Any]) -> fx.Graph:
+    """The symbolic graph of `model`, which is as before afterwards, with some arguments given."""
     with _undone(model), torch.random.fork_rng(devices=[]):
-        return _Tracer().trace(model, defaults)
+        return tracer.trace(model, given)
 
 
 @contextmanager
 def _undone(model: nn.Module) -> Iterator[None]:
     """Run foreign forward passes without the hooks that others put there, and undo what they store on modules."""
     before = [(module, dict(vars(module))) for module in model.modules()]
+    contents = [(value, copy.copy(value)) for _, attributes in before for value in attributes.values() if _fills(value)]
     for module, _ in before:
         vars(module).update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict())
     try:
@@ -221,3 +227,10 @@ def _undone(model: nn.Module) -> Iterator[None]:
         for module, attributes in before:
             vars(module).clear()
             vars(module).update(attributes)
+        for value, content in contents:
+            value.clear()
+            value.extend(content) if isinstance(value, list) else value.update(content)
+
+
+def _fills(value: Any) -> bool:
+    return isinstance(value, (list, dict, set))

@@ -10,6 +10,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrize import is_parametrized
 
+from switchnorm.layers.group_norm import GroupNorm
 from switchnorm.layers.registry import BATCH, CONV, SPARSE, SWITCH, WS_CONV
 from switchnorm.layers.switch_norm import SwitchNorm
 from switchnorm.layers.weight_standardized import fan_in
@@ -17,9 +18,12 @@ from switchnorm.layers.weight_standardized import fan_in
 # Every class that switches, with its number of spatial dimensions where the class tells.
 _DIMS: dict[type[nn.Module], int | None] = {
     **{cls: dims for table in (BATCH, SWITCH, SPARSE) for dims, cls in table.items()},
+    GroupNorm: None,
     **{nn.BatchNorm1d: 1, nn.BatchNorm2d: 2, nn.BatchNorm3d: 3, nn.SyncBatchNorm: None},
     **{nn.InstanceNorm1d: 1, nn.InstanceNorm2d: 2, nn.InstanceNorm3d: 3, nn.GroupNorm: None},
 }
+#: This library's layers, which end with a residual and an activation where asked to.
+OURS = (GroupNorm, *(cls for table in (BATCH, SWITCH, SPARSE) for cls in table.values()))
 # torchvision's, timm's and detectron2's: modules without a common base, known by their name and their buffers.
 _FROZEN_NAMES = ("FrozenBatchNorm2d", "FrozenBatchNormAct2d")
 _FROZEN_BUFFERS = {"weight", "bias", "running_mean", "running_var"}

@@ -83,17 +83,17 @@ class SwitchPlan:
 
     def __str__(self) -> str:
         lines = [
-            f"switch to {self.spec}: {_count(len(self._norms), 'normalization')} and "
-            f"{_count(len(self._convs), 'convolution')} change, {_count(len(self.left), 'layer')} left as before"
+            f"switch to {self.spec}: {counted(len(self._norms), 'normalization')} and "
+            f"{counted(len(self._convs), 'convolution')} change, {counted(len(self.left), 'layer')} left as before"
         ]
         if not self.changes:
             lines.append("nothing to switch")
         if self.wiring:
             lines.append(f"connections found by {self.wiring}")
-        lines += _table(
+        lines += table(
             ("layer", "before", "after", "reason"), [(c.names, c.before, c.after, c.reason) for c in self.changes]
         )
-        lines += _table(("layer left", "is", "reason"), [(e.names, e.description, e.reason) for e in self.left])
+        lines += table(("layer left", "is", "reason"), [(e.names, e.description, e.reason) for e in self.left])
         return "\n".join(lines)
 
 
@@ -110,11 +110,12 @@ def describe(layer: nn.Module, cls: type[nn.Module] | None = None) -> str:
     return f"{(cls or type(layer)).__name__}({', '.join(map(str, parts))})"
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """A number and a noun, in the plural where there are several."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _table(header: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> list[str]:
+def table(header: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> list[str]:
     """Lines of a table with aligned columns, after an empty line; nothing where there are no rows."""
     cells = [(" = ".join(name or "(the model)" for name in names), *rest) for names, *rest in rows]
     if not cells:

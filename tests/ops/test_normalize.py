@@ -1,7 +1,11 @@
-"""`normalize` against a reference written with loops, against torch.nn, under large offsets, and on empty inputs."""
+"""`normalize` against definitions written with loops, against torch.nn, under large offsets, and on empty inputs.
+
+Every test runs on the plain reference and on the fast path that a CPU takes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,10 +15,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
-from switchnorm.ops import moments, normalize
+from switchnorm.ops import kernel, moments, normalize
 from switchnorm.ops.statistics import check_groups, check_statistics
 
-pytestmark = pytest.mark.usefixtures("poisoned")
+pytestmark = pytest.mark.usefixtures("poisoned", "path")
+
+
+@pytest.fixture(params=["reference", "cpu"])
+def path(request: pytest.FixtureRequest) -> Iterator[None]:
+    with kernel(request.param):
+        yield
+
 
 SINGLE = ("instance", "layer", "batch", "group:2")
 SN = ("instance", "layer", "batch")

@@ -52,6 +52,17 @@ def test_instance_norm_to_in_computes_the_same():
     assert all(m.weight is None for m in new.modules() if isinstance(m, nn.GroupNorm))
 
 
+def test_group_norm_of_torch_becomes_this_librarys():
+    old = nn.GroupNorm(2, 8, eps=1e-3)
+    nn.init.normal_(old.weight)
+    new = switch(nn.Sequential(old), "gn:2")[0]
+    assert type(new) is layers.GroupNorm
+    assert new.weight is old.weight
+    assert new.eps == 1e-3
+    x = torch.randn(3, 8, 4, 4)
+    torch.testing.assert_close(new(x), old(x), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("spec", ["bn", "gn", "gn:4", "in", "ln", "sn", "ssn"])
 @pytest.mark.parametrize(
     "old_class",

@@ -1,0 +1,1 @@
+"""The paths that a normalization can take: the choice, what a fast path is, and the fast paths."""

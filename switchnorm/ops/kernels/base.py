@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from switchnorm.ops.rule import Rule, Statistic, derive, gradient, mix
+from switchnorm.ops.rule import (
+    Rule,
+    Statistic,
+    Weights,
+    derive,
+    gradient,
+    importance_gradient,
+    mix,
+    pivot_of,
+    weights_of,
+)
 from switchnorm.ops.statistics import Table
 
 
@@ -50,6 +59,20 @@ class Forward(NamedTuple):
     notes: Any
 
 
+class Moments(NamedTuple):
+    """The moments of maps.
+
+    Attributes:
+        mean, var: (N, C), population variances.
+        far: (N, 1), which samples hold a mean so large against its deviation that sums about 0 would lose its digits.
+            As a bool, it speaks of all samples; kernels to which this makes no difference say True.
+    """
+
+    mean: Tensor
+    var: Tensor
+    far: Tensor | bool
+
+
 class Gradients(NamedTuple):
     """Gradients of the operands, None where an operand was None."""
 
@@ -76,20 +99,26 @@ class Kernel(ABC):
         """Why this kernel cannot take x, for a sentence "... because REASON"; None where it can."""
 
     @abstractmethod
-    def moments(self, x: Tensor) -> Table:
+    def moments(self, x: Tensor) -> Moments:
         """Mean and population variance of each map."""
 
     @abstractmethod
-    def affine(self, x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
-        """(x - centre) * scale + shift, in new memory laid out as x."""
+    def affine(self, x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor | None, far: Tensor | bool) -> Tensor:
+        """(x - centre) * scale + shift, in new memory laid out as x; shift is (C,), far is that of the moments."""
 
     @abstractmethod
-    def sums(self, dy: Tensor, x: Tensor, centre: Tensor) -> Table:
-        """The sums over each map of dy and of dy * (x - centre)."""
+    def sums(self, dy: Tensor, x: Tensor, centre: Tensor, far: Tensor | bool) -> Table:
+        """The sums over each map of dy and of dy * (x - centre); far is that of the moments."""
 
     @abstractmethod
-    def combine(self, dy: Tensor, a: Tensor, x: Tensor, centre: Tensor, b: Tensor, c: Tensor) -> Tensor:
-        """dy * a + (x - centre) * b + c, in new memory laid out as x."""
+    def combine(
+        self, dy: Tensor, a: Tensor, x: Tensor, centre: Tensor, b: Tensor, c: Tensor, far: Tensor | bool
+    ) -> Tensor:
+        """dy * a + (x - centre) * b + c, in new memory laid out as x; far is that of the moments."""
+
+    def weights(self, importance: Tensor | None, like: Tensor, factor: float = 1.0) -> Weights:
+        """Importance (K,) times a factor as weights for tables like another one; None is 1 for a single statistic."""
+        return weights_of(importance, like, factor)
 
     def keeps_output(self, residual: bool) -> bool:
         """Whether the backward pass of ReLU, after a residual or not, reads y."""
@@ -98,24 +127,26 @@ class Kernel(ABC):
     def forward(self, operands: Operands, rule: Rule, relu: bool) -> Forward:
         """Normalize: y = (x - mean) * rsqrt(var + eps) * weight + bias, then the residual and ReLU where asked for."""
         x = operands.x
-        mean, var = _empty_tables(x) if x.numel() == 0 else self.moments(x)
-        derived = derive(rule, mean, var, operands.running)
-        mixed_mean = mix([s.mean for s in derived.statistics], operands.mean_importance)
-        mixed_var = mix([s.var for s in derived.statistics], operands.var_importance)
-        deviation = (mixed_var + rule.eps).rsqrt()
+        mean, var, far = _no_moments(x) if x.numel() == 0 else self.moments(x)
+        pivot = None if far is False else pivot_of(rule, mean, operands.running, far)
+        derived = derive(rule, mean, var, operands.running, pivot)
+        mixed_mean = mix([s.mean for s in derived.statistics], self.weights(operands.mean_importance, mean))
+        mixed_var = mix([s.var for s in derived.statistics], self.weights(operands.var_importance, mean))
+        deviation = (mixed_var + rule.eps).rsqrt_()
         scale = deviation if operands.weight is None else deviation * operands.weight.to(deviation.dtype)
+        centre = (mixed_mean if pivot is None else mixed_mean + pivot).expand_as(mean)
         if x.numel() == 0:
             y = torch.empty_like(x)
         else:
             shift = None if operands.bias is None else operands.bias.to(mean.dtype)
-            y = self.affine(x, (derived.pivot + mixed_mean).expand_as(mean), scale.expand_as(mean), shift)
+            y = self.affine(x, centre, scale.expand_as(mean), shift, far)
         if operands.residual is not None:
             y += operands.residual
         if relu:
             y.relu_()
         tables = [table for statistic in derived.statistics for table in (statistic.mean, statistic.var)]
-        saved = (mean, mixed_mean, deviation, scale, derived.mean, *tables)
-        return Forward(y, derived.batch_mean, derived.batch_var, saved, [s.pool for s in derived.statistics])
+        saved = (mean, centre, deviation, scale, derived.mean, *tables)
+        return Forward(y, derived.batch_mean, derived.batch_var, saved, (far, [s.pool for s in derived.statistics]))
 
     def backward(self, forward: Forward, operands: Operands, rule: Rule, relu: bool, dy: Tensor) -> Gradients:
         """The gradient of every operand.
@@ -126,31 +157,31 @@ class Kernel(ABC):
             dy: laid out as x.
         """
         x = operands.x
-        mean, mixed_mean, deviation, scale, relative_mean, *tables = forward.saved
-        statistics = [Statistic(*each) for each in zip(tables[::2], tables[1::2], forward.notes, strict=True)]
+        mean, centre, deviation, scale, relative_mean, *of_statistics = forward.saved
+        far, pools = forward.notes
+        statistics = [Statistic(*each) for each in zip(of_statistics[::2], of_statistics[1::2], pools, strict=True)]
         dz = torch.ops.aten.threshold_backward(dy, forward.y, 0) if relu else dy
-        total, product = _empty_tables(x) if x.numel() == 0 else self.sums(dz, x, mean)
-        # About the mixed mean, in place of the map's own.
-        product = torch.addcmul(product, relative_mean - mixed_mean, total)
-        normalized = product * deviation
-        rule_gradient = gradient(
-            rule,
-            relative_mean,
-            statistics,
-            operands.mean_importance,
-            operands.var_importance,
-            -scale * total,
-            normalized * (scale * deviation) * -0.5,
+        total, product = _no_moments(x)[:2] if x.numel() == 0 else self.sums(dz, x, centre, far)
+        normalized = product.mul_(deviation)
+        # The mixed mean's gradient is minus the first, the mixed variance's minus half the second. Every element has an
+        # equal share in the mean of its map.
+        pulls = total * scale, normalized * (deviation * scale)
+        share = 1 / rule.size
+        weights = (
+            self.weights(operands.mean_importance, mean, -share),
+            self.weights(operands.var_importance, mean, -share / 2),
         )
+        of_mean, of_var = gradient(rule, relative_mean, statistics, *weights, *pulls)
         if x.numel() == 0:
             dx = torch.empty_like(x)
         else:
-            a, b, c = scale.expand_as(mean), rule_gradient.var * (2 / rule.size), rule_gradient.mean / rule.size
-            dx = self.combine(dz, a, x, mean, b, c)
+            tables = (scale, of_var * (2 * rule.map_factor), of_mean)
+            a, b, c = (table.expand_as(mean) for table in tables)
+            dx = self.combine(dz, a, x, mean, b, c, far)
         return Gradients(
             dx,
-            rule_gradient.mean_importance,
-            rule_gradient.var_importance,
+            importance_gradient(operands.mean_importance, pulls[0], [s.mean for s in statistics], -1.0),
+            importance_gradient(operands.var_importance, pulls[1], [s.var for s in statistics], -0.5),
             None if operands.weight is None else normalized.sum(0).to(operands.weight.dtype),
             None if operands.bias is None else total.sum(0).to(operands.bias.dtype),
             None if operands.residual is None else dz,
@@ -178,6 +209,6 @@ def _is_channels_last(x: Tensor) -> bool:
     return x.dim() > 2 and x.movedim(1, -1).is_contiguous()
 
 
-def _empty_tables(x: Tensor) -> Table:
+def _no_moments(x: Tensor) -> Moments:
     zeros = x.new_zeros(x.shape[:2], dtype=torch.promote_types(x.dtype, torch.float32))
-    return zeros, zeros
+    return Moments(zeros, zeros, False)

@@ -55,10 +55,10 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
     """
     x = tensors[0]
     assert x is not None
-    if torch.compiler.is_compiling() or x.is_meta:
+    if needs_plain_operations(*tensors) or x.is_meta:
         return None
     forced = _forced.get() or _from_environment(os.environ.get(VARIABLE, ""))
-    if forced == "reference" or _needs_reference(tensors):
+    if forced == "reference":
         return None
     name = forced or {"cpu": "cpu", "cuda": "triton"}.get(x.device.type)
     if name is None:
@@ -70,6 +70,19 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
         return None
     assert isinstance(chosen, Kernel)
     return chosen
+
+
+def needs_plain_operations(*tensors: Tensor | None) -> bool:
+    """Whether something compiles, watches or transforms these tensors that only plain operations satisfy."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    if torch._C._are_functorch_transforms_active():
+        return True
+    given = [t for t in tensors if t is not None]
+    if any(type(t) not in (Tensor, torch.nn.Parameter) for t in given):
+        return True
+    # No level of forward-mode differentiation is open in ordinary programs.
+    return forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in given)
 
 
 def _known(name: str) -> str:
@@ -98,14 +111,3 @@ def _load(name: str) -> Kernel | str:
 @functools.cache
 def _warn(message: str) -> None:
     warnings.warn(message, KernelFallback, stacklevel=4)
-
-
-def _needs_reference(tensors: tuple[Tensor | None, ...]) -> bool:
-    """Whether something watches or transforms these tensors that only plain operations satisfy."""
-    given = [t for t in tensors if t is not None]
-    return (
-        any(type(t) not in (Tensor, torch.nn.Parameter) for t in given)
-        or torch.jit.is_tracing()
-        or torch._C._are_functorch_transforms_active()
-        or any(forward_ad.unpack_dual(t).tangent is not None for t in given)
-    )

@@ -1,31 +1,37 @@
 """The fast path on a CPU, out of operations that PyTorch has.
 
 With statistics given, the vectorised loops of Batch Norm compute any affine map and any pair of sums per channel. A
-contiguous (N, C, L) is one sample of N C channels to them. Channels-last has no such view: there each sample is one call,
-or, where calls would take longer than the work, whole-tensor operations.
+contiguous (N, C, L) is one sample of N C channels to them. Channels-last has no such view: there each sample is one
+call, or, where calls would take longer than the work, whole-tensor operations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from switchnorm.ops.kernels.base import Kernel, maps
+from switchnorm.ops.kernels.base import Kernel, Moments, maps
+from switchnorm.ops.rule import Weights
 from switchnorm.ops.statistics import Table
 
 _batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
 _batch_norm_into = torch.ops.aten.native_batch_norm.out
 
-#: |mean| / deviation from which sums of squares lose digits that the square of differences keeps.
+#: |mean| / deviation of a map from which sums about 0 lose digits that sums about the mean keep.
 FAR = 4.0
-#: |mean| * scale from which x * scale + shift loses digits that (x - mean) * scale keeps.
+#: |mean| * scale of a far map from which x * scale + shift loses digits that (x - mean) * scale keeps.
 FAR_SHIFT = 64.0
+#: Elements that are looked at again at a time, so that they stay in the cache.
+LOOK_AGAIN = 1 << 18
 #: Elements of a map over which one float32 accumulator per vector lane still sums exactly enough.
 LONGEST_SUM = 4096
 #: Elements of a channels-last sample from which a call per sample is worth it.
-SAMPLE = 1 << 18
+SAMPLE = 1 << 16
+#: Elements of a temporary product of smaller samples: memory that large is new each time, and its pages are missing.
+CHUNK = 1 << 18
 
 
 class CpuKernel(Kernel):
@@ -41,50 +47,70 @@ class CpuKernel(Kernel):
             return f"it takes float32 and float64, not {str(x.dtype).removeprefix('torch.')}"
         return None
 
-    def moments(self, x: Tensor) -> Table:
-        """Sums and sums of squares in one read; a second look, about the mean, at samples where these cancel."""
+    def weights(self, importance: Tensor | None, like: Tensor, factor: float = 1.0) -> Weights:
+        """Numbers: reading them waits for nothing here, and arithmetic with them is cheaper."""
+        return (factor,) if importance is None else [factor * weight for weight in importance.tolist()]
+
+    def moments(self, x: Tensor) -> Moments:
+        """Sums and sums of squares in one read; a second look, about the mean, at maps where these cancel."""
         x = maps(x)
         size = x.shape[2]
         if size == 1:
             mean = x[:, :, 0].contiguous()
-            return mean, torch.zeros_like(mean)
-        mean, var = _raw_moments(x, size)
-        # NaN counts as near, so that it passes through.
+            return Moments(mean, torch.zeros_like(mean), far=True)
+        mean, square = _sums(x, x, None)
+        mean /= size
+        var = square.div_(size).addcmul_(mean, mean, value=-1)
         margin = torch.addcmul(var, mean, mean, value=-(FAR**-2))
-        if margin.min() < 0:
-            for n in (margin.amin(1) < 0).nonzero().flatten().tolist():
-                centre = mean[n : n + 1].clone()
-                shifted, var[n] = _raw_moments(x[n : n + 1] - centre[..., None], size)
-                mean[n] = (centre + shifted)[0]
-        return mean, var
+        if margin.min().item() >= 0:
+            return Moments(mean, var, far=False)
+        far = margin < 0
+        for some in far.nonzero().split(max(1, LOOK_AGAIN // size)):
+            at = tuple(some.unbind(1))
+            centre = mean[at]
+            rows = x[at] - centre[:, None]
+            shift = rows.mean(1)
+            mean[at] = centre + shift
+            var[at] = rows.square_().mean(1) - shift.square()
+        return Moments(mean, var, far.any(1, keepdim=True))
 
-    def affine(self, x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
-        """One vectorised pass; two where the centre is far from 0."""
+    def affine(self, x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor | None, far: Tensor | bool) -> Tensor:
+        """One vectorised pass; more for samples where it loses digits."""
         y = torch.empty_like(x)
-        offset = centre * scale
-        if torch.linalg.vector_norm(offset, float("inf")) > FAR_SHIFT:
-            torch.sub(maps(x), centre[..., None], out=maps(y)).mul_(scale[..., None])
+        offset = torch.addcmul(scale.new_zeros(()) if shift is None else shift, centre, scale, value=-1)
+        _scale_and_shift(maps(x), scale, offset, maps(y))
+        for n in () if far is False else _lost(far, centre * scale):
+            part = torch.sub(maps(x)[n], centre[n, :, None], out=maps(y)[n]).mul_(scale[n, :, None])
             if shift is not None:
-                maps(y).add_(shift[:, None])
-        else:
-            _scale_and_shift(maps(x), scale, offset.neg_() if shift is None else shift - offset, maps(y))
+                part += shift[:, None]
         return y
 
-    def sums(self, dy: Tensor, x: Tensor, centre: Tensor) -> Table:
-        """Both sums in one pass."""
+    def sums(self, dy: Tensor, x: Tensor, centre: Tensor, far: Tensor | bool) -> Table:
+        """Both sums in one pass; about 0 and then moved where no sample is far."""
+        if far is False:
+            total, product = _sums(maps(dy), maps(x), None)
+            return total, product.addcmul_(centre, total, value=-1)
         return _sums(maps(dy), maps(x), centre)
 
-    def combine(self, dy: Tensor, a: Tensor, x: Tensor, centre: Tensor, b: Tensor, c: Tensor) -> Tensor:
-        """Two passes, the second in place."""
+    def combine(
+        self, dy: Tensor, a: Tensor, x: Tensor, centre: Tensor, b: Tensor, c: Tensor, far: Tensor | bool
+    ) -> Tensor:
+        """Two passes, the second in place; more for samples where these lose digits."""
         dx = torch.empty_like(x)
-        offset = centre * b
-        if torch.linalg.vector_norm(offset, float("inf")) > FAR_SHIFT * torch.linalg.vector_norm(a, float("inf")):
-            centred = torch.sub(maps(x), centre[..., None], out=maps(dx)).mul_(b[..., None])
-            centred.addcmul_(maps(dy), a[..., None]).add_(c[..., None])
-        else:
-            _scale_and_shift(maps(dy), a, c - offset, maps(dx))
-            maps(dx).addcmul_(maps(x), b[..., None])
+        _scale_and_shift(maps(dy), a, torch.addcmul(c, centre, b, value=-1), maps(dx))
+        maps(dx).addcmul_(maps(x), b[..., None])
+        if far is not False:
+            largest = torch.linalg.vector_norm(a, float("inf"), 1, keepdim=True)
+            for n in _lost(far, centre * b / largest):
+                part = torch.sub(maps(x)[n], centre[n, :, None], out=maps(dx)[n]).mul_(b[n, :, None])
+                part.addcmul_(maps(dy)[n], a[n, :, None]).add_(c[n, :, None])
         return dx
+
+
+def _lost(far: Tensor | bool, shift: Tensor) -> Iterable[int]:
+    """The far samples of which x * scale + shift has lost digits."""
+    lost = torch.linalg.vector_norm(shift, float("inf"), 1) > FAR_SHIFT
+    return (lost & far[:, 0] if isinstance(far, Tensor) else lost).nonzero()[:, 0].tolist()
 
 
 def _rows(x: Tensor) -> bool:
@@ -92,44 +118,47 @@ def _rows(x: Tensor) -> bool:
     return x.is_contiguous()
 
 
-def _raw_moments(x: Tensor, size: int) -> Table:
-    mean, square = _sums(x, x, None)
-    mean /= size
-    square /= size
-    return mean, square.addcmul_(mean, mean, value=-1)
-
-
 def _sums(dy: Tensor, x: Tensor, centre: Tensor | None) -> Table:
     """Sums of dy and of dy * (x - centre) over each map; without a centre, of dy * x."""
     n, c, size = x.shape
-    if _rows(x):
-        pieces = _pieces(size)
-        of_piece = None if centre is None else centre.reshape(-1, 1).expand(-1, pieces).reshape(-1)
-        total, product = _channel_sums(
-            dy.view(1, n * c * pieces, size // pieces), x.view(1, n * c * pieces, size // pieces), of_piece
-        )
-        if pieces == 1:
-            return total.view(n, c), product.view(n, c)
-        return total.view(n, c, pieces).sum(2), product.view(n, c, pieces).sum(2)
-    if c * size < SAMPLE:
-        difference = x if centre is None else x - centre[..., None]
-        return dy.sum(2), (difference * dy if centre is None else difference.mul_(dy)).sum(2)
+    if not _rows(x):
+        return _channels_last_sums(dy, x, centre)
+    pieces = _pieces(size)
+    view = (1, n * c * pieces, size // pieces)
+    if pieces > 1 and centre is not None:
+        centre = centre.reshape(-1, 1).expand(-1, pieces)
+    total, product = _channel_sums(dy.view(view), x.view(view), centre)
+    if pieces == 1:
+        return total.view(n, c), product.view(n, c)
+    return total.view(n, c, pieces).sum(2), product.view(n, c, pieces).sum(2)
+
+
+def _channels_last_sums(dy: Tensor, x: Tensor, centre: Tensor | None) -> Table:
+    n, c, size = x.shape
     total, product = x.new_empty(n, c), x.new_empty(n, c)
-    for sample in range(n):
-        total[sample], product[sample] = _channel_sums(
-            dy[sample : sample + 1, :, :, None],
-            x[sample : sample + 1, :, :, None],
-            None if centre is None else centre[sample],
-        )
+    if c * size >= SAMPLE:
+        for sample in range(n):
+            one = slice(sample, sample + 1)
+            # As (1, C, L, 1), channels-last.
+            total[sample], product[sample] = _channel_sums(
+                dy[one, :, :, None], x[one, :, :, None], None if centre is None else centre[sample]
+            )
+        return total, product
+    torch.sum(dy, 2, out=total)
+    step = max(1, CHUNK // (c * size))
+    for start in range(0, n, step):
+        some = slice(start, start + step)
+        part = x[some] * dy[some] if centre is None else (x[some] - centre[some, :, None]).mul_(dy[some])
+        torch.sum(part, 2, out=product[some])
     return total, product
 
 
 def _channel_sums(dy: Tensor, x: Tensor, centre: Tensor | None) -> Table:
-    """Sums of dy and of dy * (x - centre) per channel: the gradients of Batch Norm's bias and, with deviation 1, weight."""
-    channels = x.shape[1]
-    one = x.new_ones(channels)
-    centre = x.new_zeros(channels) if centre is None else centre
-    _, product, total = _batch_norm_backward(dy, x, one, None, None, centre, one, True, 0.0, [False, True, True])
+    """Sums of dy and of dy * (x - centre) per channel: gradients of Batch Norm's bias and weight at deviation 1."""
+    centre = x.new_zeros(x.shape[1]) if centre is None else centre.contiguous().view(-1)
+    _, product, total = _batch_norm_backward(
+        dy, x, None, None, None, centre, torch.ones_like(centre), True, 0.0, [False, True, True]
+    )
     return total, product
 
 
@@ -139,17 +168,13 @@ def _scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> No
         return
     n, c, size = x.shape
     view = (1, n * c, size)
-    channels = n * c
-    one, zero, none = x.new_ones(channels), x.new_zeros(channels), x.new_empty(0)
+    zero, none = x.new_zeros(n * c), x.new_empty(0)
+    # A running variance of 0 and an eps of 1 make a deviation of 1.
     _batch_norm_into(
         x.view(view),
-        scale.reshape(-1),
-        shift.reshape(-1),
-        zero,
-        one,
-        False,
-        0.0,
-        0.0,
+        scale.contiguous().view(-1),
+        shift.contiguous().view(-1),
+        *(zero, zero, False, 0.0, 1.0),
         out=out.view(view),
         save_mean=none,
         save_invstd=none,

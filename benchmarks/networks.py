@@ -1,0 +1,239 @@
+"""Training and evaluation steps of a whole network, its normalization switched, against the network as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+import torchvision
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.agreement import MismatchError
+from benchmarks.case import Case, Pair, Way
+from benchmarks.measure import Effort
+from benchmarks.memory import peak_bytes
+from benchmarks.options import add_device, check_device
+from benchmarks.subjects import LAYOUTS
+from switchnorm import switch
+from switchnorm.errors import InputError, unknown
+from switchnorm.ops import kernel
+
+#: What the network's normalization is switched to; None leaves torch's Batch Norm.
+SPECS = {"BN": None, "SN": "sn", "SSN": "ssn", "GN": "gn", "BN + WS": "bn+ws", "GN + WS": "gn+ws"}
+PHASES = ("training step", "evaluation step")
+DTYPES = ("float32", "bfloat16")
+#: Which network is held against which, and what share of its time it may take.
+COMPARED: dict[str, dict[tuple[str, str], float | None]] = {
+    "training step": {
+        ("SN", "BN"): 1.05,
+        ("SSN", "BN"): None,
+        ("GN", "BN"): None,
+        ("BN + WS", "BN"): 1.05,
+        ("GN + WS", "GN"): 1.05,
+    },
+    # Nothing, up to what a clock can tell.
+    "evaluation step": {("BN + WS", "BN"): 1.01, ("GN + WS", "GN"): 1.01},
+}
+BATCHES = {"cpu": 16, "cuda": 32}
+ROUNDS = {"cpu": 6, "cuda": 30}
+SIZE = 224
+#: Pictures small enough for float64, yet with more than one element per channel where the network ends.
+CHECKED_SIZE, CHECKED_BATCH = 64, 8
+#: How many times the reference's own error, and what share of the result beside it, an error may be.
+ROUNDING, TOLERANCE = 3, 1e-3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The suite's own flags."""
+    add_device(parser)
+    parser.add_argument("--model", default="resnet50", help="a classification model of torchvision (default: resnet50)")
+    parser.add_argument("--batch", type=int, help="pictures per step (default: 16 on a CPU, 32 on CUDA)")
+    parser.add_argument("--rounds", type=int, help="steps timed per network (default: 6 on a CPU, 30 on CUDA)")
+    parser.add_argument(
+        "--networks", nargs="+", choices=SPECS, metavar="NETWORK", help=f"only some of: {', '.join(SPECS)}"
+    )
+    parser.add_argument(
+        "--layout", choices=LAYOUTS, help="of weights and pictures (default: both on CUDA, else contiguous)"
+    )
+    parser.add_argument("--dtype", choices=DTYPES, help="bfloat16 is autocast (default: both on CUDA)")
+
+
+def partial(options: argparse.Namespace) -> bool:
+    """Whether the options differ from what belongs into the record."""
+    return any(
+        (options.model != "resnet50", options.batch is not None, options.networks, options.layout, options.dtype)
+    )
+
+
+def cases(options: argparse.Namespace) -> list[Case]:
+    """A training and an evaluation step in every layout and dtype."""
+    device = check_device(options.device)
+    batch = BATCHES[device] if options.batch is None else options.batch
+    rounds = ROUNDS[device] if options.rounds is None else options.rounds
+    if batch < 1 or rounds < 1:
+        raise InputError(f"--batch and --rounds must be 1 or more, got {batch} and {rounds}")
+    if options.model not in torchvision.models.list_models(torchvision.models):
+        raise unknown("model", options.model, torchvision.models.list_models(torchvision.models))
+    layouts = (options.layout,) if options.layout else tuple(LAYOUTS) if device == "cuda" else ("contiguous",)
+    dtypes = (options.dtype,) if options.dtype else DTYPES if device == "cuda" else DTYPES[:1]
+    networks = tuple(options.networks or SPECS)
+    settings = [
+        Setting(options.model, batch, device, layout, dtype, networks) for layout in layouts for dtype in dtypes
+    ]
+    torch.backends.cudnn.benchmark = True  # As people train; it is part of the warm-up.
+    return [_case(setting, phase, rounds) for setting in settings for phase in PHASES if _pairs(setting, phase)]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where networks are compared: dtype other than float32 means autocast."""
+
+    model: str
+    batch: int
+    device: str
+    layout: str
+    dtype: str
+    networks: tuple[str, ...]
+
+
+class Network:
+    """A model whose normalization is switched, and a batch to train it on, again and again.
+
+    Args:
+        name: of the normalization, among `SPECS`.
+        setting: the rest.
+    """
+
+    def __init__(self, name: str, setting: Setting) -> None:
+        self.setting = setting
+        torch.manual_seed(0)
+        model = torchvision.models.get_model(setting.model)
+        if SPECS[name] is not None:
+            switch(model, SPECS[name])
+        self.model = model.to(setting.device, memory_format=LAYOUTS[setting.layout])
+        self.images, self.labels = self._batch(setting.batch, SIZE)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+
+    def train(self) -> Tensor:
+        """One step of training; returns the loss."""
+        self.optimizer.zero_grad()
+        with torch.autocast(self.setting.device, torch.bfloat16, enabled=self.setting.dtype != "float32"):
+            loss = F.cross_entropy(self.model(self.images), self.labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    @torch.inference_mode()
+    def evaluate(self) -> Tensor:
+        """One batch in evaluation; returns the logits."""
+        with torch.autocast(self.setting.device, torch.bfloat16, enabled=self.setting.dtype != "float32"):
+            logits: Tensor = self.model(self.images)
+        return logits
+
+    def facts(self) -> dict[str, float]:
+        """The most memory held in a training step; that of parameters and their momentum is not counted."""
+        self.train()
+        self.optimizer.zero_grad()
+        return {"peak_bytes": peak_bytes(self.train, self.setting.device)}
+
+    @cached_property
+    def agreed(self) -> bool:
+        """True once loss and gradients are as near the truth as the reference's, else raises `MismatchError`.
+
+        The truth is the reference in float64, on small pictures. Rounding grows through some fifty layers, by how much
+        the reference in float32 tells.
+        """
+        with kernel("reference"):
+            truth = self._results(torch.float64)
+            by_rounding = _errors(self._results(torch.float32), truth)
+        found = _errors(self._results(torch.float32), truth)
+        for name, error in found.items():
+            if not error <= ROUNDING * by_rounding[name] + TOLERANCE:
+                raise MismatchError(
+                    f"{name} is wrong by {error:.2g} of its size, and by {by_rounding[name]:.2g} in the reference"
+                )
+        return True
+
+    def _results(self, dtype: torch.dtype) -> dict[str, list[Tensor]]:
+        """Loss and gradients of a copy of the network on small pictures."""
+        model = copy.deepcopy(self.model).train().to(dtype)
+        images, labels = self._batch(CHECKED_BATCH, CHECKED_SIZE)
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            loss = F.cross_entropy(model(images.to(dtype)), labels)
+            gradients = torch.autograd.grad(loss, list(model.parameters()))
+        return {"the loss": [loss.detach()], "the gradient": list(gradients)}
+
+    def require_finite(self) -> None:
+        """Raise `MismatchError` if a step as it is timed gives infinity or NaN."""
+        result = self.train() if self.model.training else self.evaluate()
+        if not result.isfinite().all():
+            raise MismatchError("the network's result is not finite")
+
+    def _batch(self, count: int, size: int) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randn(count, 3, size, size, generator=generator)
+        labels = torch.randint(1000, (count,), generator=generator)
+        device = self.setting.device
+        return images.to(device, memory_format=LAYOUTS[self.setting.layout]), labels.to(device)
+
+
+def _errors(found: Mapping[str, Sequence[Tensor]], truth: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
+    """The norm of each error over that of the truth."""
+    return {
+        name: _norm([result.double() - each for result, each in zip(found[name], exact, strict=True)]) / _norm(exact)
+        for name, exact in truth.items()
+    }
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    return math.hypot(*(float(torch.linalg.vector_norm(tensor)) for tensor in tensors))
+
+
+def _case(setting: Setting, phase: str, rounds: int) -> Case:
+    facts = {"job": setting.model, "phase": phase, "batch": setting.batch}
+    return Case(
+        facts={**facts, "layout": setting.layout, "dtype": setting.dtype},
+        ways=functools.partial(_ways, setting, phase),
+        pairs=_pairs(setting, phase),
+        effort=Effort(fewest=rounds, most=rounds),
+        device=setting.device,
+        amount=setting.batch,
+        unit="images",
+    )
+
+
+def _ways(setting: Setting, phase: str) -> dict[str, Way]:
+    training = phase == PHASES[0]
+
+    def way(network: Network) -> Way:
+        def check() -> None:
+            _ = network.agreed
+            network.model.train(training)
+            network.require_finite()
+
+        return Way(network.train if training else network.evaluate, check, network.facts if training else dict)
+
+    networks = _networks(setting)
+    compared = {name for pair in COMPARED[phase] for name in pair}
+    return {name: way(networks[name]) for name in setting.networks if name in compared}
+
+
+@functools.lru_cache(maxsize=1)
+def _networks(setting: Setting) -> dict[str, Network]:
+    """The networks, kept for the phases of one setting."""
+    return {name: Network(name, setting) for name in setting.networks}
+
+
+def _pairs(setting: Setting, phase: str) -> tuple[Pair, ...]:
+    training = phase == PHASES[0]
+    pairs = [Pair(of, over, at_most=target, headline=True) for (of, over), target in COMPARED[phase].items()]
+    if training:
+        pairs.append(Pair("SN", "BN", "peak_bytes", at_most=1.0, headline=True))
+    return tuple(pair for pair in pairs if pair.of in setting.networks and pair.over in setting.networks)

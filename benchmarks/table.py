@@ -1,0 +1,95 @@
+"""The README's table, made from the records: no record, no row."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.case import TIME
+from benchmarks.text import target
+from switchnorm.errors import InputError
+
+START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+SUITES = ("layers", "weights", "networks")
+LAYOUTS = ("contiguous", "channels last")
+
+Ratios = Sequence[Mapping[str, Any]]
+
+
+def rewrite(readme: Path, results: Path) -> None:
+    """Replace what stands between the markers.
+
+    Raises:
+        InputError: no such file, or one without the markers.
+    """
+    if not readme.is_file():
+        raise InputError(f"{readme} does not exist; name the file with --readme")
+    before, start, rest = readme.read_text().partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise InputError(f"{readme} has no place for the table; put the lines {START} and {END} where it belongs")
+    readme.write_text("".join((before, START, "\n", tables(results), END, after)))
+
+
+def tables(results: Path) -> str:
+    """A table for the CPU and one for the GPU, as far as there are records."""
+    return "".join(
+        table(records)
+        for device in ("", "-cuda")
+        if (records := [_read(path) for suite in SUITES if (path := results / f"{suite}{device}.json").is_file()])
+    )
+
+
+def table(records: Sequence[dict[str, Any]]) -> str:
+    """The headline ratios of records from one machine, a row each, layouts side by side."""
+    rows: defaultdict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
+    for entry in _headlines(records):
+        rows[(_name(entry), entry["over"], target(entry))][entry["layout"]] = _cell(entry)
+    lines = [f"| {_machine(records)} | times that of | {' | '.join(LAYOUTS)} | target |", "|---|---|---|---|---|"]
+    for (name, over, bound), cells in rows.items():
+        lines.append(f"| {name} | {over} | {' | '.join(cells.get(layout, '') for layout in LAYOUTS)} | {bound} |")
+    return "\n".join(lines) + "\n\n"
+
+
+def _headlines(records: Sequence[dict[str, Any]]) -> Ratios:
+    return [entry for record in records for entry in record["ratios"] if entry.get("headline")]
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    """What is timed. Layers go without their job and usual phase, and float32 goes without saying."""
+    parts = [entry["of"]]
+    if entry["job"] != "layer":
+        parts.append(f"{entry['job']}, {entry['phase']}")
+    elif entry["phase"] == "forward":
+        parts.append("forward")
+    if "batch" in entry:
+        parts.append(f"batch {entry['batch']}")
+    if entry["dtype"] != "float32":
+        parts.append(entry["dtype"])
+    if entry["quantity"] != TIME:
+        parts.append(f"{entry['quantity'].removesuffix('_bytes')} memory")
+    return ", ".join(parts)
+
+
+def _cell(entry: Mapping[str, Any]) -> str:
+    text = f"{entry['ratio']:.2f} ({entry['low']:.2f}–{entry['high']:.2f})"
+    if entry["low"] == entry["high"]:
+        text = f"{entry['ratio']:.2f}"
+    return text if entry.get("met", True) else f"{text} **missed**"
+
+
+def _machine(records: Sequence[dict[str, Any]]) -> str:
+    first = records[0]
+    where = first["gpus"][0] if "gpus" in first else f"{first['cpu']}, {first['threads']} threads"
+    return f"{where}, torch {first['versions']['torch']}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is no record: {error}") from None
+    return record

@@ -1,0 +1,32 @@
+"""What a normalization layer does after normalizing: a residual, then an activation."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from switchnorm.errors import InputError
+from switchnorm.ops.normalize import Activation, check_activation
+
+
+def finish(y: Tensor, residual: Tensor | None, activation: Activation | None) -> Tensor:
+    """activation(y + residual) in the memory of y, which nothing else may need, as `normalize` ends.
+
+    Args:
+        y: fresh from a normalization, whose gradient does not read it.
+        residual: of y's shape, or None.
+        activation: "relu" or None.
+
+    Raises:
+        InputError: a residual of another shape, or an unknown activation.
+    """
+    check_activation(activation)
+    if residual is not None:
+        if residual.shape != y.shape:
+            raise InputError(f"a residual must have the input's shape {tuple(y.shape)}, got {tuple(residual.shape)}")
+        y = y.add_(residual)
+    return y if activation is None else y.relu_()
+
+
+def shown(activation: Activation | None) -> str:
+    """The activation as the end of a layer's `extra_repr`."""
+    return "" if activation is None else f", activation={activation!r}"

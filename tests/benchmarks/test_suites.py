@@ -1,0 +1,97 @@
+"""The suites at a small size: every way agrees with the reference, and a wrong one is found."""
+
+from __future__ import annotations
+
+import argparse
+from types import ModuleType
+
+import pytest
+import torch
+
+from benchmarks import layers, networks, shapes, subjects, weights
+from benchmarks.agreement import MismatchError
+from benchmarks.runner import run_case
+from switchnorm.layers import SwitchNorm2d
+
+
+def options(suite: ModuleType, *arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    suite.add_arguments(parser)
+    return parser.parse_args(["--device", "cpu", *arguments])
+
+
+def test_layers() -> None:
+    for case in layers.cases(options(layers, "--seconds", "0", "--shapes", "2x32x3x4")):
+        outcome = run_case(case)
+        assert outcome.failures == {}
+        assert outcome.ratios.keys() == set(case.pairs)
+        ways = {row["way"] for row in outcome.rows}
+        assert ways == {layers.COPY, *subjects.LAYERS} - {"SN, compiled"}
+
+
+def test_channels_that_groups_do_not_divide_go_without_groups() -> None:
+    (case, *_) = layers.cases(options(layers, "--shapes", "2x6x3x4", "--layers", "SN", "SN, group only"))
+    assert set(case.ways()) == {layers.COPY, "BatchNorm2d", "SN"}
+    assert {pair.over for pair in case.pairs} == {layers.COPY, "BatchNorm2d"}
+
+
+def test_what_follows_the_normalization_is_compared_where_its_sign_is_certain(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = [subjects.make_inputs((2, 4, 3, 3), "contiguous", torch.float32, "cpu", 0)]
+    assert subjects.Subject("SN + add + ReLU", inputs).agreed
+    monkeypatch.setitem(
+        subjects.LAYERS, "wrong", subjects.Layer(lambda c: SwitchNorm2d(c, eps=0.1), plain=SwitchNorm2d)
+    )
+    with pytest.raises(MismatchError, match="y differs"):
+        _ = subjects.Subject("wrong", inputs).agreed
+
+
+def test_inputs_take_turns() -> None:
+    inputs = [subjects.make_inputs((2, 4, 3, 3), "channels last", torch.float32, "cpu", seed) for seed in range(2)]
+    subject = subjects.Subject("SN", inputs)
+    first, second, third = (subject.forward() for _ in range(3))
+    assert torch.equal(first, third)
+    assert not torch.equal(first, second)
+
+
+def test_resnet50() -> None:
+    found = shapes.resnet50_shapes(16)
+    assert found[0] == (16, 64, 112, 112)
+    assert found[-1] == (16, 2048, 7, 7)
+    assert len(found) == 12
+    assert len(shapes.resnet50_inputs(torch.nn.Conv2d)) == 53
+    assert (2, 256, 200, 336) in shapes.detection_shapes()
+
+
+def test_weights_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = shapes.resnet50_inputs(torch.nn.Conv2d)[:5]
+    monkeypatch.setattr(weights, "resnet50_inputs", lambda kind: few)
+    for case in weights.cases(options(weights, "--quick")):
+        for way in case.ways().values():
+            way.check()
+
+
+NETWORK = networks.Setting("resnet18", 2, "cpu", "contiguous", "float32", ("SN",))
+
+
+def test_networks_agree() -> None:
+    network = networks.Network("SN", NETWORK)
+    assert network.agreed
+    network.require_finite()
+    with torch.no_grad():
+        network.model.fc.weight.fill_(float("nan"))
+    with pytest.raises(MismatchError, match="not finite"):
+        network.require_finite()
+
+
+def test_a_network_may_be_wrong_by_rounding_and_not_by_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found, fine in ((1.02, True), (1.2, False), (float("nan"), False)):
+        losses = iter((1.0, 1.01, found))  # The truth, the reference in float32, and the usual path.
+        monkeypatch.setattr(
+            networks.Network, "_results", lambda self, dtype, losses=losses: {"the loss": [torch.tensor(next(losses))]}
+        )
+        network = networks.Network("SN", NETWORK)
+        if fine:
+            assert network.agreed
+            continue
+        with pytest.raises(MismatchError, match="the loss is wrong by"):
+            _ = network.agreed

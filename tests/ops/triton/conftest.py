@@ -1,0 +1,7 @@
+"""Triton chooses its interpreter or its compiler at import, so the interpreter's tests have their own process."""
+
+from __future__ import annotations
+
+import os
+
+collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["interpreted"]
