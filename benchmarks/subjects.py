@@ -25,8 +25,6 @@ GROUPS = 32
 LOGITS = ("mean_weight", "var_weight")
 #: Of SparsestMax; from 0.41 on a choice among three may be final.
 RADIUS = 0.3
-
-
 #: The gradients of mixing logits are sums, over channels, of numbers as large as those in the gradient of the weight.
 SIZED_AS = {f"gradient of {logits}": "gradient of weight" for logits in LOGITS}
 

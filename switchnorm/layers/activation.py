@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from switchnorm.errors import InputError
-from switchnorm.ops.normalize import Activation, check_activation
+from switchnorm.ops.normalize import Activation, check_activation, check_residual
 
 
 def finish(y: Tensor, residual: Tensor | None, activation: Activation | None) -> Tensor:
@@ -20,9 +19,8 @@ def finish(y: Tensor, residual: Tensor | None, activation: Activation | None) ->
         InputError: a residual of another shape, or an unknown activation.
     """
     check_activation(activation)
+    check_residual(residual, y)
     if residual is not None:
-        if residual.shape != y.shape:
-            raise InputError(f"a residual must have the input's shape {tuple(y.shape)}, got {tuple(residual.shape)}")
         y = y.add_(residual)
     return y if activation is None else y.relu_()
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from switchnorm.ops import reference
 from switchnorm.ops.kernels.base import Forward, Kernel, Operands, dense, like
 from switchnorm.ops.rule import Rule
+from switchnorm.ops.statistics import Table
 
 
 def normalize(
@@ -25,12 +26,24 @@ class _Normalize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, kernel: Kernel, rule: Rule, relu: bool, running: Any, x: Tensor, *others: Any
+        ctx: Any,
+        kernel: Kernel,
+        rule: Rule,
+        relu: bool,
+        running: Table | None,
+        x: Tensor,
+        mean_importance: Tensor | None,
+        var_importance: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        residual: Tensor | None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        *given, residual = others
+        given = mean_importance, var_importance, weight, bias
         x = dense(x)
         aligned = None if residual is None else like(residual, x)
-        forward = kernel.forward(Operands(x, *given, aligned, running), rule, relu)
+        forward = kernel.forward(
+            Operands(x, mean_importance, var_importance, weight, bias, aligned, running), rule, relu
+        )
         y = forward.y if relu and kernel.keeps_output(residual is not None) else None
         ctx.save_for_backward(x, *given, *(running or (None, None)), y, *forward.saved)
         ctx.call = kernel, rule, relu
@@ -47,34 +60,34 @@ class _Normalize(torch.autograd.Function):
             return (None,) * 10
         kernel, rule, relu = ctx.call
         x, mean_importance, var_importance, weight, bias, running_mean, running_var, y, *saved = ctx.saved_tensors
-        given = (mean_importance, var_importance, weight, bias)
         running = None if running_mean is None else (running_mean, running_var)
+        # Of the residual only whether there was one matters now.
         residual = None if ctx.residual_dtype is None else x
+        operands = Operands(x, mean_importance, var_importance, weight, bias, residual, running)
+        gradients: tuple[Tensor | None, ...]
         if torch.is_grad_enabled():
-            gradients = _differentiable_gradients(ctx, y, dy, x, given, running)
+            gradients = _differentiable_gradients(ctx, y, dy, operands)
         else:
             forward = Forward(y, None, None, tuple(saved), ctx.notes)
-            gradients = kernel.backward(forward, Operands(x, *given, residual, running), rule, relu, like(dy, x))
+            gradients = kernel.backward(forward, operands, rule, relu, like(dy, x))
         *of_given, of_residual = gradients
         if of_residual is not None:
             of_residual = of_residual.to(ctx.residual_dtype)
         return (None, None, None, None, *of_given, of_residual)
 
 
-def _differentiable_gradients(
-    ctx: Any, y: Tensor | None, dy: Tensor, x: Tensor, given: tuple[Tensor | None, ...], running: Any
-) -> tuple[Tensor | None, ...]:
+def _differentiable_gradients(ctx: Any, y: Tensor | None, dy: Tensor, operands: Operands) -> tuple[Tensor | None, ...]:
     """Gradients with a graph of their own, by the reference, for second derivatives."""
     _, rule, relu = ctx.call
-    again, *_ = reference.normalize(x, *given, None, running, rule, relu=False)
+    again, *_ = reference.normalize(operands._replace(residual=None), rule, relu=False)
     dz = dy
     if relu:
         # Without a residual, y was not kept, but is positive where the same numbers are now.
         dz = dy * ((again if y is None else y) > 0)
-    leaves = [t for t, needed in zip((x, *given), ctx.needs_input_grad[4:9], strict=True) if needed and t is not None]
-    found = iter(torch.autograd.grad(again, leaves, dz, create_graph=True, allow_unused=True))
-    of_given = [
-        next(found) if needed and t is not None else None
-        for t, needed in zip((x, *given), ctx.needs_input_grad[4:9], strict=True)
+    needed = [
+        t if t is not None and needs else None for t, needs in zip(operands[:5], ctx.needs_input_grad[4:9], strict=True)
     ]
-    return (*of_given, dz if ctx.residual_dtype is not None else None)
+    leaves = [t for t in needed if t is not None]
+    found = iter(torch.autograd.grad(again, leaves, dz, create_graph=True, allow_unused=True))
+    of_operands = [None if t is None else next(found) for t in needed]
+    return (*of_operands, None if operands.residual is None else dz)

@@ -77,8 +77,7 @@ def normalize(
     if ghost is not None and group is not None:
         raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
     check_activation(activation)
-    if residual is not None and residual.shape != x.shape:
-        raise InputError(f"a residual must have the input's shape {tuple(x.shape)}, got {tuple(residual.shape)}")
+    check_residual(residual, x)
     statistics = check_statistics(statistics, x.shape[1])
     for importance in (mean_importance, var_importance):
         given = 1 if importance is None else len(importance)
@@ -92,7 +91,7 @@ def normalize(
     relu = activation == "relu"
     # Processes that share statistics must take the same path, also one without samples.
     if kernel is None or (x.numel() == 0 and group is None):
-        return Normalized(*reference.normalize(*operands, rule, relu))
+        return Normalized(*reference.normalize(operands, rule, relu))
     return Normalized(*autograd.normalize(kernel, operands, rule, relu))
 
 
@@ -100,6 +99,12 @@ def check_activation(activation: str | None) -> None:
     """Raise `InputError` for an activation that cannot be fused."""
     if activation is not None and activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
+
+
+def check_residual(residual: Tensor | None, x: Tensor) -> None:
+    """Raise `InputError` if a residual cannot be added to what x becomes."""
+    if residual is not None and residual.shape != x.shape:
+        raise InputError(f"a residual must have the input's shape {tuple(x.shape)}, got {tuple(residual.shape)}")
 
 
 def check_batch(x: Tensor, ghost: int | None = None) -> None:

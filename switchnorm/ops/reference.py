@@ -7,26 +7,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from switchnorm.ops.kernels.base import Operands
 from switchnorm.ops.moments import moments
 from switchnorm.ops.rule import Rule, derive, mix, pivot_of, weights_of
-from switchnorm.ops.statistics import Table
 
 
-def normalize(
-    x: Tensor,
-    mean_importance: Tensor | None,
-    var_importance: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    residual: Tensor | None,
-    running: Table | None,
-    rule: Rule,
-    relu: bool,
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """y, laid out as x, and the (C,) mean and variance of the batch statistic.
-
-    x is (N, C, *S) of any memory format; the rest is as `switchnorm.ops.normalize` takes it.
-    """
+def normalize(operands: Operands, rule: Rule, relu: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """y, laid out as x, and the (C,) mean and variance of the batch statistic; x is (N, C, *S) of any memory format."""
+    x, mean_importance, var_importance, weight, bias, residual, running = operands
     mean, var = moments(x)
     pivot = pivot_of(rule, mean, running)
     derived = derive(rule, mean, var, running, pivot)

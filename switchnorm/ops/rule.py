@@ -185,7 +185,7 @@ def gradient(
             shared_mean, shared_var = statistic.pool.averages(mean_grad, var_grad)
             shared_var = shared_var * v
             if rule.flat and rule.unbiased:
-                shared_var = pools.unbias(shared_var, statistic.pool.count)
+                shared_var = pools.unbias(shared_var, statistic.pool.entries)
             shared_mean = torch.addcmul(shared_mean * w, statistic.mean, shared_var, value=-2)
             of_mean = shared_mean if of_mean is None else of_mean + shared_mean
             of_var = shared_var if of_var is None else of_var + shared_var

@@ -136,7 +136,8 @@ def _project(z: Tensor, squared_radius: Tensor | None, centre: str) -> _Projecti
             torch.where(outside, ours, theirs)
             for ours, theirs in zip((nearest, support, direction, slope), sphere, strict=True)
         )
-    return _Projection(*(torch.zeros_like(t).scatter(-1, order, t) for t in (point, members, direction)), slope)
+    point, members, direction = (torch.zeros_like(t).scatter(-1, order, t) for t in (point, members, direction))
+    return _Projection(point, members, direction, slope)
 
 
 def _nearest(ranked: Tensor) -> tuple[Tensor, Tensor]:

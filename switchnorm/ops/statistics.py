@@ -62,12 +62,12 @@ class Pool(NamedTuple):
 
     Attributes:
         average: from a table to one that broadcasts against it.
-        count: how many entries are averaged; a tensor that broadcasts against (N, C) where this differs by sample.
+        entries: how many are averaged; a tensor that broadcasts against (N, C) where this differs by sample.
         both: the average of two tables, where this is cheaper than two averages.
     """
 
     average: Callable[[Tensor], Tensor]
-    count: int | Tensor
+    entries: int | Tensor
     both: Callable[[Tensor, Tensor], Table] | None = None
 
     def averages(self, a: Tensor, b: Tensor) -> Table:
@@ -157,7 +157,7 @@ def pooled(pool: Pool, mean: Tensor, var: Tensor, *, flat: bool = False) -> Tabl
     centre = pool.average(mean)
     difference = mean - centre
     spread = pool.average(torch.addcmul(var, difference, difference))
-    return centre, unbias(spread, pool.count) if flat else spread
+    return centre, unbias(spread, pool.entries) if flat else spread
 
 
 class BatchStatistics(NamedTuple):
@@ -190,7 +190,7 @@ def batched(
     """
     pool = batch_pool(mean.shape[0]) if ghost is None else ghost_pool(mean, ghost)
     mean, var = pooled(pool, mean, var, flat=flat)
-    running_var = unbias(var, pool.count * torch_running) if torch_running else var
+    running_var = unbias(var, pool.entries * torch_running) if torch_running else var
     if mean.shape[0] == 1:
         return BatchStatistics(pool, mean, var, mean[0], running_var[0])
     return BatchStatistics(pool, mean, var, mean[::ghost].mean(0), running_var[::ghost].mean(0))

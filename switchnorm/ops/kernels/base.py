@@ -200,7 +200,8 @@ def dense(x: Tensor) -> Tensor:
 
 def like(t: Tensor, x: Tensor) -> Tensor:
     """t itself where it is laid out as x and of its dtype, else a copy that is."""
-    if t.stride() == x.stride() and t.dtype == x.dtype:
+    # Strides of dimensions of size 1 mean nothing.
+    if t.dtype == x.dtype and (t.stride() == x.stride() or (t.is_contiguous() and x.is_contiguous())):
         return t
     return torch.empty_like(x).copy_(t)
 

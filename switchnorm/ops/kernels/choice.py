@@ -12,6 +12,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from switchnorm.errors import unknown
 from switchnorm.ops.kernels.base import Kernel
@@ -66,7 +67,7 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
     chosen = _load(name)
     reason = chosen if isinstance(chosen, str) else chosen.refusal(x)
     if reason is not None:
-        _warn(f"normalization takes the plain PyTorch reference instead of the kernel {name!r}: {reason}")
+        _warn(f"taking the plain PyTorch reference instead of the kernel {name!r}: {reason}")
         return None
     assert isinstance(chosen, Kernel)
     return chosen
@@ -76,7 +77,7 @@ def needs_plain_operations(*tensors: Tensor | None) -> bool:
     """Whether something compiles, watches or transforms these tensors that only plain operations satisfy."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return True
-    if torch._C._are_functorch_transforms_active():
+    if torch._C._are_functorch_transforms_active() or is_in_torch_dispatch_mode():
         return True
     given = [t for t in tensors if t is not None]
     if any(type(t) not in (Tensor, torch.nn.Parameter) for t in given):

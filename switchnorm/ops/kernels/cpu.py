@@ -28,8 +28,10 @@ FAR_SHIFT = 64.0
 LOOK_AGAIN = 1 << 18
 #: Elements of a map over which one float32 accumulator per vector lane still sums exactly enough.
 LONGEST_SUM = 4096
+#: Elements up to which two simple passes over contiguous maps, in the cache, beat one of Batch Norm's.
+SMALL = 1 << 21
 #: Elements of a channels-last sample from which a call per sample is worth it.
-SAMPLE = 1 << 16
+SAMPLE = 1 << 17
 #: Elements of a temporary product of smaller samples: memory that large is new each time, and its pages are missing.
 CHUNK = 1 << 18
 
@@ -99,11 +101,10 @@ class CpuKernel(Kernel):
         dx = torch.empty_like(x)
         _scale_and_shift(maps(dy), a, torch.addcmul(c, centre, b, value=-1), maps(dx))
         maps(dx).addcmul_(maps(x), b[..., None])
-        if far is not False:
-            largest = torch.linalg.vector_norm(a, float("inf"), 1, keepdim=True)
-            for n in _lost(far, centre * b / largest):
-                part = torch.sub(maps(x)[n], centre[n, :, None], out=maps(dx)[n]).mul_(b[n, :, None])
-                part.addcmul_(maps(dy)[n], a[n, :, None]).add_(c[n, :, None])
+        # a is the scale of the forward pass, where the same samples lost digits.
+        for n in () if far is False else _lost(far, centre * a):
+            part = torch.sub(maps(x)[n], centre[n, :, None], out=maps(dx)[n]).mul_(b[n, :, None])
+            part.addcmul_(maps(dy)[n], a[n, :, None]).add_(c[n, :, None])
         return dx
 
 
@@ -135,22 +136,36 @@ def _sums(dy: Tensor, x: Tensor, centre: Tensor | None) -> Table:
 
 def _channels_last_sums(dy: Tensor, x: Tensor, centre: Tensor | None) -> Table:
     n, c, size = x.shape
-    total, product = x.new_empty(n, c), x.new_empty(n, c)
     if c * size >= SAMPLE:
-        for sample in range(n):
-            one = slice(sample, sample + 1)
-            # As (1, C, L, 1), channels-last.
-            total[sample], product[sample] = _channel_sums(
-                dy[one, :, :, None], x[one, :, :, None], None if centre is None else centre[sample]
-            )
-        return total, product
-    torch.sum(dy, 2, out=total)
+        return _sums_by_sample(dy, x, centre)
     step = max(1, CHUNK // (c * size))
-    for start in range(0, n, step):
-        some = slice(start, start + step)
-        part = x[some] * dy[some] if centre is None else (x[some] - centre[some, :, None]).mul_(dy[some])
-        torch.sum(part, 2, out=product[some])
-    return total, product
+    product = x.new_empty(n, c)
+    for of_dy, of_x, out, start in zip(
+        dy.split(step), x.split(step), product.split(step), range(0, n, step), strict=True
+    ):
+        if centre is None:
+            torch.sum(of_x * of_dy, 2, out=out)
+        else:
+            torch.sum((of_x - centre[start : start + step, :, None]).mul_(of_dy), 2, out=out)
+    return dy.sum(2), product
+
+
+def _sums_by_sample(dy: Tensor, x: Tensor, centre: Tensor | None) -> Table:
+    """The sums for each channels-last sample as (1, C, l, 1), cut to at most `LONGEST_SUM` elements a map."""
+    n, c, size = x.shape
+    centres = [x.new_zeros(c)] * n if centre is None else centre.unbind()
+    one = x.new_ones(c)
+    pieces = -(-size // LONGEST_SUM)
+    sums = [
+        _batch_norm_backward(piece_of_dy, piece, None, None, None, of_sample, one, True, 0.0, [False, True, True])
+        for sample_of_dy, sample, of_sample in zip(dy[..., None].split(1), x[..., None].split(1), centres, strict=True)
+        for piece_of_dy, piece in zip(sample_of_dy.split(LONGEST_SUM, 2), sample.split(LONGEST_SUM, 2), strict=True)
+    ]
+    total = torch.stack([of_bias for _, _, of_bias in sums])
+    product = torch.stack([of_weight for _, of_weight, _ in sums])
+    if pieces == 1:
+        return total, product
+    return total.view(n, pieces, c).sum(1), product.view(n, pieces, c).sum(1)
 
 
 def _channel_sums(dy: Tensor, x: Tensor, centre: Tensor | None) -> Table:
@@ -165,6 +180,9 @@ def _channel_sums(dy: Tensor, x: Tensor, centre: Tensor | None) -> Table:
 def _scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> None:
     if not _rows(x):
         torch.addcmul(shift[..., None], x, scale[..., None], out=out)
+        return
+    if x.numel() <= SMALL:
+        torch.mul(x, scale[..., None], out=out).add_(shift[..., None])
         return
     n, c, size = x.shape
     view = (1, n * c, size)

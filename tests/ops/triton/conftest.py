@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 collect_ignore = [] if os.environ.get("TRITON_INTERPRET") == "1" else ["interpreted"]
+collect_ignore_glob = [] if importlib.util.find_spec("triton") else ["test_*.py", "interpreted"]

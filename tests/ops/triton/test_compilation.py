@@ -13,17 +13,15 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
 
-triton = pytest.importorskip("triton")
-
-import triton.language as tl  # noqa: E402
-from triton.backends.compiler import GPUTarget  # noqa: E402
-from triton.compiler import ASTSource  # noqa: E402
-
-from switchnorm.ops.kernels.triton import fused, passes  # noqa: E402
-from switchnorm.ops.kernels.triton import weight as weights  # noqa: E402
-from tests.ops.triton.cases import SN  # noqa: E402
-from tests.ops.triton.launches import instead  # noqa: E402
+from switchnorm.ops.kernels.triton import fused, passes
+from switchnorm.ops.kernels.triton import weight as weights
+from tests.ops.triton.cases import SN
+from tests.ops.triton.launches import instead
 
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="the interpreter does not compile")
 

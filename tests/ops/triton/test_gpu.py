@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from switchnorm.ops import kernel, normalize, standardize_weight
+from switchnorm.ops.kernels.triton.weight import standardize, standardize_backward
 from tests.ops.triton.cases import SN, Case, cases, check
 from tests.ops.triton.launches import launches
 from tests.ops.triton.limits import CUTS, cut
@@ -204,8 +205,6 @@ def test_more_elements_than_32_bits_count(memory_format: torch.memory_format) ->
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_weight_standardization(dtype: torch.dtype) -> None:
     weight = torch.randn(512, 256, 3, 3, device="cuda").to(dtype)
-    from switchnorm.ops.kernels.triton.weight import standardize, standardize_backward
-
     dy = torch.randn_like(weight)
     out, mean, std = standardize(weight.flatten(1), 1e-5)
     found = standardize_backward(dy.flatten(1), weight.flatten(1), mean, std, 1e-5)

@@ -1,7 +1,5 @@
 """The second launch of the forward pass: the rule, scale and shift in a prologue, then y in one read and one write."""
 
-# ruff: noqa: N803, N806
-# mypy: disable-error-code="no-untyped-def, import-untyped"
 from __future__ import annotations
 
 import triton

@@ -1,7 +1,5 @@
 """The second launch of the backward pass: the rule's gradient in a prologue, then dx in one more look at x and dy."""
 
-# ruff: noqa: N803, N806
-# mypy: disable-error-code="no-untyped-def, import-untyped"
 from __future__ import annotations
 
 import triton

@@ -5,8 +5,6 @@ blocks (BLOCK_C, BLOCK_L). Both layouts are the same code: which of the two dime
 are laid out over a block. Places of blocks are 64-bit scalars; inside a block 32 bits are enough.
 """
 
-# ruff: noqa: N803, N806
-# mypy: disable-error-code="no-untyped-def, import-untyped"
 from __future__ import annotations
 
 import triton

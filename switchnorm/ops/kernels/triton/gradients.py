@@ -5,8 +5,6 @@ dV = -1/2 * scale / (V + eps) * sum(dy * (x - M)). A pooled statistic sends back
 its variance also along (mean - pooled mean): see `switchnorm.ops.rule.gradient`.
 """
 
-# ruff: noqa: N803
-# mypy: disable-error-code="no-untyped-def, import-untyped"
 from __future__ import annotations
 
 import triton

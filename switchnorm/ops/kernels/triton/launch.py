@@ -1,6 +1,5 @@
 """Launching kernels, and the counters by which programs of one launch find out who is last."""
 
-# mypy: disable-error-code="import-untyped"
 from __future__ import annotations
 
 import contextlib
@@ -29,7 +28,7 @@ def launch(kernel: Any, programs: tuple[int, ...], x: Tensor, *arguments: Any, w
 
     Args:
         kernel: what `triton.jit` made.
-        programs: how many, in up to three dimensions.
+        programs: how many, as Triton's grid.
         x: decides the device, and the type in which the kernel accumulates.
         arguments, constants: the kernel's, apart from ACC.
         warps: of a program.

@@ -8,8 +8,6 @@ slots itself, each of its programs would read all samples of its channels and al
 more than its share of x.
 """
 
-# ruff: noqa: N803, N806
-# mypy: disable-error-code="no-untyped-def, import-untyped"
 from __future__ import annotations
 
 import triton
@@ -231,7 +229,7 @@ def finish_moments(
             tl.store(at, part_mean, mask=(c < C)[None, :])
             tl.store(at + N // PART * row, part_var, mask=(c < C)[None, :])
             if not UNBIASED:
-                part_var = unbias(part_var, PART * L, ACC)
+                part_var = unbias(part_var, PART.to(tl.int64) * L, ACC)
             parts += 1
             over_parts_mean += (part_mean - over_parts_mean) / tl.full((), parts, ACC)
             over_parts_var += (part_var - over_parts_var) / tl.full((), parts, ACC)

@@ -20,8 +20,8 @@ CHANNELS = 32
 #: Longest row of a block of contiguous x, and the most elements that a finishing program merges at once.
 LONGEST_ROW = 1024
 MERGED = 2048
-#: Pieces of a map, and tiles of the channels, that the last program merges in one step.
-PIECES = 256
+#: Most pieces of a map, and tiles of the channels: one program merges them in one step.
+PIECES = 128
 TILES = 4096
 
 
@@ -106,8 +106,7 @@ def plan_for(samples: int, channels: int, size: int, channels_last: bool) -> Pla
     tiles = -(-channels // block_c)
     blocks = -(-size // block_l)
     wanted = -(-PROGRAMS // (tiles * samples))
-    most = min(PIECES, max(1, 4 * MERGED // block_c))
-    steps = -(-blocks // min(wanted, blocks, most))
+    steps = -(-blocks // min(wanted, blocks, PIECES))
     return Plan(
         samples,
         channels,

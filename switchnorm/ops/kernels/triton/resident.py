@@ -5,8 +5,6 @@ samples, those of the importance everything. What is not tied goes to different 
 program, but instance statistics of any number of maps are one launch too, which reads x only once.
 """
 
-# ruff: noqa: N803, N806
-# mypy: disable-error-code="no-untyped-def, import-untyped"
 from __future__ import annotations
 
 import triton

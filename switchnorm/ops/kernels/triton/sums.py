@@ -4,8 +4,6 @@ As in the forward pass, the last program of a tile of channels merges the slots.
 in hand, hence writes the gradients of weight and bias, and the tile's share of those of the importance.
 """
 
-# ruff: noqa: N803, N806
-# mypy: disable-error-code="no-untyped-def, import-untyped"
 from __future__ import annotations
 
 import triton

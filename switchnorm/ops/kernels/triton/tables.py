@@ -7,8 +7,6 @@ offset of the mixed mean from the own one, and the mixed deviation's inverse; th
 A statistic's name in capitals (INSTANCE, LAYER, BATCH, GROUP) is its place in the rule, or -1 where the rule lacks it.
 """
 
-# ruff: noqa: N803
-# mypy: disable-error-code="no-untyped-def, import-untyped"
 from __future__ import annotations
 
 import triton

@@ -3,8 +3,6 @@
 A row of a convolution's weights is a few thousand numbers, which stay in the first cache between looks at them.
 """
 
-# ruff: noqa: N803
-# mypy: disable-error-code="no-untyped-def, import-untyped"
 from __future__ import annotations
 
 import torch
