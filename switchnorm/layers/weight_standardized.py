@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from switchnorm.errors import InputError
 from switchnorm.ops import standardize_weight
@@ -62,8 +61,6 @@ def may_be_kept(weight: Tensor) -> bool:
     if needs_plain_operations(weight) or type(weight) is not nn.Parameter or weight.is_inference():
         return False
     if weight.requires_grad and torch.is_grad_enabled():
-        return False
-    if _get_current_dispatch_mode() is not None:
         return False
     if weight.is_cuda:
         return torch.is_inference_mode_enabled() and not torch.cuda.is_current_stream_capturing()

@@ -131,13 +131,20 @@ def _project(z: Tensor, squared_radius: Tensor | None, centre: str) -> _Projecti
         # A sum of squares, not a difference: near the centre, where training begins, rounding must not move a point
         # inside.
         outside = ((nearest - 1 / dimension) * ball).square().sum(-1, keepdim=True) >= squared_radius
-        sphere = _sphere_maximum(ranked, squared_radius, dimension)
-        point, members, direction, slope = (
-            torch.where(outside, ours, theirs)
-            for ours, theirs in zip((nearest, support, direction, slope), sphere, strict=True)
-        )
+        if not _known_everywhere(outside):
+            sphere = _sphere_maximum(ranked, squared_radius, dimension)
+            point, members, direction, slope = (
+                torch.where(outside, ours, theirs)
+                for ours, theirs in zip((nearest, support, direction, slope), sphere, strict=True)
+            )
     point, members, direction = (torch.zeros_like(t).scatter(-1, order, t) for t in (point, members, direction))
     return _Projection(point, members, direction, slope)
+
+
+def _known_everywhere(condition: Tensor) -> bool:
+    """Whether a condition holds everywhere, where reading it waits for nothing and no graph is being recorded."""
+    readable = condition.device.type == "cpu" and not torch.is_grad_enabled() and not needs_plain_operations(condition)
+    return readable and bool(condition.all())
 
 
 def _nearest(ranked: Tensor) -> tuple[Tensor, Tensor]:
