@@ -288,3 +288,14 @@ class TestPublished:
         assert (gain[differ] > 1e-5).all()
         # Both lie outside the ball, so the nearer one is the projection.
         assert ((ours - 1 / 3).norm(dim=1) >= record["radius"].clamp(max=(2 / 3) ** 0.5) - 1e-9).all()
+
+
+@given(logits(), RADII, st.sampled_from(CENTRES))
+def test_reading_ahead_on_the_cpu_changes_nothing(z: Tensor, radius: float, centre: Any) -> None:
+    """Inside a graph of plain operations nothing is read; elsewhere the sphere is skipped where no point needs it."""
+    plain = torch.func.vmap(lambda z: sparsestmax(z, radius, centre))(z[None])[0]
+    torch.testing.assert_close(sparsestmax(z, radius, centre), plain, rtol=0, atol=0)
+
+
+def test_nothing_is_read_on_another_device() -> None:
+    assert sparsestmax(torch.zeros(2, 3, device="meta"), 0.0).is_meta
