@@ -38,10 +38,11 @@ class Rule(NamedTuple):
     group: dist.ProcessGroup | None
     unbiased: bool
 
-    @property
-    def map_factor(self) -> float:
-        """What turns the population variance of a map into the one that is used."""
-        return self.size / (self.size - 1) if self.unbiased and self.size > 1 else 1.0
+
+def map_factor(rule: Rule) -> float:
+    """What turns the population variance of a map into the one that a rule uses."""
+    # Not a property: torch.compile of torch 2.8 does not trace those of tuples.
+    return rule.size / (rule.size - 1) if rule.unbiased and rule.size > 1 else 1.0
 
 
 class Statistic(NamedTuple):
@@ -81,7 +82,8 @@ def derive(rule: Rule, mean: Tensor, var: Tensor, running: Table | None = None, 
         running: the (C,) mean and variance to use as the batch statistic.
         pivot: as `pivot_of` gives it, or None where all means are small enough without.
     """
-    var = var * rule.map_factor if rule.map_factor != 1 else var
+    factor = map_factor(rule)
+    var = var * factor if factor != 1 else var
     mean = mean if pivot is None else mean - pivot
     flat = rule.unbiased and rule.flat
     torch_running = 0 if rule.unbiased else rule.size

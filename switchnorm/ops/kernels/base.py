@@ -15,6 +15,7 @@ from switchnorm.ops.rule import (
     derive,
     gradient,
     importance_gradient,
+    map_factor,
     mix,
     pivot_of,
     weights_of,
@@ -175,7 +176,7 @@ class Kernel(ABC):
         if x.numel() == 0:
             dx = torch.empty_like(x)
         else:
-            tables = (scale, of_var * (2 * rule.map_factor), of_mean)
+            tables = (scale, of_var * (2 * map_factor(rule)), of_mean)
             a, b, c = (table.expand_as(mean) for table in tables)
             dx = self.combine(dz, a, x, mean, b, c, far)
         return Gradients(
