@@ -41,10 +41,9 @@ class _Normalize(torch.autograd.Function):
         given = mean_importance, var_importance, weight, bias
         x = dense(x)
         aligned = None if residual is None else like(residual, x)
-        forward = kernel.forward(
-            Operands(x, mean_importance, var_importance, weight, bias, aligned, running), rule, relu
-        )
-        y = forward.y if relu and kernel.keeps_output(residual is not None) else None
+        operands = Operands(x, *given, aligned, running)
+        forward = kernel.forward(operands, rule, relu)
+        y = forward.y if relu and kernel.keeps_output(operands, rule) else None
         ctx.save_for_backward(x, *given, *(running or (None, None)), y, *forward.saved)
         ctx.call = kernel, rule, relu
         ctx.residual_dtype = None if residual is None else residual.dtype

@@ -90,7 +90,6 @@ class Kernel(ABC):
 
     Attributes:
         name: as in `switchnorm.ops.kernel(name)`.
-        keeps_output: whether the backward pass of ReLU reads y, which otherwise need not be kept.
     """
 
     name: ClassVar[str]
@@ -121,8 +120,8 @@ class Kernel(ABC):
         """Importance (K,) times a factor as weights for tables like another one; None is 1 for a single statistic."""
         return weights_of(importance, like, factor)
 
-    def keeps_output(self, residual: bool) -> bool:
-        """Whether the backward pass of ReLU, after a residual or not, reads y."""
+    def keeps_output(self, operands: Operands, rule: Rule) -> bool:
+        """Whether the backward pass of ReLU reads y, which otherwise need not be kept."""
         return True
 
     def forward(self, operands: Operands, rule: Rule, relu: bool) -> Forward:

@@ -49,16 +49,14 @@ class TritonKernel(Kernel):
         """One launch."""
         return library.combine(dy, a, x, centre, b, c)
 
-    def keeps_output(self, residual: bool) -> bool:
-        """Without a residual the mask is recomputed from x, by the very operations that gave y its sign."""
-        return residual
+    def keeps_output(self, operands: Operands, rule: Rule) -> bool:
+        """Where the rule is fused and there is no residual, the operations that gave y its sign are done again."""
+        return operands.residual is not None or not _fused(operands, rule)
 
     def forward(self, operands: Operands, rule: Rule, relu: bool) -> Forward:
         """Two launches or one where the rule is fused."""
         if not _fused(operands, rule):
-            unfused = super().forward(operands, rule, relu)
-            # Its ReLU has no way to recompute the mask.
-            return unfused._replace(saved=(*unfused.saved, unfused.y)) if relu else unfused
+            return super().forward(operands, rule, relu)
         y, saved, batch = library.normalize(
             operands.x,
             *_packed(operands[1:5]),
@@ -76,8 +74,6 @@ class TritonKernel(Kernel):
     def backward(self, forward: Forward, operands: Operands, rule: Rule, relu: bool, dy: Tensor) -> Gradients:
         """As `forward`."""
         if not _fused(operands, rule):
-            if relu:
-                forward = forward._replace(y=forward.saved[-1], saved=forward.saved[:-1])
             return super().backward(forward, operands, rule, relu, dy)
         y = forward.y if relu and operands.residual is not None else None
         found = iter(
