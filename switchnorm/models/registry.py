@@ -3,38 +3,64 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 from torch import nn
 
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers import Spec
-from switchnorm.models.cifar.resnet import CifarResNet
+from switchnorm.models import cifar, foreign, imagenet
+from switchnorm.models.family import Family
+from switchnorm.models.options import explained
+from switchnorm.surgery.kinds import OURS, is_norm
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    **{f"cifar_resnet{depth}": partial(CifarResNet, depth) for depth in (20, 32, 44, 56, 110)},
-    "digits_resnet9": partial(CifarResNet, 8, in_channels=1, embedding=128),
-}
+FAMILIES: tuple[Family, ...] = (*cifar.FAMILIES, *imagenet.FAMILIES)
+_NAMES = tuple(name for family in FAMILIES for name in family.names)
 
 
-def create_model(name: str, *, norm: str = "bn", conv: str = "", num_classes: int = 10) -> nn.Module:
-    """A freshly initialised network.
+def create_model(
+    name: str, *, norm: str | None = None, conv: str = "", num_classes: int | None = None, **options: Any
+) -> nn.Module:
+    """A freshly initialised network, in training mode, from pictures (N, C, H, W) to logits (N, num_classes).
 
     Args:
-        name: one of `list_models()`.
-        norm: "bn", "gn", "gn:G", "in", "ln", "sn" or "ssn"; with "+ws" for weight-standardized convolutions.
-        conv: "ws" means the same as "+ws" behind the norm; "" leaves convolutions to the norm's name.
-        num_classes: the number of logits.
+        name: one of `list_models()`, or "timm:NAME" for any network of timm.
+        norm: "bn", "gn", "gn:G", "in", "ln", "sn" or "ssn"; with "+ws" for weight-standardized convolutions. None
+            takes what the name says ("resnetv1sn50": SN) or else Batch Norm, and leaves networks of torchvision and
+            timm as their authors built them.
+        conv: "ws" means the same as "+ws" behind the norm; "" leaves convolutions to the norm.
+        num_classes: the number of logits; None for what the network was made for, 1000 for ImageNet and 10 for CIFAR.
+        options: what else the network takes, such as `dropout`, or `statistics` with SN and SSN.
 
     Raises:
-        InputError: an unknown name, norm or conv, with the nearest valid one.
+        InputError: an unknown name, norm, conv or option, with the nearest valid one; a norm for a network without a
+            normalization; an option's value that makes no network; timm where it is not installed.
     """
-    if name not in MODELS:
-        raise unknown("model", name, MODELS)
-    if num_classes < 1:
+    if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
         raise InputError(f"num_classes {num_classes} is impossible; the nearest valid number is 1")
-    return MODELS[name](norm=parse_norm(norm, conv), num_classes=num_classes)
+    model = _build(name, norm, conv, num_classes, options)
+    if (norm is not None or conv) and not any(isinstance(module, OURS) for module in model.modules()):
+        kinds = sorted({type(module).__name__ for module in model.modules() if is_norm(module)})
+        has = f"no normalization that switches, only {', '.join(kinds)}" if kinds else "no normalization"
+        raise InputError(f"model {name!r} has {has}; leave norm and conv out")
+    return model
+
+
+def _build(name: str, norm: str | None, conv: str, num_classes: int | None, options: dict[str, Any]) -> nn.Module:
+    for family in FAMILIES:
+        numbers = family.numbers(name)
+        if numbers is not None:
+            spec = parse_norm(family.norm if norm is None else norm, conv)
+            family.check_options(name, options)
+            with explained(name, options):
+                return family.build(*numbers, norm=spec, num_classes=num_classes or family.num_classes, **options)
+    source = foreign.source_of(name)
+    if name not in source.names():
+        raise unknown("model", name, [*_NAMES, *source.names()])
+    asked = parse_norm("bn" if norm is None else norm, conv)
+    if norm is None and asked.ws:
+        raise InputError(f"conv {conv!r} needs a norm for {name!r}, which is left as it is without; try norm 'bn'")
+    return foreign.create(source, name, None if norm is None else asked, num_classes, options)
 
 
 def parse_norm(norm: str, conv: str = "") -> Spec:
@@ -45,5 +71,13 @@ def parse_norm(norm: str, conv: str = "") -> Spec:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The names that `create_model` knows and that match a glob, for example "cifar*"; a list, possibly empty."""
-    return fnmatch.filter(MODELS, pattern)
+    """The names that `create_model` knows and that match a glob, for example "cifar*"; a list, possibly empty.
+
+    Networks of timm are listed only by patterns that begin with "timm:", and only where it is installed.
+
+    Raises:
+        InputError: such a pattern where timm is not installed.
+    """
+    source = foreign.source_of(pattern)
+    names = source.names() if source is foreign.TIMM else [*_NAMES, *source.names()]
+    return fnmatch.filter(names, pattern)

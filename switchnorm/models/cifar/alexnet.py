@@ -1,0 +1,43 @@
+"""AlexNet for small pictures.
+
+Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014, a variant of the network of
+Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012, here
+with padding and pooling for 32x32, one linear layer and neither dropout nor local response normalization.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from switchnorm.layers import Spec
+from switchnorm.models.parts import PlainNetwork
+
+
+class CifarAlexNet(PlainNetwork):
+    """Five convolutions and a linear layer, for pictures of 29x29 or larger.
+
+    Modules are named as in the published CIFAR checkpoints. Weights start as PyTorch draws them, as there.
+
+    Args:
+        norm: taken as of any network and without effect: there is no normalization that it could replace, and none
+            that a convolution could standardize its weights for.
+        num_classes: the number of logits.
+    """
+
+    def __init__(self, *, norm: Spec, num_classes: int = 10) -> None:
+        features = nn.Sequential(
+            nn.Conv2d(3, 64, 11, stride=4, padding=5),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+        )
+        super().__init__(features, 256, 29, num_classes)

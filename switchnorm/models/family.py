@@ -1,0 +1,62 @@
+"""A family of networks: one definition, and the names it answers to."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from switchnorm.errors import InputError, unknown
+
+#: What every builder takes besides the numbers of a name; whatever else it takes are the family's options.
+COMMON = ("norm", "num_classes")
+#: What an option of a plain type accepts.
+_ACCEPTED: dict[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks that one builder makes.
+
+    Args:
+        pattern: a regular expression for a whole name; its groups are the builder's positional arguments, numbers as
+            int.
+        build: `build(*numbers, norm=Spec, num_classes=int, **options)`, which raises `InputError` for numbers that
+            make no network, with the nearest that do.
+        names: the names that are listed; others that match the pattern are understood all the same.
+        norm: the normalization where none is asked for.
+        num_classes: the number of logits where none is asked for.
+    """
+
+    pattern: str
+    build: Callable[..., nn.Module]
+    names: tuple[str, ...]
+    norm: str = "bn"
+    num_classes: int = 10
+
+    def numbers(self, name: str) -> tuple[Any, ...] | None:
+        """The builder's positional arguments in `name`, or None if it belongs to another family."""
+        match = re.fullmatch(self.pattern, name)
+        return None if match is None else tuple(int(g) if g and g.isdigit() else g for g in match.groups())
+
+    def check_options(self, name: str, options: dict[str, Any]) -> None:
+        """Raise `InputError` for an option that the builder does not take, or a value of another type than it says."""
+        known = self._options()
+        for option, value in options.items():
+            if not known:
+                raise InputError(f"model {name!r} takes no options, got {option!r}")
+            if option not in known:
+                raise unknown(f"option of {name!r}", option, known)
+            accepted = _ACCEPTED.get(known[option])
+            # To Python, True is a number.
+            if accepted and not (isinstance(value, accepted) and isinstance(value, bool) == (accepted == (bool,))):
+                raise InputError(f"option {option!r} of {name!r} takes a {known[option].__name__}, got {value!r}")
+
+    def _options(self) -> dict[str, Any]:
+        """The builder's keyword-only parameters besides `COMMON`, and what they are annotated with."""
+        parameters = inspect.signature(self.build, eval_str=True).parameters.values()
+        return {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in COMMON}

@@ -1,0 +1,155 @@
+"""Networks of torchvision and timm, their normalization switched."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from switchnorm.errors import InputError, unknown
+from switchnorm.layers import Spec
+from switchnorm.models.options import explained, statistics_option
+from switchnorm.surgery import switch
+
+PREFIX = "timm:"
+
+#: Options that would read weights from somewhere.
+_WEIGHTS = ("weights", "progress", "checkpoint_path", "cache_dir")
+#: Options after which a network gives something else than logits.
+_NO_LOGITS = ("features_only",)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A library of networks.
+
+    Attributes:
+        names: what `create_model` calls them.
+        builder: the library's own function that makes the network of such a name, with weights at random.
+        arguments: what that function is given besides the user's options.
+    """
+
+    names: Callable[[], list[str]]
+    builder: Callable[[str], Callable[..., nn.Module]]
+    arguments: Callable[[str], dict[str, Any]]
+
+
+def source_of(name: str) -> Source:
+    """The library that a name, or a pattern of names, belongs to."""
+    return TIMM if name.startswith(PREFIX) else TORCHVISION
+
+
+def create(source: Source, name: str, spec: Spec | None, num_classes: int | None, options: dict[str, Any]) -> nn.Module:
+    """A freshly initialised network of others.
+
+    Args:
+        source: where it comes from.
+        name: among the source's names.
+        spec: what its normalization is switched to, where it has one; None leaves it.
+        num_classes: the number of logits; None for what it was made for.
+        options: of its builder; `statistics` is that of the switched layers.
+
+    Raises:
+        InputError: options that the builder does not take, would read weights or give no logits.
+    """
+    options = dict(options)
+    mixed = _statistics(name, spec, options.pop("statistics", None))
+    for option in options:
+        if option.startswith("pretrained") or option in _WEIGHTS:
+            raise InputError(f"model {name!r} starts at random, without {option!r}; load a file with load_published")
+        if option in _NO_LOGITS:
+            raise InputError(f"model {name!r} gives logits, so that {option!r} is not an option; leave it out")
+    arguments = source.arguments(name) | ({} if num_classes is None else {"num_classes": num_classes})
+    builder = source.builder(name)
+    _check_options(name, builder, arguments, options)
+    with explained(name, options, lambda: _plain_options(builder)):
+        model = builder(**(arguments | options))
+    return model if spec is None else switch(model, spec, **mixed)
+
+
+def _statistics(name: str, spec: Spec | None, statistics: Any) -> dict[str, Any]:
+    if statistics is not None and spec is None:
+        raise InputError(f"statistics need a norm for {name!r}; the nearest valid norm is 'sn'")
+    with explained(name, {"statistics": statistics}):
+        return {} if spec is None else statistics_option(spec, statistics)
+
+
+def _check_options(
+    name: str, builder: Callable[..., nn.Module], arguments: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """Raise `InputError` for an option that a builder would take without using it."""
+    network = _network(builder)
+    if not options or (network and not any(p.kind is p.VAR_KEYWORD for p in network.values())):
+        return  # Python itself refuses what such a network does not know.
+    try:
+        builder(**arguments, no_network_has_this_option=0)
+    except Exception:  # It looks at what it is given.
+        return
+    for option in options:
+        if option not in network:
+            raise unknown(f"option of {name!r}", option, _plain_options(builder))
+
+
+def _network(builder: Callable[..., nn.Module]) -> dict[str, inspect.Parameter]:
+    """The parameters of the network that a builder says it returns; none where it does not say."""
+    network = typing.get_type_hints(builder).get("return")
+    return dict(inspect.signature(network).parameters) if inspect.isclass(network) else {}
+
+
+def _plain_options(builder: Callable[..., nn.Module]) -> list[str]:
+    """The options of a builder's network whose values are plain, to choose from."""
+    parameters = _network(builder).values()
+    return [p.name for p in parameters if isinstance(p.default, (bool, int, float, str)) and p.name != "num_classes"]
+
+
+@functools.cache
+def _torchvision_names() -> list[str]:
+    import torchvision.models  # It takes seconds, and most networks do without it.
+
+    return torchvision.models.list_models(module=torchvision.models)
+
+
+def _torchvision_builder(name: str) -> Callable[..., nn.Module]:
+    from torchvision.models import get_model_builder
+
+    builder: Callable[..., nn.Module] = get_model_builder(name)
+    return builder
+
+
+def _torchvision_arguments(name: str) -> dict[str, Any]:
+    # In training these two would return the logits of auxiliary classifiers as well, in a tuple of their own kind.
+    auxiliary = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    return {"weights": None, **auxiliary}
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise InputError(
+            "networks named 'timm:NAME' need timm, which is not installed; run `pip install timm`"
+        ) from None
+    return timm
+
+
+@functools.cache
+def _timm_names() -> list[str]:
+    return [PREFIX + name for name in _timm().list_models()]
+
+
+def _timm_builder(name: str) -> Callable[..., nn.Module]:
+    builder: Callable[..., nn.Module] = _timm().model_entrypoint(name.removeprefix(PREFIX))
+    return builder
+
+
+def _timm_arguments(name: str) -> dict[str, Any]:
+    return {"pretrained": False}
+
+
+TORCHVISION = Source(_torchvision_names, _torchvision_builder, _torchvision_arguments)
+TIMM = Source(_timm_names, _timm_builder, _timm_arguments)

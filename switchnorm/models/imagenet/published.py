@@ -1,0 +1,88 @@
+"""The networks for ImageNet as the papers' authors published them, each with any normalization.
+
+`resnetv1sn*`, `resnetv2sn*`: Luo et al., "Differentiable Learning-to-Normalize via Switchable Normalization", ICLR
+2019.
+`resnetv1ssn*`: Shao et al., "SSN: Learning Sparse Switchable Normalization via SparsestMax", CVPR 2019.
+`l_*`: Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization", 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from switchnorm.layers import Spec
+from switchnorm.models.blocks import Layers
+from switchnorm.models.imagenet.resnet import PreActivationResNet, ResNet
+from switchnorm.models.options import statistics_option
+
+
+def resnet_v1(
+    published: str,
+    depth: int,
+    *,
+    norm: Spec,
+    num_classes: int,
+    dropout: float = 0.5,
+    last_gamma: bool = True,
+    statistics: Sequence[str] | str | None = None,
+) -> ResNet:
+    """A ResNet with normalizations named sn1, sn2, ...
+
+    Args:
+        published: "ssn" for the stem of the SSN networks, whose pooling pads at the end alone; "sn" for the usual one.
+        depth: 18, 34, 50, 101 or 152.
+        norm: the normalization of every convolution.
+        num_classes: the number of logits.
+        dropout: the share of features that training drops before the classifier.
+        last_gamma: whether the scale of the last normalization of each block starts at 0.
+        statistics: what SN and SSN mix; ("instance", "layer") is the published "(8,1)", None all three.
+
+    Raises:
+        InputError: another depth; statistics that the normalization does not mix.
+    """
+    pool = nn.MaxPool2d(3, 2, ceil_mode=True) if published == "ssn" else None
+    layers = Layers(norm, "sn", statistics_option(norm, statistics))
+    return ResNet(depth, layers, num_classes=num_classes, dropout=dropout, pool=pool, last_gamma=last_gamma)
+
+
+def resnet_v2(
+    depth: int,
+    *,
+    norm: Spec,
+    num_classes: int,
+    dropout: float = 0.5,
+    statistics: Sequence[str] | str | None = None,
+) -> PreActivationResNet:
+    """A pre-activation ResNet with normalizations named sn1, sn2, ...; arguments and errors as of `resnet_v1`."""
+    layers = Layers(norm, "sn", statistics_option(norm, statistics))
+    return PreActivationResNet(depth, layers, num_classes=num_classes, dropout=dropout)
+
+
+def l_resnet(
+    depth: int,
+    *,
+    norm: Spec,
+    num_classes: int,
+    dropout: float = 0.0,
+    last_gamma: bool = False,
+    statistics: Sequence[str] | str | None = None,
+) -> ResNet:
+    """A ResNet with normalizations named bn1, bn2, ... and no dropout; arguments and errors as of `resnet_v1`."""
+    layers = Layers(norm, "bn", statistics_option(norm, statistics))
+    return ResNet(depth, layers, num_classes=num_classes, dropout=dropout, last_gamma=last_gamma)
+
+
+def l_resnext(
+    depth: int,
+    *,
+    norm: Spec,
+    num_classes: int,
+    dropout: float = 0.0,
+    last_gamma: bool = False,
+    statistics: Sequence[str] | str | None = None,
+) -> ResNet:
+    """A ResNeXt of 32 groups, with 4 channels each in the first stage; depth 50, 101 or 152, else as `l_resnet`."""
+    layers = Layers(norm, "bn", statistics_option(norm, statistics))
+    return ResNet(depth, layers, num_classes=num_classes, dropout=dropout, last_gamma=last_gamma, groups=32, width=4)

@@ -1,0 +1,120 @@
+"""Residual networks for ImageNet: a stem, four stages of blocks, and a classifier of the average over the map."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from switchnorm.errors import InputError
+from switchnorm.models.blocks import Conv, Layers, PreActivationBlock, ResidualBlock, basic, bottleneck
+from switchnorm.models.parts import init_convolutions, stage
+
+#: Blocks in each stage (He et al., CVPR 2016, table 1).
+BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+#: The depths whose blocks are bottlenecks.
+BOTTLENECK_DEPTHS = (50, 101, 152)
+#: Channels of the stem and, inside of their blocks, of the four stages.
+STEM, WIDTHS = 64, (64, 128, 256, 512)
+
+
+class ResNet(nn.Module):
+    """A residual network with the normalization after each convolution.
+
+    He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1; with several groups: Xie et al.,
+    "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017, table 1. The stride of a bottleneck is
+    that of its 3x3 convolution. Convolutions start as `init_convolutions` draws them.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152; several groups need one of the last three.
+        layers: the normalization, its arguments, and what its modules are called.
+        num_classes: the number of logits.
+        dropout: the share of features that training drops before the classifier.
+        pool: the stem's pooling.
+        groups: of the 3x3 convolutions in bottlenecks.
+        width: channels of a group in the first stage; twice as many in each of the next.
+        last_gamma: whether the scale of the last normalization of each block starts at 0.
+
+    Raises:
+        InputError: another depth.
+    """
+
+    block: ClassVar[type[ResidualBlock] | type[PreActivationBlock]] = ResidualBlock
+
+    def __init__(
+        self,
+        depth: int,
+        layers: Layers,
+        *,
+        num_classes: int,
+        dropout: float = 0.0,
+        pool: nn.Module | None = None,
+        groups: int = 1,
+        width: int = WIDTHS[0],
+        last_gamma: bool = False,
+    ) -> None:
+        super().__init__()
+        check_depth(depth, BLOCKS if groups == 1 else BOTTLENECK_DEPTHS)
+        expansion = 4 if depth in BOTTLENECK_DEPTHS else 1
+
+        def block(in_channels: int, channels: int, stride: int) -> nn.Module:
+            inner = channels // expansion * width * groups // WIDTHS[0]
+            shapes = basic(channels, stride) if expansion == 1 else bottleneck(channels, stride, inner, groups)
+            return self.block(in_channels, shapes, layers)
+
+        first, second, third, fourth = (channels * expansion for channels in WIDTHS)
+        counts = BLOCKS[depth]
+        self.conv1 = layers.conv(3, Conv(STEM, 7, 2))
+        self.stem_norm = layers.named(1)
+        self.add_module(self.stem_norm, layers.normalization(STEM))
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1) if pool is None else pool
+        self.layer1 = stage(block, STEM, first, counts[0], 1)
+        self.layer2 = stage(block, first, second, counts[1], 2)
+        self.layer3 = stage(block, second, third, counts[2], 2)
+        self.layer4 = stage(block, third, fourth, counts[3], 2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(fourth, num_classes)
+        init_convolutions(self)
+        if last_gamma:
+            for module in self.modules():
+                if isinstance(module, ResidualBlock):
+                    module.silence()
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> the last stage's maps (N, C, H / 32, W / 32), sides rounded up."""
+        x = self.maxpool(self.relu(getattr(self, self.stem_norm)(self.conv1(x))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> logits (N, num_classes)."""
+        return self.fc(self.dropout(self.avgpool(self.features(x)).flatten(1)))
+
+
+class PreActivationResNet(ResNet):
+    """A residual network whose convolutions follow their normalization, with a last one before the average.
+
+    He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016. As in the published SN networks, the stem is
+    normalized and rectified itself. Arguments as of `ResNet`, without `last_gamma`: here a scale of 0 comes before a
+    ReLU, which would leave the convolution behind it without a gradient for ever.
+    """
+
+    block = PreActivationBlock
+
+    def __init__(self, depth: int, layers: Layers, *, num_classes: int, dropout: float = 0.0) -> None:
+        super().__init__(depth, layers, num_classes=num_classes, dropout=dropout)
+        self.last_norm = f"{layers.label}_out"
+        self.add_module(self.last_norm, layers.normalization(self.fc.in_features))
+
+    def features(self, x: Tensor) -> Tensor:
+        """As of `ResNet`, normalized and rectified."""
+        return self.relu(getattr(self, self.last_norm)(super().features(x)))
+
+
+def check_depth(depth: int, depths: Collection[int]) -> None:
+    """Raise `InputError` for a depth that is not among `depths`, with the nearest one."""
+    if depth not in depths:
+        nearest = min(depths, key=lambda known: abs(known - depth))
+        raise InputError(f"depth {depth} has no layout; the nearest valid depth is {nearest}")

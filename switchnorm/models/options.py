@@ -1,0 +1,54 @@
+"""Options of networks: reading them, and saying what is wrong with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from switchnorm.errors import InputError, unknown
+from switchnorm.layers import Spec
+
+
+def statistics_option(norm: Spec, statistics: Sequence[str] | str | None) -> dict[str, Any]:
+    """The arguments of a normalization layer that mixes `statistics`.
+
+    Args:
+        norm: the normalization.
+        statistics: names, or one string with commas between them; None for the layer's own.
+
+    Raises:
+        InputError: statistics for a normalization that mixes none.
+    """
+    if statistics is None:
+        return {}
+    if norm.norm not in ("sn", "ssn"):
+        raise InputError(f"statistics are mixed by 'sn' and 'ssn', not by '{norm}'; leave statistics out")
+    names = statistics.split(",") if isinstance(statistics, str) else statistics
+    return {"statistics": tuple(name.strip() for name in names)}
+
+
+@contextmanager
+def explained(name: str, options: dict[str, Any], known: Callable[[], Iterable[str]] = lambda: ()) -> Iterator[None]:
+    """Turn what a builder raises because of its options into an `InputError`.
+
+    Args:
+        name: the network's.
+        options: what the builder was given; without any, its errors are its own.
+        known: looks up options that the builder takes, to suggest one for a name that it refused.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    # What the code of others raises for a wrong argument may be anything.
+    except Exception as error:
+        if not options:
+            raise
+        message = str(error).strip().partition("\n")[0] or type(error).__name__
+        refused = re.search(r"unexpected keyword argument '(\w+)'", message)
+        if refused and refused[1] in options and (choices := list(known())):
+            raise unknown(f"option of {name!r}", refused[1], choices) from error
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        raise InputError(f"model {name!r} cannot be built with {given}: {message}") from error

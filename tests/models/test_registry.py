@@ -1,0 +1,250 @@
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import switchnorm
+from switchnorm.errors import InputError
+from switchnorm.layers import Spec
+from switchnorm.models.family import COMMON, Family
+from switchnorm.models.options import explained, statistics_option
+from switchnorm.models.registry import FAMILIES
+from tests import golden
+
+RECORDS = Path(__file__).parents[1] / "golden"
+# A record of keys without logits beside it belongs to a network of another task.
+NETWORKS = sorted(
+    name
+    for path in RECORDS.glob("*.keys.json")
+    if (RECORDS / f"{(name := path.name.removesuffix('.keys.json'))}.npz").exists()
+)
+
+
+def refusal(*args, **kwargs) -> str:
+    with pytest.raises(InputError) as caught:
+        switchnorm.create_model(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_published_networks_are_recorded():
+    assert {"resnetv1sn18", "resnetv1sn50", "resnetv1ssn50", "resnetv2sn18", "l_resnet50", "l_resnext50"} < {*NETWORKS}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_published_checkpoints_give_the_published_logits(name, tmp_path):
+    record = np.load(RECORDS / f"{name}.npz")
+    file = tmp_path / "published.pth"
+    torch.save(golden.state_dict(json.loads((RECORDS / f"{name}.keys.json").read_text())), file)
+    model = switchnorm.load_published(switchnorm.create_model(name), file).eval()
+    file.unlink()  # pytest keeps its folders for a while, and these files are large.
+    assert sum(p.numel() for p in model.parameters()) == record["parameters"]
+    with torch.no_grad():
+        logits = model(golden.images(int(record["batch"]), int(record["size"])))
+    expected = torch.from_numpy(record["logits"])
+    # The record's tolerance for networks in float32: 1e-4 of the largest output.
+    torch.testing.assert_close(logits, expected, atol=1e-4 * float(expected.abs().max()), rtol=0)
+
+
+def kinds(model: nn.Module) -> set[str]:
+    return {type(m).__name__ for m in model.modules() if type(m).__name__.endswith(("Norm2d", "GroupNorm", "Conv2d"))}
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "conv", "expected"),
+    [
+        ("cifar_resnet20", None, "", {"BatchNorm2d", "Conv2d"}),
+        ("cifar_resnet20", None, "ws", {"BatchNorm2d", "WSConv2d"}),
+        ("cifar_resnet20", "ssn", "", {"SparseSwitchNorm2d", "Conv2d"}),
+        ("resnetv1sn18", None, "", {"SwitchNorm2d", "Conv2d"}),
+        ("resnetv1sn18", None, "ws", {"SwitchNorm2d", "WSConv2d"}),
+        ("resnetv1sn18", "bn", "", {"BatchNorm2d", "Conv2d"}),
+        ("resnetv1ssn18", None, "", {"SparseSwitchNorm2d", "Conv2d"}),
+        ("resnetv2sn18", None, "", {"SwitchNorm2d", "Conv2d"}),
+        ("resnetv2ssn18", None, "", {"SparseSwitchNorm2d", "Conv2d"}),
+        ("l_resnet18", None, "", {"GroupNorm", "WSConv2d"}),
+        ("l_resnet18", "gn", "", {"GroupNorm", "Conv2d"}),
+    ],
+)
+def test_the_name_says_the_norm_unless_one_is_given(name, norm, conv, expected):
+    with torch.device("meta"):
+        assert kinds(switchnorm.create_model(name, norm=norm, conv=conv)) == expected
+
+
+def test_conv_and_plus_ws_are_the_same():
+    by_conv = switchnorm.create_model("cifar_resnet20", norm="gn", conv="ws")
+    by_name = switchnorm.create_model("cifar_resnet20", norm="gn+ws")
+    both = switchnorm.create_model("cifar_resnet20", norm="gn+ws", conv="ws")
+    assert repr(by_conv) == repr(by_name) == repr(both)
+
+
+@pytest.mark.parametrize(("name", "classes"), [("cifar_resnet20", 10), ("digits_resnet9", 10), ("resnetv1sn18", 1000)])
+def test_as_many_classes_as_the_dataset_of_the_name(name, classes):
+    with torch.device("meta"):
+        assert switchnorm.create_model(name).fc.out_features == classes
+        assert switchnorm.create_model(name, num_classes=7).fc.out_features == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "cifar_resnt20"}, "model 'cifar_resnt20' is unknown; did you mean 'cifar_resnet20'?"),
+        ({"name": "resnetv1sm50"}, "model 'resnetv1sm50' is unknown; did you mean 'resnetv1sn50'?"),
+        ({"name": "resnt50"}, "model 'resnt50' is unknown; did you mean 'resnet50'?"),
+        ({"name": "ResNet50"}, "model 'ResNet50' is unknown; did you mean 'resnet50'?"),
+        ({"name": "timm:resnt10t"}, "model 'timm:resnt10t' is unknown; did you mean 'timm:resnet10t'?"),
+        ({"name": "tim:resnet10t"}, "model 'tim:resnet10t' is unknown; did you mean "),
+        ({"name": ""}, "model '' is unknown; choose from cifar_"),
+        ({"name": "cifar_resnet20", "norm": "sm"}, "norm 'sm' is unknown; did you mean 'sn'?"),
+        ({"name": "cifar_resnet20", "norm": ""}, "norm '' is unknown; choose from bn, "),
+        ({"name": "cifar_resnet20", "norm": "sn+sw"}, "norm 'sn+sw' is unknown; did you mean 'sn+ws'?"),
+        ({"name": "cifar_resnet20", "conv": "wz"}, "conv 'wz' is unknown; did you mean 'ws'?"),
+        ({"name": "cifar_resnet20", "norm": "gn:3"}, "the nearest group counts are 2 or 4"),
+        ({"name": "cifar_resnet20", "num_classes": 0}, "num_classes 0 is impossible; the nearest valid number is 1"),
+        (
+            {"name": "cifar_resnet20", "num_classes": 1.5},
+            "num_classes 1.5 is impossible; the nearest valid number is 1",
+        ),
+        (
+            {"name": "cifar_alexnet", "norm": "sn"},
+            "model 'cifar_alexnet' has no normalization; leave norm and conv out",
+        ),
+        (
+            {"name": "cifar_alexnet", "conv": "ws"},
+            "model 'cifar_alexnet' has no normalization; leave norm and conv out",
+        ),
+        (
+            {"name": "cifar_vgg11_bn", "dropout": 0.1},
+            "model 'cifar_vgg11_bn' takes no options, got 'dropout'",
+        ),
+        (
+            {"name": "cifar_resnet20", "embeding": 3},
+            "option of 'cifar_resnet20' 'embeding' is unknown; did you mean 'embedding'?",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_the_nearest_that_is_right(arguments, message):
+    assert message in refusal(**arguments)
+
+
+@pytest.mark.parametrize("name", ["resnt50", "timm:resnt10t", "resnetv1sn42", "cifar_resnet21"])
+def test_a_wrong_name_builds_nothing(name, monkeypatch):
+    switchnorm.list_models("timm:*")  # Importing these libraries builds small modules.
+
+    def build(*args, **kwargs):
+        raise AssertionError("built")
+
+    monkeypatch.setattr(nn.Conv2d, "__init__", build)
+    refusal(name)
+
+
+def test_list_models_filters_by_glob():
+    assert switchnorm.list_models("cifar_r*20") == ["cifar_resnet20"]
+    assert switchnorm.list_models("resnetv[12]s*n50") == [
+        "resnetv1sn50",
+        "resnetv1ssn50",
+        "resnetv2sn50",
+        "resnetv2ssn50",
+    ]
+    assert switchnorm.list_models("l_*") == ["l_resnet50", "l_resnet101", "l_resnext50", "l_resnext101"]
+    assert switchnorm.list_models("no such network") == []
+    everything = switchnorm.list_models()
+    assert {"digits_resnet9", "cifar_alexnet", "resnetv2ssn152", "resnet50", "vit_b_16"} < set(everything)
+    assert len(set(everything)) == len(everything)
+    assert not [name for name in everything if name.startswith("timm:")]
+
+
+def test_every_listed_name_belongs_to_one_family():
+    for family in FAMILIES:
+        for name in family.names:
+            assert [other for other in FAMILIES if other.numbers(name) is not None] == [family], name
+
+
+def test_our_networks_need_no_other_library():
+    code = """
+import sys, switchnorm
+switchnorm.create_model("cifar_resnet20")
+try: switchnorm.create_model("resnetv1sn50", norm="sm")
+except ValueError as error: print(error)
+print("torchvision" in sys.modules, "timm" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == ["norm 'sm' is unknown; did you mean 'sn'?", "False False"]
+
+
+def build(
+    first: int, second: str | None, *, norm: Spec, num_classes: int = 3, rate: float = 0.0, on: bool = False, free=None
+):
+    return nn.Linear(1, 1)
+
+
+FAMILY = Family(r"net(\d+)(?:_(x))?", build, ("net1", "net2_x"))
+
+
+def test_a_name_s_numbers_are_the_builder_s_arguments():
+    assert FAMILY.numbers("net12") == (12, None)
+    assert FAMILY.numbers("net3_x") == (3, "x")
+    assert FAMILY.numbers("net") is FAMILY.numbers("anet1") is FAMILY.numbers("net1_y") is None
+
+
+@pytest.mark.parametrize("options", [{"rate": 0.5}, {"rate": 1}, {"on": True}, {"free": "anything", "on": False}, {}])
+def test_options_of_the_annotated_type_are_taken(options):
+    FAMILY.check_options("net1", options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rte": 1}, "option of 'net1' 'rte' is unknown; did you mean 'rate'?"),
+        ({"norm": 1}, "option of 'net1' 'norm' is unknown"),
+        ({"first": 1}, "option of 'net1' 'first' is unknown"),
+        ({"rate": "0.5"}, "option 'rate' of 'net1' takes a float, got '0.5'"),
+        ({"rate": True}, "option 'rate' of 'net1' takes a float, got True"),
+        ({"rate": None}, "option 'rate' of 'net1' takes a float, got None"),
+        ({"on": "no"}, "option 'on' of 'net1' takes a bool, got 'no'"),
+        ({"on": 1}, "option 'on' of 'net1' takes a bool, got 1"),
+    ],
+)
+def test_other_options_are_not(options, message):
+    with pytest.raises(InputError, match="^" + message.replace("?", r"\?")):
+        FAMILY.check_options("net1", options)
+
+
+def test_every_builder_says_what_its_options_are():
+    for family in FAMILIES:
+        parameters = inspect.signature(family.build, eval_str=True).parameters.values()
+        assert not [p for p in parameters if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL)], family
+        options = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in COMMON]
+        assert all(p.default is not p.empty and p.annotation is not p.empty for p in options), family
+
+
+def test_statistics_are_names_in_a_list_or_between_commas():
+    sn = Spec.parse("sn")
+    assert statistics_option(sn, None) == statistics_option(Spec.parse("bn"), None) == {}
+    expected = {"statistics": ("instance", "layer")}
+    assert statistics_option(sn, ["instance", "layer"]) == expected
+    assert statistics_option(sn, "instance, layer") == expected
+    with pytest.raises(
+        InputError, match=r"statistics are mixed by 'sn' and 'ssn', not by 'gn\+ws'; leave statistics out"
+    ):
+        statistics_option(Spec.parse("gn+ws"), "layer")
+
+
+def test_errors_of_a_builder_are_its_own_only_without_options():
+    with pytest.raises(KeyError), explained("net", {}):
+        raise KeyError("x")
+    with (
+        pytest.raises(InputError, match=r"^model 'net' cannot be built with a=1, b='c': too\.$"),
+        explained("net", {"a": 1, "b": "c"}),
+    ):
+        raise ValueError("too.\nlong")
+    with pytest.raises(InputError, match=r"cannot be built with a=1: AssertionError$"), explained("net", {"a": 1}):
+        raise AssertionError
+    with pytest.raises(InputError, match=r"^as it is$"), explained("net", {"a": 1}):
+        raise InputError("as it is")
