@@ -2,42 +2,73 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
+from switchnorm.weights.formats import read_content
+from switchnorm.weights.metadata import Metadata
 
 # How training systems wrap a network: DataParallel, our own runs.
 _WRAPPERS = ("module.", "model.")
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A checkpoint file as it was read.
+
+    Attributes:
+        state: tensors by key, on the CPU, without `prefix`.
+        format: how it was written, see `switchnorm.weights.formats`.
+        container: the entry of a training checkpoint that held the state, "state_dict"; "" where the file is the state.
+        beside: the training checkpoint's other entries, which were read past.
+        prefix: what training wrappers had put before every key, for example "module.".
+        metadata: what `switchnorm convert` recorded of the file's origin.
+    """
+
+    state: dict[str, Tensor]
+    format: str
+    container: str
+    beside: tuple[str, ...]
+    prefix: str
+    metadata: Metadata
+
+
+def read_checkpoint(path: str | Path) -> CheckpointFile:
+    """Read a checkpoint file of any format, see `read_state`, with what is known of it.
+
+    Raises:
+        InputError: as `read_state`.
+    """
+    path = Path(path)
+    file = read_content(path)
+    content = _entries(file.value)
+    container = "state_dict" if "state_dict" in content else ""
+    state = _entries(content[container]) if container else content
+    if not state or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
+        raise InputError(f"checkpoint {str(path)!r} holds no state dict; expected tensors by name")
+    prefix = _prefix(state)
+    state = {key.removeprefix(prefix): value for key, value in state.items()}
+    beside = tuple(str(key) for key in content if key != container) if container else ()
+    metadata = Metadata.read(file.metadata, state, path)
+    return CheckpointFile(metadata.in_order(state), file.format, container, beside, prefix, metadata)
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a checkpoint file, on the CPU.
 
     Args:
-        path: a .safetensors file, or what torch.save wrote: a state dict, or a training checkpoint that holds one under
-            "state_dict". Prefixes that a training wrapper gave to every key are taken off.
+        path: a safetensors file, or what any version of torch.save wrote: a state dict, or a training checkpoint that
+            holds one under "state_dict". Prefixes that training wrappers gave to every key are taken off.
 
     Raises:
         InputError: no such file, or one that holds no state dict or would have to run code to be read.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"checkpoint {str(path)!r} does not exist; expected a file that torch.save or safetensors wrote"
-        )
-    content = _read(path)
-    state = content.get("state_dict", content) if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping) or not state or not all(_is_entry(*item) for item in state.items()):
-        raise InputError(f"checkpoint {str(path)!r} holds no state dict; expected tensors by name")
-    return _unwrap(dict(state))
+    return read_checkpoint(path).state
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -78,28 +109,20 @@ def load_published(model: nn.Module, path: str | Path) -> nn.Module:
     return model
 
 
-def _read(path: Path) -> Any:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"checkpoint {str(path)!r} is damaged, or would have to run code to be read; expected tensors by name"
-        ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"checkpoint {str(path)!r} is damaged or no checkpoint; expected tensors by name") from error
+def _entries(value: Any) -> dict[Any, Any]:
+    """The entries of a dictionary, keys of Python 2 as text; none of anything else."""
+    if not isinstance(value, dict):
+        return {}
+    # By the type's own method: a file may give its OrderedDict attributes of that name.
+    return {key.decode("latin1") if isinstance(key, bytes) else key: item for key, item in dict.items(value)}
 
 
-def _is_entry(key: Any, value: Any) -> bool:
-    return isinstance(key, str) and isinstance(value, Tensor)
-
-
-def _unwrap(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in _WRAPPERS:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+def _prefix(state: Mapping[str, Tensor]) -> str:
+    """What wrappers, one inside another, put before every key."""
+    found = ""
+    while wrapper := next((w for w in _WRAPPERS if all(key.startswith(found + w) for key in state)), ""):
+        found += wrapper
+    return found
 
 
 def _listed(what: str, names: list[str], most: int = 8) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from torch import Tensor
 
@@ -10,23 +11,52 @@ from switchnorm.errors import InputError
 from switchnorm.layers.switch_norm import SWITCHABLE
 from switchnorm.ops import sparsestmax
 from switchnorm.surgery import LayerImportance
+from switchnorm.weights.checkpoint import read_checkpoint
+from switchnorm.weights.layout import switchable_prefixes
 
 
-def state_importance(state: Mapping[str, Tensor]) -> list[LayerImportance]:
+def file_importance(path: str | Path) -> list[LayerImportance]:
+    """The importances of all SN and SSN layers in a checkpoint file, by the statistics that the file names, if it does.
+
+    Raises:
+        InputError: as `switchnorm.weights.read_state` and `state_importance`.
+    """
+    file = read_checkpoint(path)
+    return state_importance(file.state, file.metadata.statistics)
+
+
+def state_importance(state: Mapping[str, Tensor], statistics: Sequence[str] | None = None) -> list[LayerImportance]:
     """The importances of all SN and SSN layers in a state dict, in its order.
 
-    A state dict does not name what the layers were built with, so the published layers' defaults are taken: three
-    statistics are instance, layer and batch; two are layer and batch where there are running statistics, and instance
-    and layer otherwise; any other number is counted. SSN's centre is "support".
+    Args:
+        state: tensors by key.
+        statistics: what the layers mix. A state dict does not say it, so None, or a layer it does not fit, means the
+            published layers' defaults: three are instance, layer and batch; two are layer and batch where there are
+            running statistics, and instance and layer otherwise; any other number is counted.
+
+    SSN's centre is "support".
 
     Raises:
         InputError: logits that no layer has.
     """
-    prefixes = [key.removesuffix("mean_weight") for key in state if key.endswith("mean_weight")]
-    return [_layer(state, prefix) for prefix in prefixes if f"{prefix}var_weight" in state]
+    return [_layer(state, prefix, statistics) for prefix in switchable_prefixes(state)]
 
 
-def _layer(state: Mapping[str, Tensor], prefix: str) -> LayerImportance:
+def layer_statistics(
+    state: Mapping[str, Tensor], prefix: str, statistics: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """What the layer at `prefix` mixes, see `state_importance`."""
+    k, tracks_batches = state[f"{prefix}mean_weight"].numel(), f"{prefix}running_mean" in state
+    if statistics is not None and len(statistics) == k and tracks_batches == ("batch" in statistics):
+        return tuple(statistics)
+    if k == 3:
+        return SWITCHABLE
+    if k == 2:
+        return ("layer", "batch") if tracks_batches else ("instance", "layer")
+    return tuple(f"statistic {i + 1}" for i in range(k))
+
+
+def _layer(state: Mapping[str, Tensor], prefix: str, statistics: Sequence[str] | None) -> LayerImportance:
     logits = [state[prefix + name].detach().double() for name in ("mean_weight", "var_weight")]
     if any(z.dim() != 1 or len(z) != len(logits[0]) or not z.isfinite().all() for z in logits):
         raise InputError(
@@ -39,13 +69,5 @@ def _layer(state: Mapping[str, Tensor], prefix: str) -> LayerImportance:
         mean, var = (sparsestmax(z, radius.double().flatten()[0], centre="support") for z in logits)
     final = [state.get(prefix + name) for name in ("mean_fixed", "var_fixed")]
     frozen = all(flag is not None and bool(flag) for flag in final)
-    statistics = _statistics(len(mean), f"{prefix}running_mean" in state)
-    return LayerImportance(prefix.rstrip("."), statistics, tuple(mean.tolist()), tuple(var.tolist()), frozen)
-
-
-def _statistics(k: int, tracks_batches: bool) -> tuple[str, ...]:
-    if k == 3:
-        return SWITCHABLE
-    if k == 2:
-        return ("layer", "batch") if tracks_batches else ("instance", "layer")
-    return tuple(f"statistic {i + 1}" for i in range(k))
+    names = layer_statistics(state, prefix, statistics)
+    return LayerImportance(prefix.rstrip("."), names, tuple(mean.tolist()), tuple(var.tolist()), frozen)

@@ -1,0 +1,99 @@
+"""What a safetensors file that `switchnorm convert` wrote says about itself, so that it needs no other file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from switchnorm.errors import InputError
+
+_TEXTS = ("name", "network", "norm", "source", "md5")
+_NUMBERS = ("top1", "top5")
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The origin of the numbers in a file; empty where nothing is known.
+
+    Attributes:
+        name, network, norm, source, md5, top1, top5: as in `Card`; md5 is the sum of the file as its authors saved it.
+        statistics: what its switchable layers mix, in the order of the logits.
+        container, prefix: as in `CheckpointFile`, of the published file that was converted; None for other files.
+        shapes: of entries whose published shape cannot be told from ours.
+        order: the keys as they were ordered there: that of the network's depth, which safetensors does not keep.
+    """
+
+    name: str | None = None
+    network: str | None = None
+    norm: str | None = None
+    source: str | None = None
+    md5: str | None = None
+    top1: float | None = None
+    top5: float | None = None
+    statistics: tuple[str, ...] | None = None
+    container: str | None = None
+    prefix: str | None = None
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+
+    def write(self, version: str) -> dict[str, str]:
+        """The metadata of a safetensors file: text by name.
+
+        Args:
+            version: of this library; its entry tells `read` whose metadata it is.
+        """
+        texts = {name: getattr(self, name) for name in _TEXTS}
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        origin = {"container": self.container, "prefix": self.prefix, "shapes": self.shapes, "order": self.order}
+        return {
+            "format": "pt",
+            "switchnorm": version,
+            **{name: value for name, value in texts.items() if value is not None},
+            **{name: repr(value) for name, value in numbers.items() if value is not None},
+            **({} if self.statistics is None else {"statistics": ",".join(self.statistics)}),
+            "origin": json.dumps(origin),
+        }
+
+    @classmethod
+    def read(cls, entries: Mapping[str, str], state: Mapping[str, Tensor], path: Path) -> Metadata:
+        """The inverse of `write`; empty for the metadata of other writers.
+
+        Args:
+            entries: a safetensors file's metadata.
+            state: the tensors beside it.
+            path: the file, for the error.
+
+        Raises:
+            InputError: this library's metadata, but damaged.
+        """
+        if "switchnorm" not in entries:
+            return cls()
+        try:
+            origin = json.loads(entries["origin"])
+            found: dict[str, Any] = {name: entries.get(name) for name in _TEXTS}
+            found |= {name: float(entries[name]) for name in _NUMBERS if name in entries}
+            if "statistics" in entries:
+                found["statistics"] = tuple(entries["statistics"].split(","))
+            shapes = {str(key): tuple(int(n) for n in shape) for key, shape in origin["shapes"].items()}
+            if any(math.prod(shape) != state[key].numel() for key, shape in shapes.items()):
+                raise ValueError("shapes of other entries")
+            if not all(origin[name] is None or isinstance(origin[name], str) for name in ("container", "prefix")):
+                raise TypeError("no text")
+            order = tuple(str(key) for key in origin["order"])
+            return cls(**found, shapes=shapes, order=order, container=origin["container"], prefix=origin["prefix"])
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"checkpoint {str(path)!r} has damaged metadata; convert it again with `switchnorm convert`"
+            ) from error
+
+    def in_order(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`state` in the recorded order of keys; as it is, if they are others."""
+        if len(self.order) != len(state) or set(self.order) != set(state):
+            return state
+        return {key: state[key] for key in self.order}

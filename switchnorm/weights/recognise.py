@@ -1,0 +1,139 @@
+"""Which network a state dict belongs to, told by its keys and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from switchnorm.errors import InputError
+from switchnorm.models import create_model, list_models
+from switchnorm.models.registry import FAMILIES
+from switchnorm.weights.layout import switchable_prefixes, to_ours
+
+# Depth as names state it and layers as keys show them differ by what an author counts: heads, embeddings.
+_DEPTH_TOLERANCE = 4
+# Networks of torchvision whose names tell their depth; to build all others for comparison would take half a minute.
+_FOREIGN = re.compile(r"(wide_)?(resnet|resnext|densenet|vgg)\d+")
+_LOGITS = ("mean_weight", "var_weight")
+_STATE = ("running_mean", "running_var", "num_batches_tracked", "radius", "mean_fixed", "var_fixed")
+# Norms whose layers have the keys in question; None is the network's own, for there are networks without any.
+_STAND_IN = {"sn": ("sn",), "ssn": ("ssn",), "bn": ("bn",), None: ("gn", None)}
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A network that fits a state dict.
+
+    Attributes:
+        network: its name for `switchnorm.create_model`.
+        num_classes: its number of logits.
+    """
+
+    network: str
+    num_classes: int
+
+
+def recognise(state: Mapping[str, Tensor], among: Iterable[str] | None = None) -> Recognised | None:
+    """The network whose keys and shapes are those of `state`, in either layout; None if there is none.
+
+    Networks are chosen by depth and norm before any is built, and built without memory for their weights. Those of
+    torchvision are known only where their names tell their depth.
+
+    Args:
+        state: tensors by key.
+        among: names to try; None tries all that could fit.
+    """
+    state, _ = to_ours(state)
+    norm = norm_of(state)
+    classes = class_count(state)
+    wanted = _signature(state)
+    for name in candidates(state) if among is None else among:
+        model = _built(name, norm, classes)
+        if model is not None and _signature(model.state_dict()) == wanted:
+            return Recognised(name, classes)
+    return None
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out random numbers: without memory they mean nothing, yet PyTorch would load its compiler for them."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Skip in-place random filling, and call everything else."""
+        if getattr(func, "__name__", "") in ("normal_", "uniform_", "kaiming_uniform_"):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _built(name: str, norm: str | None, classes: int) -> nn.Module | None:
+    """A network without memory for its weights; None where it cannot be built so, or with this norm."""
+    for stand_in in _STAND_IN[norm]:
+        try:
+            with torch.device("meta"), _Unfilled():
+                return create_model(name, norm=stand_in, num_classes=classes)
+        except (InputError, NotImplementedError):
+            continue
+    return None
+
+
+def norm_of(state: Mapping[str, Tensor]) -> str | None:
+    """ "ssn", "sn" or "bn"; None for norms without state, whose keys are alike."""
+    prefixes = switchable_prefixes(state)
+    if prefixes:
+        return "ssn" if f"{prefixes[0]}radius" in state else "sn"
+    return "bn" if any(key.endswith("running_mean") for key in state) else None
+
+
+def candidates(state: Mapping[str, Tensor]) -> Iterator[str]:
+    """The networks that `state` could belong to, likeliest first, judged by its norm and its number of layers."""
+    norm = norm_of(state) or "gn"
+    depth = sum(value.dim() > 1 for key, value in _weights(state) if not re.search("downsample|shortcut", key.lower()))
+    own = [name for family in FAMILIES for name in family.names]
+    # A network that was made for another norm is less likely than one that was made for any.
+    likely = [name for name in own if usual_norm(name) in (norm, "bn")]
+    yield from sorted(_near(likely, depth), key=lambda name: usual_norm(name) != norm)
+    # Only now is it worth waiting for torchvision.
+    yield from _near([name for name in list_models() if name not in own and _FOREIGN.match(name)], depth)
+    yield from _near([name for name in own if name not in likely], depth)
+
+
+def usual_norm(name: str) -> str | None:
+    """The norm that one of this library's own networks has where none is asked for; None for other names."""
+    family = next((family for family in FAMILIES if family.numbers(name) is not None), None)
+    return family.norm.partition("+")[0] if family else None
+
+
+def _near(names: Iterable[str], depth: int) -> list[str]:
+    """The names with a number near `depth`, nearest first, and before them those without any."""
+    numbers = {name: [n for n in map(int, re.findall(r"\d+", name)) if n > _DEPTH_TOLERANCE] for name in names}
+    distance = {name: min((abs(n - depth) for n in found), default=0) for name, found in numbers.items()}
+    return sorted((name for name in distance if distance[name] <= _DEPTH_TOLERANCE), key=lambda n: (distance[n], n))
+
+
+def _weights(state: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """Weights of convolutions and linear layers."""
+    return [(key, value) for key, value in to_ours(state)[0].items() if key.endswith("weight") and value.dim() > 1]
+
+
+def class_count(state: Mapping[str, Tensor]) -> int:
+    """The number of rows of the classifier: of the linear layer that comes last, or else of the last convolution."""
+    weights = [value for _, value in _weights(state)]
+    last = [value for value in weights if value.dim() == 2] or weights
+    return len(last[-1]) if last else 1
+
+
+def _signature(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes by key, without what depends on the statistics that layers mix, and without what files may lack."""
+    switchable = {f"{prefix}{name}" for prefix in switchable_prefixes(state) for name in _STATE}
+    return {
+        key: (1,) if key.rsplit(".", 1)[-1] in _LOGITS else tuple(value.shape)
+        for key, value in state.items()
+        if key not in switchable and not key.endswith("num_batches_tracked")
+    }

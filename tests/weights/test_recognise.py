@@ -1,0 +1,83 @@
+"""Networks are recognised by keys and shapes, and few are built for it."""
+
+import pytest
+import torch
+
+import switchnorm
+from switchnorm.weights import recognise as module
+from switchnorm.weights.recognise import Recognised, candidates, norm_of, recognise
+from tests.weights.files import GOLDEN, recorded_state
+
+RECORDED = [path.name.removesuffix(".keys.json") for path in sorted(GOLDEN.glob("*.keys.json"))]
+CLASSIFIERS = [name for name in RECORDED if not name.startswith("ade_")]
+
+
+@pytest.fixture
+def built(monkeypatch):
+    """The names of the networks that are built."""
+    names = []
+
+    def counted(name, **options):
+        names.append(name)
+        return switchnorm.create_model(name, **options)
+
+    monkeypatch.setattr(module, "create_model", counted)
+    return names
+
+
+@pytest.mark.parametrize("network", CLASSIFIERS)
+def test_published_networks_are_recognised(network, built):
+    state = recorded_state(network)
+    assert recognise(state) == Recognised(network, 10 if network.startswith("cifar") else 1000)
+    assert len(built) <= 5
+
+
+@pytest.mark.parametrize(
+    ("network", "norm"),
+    [
+        ("digits_resnet9", "ssn"),
+        ("digits_resnet9", "gn"),
+        ("cifar_resnet20", "sn"),
+        ("resnet50", "bn"),
+        ("resnet50", "sn"),
+        ("resnetv1sn50", None),
+        ("resnetv1ssn50", None),
+        ("l_resnet50", None),
+    ],
+)
+def test_our_own_networks_are_recognised_with_any_norm_and_number_of_classes(network, norm):
+    with torch.device("meta"):
+        state = switchnorm.create_model(network, norm=norm, num_classes=7).state_dict()
+    assert recognise(state) == Recognised(network, 7)
+
+
+def test_networks_without_the_batch_statistic_are_recognised():
+    state = {key: value for key, value in recorded_state("resnetv1sn18").items() if "running" not in key}
+    state = {key: value[:2] if key.endswith(("mean_weight", "var_weight")) else value for key, value in state.items()}
+    assert recognise(state) == Recognised("resnetv1sn18", 1000)
+
+
+def test_foreign_and_changed_networks_are_not(built):
+    assert recognise({"a.weight": torch.zeros(3, 4)}) is None
+    assert len(built) < 12
+    state = recorded_state("cifar_resnet110")
+    assert recognise({**state, "extra.weight": torch.zeros(3)}) is None
+    assert recognise({**state, "conv1.weight": torch.zeros(16, 3, 5, 5)}) is None
+    assert recognise({key: value for key, value in state.items() if key != "fc.bias"}) is None
+
+
+def test_only_the_named_networks_are_tried(built):
+    assert recognise(recorded_state("cifar_resnet110"), ["cifar_resnet20"]) is None
+    assert built == ["cifar_resnet20"]
+
+
+def test_the_norm_shows_in_the_keys():
+    assert norm_of(recorded_state("resnetv1sn18")) == "sn"
+    assert norm_of(recorded_state("resnetv1ssn50")) == "ssn"
+    assert norm_of(recorded_state("cifar_resnet110")) == "bn"
+    assert norm_of(recorded_state("l_resnet50")) is None
+
+
+def test_networks_made_for_the_norm_come_first():
+    assert next(candidates(recorded_state("resnetv1ssn50"))) == "resnetv1ssn50"
+    assert next(candidates(recorded_state("l_resnet50"))) == "l_resnet50"
