@@ -12,7 +12,8 @@ from torch import Tensor
 
 from switchnorm.errors import unknown
 from switchnorm.layers.switch_norm import SwitchNorm
-from switchnorm.ops.simplex import CENTRES, check_radius, sparsestmax
+from switchnorm.ops.importance import sparse_importance
+from switchnorm.ops.simplex import CENTRES, check_radius
 
 
 class SparseSwitchNorm(SwitchNorm):
@@ -74,11 +75,7 @@ class SparseSwitchNorm(SwitchNorm):
         return bool(self.mean_fixed and self.var_fixed)
 
     def _project(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-        importance = sparsestmax(torch.stack((mean, var)), self.radius.to(mean.dtype), self.centre)
-        fixed = torch.stack((self.mean_fixed, self.var_fixed)) > 0
-        # Masked, not detached: the logits stay in the graph, where distributed training expects every parameter.
-        mean, var = torch.where(fixed, importance.detach(), importance).unbind()
-        return mean, var
+        return sparse_importance(mean, var, self.mean_fixed, self.var_fixed, self.radius, self.centre)
 
     def extra_repr(self) -> str:
         """As `SwitchNorm`, and the centre."""

@@ -15,7 +15,7 @@ from switchnorm.errors import InputError
 from switchnorm.layers.activation import shown
 from switchnorm.layers.running import Sync, process_group, update_running
 from switchnorm.ops import normalize
-from switchnorm.ops.moments import accumulation_dtype
+from switchnorm.ops.moments import accumulation_dtype, cast
 from switchnorm.ops.normalize import Activation, check_activation
 from switchnorm.ops.statistics import check_statistics
 
@@ -120,7 +120,7 @@ class SwitchNorm(nn.Module):
     def _importance(self, kept: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Importance among the statistics with the indices `kept` alone."""
         dtype = accumulation_dtype(self.mean_weight.dtype)
-        logits = [weight.to(dtype) for weight in (self.mean_weight, self.var_weight)]
+        logits = [cast(weight, dtype) for weight in (self.mean_weight, self.var_weight)]
         if len(kept) < len(self.statistics):
             logits = [torch.stack([each[k] for k in kept]) for each in logits]
         return self._project(*logits)

@@ -17,6 +17,7 @@ def normalize(
     kernel: Kernel, operands: Operands, rule: Rule, relu: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """As `reference.normalize`, by a kernel; x and the residual may be in any memory format."""
+    operands, rule = kernel.needed(operands, rule)
     y, batch_mean, batch_var = _Normalize.apply(kernel, rule, relu, operands.running, *operands[:6])
     return y, batch_mean, batch_var
 

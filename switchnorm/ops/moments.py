@@ -11,6 +11,11 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def cast(t: Tensor, dtype: torch.dtype) -> Tensor:
+    """t in another dtype; no operation at all where it has it, for a small layer is a matter of few operations."""
+    return t if t.dtype == dtype else t.to(dtype)
+
+
 def map_size(x: Tensor) -> int:
     """How many elements one (sample, channel) map of x (N, C, *S) holds; 1 for a flat (N, C) input."""
     size = 1

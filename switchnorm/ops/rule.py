@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from switchnorm.ops import statistics as pools
+from switchnorm.ops.moments import cast
 from switchnorm.ops.statistics import Pool, Table
 
 
@@ -96,9 +97,9 @@ def derive(rule: Rule, mean: Tensor, var: Tensor, running: Table | None = None, 
             pool = pools.group_pool(mean.shape[1], groups_of(name))
             derived.append(Statistic(*pools.pooled(pool, mean, var, flat=flat), pool))
         elif running is not None:
-            running_mean = running[0].to(mean.dtype)[None]
+            running_mean, running_var = (cast(table, mean.dtype)[None] for table in running)
             running_mean = running_mean if pivot is None else running_mean - pivot
-            derived.append(Statistic(running_mean, running[1].to(mean.dtype)[None], None))
+            derived.append(Statistic(running_mean, running_var, None))
         else:
             if rule.group is None:
                 batch = pools.batched(mean, var, rule.ghost, flat=flat, torch_running=torch_running)
@@ -140,7 +141,7 @@ def weights_of(importance: Tensor | None, like: Tensor, factor: float = 1.0) -> 
     """Importance (K,) times a factor as weights for tables like another one; None is 1 for a single statistic."""
     if importance is None:
         return (factor,)
-    weights = importance.to(like.dtype)
+    weights = cast(importance, like.dtype)
     return (weights if factor == 1 else weights * factor).unbind()
 
 
@@ -148,17 +149,25 @@ def mix(tables: Sequence[Tensor], weights: Weights) -> Tensor:
     """Sum of weighted tables; not a matrix product, which autocast would round."""
     if len(weights) == 1 and isinstance(weights[0], float) and weights[0] == 1:
         return tables[0]
-    mixed = tables[0] * weights[0]
-    for table, weight in zip(tables[1:], weights[1:], strict=True):
+    mixed = None
+    for table, weight in zip(tables, weights, strict=True):
         mixed = _plus(mixed, table, weight)
+    assert mixed is not None
     return mixed
 
 
-def _plus(total: Tensor, table: Tensor, weight: Tensor | float) -> Tensor:
+def _plus(total: Tensor | None, table: Tensor, weight: Tensor | float) -> Tensor:
     """total + table * weight."""
+    if total is None:
+        return table * weight
     if isinstance(weight, Tensor):
         return torch.addcmul(total, table, weight)
     return torch.add(total, table, alpha=weight)
+
+
+def fixed(rule: Rule, running: Table | None) -> bool:
+    """Whether the statistics do not depend on x, so that nobody needs its moments."""
+    return running is not None and rule.statistics == ("batch",)
 
 
 def gradient(
@@ -169,8 +178,9 @@ def gradient(
     var_weights: Weights,
     mean_grad: Tensor,
     var_grad: Tensor,
-) -> Table:
-    """The gradients of the mean and of the variance of each map, as tables that broadcast to (N, C).
+    unit: float,
+) -> Table | None:
+    """The gradients of the mean and of the variance of each map, as tables that broadcast to (N, C); None for zeros.
 
     With m = P mean and v = P (var + (mean - m)²), for a pool's average P, which is its own adjoint: d v / d mean,
     applied to g, is 2 (mean - m) P g, since P (mean - m) = 0.
@@ -180,25 +190,25 @@ def gradient(
         mean, statistics: as `derive` gave them.
         mean_weights, var_weights: importance, as in the forward pass.
         mean_grad, var_grad: (N, C), of the mixed mean and of the mixed variance.
+        unit: what var_weights, and so the gradient of the variance, are times too large.
     """
     of_mean = of_var = None
-    for statistic, w, v in zip(statistics, mean_weights, var_weights, strict=True):
-        if statistic.pool is not None:
-            shared_mean, shared_var = statistic.pool.averages(mean_grad, var_grad)
-            shared_var = shared_var * v
-            if rule.flat and rule.unbiased:
-                shared_var = pools.unbias(shared_var, statistic.pool.entries)
-            shared_mean = torch.addcmul(shared_mean * w, statistic.mean, shared_var, value=-2)
+    for (m, _, pool), w, v in zip(statistics, mean_weights, var_weights, strict=True):
+        if pool is not None:
+            shared_mean, shared_var = pool.totals(mean_grad, var_grad)
+            # The unbiased variance of the entries of a flat input divides by one less.
+            lost = 1 if rule.flat and rule.unbiased else 0
+            shared_var = shared_var * (v / pools.at_least_one(pool.entries - lost))
+            shared_mean = shared_mean * (w / pools.at_least_one(pool.entries))
+            shared_mean = torch.addcmul(shared_mean, m, shared_var, value=-2 / unit)
             of_mean = shared_mean if of_mean is None else of_mean + shared_mean
             of_var = shared_var if of_var is None else of_var + shared_var
-    if of_mean is None or of_var is None:
-        of_mean = of_var = torch.zeros_like(mean[:1, :1])
-    else:
-        of_mean = torch.addcmul(of_mean, mean, of_var, value=2)
+    if of_mean is not None and of_var is not None:
+        of_mean = torch.addcmul(of_mean, mean, of_var, value=2 / unit)
     if "instance" in rule.statistics:
         k = rule.statistics.index("instance")
-        return _plus(of_mean, mean_grad, mean_weights[k]), _plus(of_var, var_grad, var_weights[k])
-    return of_mean, of_var
+        of_mean, of_var = _plus(of_mean, mean_grad, mean_weights[k]), _plus(of_var, var_grad, var_weights[k])
+    return None if of_mean is None or of_var is None else (of_mean, of_var)
 
 
 def importance_gradient(
@@ -207,4 +217,4 @@ def importance_gradient(
     """The gradient (K,) of the importance, given `factor` times that of the mixed table, (N, C); None for None."""
     if importance is None:
         return None
-    return torch.stack([(mixed_grad * table).sum() for table in tables]).mul_(factor).to(importance.dtype)
+    return cast(torch.stack([(mixed_grad * table).sum() for table in tables]).mul_(factor), importance.dtype)

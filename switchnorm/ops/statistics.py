@@ -2,7 +2,7 @@
 
 A statistic is a `Pool`: an average over some entries of an (N, C) table. Variances are pooled as the mean of variances
 plus the variance of means, which is the published mean(var + mean²) - mean(mean)² without its cancellation (Luo et al.,
-"Differentiable Learning-to-Normalize via Switchable Normalization", ICLR 2019, eq. 3-5). An average over equal shares
+"Differentiable Learning-to-Normalize via Switchable Normalization", ICLR 2019, eq. 3-5). A sum over all that share it
 is its own adjoint, so that the same pools serve the gradient.
 """
 
@@ -57,44 +57,46 @@ def check_groups(groups: int, channels: int) -> int:
     return groups
 
 
+#: `torch.sum` or `torch.mean`.
+Reduction = Callable[..., Tensor]
+
+
 class Pool(NamedTuple):
-    """An average over the entries of a table (N, C) that share a statistic.
+    """Sums and averages over the entries of a table (N, C) that share a statistic.
 
     Attributes:
-        average: from a table to one that broadcasts against it.
-        entries: how many are averaged; a tensor that broadcasts against (N, C) where this differs by sample.
-        both: the average of two tables, where this is cheaper than two averages.
+        reduce: by a reduction, from a table to one that broadcasts against it.
+        entries: how many are reduced to one; a tensor that broadcasts against (N, C) where this differs by sample.
+        both: the sums of two tables, where this is cheaper than one after the other.
     """
 
-    average: Callable[[Tensor], Tensor]
+    reduce: Callable[[Reduction, Tensor], Tensor]
     entries: int | Tensor
     both: Callable[[Tensor, Tensor], Table] | None = None
 
-    def averages(self, a: Tensor, b: Tensor) -> Table:
-        """The averages of two tables."""
-        return (self.average(a), self.average(b)) if self.both is None else self.both(a, b)
+    def totals(self, a: Tensor, b: Tensor) -> Table:
+        """The sums of two tables."""
+        if self.both is not None:
+            return self.both(a, b)
+        return self.reduce(torch.sum, a), self.reduce(torch.sum, b)
 
 
 def group_pool(channels: int, groups: int) -> Pool:
     """Each sample over groups of adjacent channels; one group is the layer statistic."""
     width = channels // groups
     if groups == 1:
-        return Pool(lambda t: t.mean(1, keepdim=True), channels)
+        return Pool(lambda by, t: by(t, 1, keepdim=True), channels)
 
-    def average(t: Tensor) -> Tensor:
-        parts = t.unflatten(1, (groups, width))
-        return parts.mean(2, keepdim=True).expand(parts.shape).flatten(1)
+    def reduce(by: Reduction, t: Tensor) -> Tensor:
+        parts = t.view(len(t), groups, width)
+        return by(parts, 2, keepdim=True).expand(parts.shape).reshape(t.shape)
 
-    return Pool(average, width)
+    return Pool(reduce, width)
 
 
 def batch_pool(samples: int) -> Pool:
     """Each channel over all samples; zeros where there is none."""
-
-    def average(t: Tensor) -> Tensor:
-        return t.mean(0, keepdim=True) if samples else t.sum(0, keepdim=True)
-
-    return Pool(average, samples)
+    return Pool(lambda by, t: (by if samples else torch.sum)(t, 0, keepdim=True), samples)
 
 
 def ghost_pool(like: Tensor, ghost: int) -> Pool:
@@ -111,39 +113,40 @@ def ghost_pool(like: Tensor, ghost: int) -> Pool:
         return batch_pool(samples)
     whole = samples - samples % ghost
 
-    def average(t: Tensor) -> Tensor:
+    def reduce(by: Reduction, t: Tensor) -> Tensor:
         parts = t[:whole].unflatten(0, (-1, ghost))
-        spread = parts.mean(1, keepdim=True).expand(parts.shape).flatten(0, 1)
+        spread = by(parts, 1, keepdim=True).expand(parts.shape).flatten(0, 1)
         if whole == samples:
             return spread
         rest = t[whole:]
-        return torch.cat((spread, rest.mean(0, keepdim=True).expand(rest.shape)))
+        return torch.cat((spread, by(rest, 0, keepdim=True).expand(rest.shape)))
 
     count: int | Tensor = ghost
     if whole < samples:
         count = like.new_full((samples, 1), ghost)
         count[whole:] = samples - whole
-    return Pool(average, count)
+    return Pool(reduce, count)
 
 
-def process_pool(total: Tensor, group: dist.ProcessGroup) -> Pool:
-    """Each channel over the samples of all processes of `group`; one collective call, also for two tables.
+def process_pool(samples: Tensor, group: dist.ProcessGroup) -> Pool:
+    """Each channel over the samples of all processes of `group`, for sums; one collective call, also for two tables.
 
     Args:
-        total: how many samples all processes hold, a tensor without dimensions.
+        samples: how many all processes hold, a tensor without dimensions.
         group: the processes.
     """
 
-    def average(tables: Tensor) -> Tensor:
-        summed = tables.sum(-2, keepdim=True)
+    def reduce(by: Reduction, tables: Tensor) -> Tensor:
+        assert by is torch.sum
+        summed = by(tables, -2, keepdim=True)
         dist.all_reduce(summed, group=group)
-        return summed / total.clamp(min=1)
+        return summed
 
     def both(a: Tensor, b: Tensor) -> Table:
-        of_a, of_b = average(torch.stack((a, b))).unbind()
+        of_a, of_b = reduce(torch.sum, torch.stack((a, b))).unbind()
         return of_a, of_b
 
-    return Pool(average, total, both)
+    return Pool(reduce, samples, both)
 
 
 def pooled(pool: Pool, mean: Tensor, var: Tensor, *, flat: bool = False) -> Table:
@@ -154,9 +157,9 @@ def pooled(pool: Pool, mean: Tensor, var: Tensor, *, flat: bool = False) -> Tabl
         mean, var: the moments, (N, C).
         flat: x was (N, C), so that the variance is the unbiased one of the entries.
     """
-    centre = pool.average(mean)
+    centre = pool.reduce(torch.mean, mean)
     difference = mean - centre
-    spread = pool.average(torch.addcmul(var, difference, difference))
+    spread = pool.reduce(torch.mean, torch.addcmul(var, difference, difference))
     return centre, unbias(spread, pool.entries) if flat else spread
 
 
@@ -239,5 +242,9 @@ def synchronised(
 
 def unbias(var: Tensor, count: int | Tensor) -> Tensor:
     """Turn a population variance over `count` elements into the unbiased one; 0 stays 0 for a single element."""
-    fewer = count - 1
-    return var * (count / (fewer.clamp(min=1) if isinstance(fewer, Tensor) else max(fewer, 1)))
+    return var * (count / at_least_one(count - 1))
+
+
+def at_least_one(count: int | Tensor) -> int | Tensor:
+    """A number to divide by."""
+    return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)

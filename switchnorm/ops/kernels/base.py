@@ -8,11 +8,13 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from switchnorm.ops.moments import accumulation_dtype, cast
 from switchnorm.ops.rule import (
     Rule,
     Statistic,
     Weights,
     derive,
+    fixed,
     gradient,
     importance_gradient,
     map_factor,
@@ -107,14 +109,22 @@ class Kernel(ABC):
         """(x - centre) * scale + shift, in new memory laid out as x; shift is (C,), far is that of the moments."""
 
     @abstractmethod
-    def sums(self, dy: Tensor, x: Tensor, centre: Tensor, far: Tensor | bool) -> Table:
-        """The sums over each map of dy and of dy * (x - centre); far is that of the moments."""
+    def scaled(self, dy: Tensor, scale: Tensor) -> Tensor:
+        """dy * scale, in new memory laid out as dy."""
+
+    @abstractmethod
+    def sums(self, dy: Tensor, x: Tensor, centre: Tensor, scale: Tensor, far: Tensor | bool) -> Table:
+        """The sums over each map of dy and of dy * (x - centre) * scale; far is that of the moments."""
 
     @abstractmethod
     def combine(
         self, dy: Tensor, a: Tensor, x: Tensor, centre: Tensor, b: Tensor, c: Tensor, far: Tensor | bool
     ) -> Tensor:
         """dy * a + (x - centre) * b + c, in new memory laid out as x; far is that of the moments."""
+
+    def needed(self, operands: Operands, rule: Rule) -> tuple[Operands, Rule]:
+        """The same normalization without statistics that make no difference to any result."""
+        return operands, rule
 
     def weights(self, importance: Tensor | None, like: Tensor, factor: float = 1.0) -> Weights:
         """Importance (K,) times a factor as weights for tables like another one; None is 1 for a single statistic."""
@@ -126,20 +136,20 @@ class Kernel(ABC):
 
     def forward(self, operands: Operands, rule: Rule, relu: bool) -> Forward:
         """Normalize: y = (x - mean) * rsqrt(var + eps) * weight + bias, then the residual and ReLU where asked for."""
-        x = operands.x
-        mean, var, far = _no_moments(x) if x.numel() == 0 else self.moments(x)
-        pivot = None if far is False else pivot_of(rule, mean, operands.running, far)
-        derived = derive(rule, mean, var, operands.running, pivot)
+        x, running = operands.x, operands.running
+        mean, var, far = self._moments(operands, rule)
+        pivot = None if far is False or fixed(rule, running) else pivot_of(rule, mean, running, far)
+        derived = derive(rule, mean, var, running, pivot)
         mixed_mean = mix([s.mean for s in derived.statistics], self.weights(operands.mean_importance, mean))
         mixed_var = mix([s.var for s in derived.statistics], self.weights(operands.var_importance, mean))
         deviation = (mixed_var + rule.eps).rsqrt_()
-        scale = deviation if operands.weight is None else deviation * operands.weight.to(deviation.dtype)
-        centre = (mixed_mean if pivot is None else mixed_mean + pivot).expand_as(mean)
+        scale = deviation if operands.weight is None else deviation * cast(operands.weight, mean.dtype)
+        centre = mixed_mean if pivot is None else mixed_mean + pivot
         if x.numel() == 0:
             y = torch.empty_like(x)
         else:
-            shift = None if operands.bias is None else operands.bias.to(mean.dtype)
-            y = self.affine(x, centre, scale.expand_as(mean), shift, far)
+            shift = None if operands.bias is None else cast(operands.bias, mean.dtype)
+            y = self.affine(x, _whole(centre, x), _whole(scale, x), shift, far)
         if operands.residual is not None:
             y += operands.residual
         if relu:
@@ -147,6 +157,16 @@ class Kernel(ABC):
         tables = [table for statistic in derived.statistics for table in (statistic.mean, statistic.var)]
         saved = (mean, centre, deviation, scale, derived.mean, *tables)
         return Forward(y, derived.batch_mean, derived.batch_var, saved, (far, [s.pool for s in derived.statistics]))
+
+    def _moments(self, operands: Operands, rule: Rule) -> Moments:
+        x = operands.x
+        if x.numel() == 0:
+            return _no_moments(x)
+        if operands.running is not None and fixed(rule, operands.running):
+            # Nobody looks at the maps, so that any may be far; and nobody uses these tables.
+            mean, var = (cast(table, accumulation_dtype(x.dtype))[None] for table in operands.running)
+            return Moments(mean, var, True)
+        return self.moments(x)
 
     def backward(self, forward: Forward, operands: Operands, rule: Rule, relu: bool, dy: Tensor) -> Gradients:
         """The gradient of every operand.
@@ -161,29 +181,32 @@ class Kernel(ABC):
         far, pools = forward.notes
         statistics = [Statistic(*each) for each in zip(of_statistics[::2], of_statistics[1::2], pools, strict=True)]
         dz = torch.ops.aten.threshold_backward(dy, forward.y, 0) if relu else dy
-        total, product = _no_moments(x)[:2] if x.numel() == 0 else self.sums(dz, x, centre, far)
-        normalized = product.mul_(deviation)
+        if x.numel() == 0:
+            total, normalized = _no_moments(x)[:2]
+        else:
+            total, normalized = self.sums(dz, x, _whole(centre, x), _whole(deviation, x), far)
         # The mixed mean's gradient is minus the first, the mixed variance's minus half the second. Every element has an
-        # equal share in the mean of its map.
+        # equal share in the mean of its map, and through its distance from the mean in the variance.
         pulls = total * scale, normalized * (deviation * scale)
-        share = 1 / rule.size
+        share, unit = 1 / rule.size, 2 * map_factor(rule)
         weights = (
             self.weights(operands.mean_importance, mean, -share),
-            self.weights(operands.var_importance, mean, -share / 2),
+            self.weights(operands.var_importance, mean, -share / 2 * unit),
         )
-        of_mean, of_var = gradient(rule, relative_mean, statistics, *weights, *pulls)
+        through = gradient(rule, relative_mean, statistics, *weights, *pulls, unit)
         if x.numel() == 0:
             dx = torch.empty_like(x)
+        elif through is None:
+            dx = self.scaled(dz, _whole(scale, x))
         else:
-            tables = (scale, of_var * (2 * map_factor(rule)), of_mean)
-            a, b, c = (table.expand_as(mean) for table in tables)
-            dx = self.combine(dz, a, x, mean, b, c, far)
+            of_mean, of_var = (_whole(table, x) for table in through)
+            dx = self.combine(dz, _whole(scale, x), x, mean, of_var, of_mean, far)
         return Gradients(
             dx,
             importance_gradient(operands.mean_importance, pulls[0], [s.mean for s in statistics], -1.0),
             importance_gradient(operands.var_importance, pulls[1], [s.var for s in statistics], -0.5),
-            None if operands.weight is None else normalized.sum(0).to(operands.weight.dtype),
-            None if operands.bias is None else total.sum(0).to(operands.bias.dtype),
+            None if operands.weight is None else cast(normalized.sum(0), operands.weight.dtype),
+            None if operands.bias is None else cast(total.sum(0), operands.bias.dtype),
             None if operands.residual is None else dz,
         )
 
@@ -210,6 +233,12 @@ def _is_channels_last(x: Tensor) -> bool:
     return x.dim() > 2 and x.movedim(1, -1).is_contiguous()
 
 
+def _whole(table: Tensor, x: Tensor) -> Tensor:
+    """A table that broadcasts against (N, C), expanded to it."""
+    shape = x.shape[:2]
+    return table if table.shape == shape else table.expand(shape)
+
+
 def _no_moments(x: Tensor) -> Moments:
-    zeros = x.new_zeros(x.shape[:2], dtype=torch.promote_types(x.dtype, torch.float32))
+    zeros = x.new_zeros(x.shape[:2], dtype=accumulation_dtype(x.dtype))
     return Moments(zeros, zeros, False)

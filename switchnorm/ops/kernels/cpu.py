@@ -13,8 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from switchnorm.ops.kernels.base import Kernel, Moments, maps
-from switchnorm.ops.rule import Weights
+from switchnorm.ops.kernels.base import Kernel, Moments, Operands, maps
+from switchnorm.ops.moments import map_size
+from switchnorm.ops.rule import Rule, Weights
 from switchnorm.ops.statistics import Table
 
 _batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
@@ -32,6 +33,8 @@ LONGEST_SUM = 4096
 SMALL = 1 << 21
 #: Elements of a channels-last sample from which a call per sample is worth it.
 SAMPLE = 1 << 17
+#: Elements of channels-last x up to which one temporary product is fastest.
+WHOLE = 1 << 20
 #: Elements of a temporary product of smaller samples: memory that large is new each time, and its pages are missing.
 CHUNK = 1 << 18
 
@@ -53,20 +56,35 @@ class CpuKernel(Kernel):
         """Numbers: reading them waits for nothing here, and arithmetic with them is cheaper."""
         return (factor,) if importance is None else [factor * weight for weight in importance.tolist()]
 
+    def needed(self, operands: Operands, rule: Rule) -> tuple[Operands, Rule]:
+        """Without statistics of no importance, where that is not being learned either."""
+        mean, var = operands.mean_importance, operands.var_importance
+        if mean is None or var is None or (torch.is_grad_enabled() and (mean.requires_grad or var.requires_grad)):
+            return operands, rule
+        means, variances = mean.tolist(), var.tolist()
+        # The running statistics of training are made of the batch statistic, whatever its importance.
+        tracked = None if operands.running is not None else "batch"
+        used = [k for k, name in enumerate(rule.statistics) if means[k] != 0 or variances[k] != 0 or name == tracked]
+        if len(used) in (0, len(rule.statistics)):
+            return operands, rule
+        return (
+            operands._replace(mean_importance=mean[used], var_importance=var[used]),
+            rule._replace(statistics=tuple(rule.statistics[k] for k in used)),
+        )
+
     def moments(self, x: Tensor) -> Moments:
         """Sums and sums of squares in one read; a second look, about the mean, at maps where these cancel."""
-        x = maps(x)
-        size = x.shape[2]
+        size = map_size(x)
         if size == 1:
-            mean = x[:, :, 0].contiguous()
+            mean = x.view(x.shape[:2]).contiguous()
             return Moments(mean, torch.zeros_like(mean), far=True)
-        mean, square = _sums(x, x, None)
+        mean, var = _sums(x, x, None, 1 / size)
         mean /= size
-        var = square.div_(size).addcmul_(mean, mean, value=-1)
+        var.addcmul_(mean, mean, value=-1)
         margin = torch.addcmul(var, mean, mean, value=-(FAR**-2))
         if margin.min().item() >= 0:
             return Moments(mean, var, far=False)
-        far = margin < 0
+        far, x = margin < 0, maps(x)
         for some in far.nonzero().split(max(1, LOOK_AGAIN // size)):
             at = tuple(some.unbind(1))
             centre = mean[at]
@@ -78,29 +96,28 @@ class CpuKernel(Kernel):
 
     def affine(self, x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor | None, far: Tensor | bool) -> Tensor:
         """One vectorised pass; more for samples where it loses digits."""
-        y = torch.empty_like(x)
         offset = torch.addcmul(scale.new_zeros(()) if shift is None else shift, centre, scale, value=-1)
-        _scale_and_shift(maps(x), scale, offset, maps(y))
+        y = _scaled_and_shifted(x, scale, offset)
         for n in () if far is False else _lost(far, centre * scale):
             part = torch.sub(maps(x)[n], centre[n, :, None], out=maps(y)[n]).mul_(scale[n, :, None])
             if shift is not None:
                 part += shift[:, None]
         return y
 
-    def sums(self, dy: Tensor, x: Tensor, centre: Tensor, far: Tensor | bool) -> Table:
-        """Both sums in one pass; about 0 and then moved where no sample is far."""
-        if far is False:
-            total, product = _sums(maps(dy), maps(x), None)
-            return total, product.addcmul_(centre, total, value=-1)
-        return _sums(maps(dy), maps(x), centre)
+    def scaled(self, dy: Tensor, scale: Tensor) -> Tensor:
+        """One vectorised pass."""
+        return torch.mul(dy, _over_maps(scale, dy), out=torch.empty_like(dy))
+
+    def sums(self, dy: Tensor, x: Tensor, centre: Tensor, scale: Tensor, far: Tensor | bool) -> Table:
+        """Both sums in one pass."""
+        return _sums(dy, x, centre, scale, far)
 
     def combine(
         self, dy: Tensor, a: Tensor, x: Tensor, centre: Tensor, b: Tensor, c: Tensor, far: Tensor | bool
     ) -> Tensor:
         """Two passes, the second in place; more for samples where these lose digits."""
-        dx = torch.empty_like(x)
-        _scale_and_shift(maps(dy), a, torch.addcmul(c, centre, b, value=-1), maps(dx))
-        maps(dx).addcmul_(maps(x), b[..., None])
+        dx = _scaled_and_shifted(dy, a, torch.addcmul(c, centre, b, value=-1))
+        dx.addcmul_(x, _over_maps(b, x))
         # a is the scale of the forward pass, where the same samples lost digits.
         for n in () if far is False else _lost(far, centre * a):
             part = torch.sub(maps(x)[n], centre[n, :, None], out=maps(dx)[n]).mul_(b[n, :, None])
@@ -114,89 +131,104 @@ def _lost(far: Tensor | bool, shift: Tensor) -> Iterable[int]:
     return (lost & far[:, 0] if isinstance(far, Tensor) else lost).nonzero()[:, 0].tolist()
 
 
-def _rows(x: Tensor) -> bool:
-    """Whether maps are contiguous, as opposed to channels-last."""
-    return x.is_contiguous()
+def _over_maps(table: Tensor, x: Tensor) -> Tensor:
+    """A table (N, C) as it broadcasts against x (N, C, *S)."""
+    return table.view(*table.shape, *(1,) * (x.dim() - 2))
 
 
-def _sums(dy: Tensor, x: Tensor, centre: Tensor | None) -> Table:
-    """Sums of dy and of dy * (x - centre) over each map; without a centre, of dy * x."""
-    n, c, size = x.shape
-    if not _rows(x):
-        return _channels_last_sums(dy, x, centre)
+def _sums(dy: Tensor, x: Tensor, centre: Tensor | None, scale: Tensor | float, far: Tensor | bool = True) -> Table:
+    """Sums of dy and of dy * (x - centre) * scale over each map; without a centre, of dy * x * scale."""
+    if not x.is_contiguous():
+        return _channels_last_sums(maps(dy), maps(x), centre, scale, far)
+    n, c, size = *x.shape[:2], map_size(x)
     pieces = _pieces(size)
     view = (1, n * c * pieces, size // pieces)
-    if pieces > 1 and centre is not None:
-        centre = centre.reshape(-1, 1).expand(-1, pieces)
-    total, product = _channel_sums(dy.view(view), x.view(view), centre)
+    tables = []
+    for table in (0.0 if centre is None else centre, scale):
+        if isinstance(table, Tensor):
+            table = (table.reshape(-1, 1).expand(-1, pieces) if pieces > 1 else table).reshape(-1)
+        tables.append(table if isinstance(table, Tensor) else x.new_full(view[1:2], table))
+    total, product = _channel_sums(dy.view(view), x.view(view), *tables)
     if pieces == 1:
         return total.view(n, c), product.view(n, c)
     return total.view(n, c, pieces).sum(2), product.view(n, c, pieces).sum(2)
 
 
-def _channels_last_sums(dy: Tensor, x: Tensor, centre: Tensor | None) -> Table:
+def _channels_last_sums(
+    dy: Tensor, x: Tensor, centre: Tensor | None, scale: Tensor | float, far: Tensor | bool
+) -> Table:
     n, c, size = x.shape
     if c * size >= SAMPLE:
-        return _sums_by_sample(dy, x, centre)
+        return _sums_by_sample(dy, x, centre, scale)
+    # Where no sample is far, sums about 0 are as good, and move to the centre afterwards.
+    moved = centre is not None and far is False
+    about = None if moved else centre
     step = max(1, CHUNK // (c * size))
-    product = x.new_empty(n, c)
-    for of_dy, of_x, out, start in zip(
-        dy.split(step), x.split(step), product.split(step), range(0, n, step), strict=True
-    ):
-        if centre is None:
-            torch.sum(of_x * of_dy, 2, out=out)
-        else:
-            torch.sum((of_x - centre[start : start + step, :, None]).mul_(of_dy), 2, out=out)
-    return dy.sum(2), product
+    if x.numel() <= WHOLE:
+        total, product = dy.sum(2), _product(dy, x, about).sum(2)
+    else:
+        total, product = x.new_empty(2, n, c).unbind()
+        centres = [None] * n if about is None else about.split(step)
+        parts = zip(dy.split(step), x.split(step), centres, total.split(step), product.split(step), strict=False)
+        for of_dy, of_x, of_centre, into_total, into_product in parts:
+            torch.sum(_product(of_dy, of_x, of_centre), 2, out=into_product)
+            torch.sum(of_dy, 2, out=into_total)
+    if centre is not None and moved:
+        product.addcmul_(centre, total, value=-1)
+    return total, product.mul_(scale)
 
 
-def _sums_by_sample(dy: Tensor, x: Tensor, centre: Tensor | None) -> Table:
+def _product(dy: Tensor, x: Tensor, centre: Tensor | None) -> Tensor:
+    """dy * (x - centre)."""
+    return x * dy if centre is None else (x - centre[..., None]).mul_(dy)
+
+
+def _sums_by_sample(dy: Tensor, x: Tensor, centre: Tensor | None, scale: Tensor | float) -> Table:
     """The sums for each channels-last sample as (1, C, l, 1), cut to at most `LONGEST_SUM` elements a map."""
     n, c, size = x.shape
-    centres = [x.new_zeros(c)] * n if centre is None else centre.unbind()
-    one = x.new_ones(c)
+    tables = [
+        table.unbind() if isinstance(table, Tensor) else [x.new_full((c,), table)] * n
+        for table in (0.0 if centre is None else centre, scale)
+    ]
     pieces = -(-size // LONGEST_SUM)
     sums = [
-        _batch_norm_backward(piece_of_dy, piece, None, None, None, of_sample, one, True, 0.0, [False, True, True])
-        for sample_of_dy, sample, of_sample in zip(dy[..., None].split(1), x[..., None].split(1), centres, strict=True)
+        _channel_sums(piece_of_dy, piece, *of_sample)
+        for sample_of_dy, sample, *of_sample in zip(dy[..., None].split(1), x[..., None].split(1), *tables, strict=True)
         for piece_of_dy, piece in zip(sample_of_dy.split(LONGEST_SUM, 2), sample.split(LONGEST_SUM, 2), strict=True)
     ]
-    total = torch.stack([of_bias for _, _, of_bias in sums])
-    product = torch.stack([of_weight for _, of_weight, _ in sums])
+    total, product = (torch.stack(each) for each in zip(*sums, strict=True))
     if pieces == 1:
         return total, product
     return total.view(n, pieces, c).sum(1), product.view(n, pieces, c).sum(1)
 
 
-def _channel_sums(dy: Tensor, x: Tensor, centre: Tensor | None) -> Table:
-    """Sums of dy and of dy * (x - centre) per channel: gradients of Batch Norm's bias and weight at deviation 1."""
-    centre = x.new_zeros(x.shape[1]) if centre is None else centre.contiguous().view(-1)
-    _, product, total = _batch_norm_backward(
-        dy, x, None, None, None, centre, torch.ones_like(centre), True, 0.0, [False, True, True]
-    )
+def _channel_sums(dy: Tensor, x: Tensor, centre: Tensor, scale: Tensor) -> Table:
+    """Sums of dy and of dy * (x - centre) * scale per channel: gradients of Batch Norm's bias and weight."""
+    _, product, total = _batch_norm_backward(dy, x, None, None, None, centre, scale, True, 0.0, [False, True, True])
     return total, product
 
 
-def _scale_and_shift(x: Tensor, scale: Tensor, shift: Tensor, out: Tensor) -> None:
-    if not _rows(x):
-        torch.addcmul(shift[..., None], x, scale[..., None], out=out)
-        return
+def _scaled_and_shifted(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """x * scale + shift, in new memory laid out as x."""
+    out = torch.empty_like(x)
+    if not x.is_contiguous():
+        return torch.addcmul(_over_maps(shift, x), x, _over_maps(scale, x), out=out)
     if x.numel() <= SMALL:
-        torch.mul(x, scale[..., None], out=out).add_(shift[..., None])
-        return
-    n, c, size = x.shape
-    view = (1, n * c, size)
+        return torch.mul(x, _over_maps(scale, x), out=out).add_(_over_maps(shift, x))
+    n, c = x.shape[:2]
+    view = (1, n * c, -1)
     zero, none = x.new_zeros(n * c), x.new_empty(0)
     # A running variance of 0 and an eps of 1 make a deviation of 1.
     _batch_norm_into(
         x.view(view),
-        scale.contiguous().view(-1),
-        shift.contiguous().view(-1),
+        scale.reshape(-1),
+        shift.reshape(-1),
         *(zero, zero, False, 0.0, 1.0),
         out=out.view(view),
         save_mean=none,
         save_invstd=none,
     )
+    return out
 
 
 def _pieces(size: int) -> int:

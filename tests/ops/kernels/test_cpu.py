@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from switchnorm.ops import kernel, normalize
-from switchnorm.ops.kernels import cpu
+from switchnorm.ops.kernels import choice, cpu
+from switchnorm.ops.kernels.base import Forward, Moments, Operands
+from switchnorm.ops.rule import Rule
 
 pytestmark = pytest.mark.usefixtures("poisoned")
 
@@ -136,7 +138,7 @@ SHAPES = {
     "a large map, in pieces": ((1, 2, 96, 100), torch.contiguous_format),
     "a large map without divisors": ((1, 2, 8209, 1), torch.contiguous_format),
     "channels-last, whole": ((3, 40, 7, 7), torch.channels_last),
-    "channels-last, in chunks": ((9, 512, 11, 11), torch.channels_last),
+    "channels-last, in chunks": ((17, 512, 11, 11), torch.channels_last),
     "channels-last, by sample": ((2, 64, 40, 40), torch.channels_last),
 }
 
@@ -152,11 +154,101 @@ def test_every_way_to_sum(shape: tuple[int, ...], memory_format: torch.memory_fo
     torch.testing.assert_close(mean.double(), exact.mean((2, 3)), rtol=1e-7, atol=2e-5)
     torch.testing.assert_close(var.double(), exact.var((2, 3), correction=0), rtol=2e-5, atol=0)
     assert (far is False) == (offset == 0)
-    total, product = path.sums(dy, x, mean, far)
+    total, product = path.sums(dy, x, mean, torch.ones_like(mean), far)
     difference = exact - mean.double()[..., None, None]
     size = shape[2] * shape[3]
     torch.testing.assert_close(total.double(), dy.double().sum((2, 3)), rtol=0, atol=1e-6 * size)
     torch.testing.assert_close(product.double(), (dy.double() * difference).sum((2, 3)), rtol=0, atol=1e-6 * size)
+
+
+@pytest.mark.parametrize(("shape", "memory_format"), SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("far", [True, False])
+def test_sums_about_a_centre_and_scaled(shape: tuple[int, ...], memory_format: torch.memory_format, far: bool) -> None:
+    x, dy = (torch.randn(shape).contiguous(memory_format=memory_format) for _ in range(2))
+    centre, scale = torch.randn(shape[:2]), torch.rand(shape[:2]) + 0.5
+    total, product = cpu.CpuKernel().sums(dy, x, centre, scale, far)
+    exact = ((x.double() - centre[..., None, None]) * dy * scale[..., None, None]).sum((2, 3))
+    size = shape[2] * shape[3]
+    torch.testing.assert_close(total.double(), dy.double().sum((2, 3)), rtol=0, atol=1e-6 * size)
+    torch.testing.assert_close(product.double(), exact, rtol=0, atol=2e-6 * size)
+
+
+class Counting(cpu.CpuKernel):
+    """Notes for which statistics moments were taken."""
+
+    def __init__(self) -> None:
+        self.took: list[tuple[str, ...]] = []
+
+    def forward(self, operands: Operands, rule: Rule, relu: bool) -> Forward:
+        self.took.append(rule.statistics)
+        return super().forward(operands, rule, relu)
+
+    def moments(self, x: Tensor) -> Moments:
+        self.took.append(("moments",))
+        return super().moments(x)
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    counted = Counting()
+    monkeypatch.setattr(choice, "_load", lambda name: counted)
+    return counted
+
+
+ONE_HOT = torch.tensor([0.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_running_statistics_alone_need_no_moments(
+    counting: Counting, memory_format: torch.memory_format, offset: float
+) -> None:
+    """Neither as the only statistic nor, in evaluation, as the only one of any importance."""
+    x = (offset + torch.randn(5, 6, 9, 9)).contiguous(memory_format=memory_format).requires_grad_()
+    dy = torch.randn_like(x)
+    running = (offset + torch.randn(6), 0.5 + torch.rand(6))
+    weight, bias = (torch.randn(6, requires_grad=True) for _ in range(2))
+    logits = torch.zeros(1, requires_grad=True)
+    calls = [
+        (("batch",), (logits.softmax(0), logits.softmax(0))),
+        (("instance", "layer", "batch"), (ONE_HOT, ONE_HOT)),
+    ]
+    for statistics, importance in calls:
+        y = normalize(x, statistics, *importance, weight, bias, running=running).y
+        found = torch.autograd.grad(y, (x, weight, bias), dy)
+        wide = [t.detach().double().requires_grad_() for t in (x, weight, bias)]
+        normal = (wide[0] - running[0].double()[:, None, None]) / (running[1].double() + 1e-5)[:, None, None].sqrt()
+        exact = normal * wide[1][:, None, None] + wide[2][:, None, None]
+        expected = torch.autograd.grad(exact, wide, dy.double())
+        torch.testing.assert_close(y.double(), exact, rtol=0, atol=1e-5)
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=1e-4)
+    assert counting.took == [("batch",)] * 2
+
+
+def test_statistics_without_importance_are_left_out_only_where_nothing_asks_for_them(counting: Counting) -> None:
+    x = torch.randn(4, 6, 5, 5)
+    names = ("instance", "layer", "batch")
+    instance_and_layer = torch.tensor([0.3, 0.7, 0.0])
+    running = (torch.zeros(6), torch.ones(6))
+    learned = instance_and_layer.clone().requires_grad_()
+
+    def taken(mean: Tensor, var: Tensor, **options: Any) -> tuple[str, ...]:
+        counting.took.clear()
+        found = normalize(x, names, mean, var, **options)
+        with kernel("reference"):
+            expected = normalize(x, names, mean, var, **options)
+        torch.testing.assert_close(found.y, expected.y)
+        assert (found.batch_mean is None) == (expected.batch_mean is None)
+        return counting.took[0]
+
+    assert taken(instance_and_layer, instance_and_layer, running=running) == ("instance", "layer")
+    assert taken(instance_and_layer, ONE_HOT, running=running) == names
+    # Running statistics are made of the batch statistic; and what is learned has a gradient at 0 too.
+    assert taken(ONE_HOT.flip(0), ONE_HOT.flip(0)) == ("instance", "batch")
+    assert taken(instance_and_layer, learned, running=running) == names
+    with torch.no_grad():
+        assert taken(instance_and_layer, learned, running=running) == ("instance", "layer")
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

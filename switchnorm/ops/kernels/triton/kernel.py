@@ -38,10 +38,14 @@ class TritonKernel(Kernel):
         """One launch."""
         return library.affine(x, centre, scale, shift)
 
-    def sums(self, dy: Tensor, x: Tensor, centre: Tensor, far: Tensor | bool) -> Table:
+    def scaled(self, dy: Tensor, scale: Tensor) -> Tensor:
         """One launch."""
+        return library.affine(dy, torch.zeros_like(scale), scale, None)
+
+    def sums(self, dy: Tensor, x: Tensor, centre: Tensor, scale: Tensor, far: Tensor | bool) -> Table:
+        """One launch, and the scale."""
         total, product = library.sums(dy, x, centre).unbind()
-        return total, product
+        return total, product.mul_(scale)
 
     def combine(
         self, dy: Tensor, a: Tensor, x: Tensor, centre: Tensor, b: Tensor, c: Tensor, far: Tensor | bool

@@ -1,0 +1,185 @@
+"""SSN's importance: SparsestMax of two sets of logits, of which choices that are final pass no gradient.
+
+On a CPU the few logits of a layer are projected as Python numbers: forward and backward, a tensor operation for every
+step of the projection would take longer than normalizing a small input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from switchnorm.ops.kernels.choice import needs_plain_operations
+from switchnorm.ops.simplex import sparsestmax
+
+
+def sparse_importance(
+    mean: Tensor,
+    var: Tensor,
+    mean_fixed: Tensor,
+    var_fixed: Tensor,
+    radius: Tensor,
+    centre: Literal["simplex", "support"],
+) -> tuple[Tensor, Tensor]:
+    """SparsestMax of the logits of mean and variance.
+
+    Args:
+        mean, var: (K,) logits, finite.
+        mean_fixed, var_fixed: (1,), above 0 where the choice is final: its logits receive a gradient of zero.
+        radius: (1,), in [0, 1]; see `switchnorm.ops.sparsestmax`, also for `centre`.
+
+    Returns:
+        Two (K,) tensors on the simplex, of the dtype of the logits.
+    """
+    arguments = (mean, var, mean_fixed, var_fixed, radius, centre)
+    if not _readable(mean, var):
+        return _plain(*arguments)
+    of_mean, of_var = _OnNumbers.apply(*arguments)
+    return of_mean, of_var
+
+
+def _readable(mean: Tensor, var: Tensor) -> bool:
+    """Whether reading the numbers waits for nothing and hides nothing from whoever records operations."""
+    return mean.device.type == "cpu" and not needs_plain_operations(mean, var)
+
+
+def _plain(
+    mean: Tensor,
+    var: Tensor,
+    mean_fixed: Tensor,
+    var_fixed: Tensor,
+    radius: Tensor,
+    centre: Literal["simplex", "support"],
+) -> tuple[Tensor, Tensor]:
+    """In tensor operations, which wait for no device."""
+    importance = sparsestmax(torch.stack((mean, var)), radius.to(mean.dtype), centre)
+    fixed = torch.stack((mean_fixed, var_fixed)) > 0
+    # Masked, not detached: the logits stay in the graph, where distributed training expects every parameter.
+    of_mean, of_var = torch.where(fixed, importance.detach(), importance).unbind()
+    return of_mean, of_var
+
+
+class _OnNumbers(torch.autograd.Function):
+    """Both projections and their gradients as one node."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, mean: Tensor, var: Tensor, mean_fixed: Tensor, var_fixed: Tensor, radius: Tensor, centre: str
+    ) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(mean, var, mean_fixed, var_fixed, radius)
+        ctx.centre = centre
+        ctx.set_materialize_grads(False)
+        faces = [_project(logits.tolist(), radius.item() ** 2, centre) for logits in (mean, var)]
+        ctx.faces = [
+            None if fixed.item() > 0 else face for face, fixed in zip(faces, (mean_fixed, var_fixed), strict=True)
+        ]
+        return tuple(_like(face.point, mean) for face in faces)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        logits = ctx.saved_tensors[:2]
+        found: Sequence[Tensor | None]
+        if torch.is_grad_enabled():
+            mean, var, mean_fixed, var_fixed, radius = ctx.saved_tensors
+            pairs = zip(_plain(mean, var, mean_fixed, var_fixed, radius, ctx.centre), grads, strict=True)
+            outputs, given = zip(*[pair for pair in pairs if pair[1] is not None], strict=True)
+            needed = [t for t, needs in zip(logits, ctx.needs_input_grad, strict=False) if needs]
+            each = iter(torch.autograd.grad(outputs, needed, given, create_graph=True, allow_unused=True))
+            found = [next(each) if needs else None for needs in ctx.needs_input_grad[:2]]
+        else:
+            found = [
+                None if grad is None else torch.zeros_like(grad) if face is None else _like(face.pull(grad), grad)
+                for face, grad in zip(ctx.faces, grads, strict=True)
+            ]
+        return (*found, None, None, None, None)
+
+
+def _like(numbers: list[float], t: Tensor) -> Tensor:
+    return torch.tensor(numbers, dtype=t.dtype, device=t.device)
+
+
+class _Face(NamedTuple):
+    """A projected point, and the face of the simplex around it, as `switchnorm.ops.simplex` describes its Jacobian.
+
+    Attributes:
+        point: K numbers.
+        members: indices of the face's members.
+        direction: for each member.
+        slope: of the projection along the face.
+    """
+
+    point: list[float]
+    members: list[int]
+    direction: list[float]
+    slope: float
+
+    def pull(self, grad: Tensor) -> list[float]:
+        """The gradient of the logits, given that of the point."""
+        given = grad.tolist()
+        of_members = [given[k] for k in self.members]
+        mean = sum(of_members) / len(of_members)
+        along = sum(d * (g - mean) for d, g in zip(self.direction, of_members, strict=True))
+        found = [0.0] * len(given)
+        for k, d, g in zip(self.members, self.direction, of_members, strict=True):
+            found[k] = self.slope * (g - mean - d * along)
+        return found
+
+
+def _project(logits: list[float], squared_radius: float, centre: str) -> _Face:
+    """`switchnorm.ops.sparsestmax` of a few numbers."""
+    order = sorted(range(len(logits)), key=lambda k: -logits[k])
+    # Halves, as there.
+    ranked = [0.5 * logits[k] - 0.5 * logits[order[0]] for k in order]
+    nearest = _nearest(ranked)
+    support = len(nearest)
+    dimension = len(ranked) if centre == "simplex" else support
+    distances = [p - 1 / dimension for p in nearest] + [-1 / dimension] * (dimension - support)
+    if sum(d * d for d in distances) >= squared_radius:
+        found, direction, slope = nearest, [0.0] * support, 1.0
+    else:
+        found, direction, slope = _sphere_maximum(ranked[:dimension], squared_radius)
+    point = [0.0] * len(logits)
+    for k, p in zip(order, found, strict=False):
+        point[k] = p
+    return _Face(point, order[: len(found)], direction, slope)
+
+
+def _nearest(ranked: list[float]) -> list[float]:
+    """Sparsemax of inputs in descending order, given as halves relative to the largest: what is not 0 of it."""
+    total, support, threshold = 0.0, 0, 0.0
+    for half in ranked:
+        z = 2 * max(half, -1.0)
+        if 1 + (support + 1) * z <= total + z:
+            break
+        total, support = total + z, support + 1
+        threshold = (total - 1) / support
+    return [2 * max(half, -1.0) - threshold for half in ranked[:support]]
+
+
+def _sphere_maximum(ranked: list[float], squared_radius: float) -> tuple[list[float], list[float], float]:
+    """The point of the ball's surface that is best for the inputs, on the largest face where it is not negative.
+
+    Args:
+        ranked: the inputs of the face in whose centre the ball lies, as for `_nearest`.
+        squared_radius: of the ball.
+
+    Returns:
+        The point's members, its direction from the centre, and the slope.
+    """
+    for size in range(len(ranked), 0, -1):
+        spread = -ranked[size - 1]
+        if spread == 0:
+            return [1 / size] * size, [0.0] * size, 1.0
+        inputs = [each / spread for each in ranked[:size]]
+        mean = sum(inputs) / size
+        centred = [each - mean for each in inputs]
+        norm = math.sqrt(sum(each * each for each in centred))
+        step = math.sqrt(max(0.0, squared_radius + (1 / len(ranked) - 1 / size))) / norm
+        point = [1 / size + each * step for each in centred]
+        if min(point) >= 0:
+            return point, [each / norm for each in centred], step / (2 * spread)
+    raise AssertionError("a single member is always feasible")
