@@ -57,7 +57,7 @@ def fails(capsys, monkeypatch, tmp_path):
         (("train", "cifar10/resnet21"), "recipe 'cifar10/resnet21' is unknown; did you mean 'cifar10/resnet20'?"),
         (("train", "digits/resnet9", "--norm", "snn"), "norm 'snn' is unknown; did you mean 'sn'?"),
         (("train", "digits/resnet9", "--norm", "gn:3"), "the nearest group counts are 2 or 4"),
-        (("train", "digits/resnet9", "--model", "resnet9"), "did you mean 'digits_resnet9'?"),
+        (("train", "digits/resnet9", "--model", "digits_resnet"), "did you mean 'digits_resnet9'?"),
         (("train", "digits/resnet9", "--model", "cifar_resnet20"), "takes 3 channels, but 'digits' has 1"),
         (("train", "digits/resnet9", "--batch-size", "9999"), "9999"),
         (("train", "digits/resnet9", "--lr", "fast"), "optimizer.lr: expected float"),
@@ -71,6 +71,28 @@ def fails(capsys, monkeypatch, tmp_path):
         (("train", "digits/resnet9", "--norm", "bn", "--batch-size", "1"), "more than one element per channel"),
         (("train", "digits/resnet9", "--devices", "2"), "flag '--devices' is unknown; did you mean '--device'?"),
         (("train", "digits/resnet9", "--out", "/dev/null/run"), "/dev/null"),
+        (("train", "digits/resnet9", "--seeds", "1", "1"), "seeds must differ, got 1 1"),
+        (("train", "digits/resnet9", "--seeds", "-1"), "seed must be at least 0, got -1"),
+        (("train", "digits/resnet9", "--seeds", "one"), "--seeds: invalid int value: 'one'"),
+        (("train", "digits/resnet9", "--seeds", "0", "--seed", "1"), "--seeds and --seed exclude each other"),
+        (("train", "digits/resnet9", "--seeds", "0", "--norm", "snn"), "norm 'snn' is unknown; did you mean 'sn'?"),
+        (("train", "digits/resnet9", "--workers", "2"), "--workers is for several trainings"),
+        (("train", "digits/resnet9", "--seeds", "0", "--workers", "0"), "--workers must be at least 1, got 0"),
+        (("train", "digits/resnet9", "--dry-run", "--out", "x"), "--dry-run writes nothing"),
+        (("train", "digits/resnet9", "--dry-run", "--norm", "snn"), "norm 'snn' is unknown; did you mean 'sn'?"),
+        (("train", "--resume", "x", "--dry-run"), "leave out --dry-run"),
+        (("train", "digits/resnet9", "--train.warm_start", "none.pt"), "checkpoint 'none.pt' does not exist"),
+        (("train", "digits/resnet9", "--model.options.dropot", "1"), "'dropot'"),
+        (("train", "digits/resnet9", "--train.ema", "1"), "train.ema must be below 1, got 1"),
+        (("train", "digits/resnet9", "--train.mixup", "-1"), "train.mixup must be at least 0, got -1"),
+        (("train", "digits/resnet9", "--optimizer.groups", "[{match: layr1}]"), "'layr1' matches no parameter"),
+        (("train", "digits/resnet9", "--train.cuda_graph", "true", "--device", "cpu"), "train.cuda_graph needs"),
+        (("eval",), "eval takes a run folder, or --weights FILE"),
+        (("eval", "nowhere", "--views", "five"), "invalid choice: 'five'"),
+        (("eval", "nowhere", "--norm", "sn"), "argument '--norm' is unknown"),
+        (("eval", "--weights", "w.pt"), "names no dataset; add data.name"),
+        (("eval", "--weights", "w.pt", "--model", "digits_resnet9", "--data", "digits"), "'w.pt' does not exist"),
+        (("eval", "--weights", "w.pt", "--checkpoint", "best"), "leave one of them out"),
         (("demo", "--out", "/dev/null/demo"), "/dev/null"),
     ],
 )
@@ -172,7 +194,15 @@ def test_train_eval_inspect_and_report_work_together(capsys, monkeypatch, tmp_pa
         path.name for path in run.iterdir()
     }
     main(["eval", str(run)])
-    assert f"{trained:.2f} %" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "last.ckpt on the 359 test pictures of digits" in out
+    assert f"{trained:.2f} %" in out
+    weights = ("--weights", str(run / "checkpoints/last.ckpt"), "--model", "digits_resnet9", "--norm", "ssn")
+    main(["eval", *weights, "--data", "digits"])
+    assert out.splitlines()[1:] == capsys.readouterr().out.splitlines()[1:]
+    main(["eval", *weights, "--data", "digits", "--views", "flip", "--claim.error", "3"])
+    assert "359 test pictures" in (flipped := capsys.readouterr().out)
+    assert flipped.splitlines()[1:4] != out.splitlines()[1:4]
     main(["inspect", str(run)])
     by_run = capsys.readouterr().out
     assert "layer3.0.bn2" in by_run
@@ -183,3 +213,30 @@ def test_train_eval_inspect_and_report_work_together(capsys, monkeypatch, tmp_pa
     assert (run / "report.html").read_text().startswith("<!doctype html>")
     main([*train, "--batch-size", "512"])
     assert (tmp_path / "runs/digits-resnet9-ssn-2").is_dir()
+
+
+def test_a_dry_run_prints_a_line_and_writes_nothing(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    main(["train", "digits/resnet9", "--norm", "sn", "--dry-run"])
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert "44 steps per epoch, learning rate 0.05; one step on 4 pictures of the training set: loss" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_seeds_are_trained_once_and_summed_up(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--norm", "bn", "--epochs", "1", "--schedule.warmup_epochs", "0", "--batch-size", "512", "--device", "cpu"]
+    main(["train", "digits/resnet9", *flags, "--seed", "3", "--out", "s/seed3"])
+    capsys.readouterr()
+    before = files(tmp_path / "s/seed3")
+    main(["train", "digits/resnet9", *flags, "--seeds", "3", "1", "--workers", "1", "--out", "s"])
+    out = capsys.readouterr().out
+    assert files(tmp_path / "s/seed3") == before, "a finished run was touched"
+    assert json.loads((tmp_path / "s/seed1/run.json").read_text())["seed"] == 1
+    a, b = (json.loads((tmp_path / f"s/seed{n}/run.json").read_text())["result"]["val_accuracy"] for n in (3, 1))
+    mean, spread = 50 * (a + b), 100 * abs(a - b) / 2**0.5
+    assert f"s: validation accuracy {mean:.2f} ± {spread:.2f} %, 2 seeds" in out
+    with pytest.raises(SystemExit):
+        main(["train", "digits/resnet9", *flags, "--lr", "0.01", "--seeds", "3", "1", "--out", "s"])
+    assert "holds a run of another configuration" in capsys.readouterr().err

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from switchnorm.data.batches import Augment, Batches, Samples, TrainingBatches
+from switchnorm.data.augment import Augment
+from switchnorm.data.batches import Batches, Samples, TrainingBatches
 from switchnorm.data.cifar import Cifar10, Cifar100
 from switchnorm.data.dataset import Dataset
 from switchnorm.data.digits import Digits
+from switchnorm.data.folder import Folder
+from switchnorm.data.imagenet import ImageNet
+from switchnorm.data.loader import Loader, TrainingLoader
+from switchnorm.data.memory import InMemory
+from switchnorm.data.views import Views
 from switchnorm.errors import unknown
 
 __all__ = [
@@ -18,13 +24,25 @@ __all__ = [
     "Cifar100",
     "Dataset",
     "Digits",
+    "Folder",
+    "ImageNet",
+    "InMemory",
+    "Loader",
     "Samples",
     "TrainingBatches",
+    "TrainingLoader",
+    "Views",
     "create_dataset",
 ]
 
 #: Every dataset by name.
-DATASETS: dict[str, type[Dataset]] = {"digits": Digits, "cifar10": Cifar10, "cifar100": Cifar100}
+DATASETS: dict[str, type[Dataset]] = {
+    "digits": Digits,
+    "cifar10": Cifar10,
+    "cifar100": Cifar100,
+    "imagenet": ImageNet,
+    "folder": Folder,
+}
 
 
 def create_dataset(name: str, **options: Any) -> Dataset:

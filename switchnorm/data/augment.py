@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from switchnorm.data.counter import Stream, integers, uniform
+
+#: `augment(images, seed, epoch, index) -> images`: (N, C, H, W), index (N,) int64.
+Augment = Callable[[Tensor, int, int, Tensor], Tensor]
+
+
+def chain(*steps: Augment | None) -> Augment | None:
+    """One augmentation that does all of `steps` in turn; those that are None do nothing, as None does."""
+    present = [step for step in steps if step is not None]
+    return functools.partial(_in_turn, present) if present else None
+
+
+def _in_turn(steps: Sequence[Augment], images: Tensor, seed: int, epoch: int, index: Tensor) -> Tensor:
+    for step in steps:
+        images = step(images, seed, epoch, index)
+    return images
 
 
 def crop_offsets(seed: int, epoch: int, index: Tensor, padding: int) -> tuple[Tensor, Tensor]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from switchnorm.data.counter import permutation
+from switchnorm.data.augment import Augment
+from switchnorm.data.loader import Batch, Loader, Normalization, TrainingLoader
+from switchnorm.data.views import Views, with_mirrors
 from switchnorm.errors import InputError
-
-#: `augment(images, seed, epoch, index) -> images`: (N, C, H, W) pixels before normalization, index (N,) int64.
-Augment = Callable[[Tensor, int, int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,8 @@ class Samples:
         return len(self.labels)
 
 
-class Batches:
-    """Every sample once, in the stored order: the loader for evaluation. Each iteration starts at the first batch.
-
-    Yields (images, labels): normalized float32 (N, C, H, W), and int64 (N,). Every process sees the same number of
-    batches, and a contiguous share of each. Shares differ by one sample at most, and no sample is repeated or lost; so
-    when the last batch holds fewer samples than there are processes, some of its shares are empty.
+class Batches(Loader):
+    """The loader for evaluation: normalized images, float32 (N, C, H, W), and labels, int64 (N,); shares as `Loader`.
 
     Args:
         samples: the images and labels.
@@ -67,9 +62,10 @@ class Batches:
         rank: this process, 0 <= rank < world.
         world: number of processes.
         device: where the samples are kept and the batches made.
+        views: "centre", the images themselves; or "flip", each image and its mirror, (N, 2, C, H, W).
 
     Raises:
-        InputError: fewer samples per batch than processes, or no such rank.
+        InputError: fewer samples per batch than processes, no such rank, or no such view.
     """
 
     def __init__(
@@ -80,53 +76,34 @@ class Batches:
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
+        views: Views = "centre",
     ) -> None:
-        if not 0 <= rank < world:
-            raise InputError(f"rank {rank} is not one of {world} processes; ranks run from 0 to {world - 1}")
-        if batch_size < world:
-            raise InputError(f"batch size {batch_size} is smaller than the number of processes, {world}")
-        self.batch_size = batch_size
-        self.rank = rank
-        self.world = world
+        super().__init__(len(samples), batch_size=batch_size, rank=rank, world=world)
+        if views not in ("centre", "flip"):
+            raise InputError(f"views {views!r} is not possible here; images in memory have 'centre' and 'flip'")
+        self.views = views
         self.images = samples.images.to(device)
         self.labels = samples.labels.to(device)
-        std = torch.tensor(samples.std, device=device).view(-1, 1, 1)
-        self._scale = 1 / std
-        self._shift = -torch.tensor(samples.mean, device=device).view(-1, 1, 1) / std
+        self._normalize = Normalization(samples.mean, samples.std, device)
 
-    def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         for position in range(len(self)):
             share = self._share(position)
-            yield self._normalize(self.images[share]), self.labels[share]
-
-    def _share(self, position: int) -> slice:
-        """This process's part of the batch at `position`, as places in the order of the epoch."""
-        start = position * self.batch_size
-        size = min(self.batch_size, len(self.labels) - start)
-        return slice(start + size * self.rank // self.world, start + size * (self.rank + 1) // self.world)
-
-    def _normalize(self, images: Tensor) -> Tensor:
-        return (images * self._scale).add_(self._shift)
+            images = self._normalize(self.images[share])
+            yield with_mirrors(images[:, None]) if self.views == "flip" else images, self.labels[share]
 
 
-class TrainingBatches(Batches):
-    """Full batches in an order that is new in every epoch, augmented: the loader for training.
+class TrainingBatches(TrainingLoader):
+    """The loader for training: batches as `Batches`, augmented; order, shares and state as `TrainingLoader`.
 
-    Which samples a batch holds is a function of (seed, epoch, position), and how a sample is augmented of (seed, epoch,
-    index of the sample): neither depends on the number of processes, nor the augmentation on the batch size.
-
-    The loader's whole state is (epoch, position), where position counts the batches handed out in this epoch. Iteration
-    continues there, and starts the next epoch when position has reached the end. It cannot do so at the end itself:
-    Lightning knows the length and never asks for the batch after the last.
+    How a sample is augmented is a function of (seed, epoch, index of the sample).
 
     Args:
         samples: the images and labels.
         batch_size: samples per batch, all processes together; samples that fill no batch wait for another epoch.
         seed: determines order and augmentation.
         augment: applied to the pixels of every batch; none leaves them as they are.
+        finish: applied to the normalized images of every batch.
         rank: this process, 0 <= rank < world.
         world: number of processes.
         device: where the samples are kept and the batches made.
@@ -142,51 +119,24 @@ class TrainingBatches(Batches):
         batch_size: int,
         seed: int,
         augment: Augment | None = None,
+        finish: Augment | None = None,
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
-        super().__init__(samples, batch_size=batch_size, rank=rank, world=world, device=device)
-        if len(samples) < batch_size:
-            raise InputError(f"batch size {batch_size} is larger than the training set, {len(samples)} images")
-        if batch_size % world:
-            raise InputError(f"batch size {batch_size} cannot be shared evenly by {world} processes")
-        self.seed = seed
+        super().__init__(len(samples), batch_size=batch_size, seed=seed, rank=rank, world=world)
         self.augment = augment
-        self.epoch = 0
-        self.position = 0
+        self.finish = finish
+        self.images = samples.images.to(device)
+        self.labels = samples.labels.to(device)
+        self._normalize = Normalization(samples.mean, samples.std, device)
 
-    def __len__(self) -> int:
-        return len(self.labels) // self.batch_size
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        if self.position == len(self):
-            self.epoch, self.position = self.epoch + 1, 0
-        order = permutation(self.seed, self.epoch, len(self.labels), self.labels.device)
-        while self.position < len(self):
-            batch = self._batch(order[self._share(self.position)])
-            self.position += 1  # before the batch is used: a checkpoint written after it must not repeat it
-            yield batch
-
-    def _batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        images = self.images.index_select(0, index)
-        if self.augment is not None:
-            images = self.augment(images, self.seed, self.epoch, index)
-        return self._normalize(images), self.labels[index]
-
-    def state_dict(self) -> dict[str, int]:
-        """The place in the run: the epoch, and the number of its batches already handed out."""
-        return {"epoch": self.epoch, "position": self.position}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue where `state` was taken: the next iteration starts with the batch after it.
-
-        Raises:
-            InputError: a position that an epoch of this loader does not reach.
-        """
-        if not 0 <= state["position"] <= len(self):
-            raise InputError(
-                f"cannot continue after {state['position']} batches of an epoch of {len(self)}; "
-                "continue with the batch size and data that the run started with"
-            )
-        self.epoch, self.position = state["epoch"], state["position"]
+    def _batches(self, position: int) -> Iterator[Batch]:
+        for index in self._indices(position, self.labels.device):
+            images = self.images.index_select(0, index)
+            if self.augment is not None:
+                images = self.augment(images, self.seed, self.epoch, index)
+            images = self._normalize(images)
+            if self.finish is not None:
+                images = self.finish(images, self.seed, self.epoch, index)
+            yield images, self.labels[index]

@@ -9,10 +9,16 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import ClassVar
 
-from switchnorm.data.augment import crop_and_flip
-from switchnorm.data.batches import Augment, Samples
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from switchnorm.data.augment import Augment, chain, crop_and_flip
+from switchnorm.data.batches import Samples
 from switchnorm.data.cifar_files import Version, locate, read_binary, read_files, read_pickle
-from switchnorm.data.dataset import Dataset
+from switchnorm.data.erasing import erase
+from switchnorm.data.memory import InMemory
+from switchnorm.data.options import check_random_options
 from switchnorm.errors import InputError
 
 _CIFAR10_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
@@ -28,21 +34,41 @@ willow_tree wolf woman worm
 """
 
 
+#: Sides that pictures may have, the published one first.
+SIZES = (32, 16, 8)
+
+
+def shrink(images: Tensor, size: int) -> Tensor:
+    """uint8 pictures (N, C, H, W) with blocks of pixels averaged, so that (N, C, size, size) are left."""
+    if images.shape[3] == size:
+        return images
+    # In pieces: as floats, the whole of CIFAR would take four times its memory.
+    pieces = (F.adaptive_avg_pool2d(piece.float(), size).round_().to(torch.uint8) for piece in images.split(4096))
+    return torch.cat(list(pieces))
+
+
 @dataclass(frozen=True)
-class _Cifar(Dataset):
+class _Cifar(InMemory):
     """What the two datasets share: where they are sought, and what is done to the pictures.
 
     Args:
         root: folder of the official binary or Python files, or the folder above it; they are downloaded into it when
             they are absent. None is ~/.cache/switchnorm.
-        augment: crop and flip the training images at random.
+        size: side of the pictures in pixels: 32 as published, or 16 or 8, to which blocks of 2x2 or 4x4 are averaged.
+        augment: crop and flip the training images at random; false leaves them as they are.
+        rand_augment: how many operations RandAugment does to each training image after that.
+        magnitude: how strong they are, from 0 to 30.
+        random_erasing: share of the training images that lose a random rectangle.
     """
 
     root: str | None = None
+    size: int = SIZES[0]
     augment: bool = True
+    rand_augment: int = 0
+    magnitude: int = 9
+    random_erasing: float = 0.0
 
     channels: ClassVar[int] = 3
-    size: ClassVar[int] = 32
 
     #: The name of the dataset, and that of torchvision's class, which downloads it.
     title: ClassVar[str]
@@ -53,6 +79,12 @@ class _Cifar(Dataset):
     mean: ClassVar[tuple[float, ...]]
     std: ClassVar[tuple[float, ...]]
 
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            nearest = min(SIZES, key=lambda size: abs(size - self.size))
+            raise InputError(f"size {self.size} is none that pictures of 32 x 32 average to; the nearest is {nearest}")
+        check_random_options(self.augment, self.rand_augment, self.magnitude, self.random_erasing)
+
     def load(self) -> tuple[Samples, Samples]:
         """Read the training and the test files, downloading them first when there are none.
 
@@ -62,13 +94,29 @@ class _Cifar(Dataset):
         version, folder = self._find()
         mean = tuple(255 * value for value in self.mean)
         std = tuple(255 * value for value in self.std)
-        train = read_files(version, folder, version.train, self.num_classes)
-        test = read_files(version, folder, version.test, self.num_classes)
-        return Samples(*train, mean, std), Samples(*test, mean, std)
+        train, test = (
+            Samples(shrink(images, self.size), labels, mean, std)
+            for images, labels in (
+                read_files(version, folder, files, self.num_classes) for files in (version.train, version.test)
+            )
+        )
+        return train, test
 
     def augmentation(self) -> Augment | None:
-        """The published recipe: 4 black pixels on each side, a random crop of the original size, a random flip."""
-        return crop_and_flip if self.augment else None
+        """The published recipe: 4 black pixels on each side (of 32), a random crop of the original size, a flip."""
+        crop = functools.partial(crop_and_flip, padding=self.size // 8)
+        return chain(crop, self._policy()) if self.augment else None
+
+    def finish(self) -> Augment | None:
+        """Random erasing."""
+        return functools.partial(erase, probability=self.random_erasing) if self.random_erasing else None
+
+    def _policy(self) -> Augment | None:
+        if not self.rand_augment:
+            return None
+        from switchnorm.data.policy import rand_augment  # torchvision, for those who want it
+
+        return functools.partial(rand_augment, operations=self.rand_augment, magnitude=self.magnitude)
 
     def _find(self) -> tuple[Version, Path]:
         root = Path.home() / ".cache" / "switchnorm" if self.root is None else Path(self.root).expanduser()

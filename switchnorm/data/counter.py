@@ -28,6 +28,15 @@ class Stream(enum.IntEnum):
     CROP_TOP = 1
     CROP_LEFT = 2
     FLIP = 3
+    WINDOW = 4
+    COLOR = 5
+    POLICY = 6
+    LIGHTING = 7  # and the 2 after it: one per principal component
+    ERASING = 10
+    ERASING_AREA = 11  # and the 9 after it: one per attempt
+    ERASING_RATIO = 21  # and the 9 after it
+    ERASING_TOP = 31
+    ERASING_LEFT = 32
 
 
 def uniform(seed: int, epoch: int, index: Tensor, stream: int) -> Tensor:
@@ -59,6 +68,28 @@ def integers(seed: int, epoch: int, index: Tensor, stream: int, high: int) -> Te
         (...) int64, on the device of `index`.
     """
     return _shift(_hash(seed, epoch, index, stream), 32) * high >> 32
+
+
+def normal(seed: int, epoch: int, index: Tensor, stream: int) -> Tensor:
+    """Normal numbers of mean 0 and deviation 1: the quantiles of `uniform`, none beyond 5.5.
+
+    Args:
+        seed: the run's seed, any int64.
+        epoch: the epoch.
+        index: (...) int64, the samples that need a number.
+        stream: what the number is for, a `Stream`.
+
+    Returns:
+        (...) float32 on the device of `index`; devices may round them differently.
+    """
+    centred = (2 * uniform(seed, epoch, index, stream) - 1) + 2.0**-24  # symmetric about 0, and never -1
+    return torch.erfinv(centred) * 2**0.5
+
+
+def words(seed: int, epoch: int, index: Tensor, stream: int) -> list[int]:
+    """A seed per sample, for generators that others draw from: an int64 for each entry of `index` (n,)."""
+    values: list[int] = _hash(seed, epoch, index, stream).tolist()
+    return values
 
 
 def permutation(seed: int, epoch: int, n: int, device: torch.device | str = "cpu") -> Tensor:

@@ -2,62 +2,96 @@
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
 
-from switchnorm.data.batches import Augment, Batches, Samples, TrainingBatches
+from switchnorm.data.loader import Loader, TrainingLoader
+from switchnorm.data.views import Views
 
 
 class Dataset(ABC):
-    """A labelled image dataset by name. Constructing one reads nothing; the files are read when batches are asked for.
+    """A labelled image dataset by name. Constructing one reads nothing; `prepare` does, or the first need of the data.
 
     A subclass is a dataclass whose fields are its options, because its signature is the schema of the configuration.
     """
 
-    #: The names of the classes, in the order of the labels.
-    classes: ClassVar[tuple[str, ...]]
     #: Channels of an image.
     channels: ClassVar[int]
-    #: Side of the square images, in pixels.
-    size: ClassVar[int]
 
+    @property
     @abstractmethod
-    def load(self) -> tuple[Samples, Samples]:
-        """Read the training and the test samples."""
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the labels; some datasets are read to know them."""
 
+    @property
     @abstractmethod
-    def augmentation(self) -> Augment | None:
-        """What training does to the pixels, as these options say."""
+    def size(self) -> int:
+        """Side of the square training images, in pixels."""
+
+    @property
+    @abstractmethod
+    def train_size(self) -> int:
+        """Number of training samples."""
 
     @property
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.classes)
 
-    @functools.cached_property
-    def samples(self) -> tuple[Samples, Samples]:
-        """The training and the test samples, read once."""
-        return self.load()
+    @abstractmethod
+    def prepare(self) -> None:
+        """Read the data, or find it and see what is there, so that whatever is wrong shows now.
 
+        Raises:
+            InputError: data that is missing, damaged or foreign.
+        """
+
+    @abstractmethod
     def train_batches(
-        self, *, batch_size: int, seed: int, rank: int = 0, world: int = 1, device: torch.device | str = "cpu"
-    ) -> TrainingBatches:
-        """The loader for training; see `TrainingBatches` for arguments and errors."""
-        return TrainingBatches(
-            self.samples[0],
-            batch_size=batch_size,
-            seed=seed,
-            augment=self.augmentation(),
-            rank=rank,
-            world=world,
-            device=device,
-        )
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        epochs: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> TrainingLoader:
+        """The loader for training: normalized images, float32 (N, C, H, W), and labels, int64 (N,), on `device`.
 
+        Args:
+            batch_size: samples per batch, all processes together; samples that fill no batch wait for another epoch.
+            seed: determines order and augmentation.
+            epochs: how many the run has, for what changes towards its end; None where nobody knows.
+            rank: this process, 0 <= rank < world.
+            world: number of processes.
+            device: where the batches are wanted.
+
+        Raises:
+            InputError: no training samples, or a batch that they or the processes do not fit.
+        """
+
+    @abstractmethod
     def test_batches(
-        self, *, batch_size: int, rank: int = 0, world: int = 1, device: torch.device | str = "cpu"
-    ) -> Batches:
-        """The loader for evaluation; see `Batches` for arguments and errors."""
-        return Batches(self.samples[1], batch_size=batch_size, rank=rank, world=world, device=device)
+        self,
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device | str = "cpu",
+        views: Views = "centre",
+    ) -> Loader:
+        """The loader for evaluation: every test sample once, in order; shares as `Loader`.
+
+        Args:
+            batch_size: samples per batch, all processes together; the last batch may hold fewer.
+            rank: this process, 0 <= rank < world.
+            world: number of processes.
+            device: where the batches are wanted.
+            views: see `Views`; with several views images are (N, V, C, H, W).
+
+        Raises:
+            InputError: no test samples, views that these pictures do not have, or processes that do not fit.
+        """

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import torch
 
-from switchnorm.data.augment import crop_and_flip
-from switchnorm.data.batches import Augment, Samples
-from switchnorm.data.dataset import Dataset
+from switchnorm.data.augment import Augment, crop_and_flip
+from switchnorm.data.batches import Samples
+from switchnorm.data.memory import InMemory
 
 
 @dataclass(frozen=True)
-class Digits(Dataset):
+class Digits(InMemory):
     """scikit-learn's 1,797 digits of 8 x 8 pixels in 16 gray levels. Every fifth image belongs to the test set.
 
     Args:

@@ -47,11 +47,16 @@ def statistic_colour(statistic: str) -> str:
 
 
 def line_styles(groups: Sequence[Group]) -> list[Style]:
-    """A style per group: colour by normalizer, dashes where several share a colour, and a symbol of its own."""
+    """A style per group, by its normalizer."""
+    return norm_styles([group.norm for group in groups])
+
+
+def norm_styles(norms: Sequence[str]) -> list[Style]:
+    """A style per line: colour by normalizer, dashes where several share a colour, and a symbol of its own."""
     used: Counter[str] = Counter()
     styles = []
-    for place, group in enumerate(groups):
-        colour = _NORM_COLOURS.get(group.norm.split("+")[0], _OTHER_COLOUR)
+    for place, norm in enumerate(norms):
+        colour = _NORM_COLOURS.get(norm.split("+")[0], _OTHER_COLOUR)
         styles.append(Style(colour, _DASHES[used[colour] % len(_DASHES)], _SYMBOLS[place % len(_SYMBOLS)]))
         used[colour] += 1
     return styles
@@ -69,7 +74,7 @@ def curve(groups: Sequence[Group], column: str, scale: float = 1, height: int = 
     Returns:
         The figure, or None where no run has measured the metric.
     """
-    figure = _figure(go.Figure(), height)
+    figure = plain(go.Figure(), height)
     for place, (group, style) in enumerate(zip(groups, line_styles(groups), strict=True)):
         by_epoch = _by_epoch([run.measured(column) for run in group.runs], scale)
         if by_epoch:
@@ -90,7 +95,7 @@ def _by_epoch(curves: Sequence[Mapping[int, float]], scale: float) -> dict[int, 
 def _line(by_epoch: Mapping[int, Sequence[float]], style: Style, place: str, label: str) -> go.Scatter:
     return go.Scatter(
         x=list(by_epoch),
-        y=[_short(fmean(values)) for values in by_epoch.values()],
+        y=[short(fmean(values)) for values in by_epoch.values()],
         name=html.escape(label),
         legendgroup=place,
         mode="lines+markers",
@@ -103,7 +108,7 @@ def _line(by_epoch: Mapping[int, Sequence[float]], style: Style, place: str, lab
 def _band(by_epoch: Mapping[int, Sequence[float]], style: Style, place: str) -> go.Scatter:
     """One outline: forth along the largest values and back along the smallest."""
     epochs = list(by_epoch)
-    top, bottom = ([_short(pick(values)) for values in by_epoch.values()] for pick in (max, min))
+    top, bottom = ([short(pick(values)) for values in by_epoch.values()] for pick in (max, min))
     return go.Scatter(
         x=epochs + epochs[::-1],
         y=top + bottom[::-1],
@@ -111,7 +116,7 @@ def _band(by_epoch: Mapping[int, Sequence[float]], style: Style, place: str) -> 
         mode="lines",
         line={"width": 0},
         fill="toself",
-        fillcolor=_translucent(style.colour),
+        fillcolor=translucent(style.colour),
         hoverinfo="skip",
     )
 
@@ -123,7 +128,7 @@ def choice(run: Run) -> go.Figure:
     page step through training.
     """
     layers, statistics = run.choices, all_statistics(run.choices)
-    figure = _panels(_figure(go.Figure(), _bars_height(layers)))
+    figure = _panels(plain(go.Figure(), _bars_height(layers)))
     for panel, moment in enumerate(MOMENTS, start=1):
         for statistic in statistics:
             figure.add_trace(_bars(layers, moment, statistic), row=1, col=panel)
@@ -158,7 +163,7 @@ def _frame(epoch: int, layers: Sequence[LayerWeights], statistics: Sequence[str]
 
 
 def _shares(layers: Sequence[LayerWeights], moment: str, statistic: str) -> list[float]:
-    return [_short(weights(layer, moment).get(statistic, 0.0)) for layer in layers]
+    return [short(weights(layer, moment).get(statistic, 0.0)) for layer in layers]
 
 
 def _stops(epochs: Sequence[int]) -> list[int]:
@@ -172,7 +177,7 @@ def evolution(run: Run) -> go.Figure | None:
     epochs = sorted(run.importance)
     if len(epochs) < 2:
         return None
-    figure = _panels(_figure(go.Figure(), min(_bars_height(run.choices), 340)))
+    figure = _panels(plain(go.Figure(), min(_bars_height(run.choices), 340)))
     for panel, moment in enumerate(MOMENTS, start=1):
         for statistic in all_statistics(run.choices):
             means = [fmean(_shares(run.importance[epoch], moment, statistic)) for epoch in epochs]
@@ -187,7 +192,7 @@ def _area(epochs: Sequence[int], means: Sequence[float], moment: str, statistic:
     colour = statistic_colour(statistic)
     return go.Scatter(
         x=list(epochs),
-        y=[_short(mean) for mean in means],
+        y=[short(mean) for mean in means],
         name=html.escape(statistic),
         stackgroup=moment,
         mode="lines",
@@ -197,7 +202,7 @@ def _area(epochs: Sequence[int], means: Sequence[float], moment: str, statistic:
     )
 
 
-def _figure(figure: go.Figure, height: int) -> go.Figure:
+def plain(figure: go.Figure, height: int) -> go.Figure:
     """Without plotly's own look, which would be ten times the data, and without a legend, which is the page's."""
     return figure.update_layout(template="none", height=height, showlegend=False, dragmode=False)
 
@@ -219,11 +224,12 @@ def _ending(name: str) -> str:
     return name if len(name) <= _LABEL_LENGTH else "…" + name[1 - _LABEL_LENGTH :]
 
 
-def _translucent(colour: str) -> str:
+def translucent(colour: str) -> str:
+    """The colour of a band behind lines."""
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     return f"rgba({red}, {green}, {blue}, 0.15)"
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """Five significant digits: more would only make the page larger."""
     return float(f"{value:.5g}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,14 +62,19 @@ def _shared(run: Run) -> dict[str, Any]:
     return {key: value for key, value in run.settings.items() if key not in _PER_RUN}
 
 
+def labels(runs: Sequence[Run], ignored: Container[str] = ()) -> list[str]:
+    """For each run the shortest label that tells its settings, but for the ignored keys, from those of the others."""
+    settings = [{key: value for key, value in _shared(run).items() if key not in ignored} for run in runs]
+    found = []
+    for run, mine in zip(runs, settings, strict=True):
+        rivals = [other for rival, other in zip(runs, settings, strict=True) if rival.norm == run.norm]
+        found.append(", ".join([display_norm(run.norm), *(_words(key, mine.get(key)) for key in _telling(rivals))]))
+    return found
+
+
 def _labelled(members: Sequence[Sequence[Run]]) -> list[Group]:
-    groups = []
-    for runs in members:
-        rivals = [_shared(other[0]) for other in members if other[0].norm == runs[0].norm]
-        mine = _shared(runs[0])
-        parts = [display_norm(runs[0].norm), *(_words(key, mine.get(key)) for key in _telling(rivals))]
-        groups.append(Group(", ".join(parts), tuple(runs)))
-    return groups
+    found = labels([runs[0] for runs in members])
+    return [Group(label, tuple(runs)) for label, runs in zip(found, members, strict=True)]
 
 
 def _telling(rivals: Sequence[dict[str, Any]]) -> list[str]:

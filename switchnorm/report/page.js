@@ -5,6 +5,7 @@
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const plots = [...document.querySelectorAll(".plot")];
+const folded = (plot) => plot.closest("details:not([open])") !== null;
 
 function template() {
   const style = getComputedStyle(document.documentElement);
@@ -30,11 +31,20 @@ async function draw(plot) {
   plot.removeAttribute("aria-busy");
 }
 
-// A legend is a row of buttons: each hides or shows one group in every figure of its section.
+// What is folded away has no size to draw into: its figures wait until somebody opens it.
+function drawVisible() {
+  plots.filter((plot) => !plot.data && !plot.drawing && !folded(plot)).forEach((plot) => {
+    plot.drawing = true;
+    plot.setAttribute("aria-busy", "true");
+    draw(plot);
+  });
+}
+
+// A legend is a row of buttons: each hides or shows one group in every figure of its section, article or fold.
 function toggle(button) {
   const shown = button.getAttribute("aria-pressed") !== "true";
   button.setAttribute("aria-pressed", shown);
-  for (const plot of button.closest("section").querySelectorAll(".plot")) {
+  for (const plot of button.closest("details, article, section").querySelectorAll(".plot")) {
     const traces = plot.data.flatMap((trace, at) => (trace.legendgroup === button.value ? [at] : []));
     if (traces.length) Plotly.restyle(plot, { visible: shown }, traces);
   }
@@ -49,7 +59,10 @@ function step(slider) {
   Plotly.animate(plot, [epoch], { mode: "immediate", transition: { duration: 0 }, frame: { duration: 0, redraw: true } });
 }
 
-plots.forEach(draw);
-dark.addEventListener("change", () => plots.forEach((plot) => Plotly.relayout(plot, { template: template() })));
+plots.filter(folded).forEach((plot) => plot.removeAttribute("aria-busy"));
+drawVisible();
+document.querySelectorAll("details").forEach((fold) => fold.addEventListener("toggle", drawVisible));
+dark.addEventListener("change", () =>
+  plots.filter((plot) => plot.data).forEach((plot) => Plotly.relayout(plot, { template: template() })));
 document.querySelectorAll("button[aria-pressed]").forEach((button) => button.addEventListener("click", () => toggle(button)));
 document.querySelectorAll("input[type=range]").forEach((slider) => slider.addEventListener("input", () => step(slider)));

@@ -13,18 +13,21 @@ from plotly.offline import get_plotlyjs
 
 from switchnorm.errors import InputError
 from switchnorm.report import sections
+from switchnorm.report.grid import grids
 from switchnorm.report.groups import group_runs
 from switchnorm.report.runs import load_run
 from switchnorm.report.tables import results
 from switchnorm.report.words import comparison, headline
+from switchnorm.studies.geometries import Absent
 
 
-def write(runs: Sequence[Path], out: Path) -> Path:
+def write(runs: Sequence[Path], out: Path, absent: Sequence[Absent] = ()) -> Path:
     """Write the report on the given run folders; a reader sees the old page or the whole new one, never a part.
 
     Args:
         runs: the run folders, in the order in which the normalizers shall appear.
         out: the HTML file to write; its folder is made if it is not there.
+        absent: trainings that a study meant to make and that left no run, for the table by geometry.
 
     Returns:
         The file that was written.
@@ -37,7 +40,7 @@ def write(runs: Sequence[Path], out: Path) -> Path:
         raise InputError("a report needs at least one run folder; none was given")
     if out.is_dir():
         raise InputError(f"{out} is a folder; the report is one file: give {out / 'report.html'}")
-    text = _page(runs)
+    text = _page(runs, absent)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
@@ -48,12 +51,13 @@ def write(runs: Sequence[Path], out: Path) -> Path:
     return out
 
 
-def _page(paths: Sequence[Path]) -> str:
+def _page(paths: Sequence[Path], absent: Sequence[Absent]) -> str:
     runs = [load_run(path) for path in dict.fromkeys(paths)]
     groups = group_runs(runs)
     rows = results(groups)
     parts = (
-        sections.results(rows),
+        sections.geometry(grids(groups, absent)),
+        sections.results(groups),
         sections.curves(groups),
         sections.choices(groups),
         sections.provenance(groups),

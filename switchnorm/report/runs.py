@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,14 @@ import yaml
 
 from switchnorm.errors import InputError
 
+_LOSSES = ("train_loss", "val_loss")
+# What networks normalize with where the configuration leaves it to their name; a test holds it against the models.
+_OWN_NORMS = {
+    r"resnetv\dsn\d+": "sn",
+    r"resnetv\dssn\d+": "ssn",
+    r"l_resne(x)?t\d+": "gn+ws",
+    r"(cifar|digits)_.*": "bn",
+}
 _IMPORTANCE_COLUMNS = ("epoch", "layer", "moment", "statistic", "importance")
 
 
@@ -41,6 +50,8 @@ class Run:
     """A row per finished epoch; a value that was not measured, or is not finite, is None."""
     importance: dict[int, list[LayerWeights]]
     """The layers in the order of depth, by epoch; empty where no layer mixes statistics."""
+    diverged: int | None = None
+    """The epoch in which the loss stopped being a number, if it ended so."""
 
     @property
     def name(self) -> str:
@@ -49,8 +60,9 @@ class Run:
 
     @property
     def norm(self) -> str:
-        """The normalizer, as the configuration spells it."""
-        return str(self.config["model"]["norm"])
+        """The normalizer, as the configuration spells it, or as the network has it where that leaves it open."""
+        model = self.config["model"]
+        return str(model["norm"]) if model.get("norm") else _own_norm(str(model.get("name")))
 
     @property
     def seed(self) -> Any:
@@ -65,7 +77,7 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """The configuration as one level of dotted keys; no samples per GPU means the whole batch on one."""
-        settings = dict(flatten(self.config))
+        settings = {**dict(flatten(self.config)), "model.norm": self.norm}
         if settings.get("train.samples_per_gpu") is None:
             settings["train.samples_per_gpu"] = settings.get("train.batch_size")
         return settings
@@ -101,12 +113,14 @@ def load_run(path: Path) -> Run:
         inside = any(path.glob("*/config.yaml"))
         hint = f"; the folders inside it are: give {path / '*'}" if inside else ""
         raise InputError(f"{path} is not a run folder: it has no config.yaml{hint}")
+    metrics, diverged = _read_metrics(path / "metrics.csv")
     return Run(
         path=path,
         config=_read_config(path / "config.yaml"),
         provenance=_read_provenance(path / "run.json"),
-        metrics=_read_metrics(path / "metrics.csv"),
+        metrics=metrics,
         importance=_read_importance(path / "importance.csv"),
+        diverged=diverged,
     )
 
 
@@ -116,9 +130,14 @@ def _read_config(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InputError(f"{path} is damaged: expected the configuration of a run as YAML") from error
     model = config.get("model") if isinstance(config, dict) else None
-    if not isinstance(model, dict) or not model.get("norm"):
-        raise InputError(f"{path} names no normalizer: expected the key model.norm")
+    if not isinstance(model, dict) or not (model.get("norm") or model.get("name")):
+        raise InputError(f"{path} names no network: expected the key model.name")
     return config
+
+
+def _own_norm(network: str) -> str:
+    """What a network normalizes with by itself; networks of torchvision and timm are as their authors built them."""
+    return next((norm for pattern, norm in _OWN_NORMS.items() if re.fullmatch(pattern, network)), "built-in")
 
 
 def _read_provenance(path: Path) -> dict[str, Any]:
@@ -131,16 +150,22 @@ def _read_provenance(path: Path) -> dict[str, Any]:
     return provenance
 
 
-def _read_metrics(path: Path) -> list[dict[str, float | None]]:
+def _read_metrics(path: Path) -> tuple[list[dict[str, float | None]], int | None]:
+    """A row per epoch, and the epoch in which the loss stopped being a number for good."""
     metrics = []
+    diverged: int | None = None
     for where, row in _rows(path, ("epoch",)):
         values = {name: _number(where, name, text) for name, text in row.items()}
         if values["epoch"] is None:
             raise InputError(f"{where}: the row has no epoch")
+        if not any(row.get(loss, "").strip() and values[loss] is None for loss in _LOSSES):
+            diverged = None
+        elif diverged is None:
+            diverged = int(values["epoch"])
         metrics.append(values)
     if not metrics:
         raise InputError(f"{path} has no rows: expected a run with at least one finished epoch")
-    return metrics
+    return metrics, diverged
 
 
 def _read_importance(path: Path) -> dict[int, list[LayerWeights]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import plotly.graph_objects as go
 import yaml
 
-from switchnorm.report import figures
+from switchnorm.report import figures, tables
+from switchnorm.report.folds import fold
+from switchnorm.report.grid import Grid
+from switchnorm.report.grid_figure import by_samples, unusual_gpus
+from switchnorm.report.grid_table import grid_table
 from switchnorm.report.groups import Group
 from switchnorm.report.runs import Run
 from switchnorm.report.tables import (
     Cell,
-    Result,
     Table,
     all_statistics,
     duration,
@@ -34,34 +38,72 @@ _SYMBOLS = {"circle": "●", "square": "■", "diamond": "◆", "triangle-up": "
 _DASHARRAYS = {"solid": "none", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3"}
 
 
-def results(rows: Sequence[Result]) -> str:
+def geometry(grids: Sequence[Grid]) -> str:
+    """The tables and figures of accuracy by geometry; nothing where there is none."""
+    return _section("Accuracy by geometry", *map(_grid, grids)) if grids else ""
+
+
+def _grid(grid: Grid) -> str:
+    figure = by_samples(grid)
+    styles = figures.norm_styles(list(grid.rows.values()))
+    parts = []
+    if figure is not None:
+        said = ""
+        if any(cell.spread is not None for cell in grid.cells.values()):
+            said = "The line is the mean over seeds, the band its spread. "
+        if others := unusual_gpus(grid):
+            said += f"Open symbols and dotted lines: {', '.join(map(_gpus, others))}."
+        parts.append(_line_legend(list(grid.rows), styles))
+        caption = f"Accuracy by samples per GPU, {grid.network} on {grid.data}"
+        parts.append(_figure(figure, escape(caption), f"{caption}: a line for each normalizer"))
+        parts.append(f'<p class="note">{said}</p>' if said else "")
+    return f"<article>{''.join(parts)}{_table(grid_table(grid))}</article>"
+
+
+def _gpus(count: int) -> str:
+    return f"{count} GPU{'' if count == 1 else 's'}"
+
+
+def results(groups: Sequence[Group]) -> str:
     """The table of accuracy by normalizer."""
+    rows = tables.results(groups)
     note = "Best is the best epoch of each run, so it is a little generous."
     if any(row.spread is not None for row in rows):
         note += " ± is the sample standard deviation over seeds."
     if any(row.baseline for row in rows):
         note += " “vs BN” is in points, against BN on the same data and network at the same samples per GPU."
-    return _section("Results", _table(results_table(rows)), f'<p class="note">{note}</p>')
+    folds = (_folded(title, _table(results_table(tables.results(some)))) for title, some in fold(groups).items())
+    return _section("Results", f'<p class="note">{note}</p>', *folds)
 
 
 def curves(groups: Sequence[Group]) -> str:
-    """Metrics over epochs, with one legend for all of them."""
+    """Metrics over epochs, with one legend for all of them; too many of them for one figure by geometry."""
+    seeds = any(len(group.runs) > 1 for group in groups)
+    note = '<p class="note">The mean over seeds, in a band from the lowest to the highest seed.</p>' if seeds else ""
+    return _section("Training", note, *(_folded(title, _curves(members)) for title, members in fold(groups).items()))
+
+
+def _folded(title: str, content: str) -> str:
+    """The content behind a line that opens it; as it is where there is no title."""
+    if not title:
+        return content
+    return f'<details><summary>{escape(title)}</summary><div class="body">{content}</div></details>'
+
+
+def _curves(groups: Sequence[Group]) -> str:
     panels = []
     for caption, column, scale, height in _CURVES:
         figure = figures.curve(groups, column, scale, height)
         if figure is not None:
             panels.append(_figure(figure, caption, f"{caption}, over epochs, a line for each normalizer"))
-    seeds = any(len(group.runs) > 1 for group in groups)
-    note = '<p class="note">The mean over seeds, in a band from the lowest to the highest seed.</p>' if seeds else ""
-    return _section("Training", note, _line_legend(groups), f'<div class="grid">{"".join(panels)}</div>')
+    legend = _line_legend([group.label for group in groups], figures.line_styles(groups))
+    return f'{legend}<div class="grid">{"".join(panels)}</div>'
 
 
-def _line_legend(groups: Sequence[Group]) -> str:
+def _line_legend(labels: Sequence[str], styles: Sequence[figures.Style]) -> str:
     items = []
-    for place, (group, style) in enumerate(zip(groups, figures.line_styles(groups), strict=True)):
-        button = (
-            f'<button type="button" value="{place}" aria-pressed="true">{_swatch(style)}{escape(group.label)}</button>'
-        )
+    for place, (label, style) in enumerate(zip(labels, styles, strict=True)):
+        button = f'<button type="button" value="{place}" aria-pressed="true">{_swatch(style)}{escape(label)}</button>'
         items.append(f"<li>{button}</li>")
     return f'<ul class="legend" aria-label="Show or hide a normalizer">{"".join(items)}</ul>'
 
@@ -85,7 +127,8 @@ def choices(groups: Sequence[Group]) -> str:
         '<p class="note">The importance of each statistic: its weight after softmax (SN) or sparsestmax (SSN). '
         "The network’s first layer is on top.</p>"
     )
-    return _section("What each layer chose", intro, _statistic_legend(statistics), *map(_choice, mixing))
+    folds = (_folded(title, "".join(map(_choice, members))) for title, members in fold(mixing).items())
+    return _section("What each layer chose", intro, _statistic_legend(statistics), *folds)
 
 
 def _statistic_legend(statistics: Sequence[str]) -> str:
@@ -127,7 +170,11 @@ def _slider(epochs: Sequence[str]) -> str:
 
 def provenance(groups: Sequence[Group]) -> str:
     """Where every run came from, and its whole configuration."""
-    return _section("Provenance", *(_origin(group, run) for group in groups for run in group.runs))
+    folds = (
+        _folded(title, "".join(_origin(group, run) for group in members for run in group.runs))
+        for title, members in fold(groups).items()
+    )
+    return _section("Provenance", *folds)
 
 
 def _origin(group: Group, run: Run) -> str:
@@ -172,14 +219,20 @@ def _figure(figure: go.Figure, caption: str, description: str, control: str = ""
 
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title in table.columns)
-    body = "".join(
-        f"<tr>{''.join(_cell(cell, place == 0) for place, cell in enumerate(row))}</tr>" for row in table.rows
+    blocks = "".join(
+        f"<tbody>{''.join(map(_row, table.rows[start:end]))}</tbody>"
+        for start, end in itertools.pairwise([0, *table.blocks, len(table.rows)])
     )
     caption = escape(table.caption)
+    notes = f'<p class="note">{"<br>".join(map(escape, table.notes))}</p>' if table.notes else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table><caption>{caption}</caption>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<thead><tr>{head}</tr></thead>{blocks}</table></div>{notes}"
     )
+
+
+def _row(row: Sequence[Cell]) -> str:
+    return f"<tr>{''.join(_cell(cell, place == 0) for place, cell in enumerate(row))}</tr>"
 
 
 def _cell(cell: Cell, is_name: bool) -> str:

@@ -46,6 +46,10 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     settings: int = 0
     """So many columns at the end say under which conditions the row came about."""
+    blocks: tuple[int, ...] = ()
+    """The rows before which a new block begins."""
+    notes: tuple[str, ...] = ()
+    """Sentences below the table."""
 
 
 @dataclass(frozen=True)

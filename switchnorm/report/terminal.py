@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich import box
-from rich.console import Console, JustifyMethod
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table as Drawing
 from rich.text import Text
 
+from switchnorm.report.grid import grids
+from switchnorm.report.grid_table import grid_table
 from switchnorm.report.groups import group_runs
 from switchnorm.report.runs import load_run
 from switchnorm.report.tables import Cell, LayerImportance, Table, importance_table, results, results_table
+from switchnorm.studies.geometries import Absent
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 # A pipe has no width; rich would assume 80 columns and cut the numbers off.
@@ -20,9 +24,24 @@ _PIPE_WIDTH = 400
 
 
 def print_results(runs: Sequence[Path], console: Console | None = None) -> None:
-    """Print the table of accuracy by normalizer for the given run folders."""
+    """Print the table of accuracy by normalizer for the given run folders, and by geometry where these differ."""
     groups = group_runs([load_run(path) for path in dict.fromkeys(runs)])
     _print(results_table(results(groups)), console)
+    for grid in grids(groups):
+        (console or Console()).print()
+        _print(grid_table(grid), console)
+
+
+def print_grids(runs: Sequence[Path], absent: Sequence[Absent] = (), console: Console | None = None) -> None:
+    """Print the table of accuracy by geometry for the given run folders and the trainings that have none."""
+    for grid in grids(group_runs([load_run(path) for path in runs]), absent):
+        _print(grid_table(grid), console)
+
+
+def live_grid(runs: Sequence[Path], absent: Sequence[Absent] = ()) -> RenderableType:
+    """The accuracies alone, to be shown while a study goes on."""
+    found = grids(group_runs([load_run(path) for path in runs]), absent)
+    return Group(*(_drawing(replace(grid_table(grid, differences=False), notes=()), on_screen=True) for grid in found))
 
 
 def print_importance(layers: Sequence[LayerImportance], console: Console | None = None) -> None:
@@ -37,16 +56,21 @@ def _print(table: Table, console: Console | None) -> None:
     console = console or Console()
     if not console.is_terminal:
         console = Console(file=console.file, width=_PIPE_WIDTH)
+    console.print(_drawing(table, console.is_terminal))
+
+
+def _drawing(table: Table, on_screen: bool) -> RenderableType:
     caption, shown = _condensed(table)
     drawing = Drawing(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for column in shown:
         # A title wraps between its words, so that a column is as narrow as its numbers; only names of rows may fold.
-        title = Text(table.columns[column].replace(" ", "\n") if console.is_terminal else table.columns[column])
+        title = Text(table.columns[column].replace(" ", "\n") if on_screen else table.columns[column])
         justify: JustifyMethod = "right" if column else "left"
         drawing.add_column(title, justify=justify, vertical="bottom", overflow="fold", no_wrap=column > 0)
-    for row in table.rows:
-        drawing.add_row(*(_text(row[column], console.is_terminal) for column in shown))
-    console.print(Text(caption, style="bold"), "", drawing, sep="\n")
+    for place, row in enumerate(table.rows, start=1):
+        drawing.add_row(*(_text(row[column], on_screen) for column in shown), end_section=place in table.blocks)
+    notes = [Text(""), *map(Text, table.notes)] if table.notes else []
+    return Group(Text(caption, style="bold"), Text(""), drawing, *notes)
 
 
 def _condensed(table: Table) -> tuple[str, list[int]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
-from switchnorm.studies.parallel import train_all
+from switchnorm.studies.folder import check_folder, locked
+from switchnorm.studies.parallel import default_workers, train_all
+from switchnorm.studies.progress import StudyProgress
 from switchnorm.training.config import Config
 from switchnorm.training.recipe import read_config
 
@@ -35,26 +35,20 @@ def demo(out: Path) -> list[Path]:
     """Train what is not trained yet below `out`; returns the run folders.
 
     Raises:
-        InputError: `out` holds runs of another configuration.
+        InputError: `out` holds runs of another configuration, or a training failed.
     """
-    out.mkdir(parents=True, exist_ok=True)
     runs = plan(out)
-    for path, config in runs:
-        _check_same(path, config)
+    check_folder(runs, ("model.norm", "seed"))
+    out.mkdir(parents=True, exist_ok=True)
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console.print(f"{len(runs)} trainings on real digits, {SAMPLES_PER_GPU} samples per GPU (ghost batches):")
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("training", total=len(runs))
-
-        def report(path: Path, result: dict[str, Any]) -> None:
-            progress.advance(bar)
-            progress.console.print(f"  {path.name:12} accuracy {100 * result['val_accuracy']:.1f} %")
-
-        train_all(runs, ("switchnorm", *sys.argv[1:]), report)
+    with (
+        locked(out),
+        StudyProgress(runs, default_workers("cpu"), lambda path, config: path.name, console=console) as progress,
+    ):
+        command = ("switchnorm", *sys.argv[1:])
+        outcomes = train_all(runs, command, progress, workers=default_workers("cpu"), logs=out / "logs")
+    for path, outcome in outcomes.items():
+        if outcome.error:
+            raise InputError(f"{str(path)!r} failed: {outcome.error}")
     return [path for path, _ in runs]
-
-
-def _check_same(path: Path, config: Config) -> None:
-    if (path / "config.yaml").is_file() and read_config(path / "config.yaml") != config:
-        raise InputError(f"{str(path)!r} holds a run of another configuration; choose another folder with --out")

@@ -1,56 +1,239 @@
-"""Several trainings side by side on one machine."""
+"""Several trainings side by side on one machine, in processes that live as long as the study and no longer."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import itertools
+import math
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing import connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
+from switchnorm.errors import InputError
+from switchnorm.studies.folder import Plan, clear_unborn
 from switchnorm.training.config import Config
 from switchnorm.training.launch import resume, start
 from switchnorm.training.run_folder import RunFolder
 
+# A fresh interpreter for each worker: forking a process that has run torch's threads can hang.
+_CONTEXT = multiprocessing.get_context("spawn")
+_TICK_SECONDS = 1.0
+#: What one training may take of a GPU's memory, by a wide margin for the networks of studies.
+_BYTES_PER_TRAINING = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended: with the result that its record keeps, or with the reason why there is none."""
+
+    result: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+    traceback: bool = False
+    """Whether a traceback was printed, which no mistake of a user has."""
+
+
+class Watch(Protocol):
+    """Who is told what happens."""
+
+    def started(self, path: Path) -> None:
+        """A training was given to a worker."""
+
+    def ended(self, path: Path, outcome: Outcome) -> None:
+        """A training ended, or was finished before."""
+
+    def tick(self) -> None:
+        """About a second has passed."""
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_workers(device: str) -> int:
+    """How many trainings a device takes side by side: one per core, on a GPU as far as its memory goes."""
+    if device != "cuda" or not torch.cuda.is_available():
+        return cores() if device == "cpu" else 1
+    return max(min(cores(), torch.cuda.mem_get_info()[0] // _BYTES_PER_TRAINING), 1)
+
 
 def train_all(
-    plan: Sequence[tuple[Path, Config]],
-    command: Sequence[str],
-    report: Callable[[Path, dict[str, Any]], None],
-    workers: int | None = None,
-) -> None:
+    plan: Plan, command: Sequence[str], watch: Watch, *, workers: int | None = None, logs: Path | None = None
+) -> dict[Path, Outcome]:
     """Train every run of a plan that is not finished yet, and continue those that were interrupted.
 
+    A training that fails does not disturb the others, not even by taking its process with it.
+
     Args:
-        plan: run folders and their configurations.
+        plan: run folders and their configurations, in the order in which they shall start.
         command: how the study was started, for the runs' records.
-        report: called with folder and result as each run ends, finished ones included.
-        workers: processes side by side; by default one per core, each with one thread.
+        watch: is told as each run starts and ends, finished ones included.
+        workers: processes side by side; by default one per core.
+        logs: folder for what a training prints, and for the traceback of one that fails; None throws that away.
+
+    Returns:
+        How each run ended.
     """
-    cores = os.cpu_count() or 1
-    workers = min(workers or cores, len(plan))
-    # A fresh interpreter for each worker: forking a process that has run torch's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    threads = max(cores // workers, 1)
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=torch.set_num_threads, initargs=(threads,)
-    ) as pool:
-        futures = {pool.submit(_train_one, path, config, tuple(command)): path for path, config in plan}
+    outcomes: dict[Path, Outcome] = {}
+    waiting = deque(plan)
+    for path, config in plan:
+        if _is_finished(path):
+            outcomes[path] = _finished(path)
+            waiting.remove((path, config))
+            watch.ended(path, outcomes[path])
+    count = min(workers or cores(), len(plan))
+    # Of the plan and not of what is left of it: the number of threads shows in the last digits of a result.
+    threads = max(cores() // count, 1)
+    busy: dict[connection.Connection, _Worker] = {}
+    idle: list[_Worker] = []
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < count:
+                worker = idle.pop() if idle else _Worker(threads, tuple(command), logs)
+                path, config = waiting.popleft()
+                worker.train(path, config)
+                busy[worker.pipe] = worker
+                watch.started(path)
+            ready = connection.wait(list(busy), _TICK_SECONDS)
+            for worker in [worker for pipe, worker in busy.items() if pipe in ready]:
+                del busy[worker.pipe]
+                outcomes[worker.path] = worker.outcome()
+                if worker.process.is_alive():
+                    idle.append(worker)
+                watch.ended(worker.path, outcomes[worker.path])
+            watch.tick()
+    finally:
+        for worker in (*busy.values(), *idle):
+            worker.stop()
+    return outcomes
+
+
+class _Worker:
+    """A process that trains one run after the other.
+
+    Args:
+        threads: of torch's computations in it.
+        command: as `train_all`.
+        logs: as `train_all`.
+    """
+
+    path: Path
+
+    def __init__(self, threads: int, command: tuple[str, ...], logs: Path | None) -> None:
+        self.pipe, theirs = _CONTEXT.Pipe()
+        self.process = _CONTEXT.Process(target=_work, args=(theirs, threads, command, logs), daemon=True)
+        self.process.start()
+        theirs.close()  # so that its end of the pipe ends with it
+
+    def train(self, path: Path, config: Config) -> None:
+        """Give it a run."""
+        self.path = path
+        with contextlib.suppress(OSError):  # it is gone already, which `outcome` finds out
+            self.pipe.send((path, config))
+
+    def outcome(self) -> Outcome:
+        """How its run ended, once the pipe has something; a process that is gone has failed it."""
         try:
-            for future in as_completed(futures):
-                report(futures[future], future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            outcome = self.pipe.recv()
+            assert isinstance(outcome, Outcome)
+            return outcome
+        except (EOFError, OSError):
+            self.process.join()
+            code = self.process.exitcode or 0
+            how = f"was killed by signal {-code}; is memory short?" if code < 0 else f"ended with exit code {code}"
+            return Outcome(error=f"its process {how}")
+
+    def stop(self) -> None:
+        """End it at once; what it trains can be resumed."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
 
 
-def _train_one(path: Path, config: Config, command: tuple[str, ...]) -> dict[str, Any]:
-    if (path / "run.json").is_file():
-        run = RunFolder.open(path)
-        if run.finished():
-            return dict(run.record()["result"])
-        return resume(path, quiet=True)[1]
-    return start(config, path, default=path, command=command, quiet=True)[1]
+def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], logs: Path | None) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent decides
+    torch.set_num_threads(threads)
+    while True:
+        try:
+            path, config = pipe.recv()
+        except EOFError:
+            return
+        with _printing_to(None if logs is None else logs / f"{path.name}.log"):
+            outcome = train_one(path, config, command)
+        if logs is not None and outcome.traceback:
+            outcome = replace(outcome, error=f"{outcome.error} (see {logs / path.name}.log)")
+        pipe.send(outcome)
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+
+def _end_with_parent() -> None:
+    """A worker that outlived a killed study would meet, in its run folder, the worker of the study that continues."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _printing_to(log: Path | None) -> Iterator[None]:
+    """Lead what this process prints to a file, which is left only if it holds something."""
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    with open(os.devnull if log is None else log, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    yield
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if log is not None and not log.stat().st_size:
+        log.unlink()
+
+
+def train_one(path: Path, config: Config, command: Sequence[str]) -> Outcome:
+    """Train one run, or continue it, in this process; whatever goes wrong with it is the outcome."""
+    try:
+        if (path / "run.json").is_file():
+            resume(path, quiet=True)
+        else:
+            clear_unborn(path)
+            start(config, path, default=path, command=command, quiet=True)
+        return _finished(path)
+    except InputError as error:
+        return Outcome(error=str(error))
+    except Exception as error:
+        traceback.print_exc()
+        said = str(error).strip().partition("\n")[0]
+        return Outcome(error=f"{type(error).__name__}: {said}", traceback=True)
+
+
+def _is_finished(path: Path) -> bool:
+    return (path / "run.json").is_file() and RunFolder.open(path).finished()
+
+
+def _finished(path: Path) -> Outcome:
+    """The result of a finished run; once the loss stopped being a number there is none."""
+    run = RunFolder.open(path)
+    rows = run.metrics()
+    lost = list(itertools.takewhile(_is_lost, reversed(rows)))
+    if lost:
+        return Outcome(error=f"diverged in epoch {lost[-1]['epoch']}: the loss is no number")
+    return Outcome(dict(run.record()["result"]))
+
+
+def _is_lost(row: Mapping[str, str]) -> bool:
+    return not all(math.isfinite(float(row[loss] or 0)) for loss in ("train_loss", "val_loss"))

@@ -12,6 +12,7 @@ import torch
 from switchnorm.layers import SparseSwitchNorm
 from switchnorm.surgery import harden, importance, set_radius
 from switchnorm.tasks import Classification
+from switchnorm.training.optimizer import current_lr
 from switchnorm.training.run_folder import IMPORTANCE, METRICS, EpochTable, RunFolder
 
 
@@ -66,6 +67,7 @@ class History(pl.Callback):
         self.images = 0
         self.seconds = 0.0
         self.started = 0.0
+        self.rows: list[tuple[int, str, str, str, float]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the tables."""
@@ -88,6 +90,10 @@ class History(pl.Callback):
         self.images += len(batch[1]) * trainer.world_size
         self.seconds = time.monotonic() - self.started
 
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Read what the layers chose, in the weights that are being evaluated."""
+        self.rows = _importance_rows(trainer.current_epoch, pl_module)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch's rows."""
         assert isinstance(pl_module, Classification)
@@ -96,7 +102,7 @@ class History(pl.Callback):
         values |= {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "learning_rate": current_lr(trainer.optimizers[0]),
             "images_per_second": round(self.images / self.seconds, 1) if self.seconds else "",
         }
         radii = [m.radius for m in pl_module.modules() if isinstance(m, SparseSwitchNorm)]
@@ -106,10 +112,9 @@ class History(pl.Callback):
             return
         self.metrics.append([[values.get(name, "") for name in METRICS]])
         scalars = {name: value for name in METRICS[2:] if isinstance(value := values.get(name), float)}
-        rows = _importance_rows(trainer.current_epoch, pl_module)
-        if rows:
-            self.importance.append(rows)
-        scalars |= {f"importance/{layer}/{moment}/{statistic}": v for _, layer, moment, statistic, v in rows}
+        if self.rows:
+            self.importance.append(self.rows)
+        scalars |= {f"importance/{layer}/{moment}/{statistic}": v for _, layer, moment, statistic, v in self.rows}
         self.run.update_record(seconds=round(self.earlier + time.monotonic() - self.began, 1))
         for logger in trainer.loggers:
             logger.log_metrics(scalars, step=trainer.global_step)

@@ -5,11 +5,8 @@ This module needs neither torch nor Lightning, so that a wrong flag is reported 
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-from switchnorm.errors import InputError
 
 
 @dataclass
@@ -18,13 +15,16 @@ class ModelConfig:
 
     Args:
         name: as `switchnorm.list_models()` knows it.
-        norm: bn, gn, gn:G, in, ln, sn or ssn; with +ws for weight-standardized convolutions.
+        norm: bn, gn, gn:G, in, ln, sn or ssn; with +ws for weight-standardized convolutions. null takes what the name
+            says.
         conv: "ws" for weight-standardized convolutions, another way to say +ws.
+        options: what else the network takes, by name, for example its dropout.
     """
 
     name: str
-    norm: str = "bn"
+    norm: str | None = None
     conv: Literal["", "ws"] = ""
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -42,6 +42,17 @@ class TrainConfig:
         precision: of the computation: 32, bf16 or 16 (mixed with float32 weights), or 64.
         device: auto, cpu, cuda or mps; several of them through torchrun.
         checkpoint_minutes: how often a checkpoint is written inside an epoch, besides the one after each epoch.
+        ema: decay of an exponential moving average of the weights, which is then what is evaluated and kept as the
+            result; null for none.
+        mixup: alpha of mixup (Zhang et al., 2018): every picture is blended with another, and so are their labels; 0
+            for none. With cutmix, each batch draws one of the two.
+        cutmix: alpha of CutMix (Yun et al., 2019): a rectangle of every picture shows another; 0 for none.
+        channels_last: whether the network and its pictures lie in memory with the channels last.
+        compile: whether torch.compile translates the network.
+        deterministic: whether operations that may differ from call to call are replaced, or refused where they cannot.
+        cuda_graph: whether the network's forward and backward pass are recorded once and replayed, so that a small
+            network does not wait for Python; on one CUDA device, without compile and iteration_size.
+        warm_start: a checkpoint whose weights the network starts with, as far as they fit; null for none.
     """
 
     epochs: int
@@ -53,6 +64,29 @@ class TrainConfig:
     precision: Literal["32", "bf16", "16", "64"] = "32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     checkpoint_minutes: float = 5.0
+    ema: float | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = False
+    cuda_graph: bool = False
+    warm_start: str | None = None
+
+
+@dataclass
+class GroupConfig:
+    """How some of the parameters are trained.
+
+    Args:
+        match: a glob over the names of parameters, for example "layer1.*"; the first that matches a parameter decides.
+        lr_factor: what they get of the learning rate.
+        weight_decay: of these parameters; null as all others.
+    """
+
+    match: str
+    lr_factor: float = 1.0
+    weight_decay: float | None = None
 
 
 @dataclass
@@ -61,18 +95,25 @@ class OptimizerConfig:
 
     Args:
         lr: the learning rate, which the schedule multiplies.
+        lr_per: for how many samples per optimizer step `lr` is given; it is scaled linearly to those of this run,
+            batch_size * iteration_size (Goyal et al., 2017). null leaves it as it is.
         momentum: share of the old velocity that is kept.
         nesterov: whether to look ahead by one velocity.
         weight_decay: of every parameter but the importance logits.
+        decay_norms: whether that includes biases and the normalizers' scale and shift.
+        groups: parameters that are trained otherwise; importance logits follow its learning rates, not its decays.
         sparse_lr_factor: what SSN's importance logits get of the learning rate.
         sparse_clip_norm: the largest norm of the gradient of SSN's importance logits together.
         clip_norm: the largest norm of the gradient of all parameters together; null for none.
     """
 
     lr: float = 0.1
+    lr_per: int | None = None
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 1e-4
+    decay_norms: bool = True
+    groups: list[GroupConfig] = field(default_factory=list)
     sparse_lr_factor: float = 0.1
     sparse_clip_norm: float = 1.0
     clip_norm: float | None = None
@@ -98,6 +139,25 @@ class ScheduleConfig:
 
 
 @dataclass
+class ClaimConfig:
+    """What somebody reported for this very training, shown beside the result.
+
+    Args:
+        top1: accuracy in %; null where it is not reported, as below.
+        top5: share of pictures whose class is among the 5 most probable, in %.
+        error: 100 % less the accuracy.
+        source: who reported it, and where.
+        status: where it stands, for example "not rerun here".
+    """
+
+    top1: float | None = None
+    top5: float | None = None
+    error: float | None = None
+    source: str = ""
+    status: str = ""
+
+
+@dataclass
 class Config:
     """A whole run.
 
@@ -107,6 +167,7 @@ class Config:
         train: the training.
         optimizer: SGD.
         schedule: the learning rate over the run.
+        claim: what is reported elsewhere.
         task: what a batch means.
         seed: of the initial weights, the order of samples, augmentation and dropout.
     """
@@ -116,55 +177,6 @@ class Config:
     train: TrainConfig
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    claim: ClaimConfig = field(default_factory=ClaimConfig)
     task: Literal["classification"] = "classification"
     seed: int = 0
-
-
-#: The least value of a key, where it has one; null passes where the key allows it.
-LEAST = {
-    "seed": 0,
-    "train.epochs": 1,
-    "train.batch_size": 1,
-    "train.samples_per_gpu": 1,
-    "train.iteration_size": 1,
-    "train.label_smoothing": 0,
-    "train.checkpoint_minutes": 0,
-    "optimizer.lr": 0,
-    "optimizer.momentum": 0,
-    "optimizer.weight_decay": 0,
-    "optimizer.sparse_lr_factor": 0,
-    "optimizer.sparse_clip_norm": 0,
-    "optimizer.clip_norm": 0,
-    "schedule.gamma": 0,
-    "schedule.power": 0,
-    "schedule.warmup_epochs": 0,
-}
-
-#: What a key must stay below.
-BELOW = {"seed": 2**63, "train.label_smoothing": 1, "optimizer.momentum": 1}
-
-
-def check(config: Config) -> Config:
-    """Return `config` if its values make sense together; raise `InputError` naming the first key that does not."""
-    train, optimizer, schedule = config.train, config.optimizer, config.schedule
-    for key in ("model.name", "model.norm"):
-        if _value(config, key) is None:
-            raise InputError(f"{key} must be a name, got null")
-    below = {**BELOW, "schedule.warmup_epochs": train.epochs}
-    for key, least in LEAST.items():
-        value = _value(config, key)
-        if value is not None and not value >= least:
-            raise InputError(f"{key} must be at least {least}, got {value}")
-        if key in below and not value < below[key]:
-            raise InputError(f"{key} must be below {below[key]}, got {value}")
-    if optimizer.nesterov and optimizer.momentum == 0:
-        raise InputError("optimizer.nesterov needs a momentum above 0; set optimizer.nesterov to false")
-    if schedule.milestones != sorted(schedule.milestones):
-        raise InputError(f"schedule.milestones must rise, got {schedule.milestones}")
-    if train.sync and train.samples_per_gpu is not None:
-        raise InputError("train.sync and train.samples_per_gpu exclude each other; set samples_per_gpu to null")
-    return config
-
-
-def _value(config: Config, key: str) -> Any:
-    return functools.reduce(getattr, key.split("."), config)

@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from switchnorm.data import create_dataset
 from switchnorm.errors import InputError
 from switchnorm.surgery import LayerImportance, importance
+from switchnorm.training.build import build_model, prepare
 from switchnorm.training.checkpoints import check_resumable
 from switchnorm.training.config import Config
-from switchnorm.training.fit import build_model, prepare, train
+from switchnorm.training.fit import train
+from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.run_folder import RunFolder, free_folder
-from switchnorm.weights import load_state, read_state, state_importance
+from switchnorm.training.warm_start import warm_start
+from switchnorm.weights import file_importance, load_state, read_state
 
 
 def first_process() -> bool:
@@ -41,11 +46,14 @@ def start(
         InputError: anything wrong with the input, before a folder is made; or a folder that is not empty.
     """
     model, dataset = prepare(config)
+    warm = _warm_start(model, config, quiet)
     path = default if out is None else out
     # Processes of one run must agree on its folder: the first makes it, and none looks for a free name.
     if out is None and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         path = free_folder(path)
     run = RunFolder.create(path, config, command) if first_process() else RunFolder(path)
+    if first_process():
+        run.update_record(learning_rate=effective_lr(config), **warm)
     return run, train(run, config, model, dataset, quiet=quiet)
 
 
@@ -64,7 +72,24 @@ def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any
         load_state(model, read_state(run.last), f"checkpoint {str(run.last)!r}")
         check_resumable(run.last)
         run.metrics()
+    else:
+        _warm_start(model, config, quiet)
     return run, train(run, config, model, dataset, quiet=quiet)
+
+
+def _warm_start(model: nn.Module, config: Config, quiet: bool) -> dict[str, Any]:
+    """Load the weights that a run starts with, and say what of them fits; for the run's record."""
+    lines, record = [], {}
+    if config.optimizer.lr_per is not None:
+        samples = config.train.batch_size * config.train.iteration_size
+        lines.append(f"learning rate {effective_lr(config):g} for {samples} samples per step")
+    if config.train.warm_start is not None:
+        report = warm_start(model, config.train.warm_start)
+        lines.append(str(report))
+        record = {"warm_start": report.record()}
+    if first_process() and not quiet:
+        print(*lines, sep="\n", end="\n" if lines else "")
+    return record
 
 
 def checkpoint_of(run: RunFolder, which: str) -> Path:
@@ -84,11 +109,10 @@ def inspect(path: Path) -> list[LayerImportance]:
     """
     run = RunFolder(path if path.is_dir() else path.parent.parent)
     if not path.is_dir() and not run.config_file.is_file():
-        return state_importance(read_state(path))
+        return file_importance(path)
     run = RunFolder.open(run.path)
     config = run.config()
-    dataset = create_dataset(**config.data)
-    model = build_model(config, dataset)
+    model = build_model(config, create_dataset(**config.data).num_classes)
     checkpoint = checkpoint_of(run, "last") if path.is_dir() else path
     load_state(model, read_state(checkpoint), f"checkpoint {str(checkpoint)!r}")
     return importance(model)

@@ -2,51 +2,102 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from switchnorm.errors import InputError
 from switchnorm.layers import SparseSwitchNorm, SwitchNorm
-from switchnorm.training.config import Config, OptimizerConfig
+from switchnorm.training.config import Config, GroupConfig, OptimizerConfig
 from switchnorm.training.schedule import factor
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
     """Every trainable parameter once, by how it is trained.
 
-    Importance logits get no weight decay; those of SSN a fraction of the learning rate and, through the key
-    "max_norm" that the task obeys, clipped gradients.
+    The first of `config.groups` whose glob matches a parameter's name decides on it. Importance logits get no weight
+    decay; those of SSN a fraction of the learning rate and, through the key "max_norm" that the task obeys, clipped
+    gradients. The key "lr_factor" holds what a group gets of the learning rate.
+
+    Raises:
+        InputError: a glob that decides on no parameter.
     """
-    sparse: list[nn.Parameter] = []
-    switchable: list[nn.Parameter] = []
-    for module in model.modules():
-        if isinstance(module, SwitchNorm):
-            logits = sparse if isinstance(module, SparseSwitchNorm) else switchable
-            logits += [p for p in (module.mean_weight, module.var_weight) if p.requires_grad]
-    special = {id(p) for p in (*sparse, *switchable)}
-    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in special]
-    groups: list[dict[str, Any]] = [
-        {"params": rest, "lr": config.lr, "weight_decay": config.weight_decay},
-        {"params": switchable, "lr": config.lr, "weight_decay": 0.0},
-        {
-            "params": sparse,
-            "lr": config.lr * config.sparse_lr_factor,
-            "weight_decay": 0.0,
-            "max_norm": config.sparse_clip_norm,
-        },
-    ]
-    return [group for group in groups if group["params"]]
+    kinds = _logits(model)
+    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    deciding: set[int] = set()
+    for name, parameter in trainable:
+        place = next((i for i, group in enumerate(config.groups) if fnmatchcase(name, group.match)), None)
+        own = GroupConfig("*") if place is None else config.groups[place]
+        deciding |= set() if place is None else {place}
+        kind = kinds.get(id(parameter), "")
+        rule = _rule(kind, parameter, own, config)
+        # Without groups of one's own all of these come first, and the logits after them.
+        key = (_KINDS.index(kind), -1 if place is None else place, *rule.items())
+        groups.setdefault(key, {"params": [], **rule, "lr": config.lr * rule["lr_factor"]})["params"].append(parameter)
+    for place in set(range(len(config.groups))) - deciding:
+        raise _idle(config.groups[place].match, [name for name, _ in trainable])
+    return [group for _, group in sorted(groups.items(), key=lambda item: item[0][:2])]
+
+
+#: Logits of SN, logits of SSN, and everything else.
+_KINDS = ("", "switchable", "sparse")
+
+
+def _logits(model: nn.Module) -> dict[int, str]:
+    return {
+        id(p): "sparse" if isinstance(module, SparseSwitchNorm) else "switchable"
+        for module in model.modules()
+        if isinstance(module, SwitchNorm)
+        for p in (module.mean_weight, module.var_weight)
+    }
+
+
+def _rule(kind: str, parameter: nn.Parameter, own: GroupConfig, config: OptimizerConfig) -> dict[str, Any]:
+    if kind == "sparse":
+        factor = own.lr_factor * config.sparse_lr_factor
+        return {"lr_factor": factor, "weight_decay": 0.0, "max_norm": config.sparse_clip_norm}
+    decay = config.weight_decay if own.weight_decay is None else own.weight_decay
+    # Biases and the normalizers' scale and shift are what networks have of vectors.
+    decays = not kind and (config.decay_norms or parameter.dim() > 1)
+    return {"lr_factor": own.lr_factor, "weight_decay": decay if decays else 0.0}
+
+
+def _idle(glob: str, names: Sequence[str]) -> InputError:
+    if any(fnmatchcase(name, glob) for name in names):
+        return InputError(f"optimizer.groups: earlier globs match all that {glob!r} matches; put it before them")
+    nearest = difflib.get_close_matches(glob, names, n=1, cutoff=0) or ["none"]
+    return InputError(f"optimizer.groups: {glob!r} matches no parameter; the nearest is {nearest[0]!r}")
+
+
+def effective_lr(config: Config) -> float:
+    """The learning rate of a run, scaled to its samples per optimizer step where `lr_per` asks for it."""
+    optimizer, train = config.optimizer, config.train
+    if optimizer.lr_per is None:
+        return optimizer.lr
+    return optimizer.lr * train.batch_size * train.iteration_size / optimizer.lr_per
+
+
+def current_lr(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of this step, of parameters that get the whole of it."""
+    rates = (group["lr"] / group["lr_factor"] for group in optimizer.param_groups if group["lr_factor"])
+    return float(next(rates, 0.0))
 
 
 def make_optimizer(model: nn.Module, total_steps: int, config: Config) -> tuple[torch.optim.Optimizer, LambdaLR]:
     """SGD over the model's parameter groups, and the schedule that a step of it advances."""
+    settings = replace(config.optimizer, lr=effective_lr(config))
     optimizer = torch.optim.SGD(
-        parameter_groups(model, config.optimizer),
-        lr=config.optimizer.lr,
-        momentum=config.optimizer.momentum,
-        nesterov=config.optimizer.nesterov,
+        parameter_groups(model, settings),
+        lr=settings.lr,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
     )
     schedule, epochs = config.schedule, config.train.epochs
     return optimizer, LambdaLR(optimizer, lambda step: factor(schedule, step, total_steps, epochs))

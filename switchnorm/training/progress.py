@@ -60,7 +60,7 @@ class PlainProgress(pl.Callback):
             if name in metrics:
                 value = float(metrics[name])
                 parts.append(f"{name} {100 * value:.2f} %" if "accuracy" in name else f"{name} {value:.4f}")
-        parts += [f"{self.images / elapsed:.0f} images/s", f"{_duration(left)} left"]
+        parts += [f"{self.images / elapsed:.0f} images/s", f"{duration(left)} left"]
         if trainer.is_global_zero:
             print("  ".join(parts), flush=True)
 
@@ -69,7 +69,8 @@ class PlainProgress(pl.Callback):
         return int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as "0:42" or "1:02:03"."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -6,7 +6,7 @@ import argparse
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +15,29 @@ from jsonargparse import ArgumentParser
 
 from switchnorm.data import DATASETS
 from switchnorm.errors import InputError, unknown
-from switchnorm.training.config import Config, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig, check
+from switchnorm.training.claim import is_changed
+from switchnorm.training.config import (
+    ClaimConfig,
+    Config,
+    GroupConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
+from switchnorm.training.limits import check
 
 #: Sections of the configuration whose constructor is their schema.
-SECTIONS = {"model": ModelConfig, "train": TrainConfig, "optimizer": OptimizerConfig, "schedule": ScheduleConfig}
+SECTIONS = {
+    "model": ModelConfig,
+    "train": TrainConfig,
+    "optimizer": OptimizerConfig,
+    "schedule": ScheduleConfig,
+    "claim": ClaimConfig,
+}
+
+#: Keys that hold keys of their own, which others know.
+OPEN = ("model.options",)
 
 #: Short flags, and the keys that they stand for.
 SHORT = {
@@ -38,6 +57,8 @@ SHORT = {
 def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
     """The configuration that a recipe and flags make together; flags win.
 
+    A claim is about the recipe as it is written: flags that change what is trained take it away.
+
     Args:
         recipe: a YAML file.
         flags: "--key", "value" or "--key=value" with the keys of the configuration ("train.epochs") or of `SHORT`.
@@ -47,21 +68,27 @@ def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
     """
     content = _read_yaml(recipe)
     flags = _long(flags)
-    parser = _parser(_dataset_name(content, flags, recipe))
-    keys = [key for key in parser.get_defaults().keys() if key != "config"]  # noqa: SIM118, not a dict
-    for key in _leaves(content):
-        if key not in keys:
+    parser = _parser(_dataset_name(content, flags, recipe.name))
+    keys = _keys(parser)
+    for key in _leaves(content, keys):
+        if not _is_key(key, keys):
             raise unknown(f"key in {recipe.name}", key, keys)
-    for flag in flags:
-        if flag.startswith("--") and flag[2:].partition("=")[0] not in keys:
-            raise unknown("flag", flag.partition("=")[0], [f"--{key}" for key in (*SHORT, *keys)])
-    try:
-        namespace = parser.parse_args(["--config", str(recipe), *flags])
-    except (argparse.ArgumentError, TypeError, ValueError) as error:
-        raise InputError(_one_line(error)) from error
-    values = namespace.as_dict()
-    del values["config"]
-    return check(Config(**{key: SECTIONS[key](**value) if key in SECTIONS else value for key, value in values.items()}))
+    config = check(_parse(parser, ["--config", str(recipe)], flags))
+    if config.claim != ClaimConfig() and flags and not any(flag.startswith("--claim.") for flag in flags):
+        written = _written(content, recipe)
+        if written is None or is_changed(written, config):
+            config = replace(config, claim=ClaimConfig())
+    return config
+
+
+def evaluation_config(flags: Sequence[str]) -> Config:
+    """The configuration that flags alone make, for evaluating: a model, a dataset, and how to compute.
+
+    Raises:
+        InputError: as `read_config`.
+    """
+    flags = ["--train.epochs=1", "--train.batch_size=256", *_long(flags)]
+    return check(_parse(_parser(_dataset_name({}, flags, "the command line")), [], flags))
 
 
 def to_yaml(config: Config) -> str:
@@ -81,7 +108,38 @@ def _parser(dataset: str) -> ArgumentParser:
     return parser
 
 
-def _dataset_name(content: dict[str, Any], flags: Sequence[str], recipe: Path) -> str:
+def _parse(parser: ArgumentParser, recipe: list[str], flags: list[str]) -> Config:
+    keys = _keys(parser)
+    for flag in flags:
+        key = flag.partition("=")[0]
+        if flag.startswith("--") and not _is_key(key[2:].removesuffix("+"), keys):
+            raise unknown("flag", key, [f"--{key}" for key in (*SHORT, *keys)])
+    try:
+        values = parser.parse_args([*recipe, *flags]).as_dict()
+    except (argparse.ArgumentError, TypeError, ValueError) as error:
+        raise InputError(_one_line(error)) from error
+    del values["config"]
+    values["optimizer"]["groups"] = [GroupConfig(**group) for group in values["optimizer"]["groups"]]
+    return Config(**{key: SECTIONS[key](**value) if key in SECTIONS else value for key, value in values.items()})
+
+
+def _written(content: dict[str, Any], recipe: Path) -> Config | None:
+    """The configuration of a recipe without flags; None where it needs them."""
+    try:
+        return _parse(_parser(_dataset_name(content, (), recipe.name)), ["--config", str(recipe)], [])
+    except InputError:
+        return None
+
+
+def _keys(parser: ArgumentParser) -> list[str]:
+    return [key for key in parser.get_defaults().keys() if key != "config"]  # noqa: SIM118, not a dict
+
+
+def _is_key(key: str, keys: Sequence[str]) -> bool:
+    return key in keys or key.startswith(tuple(f"{name}." for name in OPEN))
+
+
+def _dataset_name(content: dict[str, Any], flags: Sequence[str], where: str) -> str:
     data = content.get("data")
     name = data.get("name") if isinstance(data, dict) else None
     for flag, value in itertools.pairwise([*flags, ""]):
@@ -89,7 +147,7 @@ def _dataset_name(content: dict[str, Any], flags: Sequence[str], recipe: Path) -
         if key == "--data.name":
             name = attached if equals else value
     if name is None:
-        raise InputError(f"{recipe.name} names no dataset; add data.name, one of {', '.join(DATASETS)}")
+        raise InputError(f"{where} names no dataset; add data.name, one of {', '.join(DATASETS)}")
     if str(name) not in DATASETS:
         raise unknown("dataset", str(name), DATASETS)
     return str(name)
@@ -107,10 +165,10 @@ def _long(flags: Sequence[str]) -> list[str]:
     return spelled
 
 
-def _leaves(content: dict[str, Any], prefix: str = "") -> Iterable[str]:
+def _leaves(content: dict[str, Any], keys: Sequence[str], prefix: str = "") -> Iterable[str]:
     for key, value in content.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
+        if isinstance(value, dict) and f"{prefix}{key}" not in keys:
+            yield from _leaves(value, keys, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from switchnorm.data import Samples
+from tests.data.photos import write_tree
 
 
 @pytest.fixture
@@ -87,3 +88,9 @@ def official10(tmp_path):
 @pytest.fixture
 def write_pickle():
     return python2_pickle
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A folder of 3 classes with 4 training and 3 validation pictures each."""
+    return write_tree(tmp_path / "photos")

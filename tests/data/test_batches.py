@@ -95,6 +95,33 @@ def test_training_batches_without_augmentation_are_the_images(samples):
         torch.testing.assert_close(images, (samples.images[batch_labels] - mean) / std)
 
 
+def test_finish_sees_the_normalized_images_their_epoch_and_their_places(samples):
+    seen = []
+
+    def finish(images, seed, epoch, index):
+        seen.append((seed, epoch, index.tolist()))
+        return images + 100
+
+    plain = epochs(training(samples), 2)
+    finished = epochs(training(samples, finish=finish), 2)
+    for before, after in zip(plain, finished, strict=True):
+        assert_same([(images + 100, batch_labels) for images, batch_labels in before], after)
+    assert seen == [(7, epoch, permutation(7, epoch, 10)[i : i + 4].tolist()) for epoch in (0, 1) for i in (0, 4)]
+
+
+def test_the_flipped_view_is_the_image_and_its_mirror(samples):
+    plain = list(Batches(samples, batch_size=4))
+    flipped = list(Batches(samples, batch_size=4, views="flip"))
+    pairs = [(torch.stack([images, images.flip(-1)], 1), batch_labels) for images, batch_labels in plain]
+    assert_same(flipped, pairs)
+
+
+@pytest.mark.parametrize("views", ["ten", "centres"])
+def test_other_views_are_refused(samples, views):
+    with pytest.raises(InputError, match=f"views '{views}' is not possible here; images in memory have 'centre' and"):
+        Batches(samples, batch_size=4, views=views)
+
+
 def test_every_training_batch_is_full(samples):
     batches = training(samples)
     assert len(batches) == 2

@@ -10,6 +10,9 @@ import torch
 import torchvision.datasets
 
 from switchnorm.data import Cifar10, Cifar100
+from switchnorm.data.counter import permutation
+from switchnorm.data.erasing import erase
+from switchnorm.data.policy import rand_augment
 from switchnorm.errors import InputError
 
 
@@ -64,6 +67,21 @@ def test_images_are_normalized_by_the_published_statistics(official10):
     torch.testing.assert_close(images.double(), (pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [16, 8])
+def test_smaller_pictures_are_averages_of_blocks(official10, size):
+    official10.binary()
+    whole, small = dataset(official10), dataset(official10, size=size)
+    assert small.size == size
+    block = 32 // size
+    for original, samples in zip(whole.samples, small.samples, strict=True):
+        pixels = original.images.numpy().reshape(-1, 3, size, block, size, block).mean((3, 5))
+        # Halves are rounded to even, as numpy does.
+        assert np.array_equal(samples.images.numpy(), np.round(pixels).astype(np.uint8))
+        assert torch.equal(samples.labels, original.labels)
+    ((images, _),) = small.train_batches(batch_size=len(small.samples[0].labels), seed=0)
+    assert images.shape[2:] == (size, size)
+
+
 def test_training_batches_are_augmented_unless_told_otherwise(official):
     official.binary()
     plain, augmented = (
@@ -71,6 +89,37 @@ def test_training_batches_are_augmented_unless_told_otherwise(official):
     )
     assert torch.equal(plain[1], augmented[1])
     assert not torch.equal(plain[0], augmented[0])
+
+
+def test_further_augmentation_follows_the_crop(official10):
+    official10.binary()
+
+    def batch(**options):
+        return next(iter(dataset(official10, **options).train_batches(batch_size=15, seed=3)))
+
+    (cropped, labels), (changed, same) = batch(), batch(rand_augment=2, magnitude=12)
+    index = permutation(3, 0, 15)
+    mean, std = (torch.tensor(getattr(Cifar10, name)).view(3, 1, 1) for name in ("mean", "std"))
+    pixels = ((cropped * std + mean) * 255).round().to(torch.uint8)
+    expected = rand_augment(pixels, 3, 0, index, operations=2, magnitude=12)
+    torch.testing.assert_close(changed, (expected / 255 - mean) / std, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(batch(random_erasing=0.5)[0], erase(cropped, 3, 0, index, probability=0.5))
+    assert torch.equal(labels, same)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 20}, "size 20 is none that pictures of 32 x 32 average to; the nearest is 16"),
+        ({"random_erasing": 1.5}, "random_erasing must be between 0 and 1, got 1.5"),
+        ({"rand_augment": -1}, "rand_augment must be at least 0, got -1"),
+        ({"magnitude": 31}, "magnitude must be between 0 and 30, got 31"),
+        ({"augment": False, "rand_augment": 1}, "rand_augment 1 has no effect with augment false"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        Cifar10(**options)
 
 
 @pytest.mark.parametrize("form", ["binary", "python"])

@@ -1,7 +1,9 @@
+from statistics import NormalDist
+
 import pytest
 import torch
 
-from switchnorm.data.counter import Stream, integers, permutation, splitmix64, uniform
+from switchnorm.data.counter import Stream, integers, normal, permutation, splitmix64, uniform, words
 
 INDEX = torch.arange(100_000)
 
@@ -32,6 +34,37 @@ def test_integers_reach_the_largest_high():
     numbers = integers(0, 0, INDEX, Stream.CROP_TOP, 2**31)
     assert numbers.min() >= 0
     assert 2**31 - 2**20 < numbers.max() < 2**31
+
+
+def test_normal_numbers_are_the_quantiles_of_uniform_ones():
+    some = INDEX[:1000]
+    expected = [NormalDist().inv_cdf(float(u) + 2.0**-25) for u in uniform(1, 2, some, Stream.LIGHTING)]
+    torch.testing.assert_close(
+        normal(1, 2, some, Stream.LIGHTING).double(), torch.tensor(expected).double(), rtol=1e-4, atol=1e-5
+    )
+    numbers = normal(0, 0, INDEX, Stream.LIGHTING)
+    assert abs(numbers.mean()) < 0.016  # 5 standard deviations
+    assert abs(numbers.std() - 1) < 0.012
+
+
+@pytest.mark.parametrize(("lowest", "sign"), [(0.0, -1), (1 - 2.0**-24, 1)])
+def test_normal_numbers_are_finite_at_both_ends(monkeypatch, lowest, sign):
+    monkeypatch.setattr("switchnorm.data.counter.uniform", lambda *_: torch.tensor([lowest]))
+    assert 5 < sign * normal(0, 0, INDEX[:1], 0).item() < 5.5
+
+
+def test_words_are_seeds_of_64_bits():
+    seeds = words(1, 2, INDEX[:1000], Stream.COLOR)
+    assert len(set(seeds)) == 1000
+    assert 0.4 < sum(seed < 0 for seed in seeds) / 1000 < 0.6
+    assert max(abs(seed) for seed in seeds) > 2**62
+    assert words(1, 2, INDEX[7:8], Stream.COLOR) == seeds[7:8]
+
+
+def test_no_two_purposes_share_a_stream():
+    ranges = {Stream.LIGHTING: 3, Stream.ERASING_AREA: 10, Stream.ERASING_RATIO: 10}
+    used = [number for stream in Stream for number in range(stream, stream + ranges.get(stream, 1))]
+    assert sorted(used) == list(range(33))
 
 
 def test_a_number_depends_on_its_own_index_alone():

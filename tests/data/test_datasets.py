@@ -2,10 +2,92 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from jsonargparse import ArgumentParser
 
-from switchnorm.data import DATASETS, create_dataset
+from switchnorm.data import DATASETS, Dataset, Loader, TrainingLoader, create_dataset
 from switchnorm.errors import InputError
+from tests.data.conftest import OfficialFiles
+from tests.data.photos import jpeg_bytes, write_tree
+
+#: What the constructor demands.
+NEEDED = {"imagenet": ["--data.root", "somewhere"], "folder": ["--data.root", "somewhere"]}
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    """One of each, with data."""
+    root = tmp_path_factory.mktemp("data")
+    for classes in (10, 100):
+        OfficialFiles(root / f"cifar{classes}", classes).binary()
+    content = jpeg_bytes()
+    for name in (f"imagenet/{split}/n{number:08d}/a.jpg" for split in ("train", "val") for number in range(1000)):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_bytes(content)
+    write_tree(root / "folder")
+    photos = {"size": 8, "resize": 10, "workers": 0}
+    options = {"imagenet": photos, "folder": photos, "digits": {}}
+    made = {
+        name: create_dataset(name, **options.get(name, {}), **({} if name == "digits" else {"root": str(root / name)}))
+        for name in DATASETS
+    }
+    for dataset in made.values():
+        dataset.prepare()
+    return made
+
+
+@pytest.fixture(params=DATASETS)
+def dataset(request, datasets) -> Dataset:
+    return datasets[request.param]
+
+
+def check(images, labels, dataset, *views):
+    assert images.shape[1:] == (*views, dataset.channels, dataset.size, dataset.size)
+    assert images.shape[:1] == labels.shape
+    assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+    assert images.isfinite().all()
+    assert ((labels >= 0) & (labels < dataset.num_classes)).all()
+
+
+def test_classes_are_named_and_counted(dataset):
+    assert dataset.num_classes == len(dataset.classes) == len(set(dataset.classes))
+    assert isinstance(dataset.classes, tuple)
+
+
+def test_training_batches_keep_the_contract(dataset):
+    batches = dataset.train_batches(batch_size=1, seed=0, epochs=2)
+    assert isinstance(batches, TrainingLoader)
+    assert len(batches) == dataset.train_size
+    assert batches.state_dict() == {"epoch": 0, "position": 0}
+    iterator = iter(batches)
+    for number in (1, 2):
+        images, labels = next(iterator)
+        check(images, labels, dataset)
+        assert len(labels) == 1
+        assert batches.state_dict() == {"epoch": 0, "position": number}
+    resumed = dataset.train_batches(batch_size=1, seed=0, epochs=2)
+    resumed.load_state_dict(batches.state_dict())
+    for left, right in zip(next(iterator), next(iter(resumed)), strict=True):
+        assert torch.equal(left, right)
+    with pytest.raises(InputError, match="cannot continue after"):
+        resumed.load_state_dict({"epoch": 0, "position": len(batches) + 1})
+
+
+def test_test_batches_keep_the_contract(dataset):
+    batches = dataset.test_batches(batch_size=2)
+    assert isinstance(batches, Loader)
+    assert not hasattr(batches, "state_dict")
+    images, labels = next(iter(batches))
+    check(images, labels, dataset)
+    pairs, same = next(iter(dataset.test_batches(batch_size=2, views="flip")))
+    check(pairs, same, dataset, 2)
+    assert torch.equal(pairs[:, 0], images)
+    assert torch.equal(pairs[:, 1], images.flip(-1))
+
+
+def test_views_that_a_dataset_does_not_have_are_refused(dataset):
+    with pytest.raises(InputError, match="views 'eleven' is"):
+        dataset.test_batches(batch_size=2, views="eleven")
 
 
 @pytest.mark.parametrize(
@@ -25,7 +107,9 @@ def test_facts_are_known_before_anything_is_read(name, classes, channels, size, 
 
 
 def test_options_reach_the_dataset():
-    assert create_dataset("cifar10", root="somewhere", augment=False) == DATASETS["cifar10"]("somewhere", False)
+    assert create_dataset("cifar10", root="somewhere", augment=False) == DATASETS["cifar10"](
+        root="somewhere", augment=False
+    )
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
@@ -37,7 +121,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 def test_the_constructor_is_the_schema(name):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(DATASETS[name], "data")
-    options = vars(parser.parse_args(["--data.augment", "true"]).data)
+    options = vars(parser.parse_args(["--data.augment", "true", *NEEDED.get(name, [])]).data)
     assert DATASETS[name](**options).augment is True
     documented = [action for action in parser._actions if action.dest.startswith("data.")]
     assert len(documented) == len(options)
@@ -49,6 +133,6 @@ def test_samples_are_read_once():
     assert dataset.samples is dataset.samples
 
 
-def test_importing_reads_neither_scikit_learn_nor_torchvisions_datasets():
-    code = "import sys, switchnorm.data; print(*sorted({'sklearn', 'torchvision.datasets'} & sys.modules.keys()))"
+def test_importing_reads_neither_scikit_learn_nor_torchvision():
+    code = "import sys, switchnorm.data; print(*sorted({'sklearn', 'torchvision', 'PIL'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

@@ -254,3 +254,29 @@ def test_hostile_words_are_only_words(visit: Open, make_run: Make, tmp_path: Pat
     assert seen.page.locator(".barlayer .point path").count() > 0
     assert seen.page.locator("img").count() == 0
     assert EVIL.upper() in seen.page.locator("h1").inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_study_of_geometries_draws_what_is_open(visit: Open, make_run: Make, tmp_path: Path, scheme: str) -> None:
+    runs = [
+        make_run(norm, seed, folder=f"{norm}{samples}{seed}", epochs=2, layers=LAYERS[:3],
+                 settings={"train.samples_per_gpu": samples, "train.batch_size": 8 * samples})
+        for norm in ("bn", "gn+ws", "sn", "ssn") for samples in (32, 2) for seed in (0, 1)
+    ]  # fmt: skip
+    seen = visit(write(runs, tmp_path / "report.html"), scheme, width=390)
+    section = seen.page.locator("section", has_text="Accuracy by geometry").first
+    assert section.locator(".scatterlayer .js-line").count() >= 4
+    (paper,) = colours(seen.page, "body", "backgroundColor")
+    assert min(contrast(colour, paper) for colour in colours(seen.page, "td, caption, .note", "color")) >= 4.5
+    folded = seen.page.locator("section", has=seen.page.get_by_role("heading", name="Training")).locator("details")
+    assert folded.count() == 2
+    assert folded.first.locator("svg.main-svg").count() == 0
+    folded.first.locator("summary").click()
+    plot = folded.first.locator(".plot").first
+    expect(plot.locator(".js-line").first).to_be_visible()
+    folded.first.get_by_role("button", name="GN + WS").click()
+    shown = "plot => plot.data.filter(trace => trace.visible !== false && trace.name).length"
+    assert plot.evaluate(shown) == 3
+    assert section.locator(".plot").evaluate(shown) == 4, "another legend's figure"
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == 390
+    assert seen.complaints == []

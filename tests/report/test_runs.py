@@ -52,6 +52,18 @@ def test_no_samples_per_gpu_means_the_whole_batch(make_run: Make) -> None:
     assert run.settings["train.samples_per_gpu"] == 32
 
 
+def test_a_norm_that_is_left_to_the_network_is_the_networks_own(make_run: Make) -> None:
+    from switchnorm.models.registry import FAMILIES
+
+    own = {name: family.norm for family in FAMILIES for name in family.names}
+    path = make_run("bn", settings={"model.norm": None})
+    config = (path / "config.yaml").read_text()
+    for name, norm in {**own, "resnet50": "built-in", "timm:resnet50": "built-in"}.items():
+        (path / "config.yaml").write_text(config.replace("cifar_resnet20", name))
+        run = load_run(path)
+        assert (name, run.norm, run.settings["model.norm"]) == (name, norm, norm)
+
+
 def test_a_running_run_can_be_read(make_run: Make) -> None:
     path = make_run("bn")
     text = (path / "run.json").read_text().replace('"finished"', '"running"')
@@ -63,8 +75,8 @@ HEADER = "epoch,layer,moment,statistic,importance\n"
 DAMAGE: dict[str, tuple[str, str | bytes | None, str]] = {
     "no config": ("config.yaml", None, "is not a run folder: it has no config.yaml"),
     "config is not YAML": ("config.yaml", "model: [", "expected the configuration of a run as YAML"),
-    "config is a list": ("config.yaml", "- 1", "expected the key model.norm"),
-    "config without a normalizer": ("config.yaml", "model: {name: resnet}", "expected the key model.norm"),
+    "config is a list": ("config.yaml", "- 1", "expected the key model.name"),
+    "config without a network": ("config.yaml", "model: {conv: ws}", "expected the key model.name"),
     "no provenance": ("run.json", None, "run.json is missing: a run folder holds"),
     "provenance is not JSON": ("run.json", '{"seed": ', "expected the provenance of a run as JSON"),
     "provenance is a list": ("run.json", "[]", "expected a JSON object, got list"),

@@ -69,3 +69,42 @@ def test_training_minimises_the_smoothed_loss_and_counts_its_samples():
 def test_a_task_without_an_optimizer_only_evaluates():
     with pytest.raises(RuntimeError, match="can only evaluate"):
         Classification(nn.Linear(2, 2), 2).configure_optimizers()
+
+
+def test_views_are_averaged_as_probabilities():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 7))
+    views, labels = 9 * torch.randn(6, 5, 3, 2, 2), torch.randint(7, (6,))
+    (metrics,) = trainer().validate(Classification(model, 7), Fixed([(views, labels)]), verbose=False)
+    mean = model(views.flatten(0, 1)).softmax(1).unflatten(0, (6, 5)).mean(1)
+    assert metrics["val_loss"] == pytest.approx(F.nll_loss(mean.log(), labels).item(), rel=1e-5)
+    assert metrics["val_accuracy"] == pytest.approx((mean.argmax(1) == labels).float().mean().item())
+
+
+def test_pictures_are_counted_and_an_impossible_label_costs_no_infinity():
+    class Sure(nn.Module):
+        def forward(self, images):
+            return torch.tensor([[1000.0, 0.0, 0.0]]).expand(len(images), 3)
+
+    batches = Fixed(
+        [(torch.zeros(4, 2, 1, 2, 2), torch.tensor([0, 1, 2, 0])), (torch.zeros(0, 2, 1, 2, 2), torch.zeros(0).long())]
+    )
+    task = Classification(Sure(), 3)
+    (metrics,) = trainer().validate(task, batches, verbose=False)
+    assert task.counted == 4
+    assert metrics["val_accuracy"] == 0.5
+    assert metrics["val_loss"] < 100
+
+
+def test_channels_last_is_what_the_network_sees():
+    seen = []
+    model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten(), nn.Linear(8, 3))
+    model[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].stride()))
+    task = Classification(model, 3, channels_last=True)
+    task.log = lambda *arguments, **options: None
+    task.training_step((torch.randn(4, 3, 2, 2), torch.zeros(4).long()), 0)
+    task.validation_step((torch.randn(4, 5, 3, 2, 2), torch.zeros(4).long()), 0)
+    assert seen == [(12, 1, 6, 3)] * 6
+
+
+class Fixed(list):
+    """Given batches, without a DataLoader."""

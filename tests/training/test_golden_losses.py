@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from switchnorm.recipes import find_recipe
-from switchnorm.training.fit import prepare, total_steps
+from switchnorm.training.build import prepare, total_steps
 from switchnorm.training.optimizer import make_optimizer
 from switchnorm.training.recipe import read_config
 

@@ -63,3 +63,15 @@ def test_a_mistake_under_torchrun_stops_every_process(recipe, tmp_path):
     assert done.returncode != 0
     assert "norm 'sm' is unknown; did you mean 'sn'?" in done.stderr
     assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize("views", ["centre", "flip"])
+def test_evaluation_on_processes_counts_every_picture_once(run, recipe, tmp_path, views):
+    flags = ("--epochs", "1", "--norm", "bn", "--train.ema", "0.5", "--batch-size", "512", "--samples-per-gpu", "null")
+    assert run("train", recipe, *flags, "--out", "one")[0] == 0
+    code, alone, err = run("eval", "one", "--views", views, "--batch-size", "7")
+    assert code == 0, err
+    done = torchrun(tmp_path, 2, "eval", "one", "--views", views, "--batch-size", "7")
+    assert done.returncode == 0, done.stderr
+    assert "on the 359 test pictures" in alone
+    assert done.stdout.splitlines()[-4:] == alone.splitlines()

@@ -29,9 +29,11 @@ def rows(file: Path) -> list[dict[str, str]]:
 def assert_same_run(one: Path, other: Path) -> None:
     for name in ("last.ckpt", "best.ckpt"):
         a, b = (torch.load(run / "checkpoints" / name, weights_only=True) for run in (one, other))
-        assert a["state_dict"].keys() == b["state_dict"].keys()
-        for key, value in a["state_dict"].items():
-            assert torch.equal(value, b["state_dict"][key]), f"{name}: {key}"
+        assert a.keys() == b.keys()
+        for state in a.keys() & {"state_dict", "trained_state_dict"}:
+            assert a[state].keys() == b[state].keys()
+            for key, value in a[state].items():
+                assert torch.equal(value, b[state][key]), f"{name}: {state}: {key}"
         assert (a["epoch"], a["global_step"]) == (b["epoch"], b["global_step"])
     momentum = [
         [
@@ -45,9 +47,22 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert rows(one / "importance.csv") == rows(other / "importance.csv")
 
 
-@pytest.mark.parametrize(("resumes", "iteration_size"), [(3, 1), (2, 2)])
-def test_a_killed_run_ends_as_the_unkilled_one(command, run, recipe, tmp_path, resumes, iteration_size):
-    flags = (recipe, "--train.checkpoint_minutes", "0", "--epochs", "3", "--train.iteration_size", iteration_size)
+#: Everything that has a state of its own, or draws numbers.
+STATEFUL = ("--train.ema", "0.7", "--train.mixup", "0.4", "--train.cutmix", "1", "--data.augment", "true")
+
+
+@pytest.mark.parametrize(("resumes", "iteration_size", "more"), [(3, 1, ()), (2, 2, STATEFUL)])
+def test_a_killed_run_ends_as_the_unkilled_one(command, run, recipe, tmp_path, resumes, iteration_size, more):
+    flags = (
+        recipe,
+        "--train.checkpoint_minutes",
+        "0",
+        "--epochs",
+        "3",
+        "--train.iteration_size",
+        iteration_size,
+        *more,
+    )
     assert run("train", *flags, "--out", "reference")[0] == 0
     draw = random.Random(resumes)
     process = command("train", *flags, "--out", "killed")

@@ -1,0 +1,83 @@
+"""`switchnorm eval`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from switchnorm.cli.command import Commands
+from switchnorm.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from switchnorm.training.config import Config
+    from switchnorm.training.evaluate import Evaluation
+
+_VIEWS = "of each picture, whose probabilities are averaged: centre (default), flip (and its mirror), ten (crops)"
+
+#: What RUN understands; any other key is the run's own.
+_FLAGS = ("--checkpoint", "--views", "--weights", "--device", "--precision", "--batch-size", "--data.root")
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    evaluate = commands.add("eval", _run, "evaluate a run, or any weights, on a test set", _help())
+    evaluate.usage = "switchnorm eval RUN [--checkpoint C] [--views V] | --weights FILE --model NAME --data NAME ..."
+    evaluate.add_argument("--checkpoint", metavar="C", help="of RUN: last (default), best, or a file")
+    evaluate.add_argument(
+        "--weights", type=Path, metavar="FILE", help="weights of any origin, published layouts included"
+    )
+    evaluate.add_argument("--views", choices=("centre", "flip", "ten"), default="centre", help=_VIEWS)
+
+
+def _help() -> str:
+    return """Evaluate a run, or any weights, on a test set.
+
+  switchnorm eval runs/cifar10-resnet20-ssn --checkpoint best
+  switchnorm eval --weights FILE --model resnetv1sn50 --data imagenet --data.root DIR --views ten
+
+RUN evaluates the averaged weights where train.ema made some, and understands the flags --device, --precision,
+--batch-size and --data.KEY. With --weights, the flags --model, --norm, --conv, --model.options.KEY, --data and
+--data.KEY say what they belong to."""
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    from switchnorm.training.recipe import evaluation_config
+
+    if options.weights is not None:
+        if options.checkpoint is not None:
+            raise InputError("--checkpoint is one of RUN's, and --weights any file; leave one of them out")
+        config = evaluation_config(arguments)
+        from switchnorm.training.evaluate import evaluate_weights
+
+        _print_evaluation(options.weights, config, evaluate_weights(options.weights, config, options.views))
+        return
+    if not arguments or arguments[0].startswith("-"):
+        raise InputError("eval takes a run folder, or --weights FILE; see `switchnorm eval --help`")
+    _eval_run(Path(arguments[0]), arguments[1:], options)
+
+
+def _eval_run(folder: Path, flags: Sequence[str], options: argparse.Namespace) -> None:
+    for flag in flags:
+        name = flag.partition("=")[0]
+        if flag.startswith("-") and name not in _FLAGS and not name.startswith("--data."):
+            raise unknown("argument", flag, _FLAGS)
+    from switchnorm.training.launch import checkpoint_of
+    from switchnorm.training.recipe import read_config
+    from switchnorm.training.run_folder import RunFolder
+
+    run = RunFolder.open(folder)
+    config = read_config(run.config_file, flags)
+    checkpoint = checkpoint_of(run, options.checkpoint or "last")
+    from switchnorm.training.evaluate import evaluate
+
+    _print_evaluation(checkpoint, config, evaluate(run, checkpoint, options.views, config))
+
+
+def _print_evaluation(file: Path, config: Config, found: Evaluation) -> None:
+    from switchnorm.training.launch import first_process
+    from switchnorm.training.words import evaluation
+
+    if first_process():
+        print(*evaluation(str(file), config.data["name"], found), sep="\n")

@@ -1,0 +1,46 @@
+"""`switchnorm inspect` and `switchnorm report`: looking at what training left behind."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from switchnorm.cli.command import Commands
+from switchnorm.errors import InputError
+
+
+def add_inspect(commands: Commands) -> None:
+    """Add the command `inspect`."""
+    inspect = commands.add(
+        "inspect", _inspect, "print what every layer chose: the importance of each statistic", flags=("--help",)
+    )
+    inspect.add_argument("path", type=Path, metavar="RUN_OR_CHECKPOINT", help="a run folder or a checkpoint file")
+
+
+def add_report(commands: Commands) -> None:
+    """Add the command `report`."""
+    report = commands.add("report", _report, "write one self-contained HTML page about runs", flags=("--out",))
+    report.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folders")
+    report.add_argument("--out", type=Path, metavar="FILE", help="the page (report.html in the run's folder, or here)")
+
+
+def _inspect(options: argparse.Namespace, rest: Sequence[str]) -> None:
+    from switchnorm.report import print_importance
+    from switchnorm.training.launch import inspect
+
+    layers = inspect(options.path)
+    if not layers:
+        raise InputError(
+            f"{str(options.path)!r} has no switchable layer; expected a run or checkpoint with norm sn or ssn"
+        )
+    print_importance(layers)
+
+
+def _report(options: argparse.Namespace, rest: Sequence[str]) -> None:
+    from switchnorm.report import print_results, write
+
+    out = options.out or (options.runs[0] / "report.html" if len(options.runs) == 1 else Path("report.html"))
+    page = write(options.runs, out)
+    print_results(options.runs)
+    print(f"report: {page}")

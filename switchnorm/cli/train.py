@@ -1,0 +1,126 @@
+"""`switchnorm train`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from switchnorm.cli.command import Commands
+from switchnorm.errors import InputError
+from switchnorm.recipes import find_recipe, recipes
+
+if TYPE_CHECKING:
+    from switchnorm.training.config import Config
+    from switchnorm.training.run_folder import RunFolder
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    train = commands.add("train", _run, "train a network by a recipe", _help())
+    train.usage = "switchnorm train RECIPE [--out DIR] [--seeds N ...] [--dry-run] [--KEY VALUE ...] | --resume RUN"
+    train.add_argument("--out", type=Path, metavar="DIR", help="the run folder (runs/RECIPE-NORM)")
+    train.add_argument("--resume", type=Path, metavar="RUN", help="continue this run where it stopped")
+    train.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="a run for each seed, OUT/seedN; those that are there are continued; prints mean and spread",
+    )
+    train.add_argument(
+        "--workers", type=int, metavar="N", help="trainings side by side (1 on a GPU, else one per core)"
+    )
+    train.add_argument("--dry-run", action="store_true", help="take one small step and write nothing")
+
+
+def _help() -> str:
+    return f"""Train a network by a recipe; flags win over the recipe.
+
+  switchnorm train cifar10/resnet20 --norm ssn --samples-per-gpu 2 --data.root DIR
+  switchnorm train --resume runs/cifar10-resnet20-ssn
+
+RECIPE is a YAML file or one of: {", ".join(recipes())}.
+Any key of the configuration is a flag: --train.epochs 2, --optimizer.lr 0.05, --schedule.name step. Short forms:
+--norm --model --conv --data --samples-per-gpu --batch-size --epochs --lr --precision --device.
+A run's config.yaml shows every key."""
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    if options.resume is not None:
+        _resume(options, arguments)
+        return
+    if not arguments or arguments[0].startswith("-"):
+        raise InputError("train starts with a recipe, or continues with --resume RUN; see `switchnorm train --help`")
+    _check_together(options, arguments)
+    from switchnorm.training.recipe import read_config
+
+    recipe = find_recipe(arguments[0])
+    config = read_config(recipe, arguments[1:])
+    name = arguments[0].replace("/", "-") if arguments[0] in recipes() else recipe.stem
+    norm = config.model.norm
+    folder = Path("runs", name if norm is None else f"{name}-{norm.replace(':', '')}")
+    command = ("switchnorm", *sys.argv[1:])
+
+    # Only now is it worth waiting for torch.
+    if options.dry_run:
+        from switchnorm.training import dry_run
+
+        print(dry_run(config))
+    elif options.seeds is not None:
+        _train_seeds(options, config, folder, command)
+    else:
+        from switchnorm.training.launch import start
+
+        _print_outcome(*start(config, options.out, default=folder, command=command))
+
+
+def _check_together(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    """Options of `train` that exclude each other."""
+    if options.workers is not None and options.seeds is None:
+        raise InputError("--workers is for several trainings; give --seeds, or leave it out")
+    if options.workers is not None and options.workers < 1:
+        raise InputError(f"--workers must be at least 1, got {options.workers}")
+    if options.dry_run and (options.out is not None or options.seeds is not None):
+        raise InputError("--dry-run writes nothing and takes one seed; leave out --out and --seeds")
+    if options.seeds is not None and any(flag.partition("=")[0] == "--seed" for flag in arguments):
+        raise InputError("--seeds and --seed exclude each other; leave out --seed")
+
+
+def _resume(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    others = {
+        "--out": options.out,
+        "--seeds": options.seeds,
+        "--workers": options.workers,
+        "--dry-run": options.dry_run,
+    }
+    given = [*arguments, *(flag for flag, value in others.items() if value not in (None, False))]
+    if given:
+        raise InputError(f"--resume continues a run as it was configured; leave out {given[0]}")
+    from switchnorm.training.launch import resume
+
+    _print_outcome(*resume(options.resume))
+
+
+def _print_outcome(run: RunFolder, result: dict[str, Any]) -> None:
+    from switchnorm.training.launch import first_process
+    from switchnorm.training.words import outcome
+
+    if first_process():
+        print(*outcome(run, result), sep="\n")
+
+
+def _train_seeds(options: argparse.Namespace, config: Config, folder: Path, command: Sequence[str]) -> None:
+    from switchnorm.studies.seeds import train_seeds
+    from switchnorm.training.claim import beside
+
+    out = options.out or folder
+    found = train_seeds(config, options.seeds, out, command, options.workers)
+    accuracy = found["val_accuracy"]
+    several = "" if accuracy.deviation is None else " (mean and sample standard deviation)"
+    print(f"{out}: validation accuracy {accuracy}, {len(accuracy.values)} seeds{several}")
+    claim = beside(config.claim, {"val_accuracy": accuracy.mean})
+    if claim is not None:
+        print(f"  {claim}")

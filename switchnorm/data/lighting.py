@@ -1,0 +1,37 @@
+"""Changes of a whole picture's light along the principal components of ImageNet's colours."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from switchnorm.data.counter import Stream, normal
+
+#: Deviation of ImageNet's red, green and blue, for pixels in [0, 1], along each of their principal components ...
+DEVIATIONS = (0.2175, 0.0188, 0.0045)
+#: ... and the components: a row per colour, a column per component. The first is brightness.
+COMPONENTS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+
+
+def lighting(
+    images: Tensor, seed: int, epoch: int, index: Tensor, *, deviation: float, std: tuple[float, ...]
+) -> Tensor:
+    """Add one colour to every pixel of a picture: each principal component times its deviation times a normal number.
+
+    Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural networks", 2012, section
+    4.1. Components and deviations are the values that most published code has. Pixels are not clipped.
+
+    Args:
+        images: (N, 3, H, W), normalized, red, green, blue.
+        seed: the run's seed.
+        epoch: the epoch.
+        index: (N,) int64, the samples' places in the dataset.
+        deviation: of the normal numbers; 0.1 in the paper.
+        std: what normalization divided by, for pixels in [0, 1].
+
+    Returns:
+        (N, 3, H, W), new.
+    """
+    alpha = torch.stack([normal(seed, epoch, index, Stream.LIGHTING + component) for component in range(3)], dim=1)
+    scaled = deviation * torch.tensor(COMPONENTS) * torch.tensor(DEVIATIONS) / torch.tensor(std)[:, None]
+    return images + (alpha @ scaled.T.to(images.device))[:, :, None, None].to(images.dtype)

@@ -1,0 +1,55 @@
+"""torchvision's random transforms under counter-based randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from switchnorm.data.counter import Stream, words
+
+
+@contextmanager
+def borrowed_generator() -> Iterator[Callable[[int], Any]]:
+    """Lend torch's CPU generator, which torchvision draws from, and give it back as it was.
+
+    Yields:
+        What seeds it. `torch.manual_seed` would seed the generators of other devices too.
+    """
+    state = torch.default_generator.get_state()
+    try:
+        yield torch.default_generator.manual_seed
+    finally:
+        torch.default_generator.set_state(state)
+
+
+def make_policy(operations: int, magnitude: int) -> v2.RandAugment:
+    """RandAugment (Cubuk et al., 2019): so many random operations in a row, of a strength from 0 to 30."""
+    return v2.RandAugment(operations, magnitude, interpolation=InterpolationMode.BILINEAR)
+
+
+def rand_augment(images: Tensor, seed: int, epoch: int, index: Tensor, *, operations: int, magnitude: int) -> Tensor:
+    """RandAugment of every picture of a batch, one after the other.
+
+    Args:
+        images: (N, C, H, W) uint8.
+        seed: the run's seed.
+        epoch: the epoch.
+        index: (N,) int64, the samples' places in the dataset.
+        operations: as `make_policy`.
+        magnitude: as `make_policy`.
+
+    Returns:
+        (N, C, H, W) uint8.
+    """
+    policy = make_policy(operations, magnitude)
+    result = torch.empty_like(images)
+    with borrowed_generator() as seeded:
+        for place, word in enumerate(words(seed, epoch, index, Stream.POLICY)):
+            seeded(word)
+            result[place] = policy(images[place])
+    return result

@@ -1,0 +1,184 @@
+"""Accuracy by geometry: normalizers in rows, (GPUs, samples per GPU) in columns, as the papers' tables have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from switchnorm.report.groups import Group, display_norm, labels
+from switchnorm.report.runs import Run
+from switchnorm.studies.geometries import Absent, Geometry
+
+#: Differences are shown to these, where they are in the table.
+BASELINES = ("bn", "gn")
+#: The order of rows; other normalizers follow in the order of their first run.
+ORDER = ("bn", "gn", "sn", "ssn", "gn+ws")
+_KEYS = ("train.batch_size", "train.samples_per_gpu")
+_STATISTICS = "model.options.statistics"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One seed of a cell: its accuracy as a fraction, or why there is none."""
+
+    seed: Any
+    accuracy: float | None
+    reason: str = ""
+    pending: bool = False
+    run: Run | None = None
+
+
+@dataclass(frozen=True)
+class GridCell:
+    """The trainings of one normalizer at one geometry."""
+
+    trials: tuple[Trial, ...]
+    statistics: tuple[str, ...] = ()
+    """The statistics that the layers mix, where the configuration names them."""
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Of the seeds that came to their end."""
+        return [trial.accuracy for trial in self.trials if trial.accuracy is not None]
+
+    @property
+    def mean(self) -> float | None:
+        """Over seeds."""
+        return fmean(self.accuracies) if self.accuracies else None
+
+    @property
+    def spread(self) -> float | None:
+        """Sample standard deviation over seeds; None with fewer than two."""
+        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
+
+    @property
+    def pending(self) -> int:
+        """So many of its trainings are under way or still to come."""
+        return sum(trial.pending for trial in self.trials)
+
+    @property
+    def failed(self) -> list[Trial]:
+        """Those that ended without a result."""
+        return [trial for trial in self.trials if trial.accuracy is None and not trial.pending]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The table of one network on one data set."""
+
+    data: str
+    network: str
+    rows: dict[str, str]
+    """A normalizer, as configurations spell it, by the row's label."""
+    columns: tuple[Geometry, ...]
+    cells: dict[tuple[str, Geometry], GridCell]
+
+    @property
+    def baselines(self) -> list[str]:
+        """The labels of the rows that others are compared with."""
+        return [label for norm in BASELINES for label in self.rows if label == display_norm(norm)]
+
+    def mean(self, row: str, column: Geometry) -> float | None:
+        """The accuracy of a cell, as a fraction."""
+        cell = self.cells.get((row, column))
+        return None if cell is None else cell.mean
+
+    def difference(self, row: str, column: Geometry, baseline: str) -> float | None:
+        """How far a cell is above the baseline's in its column, as a fraction."""
+        mine, other = self.mean(row, column), self.mean(baseline, column)
+        return None if mine is None or other is None else mine - other
+
+    def best(self, column: Geometry) -> float | None:
+        """The highest accuracy of a column."""
+        return max((mean for row in self.rows if (mean := self.mean(row, column)) is not None), default=None)
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs that the table counts."""
+        return [trial.run for cell in self.cells.values() for trial in cell.trials if trial.run is not None]
+
+
+def geometry_of(group: Group) -> Geometry | None:
+    """The geometry of a group's runs; None where the samples per GPU do not divide the batch."""
+    batch, samples = (group.settings.get(key) for key in _KEYS)
+    if not (isinstance(batch, int) and isinstance(samples, int) and samples > 0) or batch % samples:
+        return None
+    return Geometry(batch // samples, samples)
+
+
+def setting_of(group: Group) -> tuple[str, str]:
+    """The data set and the network, which a table holds fixed."""
+    return str(group.settings.get("data.name")), str(group.settings.get("model.name"))
+
+
+def grids(groups: Sequence[Group], absent: Iterable[Absent] = ()) -> list[Grid]:
+    """A table for each network on each data set that the groups hold at two geometries or more.
+
+    Args:
+        groups: in the order in which the normalizers shall appear.
+        absent: trainings without a run folder to read, which belong to the first group's setting.
+    """
+    buckets: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        if geometry_of(group) is not None:
+            buckets.setdefault(setting_of(group), []).append(group)
+    missing = list(absent)
+    if missing and not buckets:
+        buckets["", ""] = []
+    first = next(iter(buckets), None)
+    found = [_grid(setting, bucket, missing if setting == first else []) for setting, bucket in buckets.items()]
+    return [grid for grid in found if len(grid.columns) > 1]
+
+
+def _grid(setting: tuple[str, str], groups: Sequence[Group], absent: Sequence[Absent]) -> Grid:
+    trials: dict[tuple[str, Geometry], list[Trial]] = {}
+    statistics: dict[tuple[str, Geometry], tuple[str, ...]] = {}
+    rows: dict[str, str] = {}
+    for label, group in zip(_row_labels(groups), groups, strict=True):
+        geometry = geometry_of(group)
+        assert geometry is not None
+        rows[label] = group.norm
+        trials.setdefault((label, geometry), []).extend(map(_trial, group.runs))
+        statistics[label, geometry] = tuple(group.settings.get(_STATISTICS) or ())
+    for each in absent:
+        label = display_norm(each.norm)
+        rows[label] = each.norm
+        place = (label, each.geometry)
+        trials.setdefault(place, []).append(Trial(each.seed, None, each.reason, pending=not each.reason))
+        statistics.setdefault(place, each.statistics)
+    columns = tuple(sorted({geometry for _, geometry in trials}, key=lambda geometry: geometry.order))
+    cells = {place: GridCell(tuple(every), statistics[place]) for place, every in trials.items()}
+    ordered = sorted(rows, key=lambda row: _rank(rows[row]))
+    return Grid(*setting, {row: rows[row] for row in ordered}, columns, cells)
+
+
+def row_order(group: Group) -> int:
+    """Sorts groups as the rows of a table."""
+    return _rank(group.norm)
+
+
+def _rank(norm: str) -> int:
+    return ORDER.index(norm) if norm in ORDER else len(ORDER)
+
+
+def _row_labels(groups: Sequence[Group]) -> list[str]:
+    """The normalizer; where one has several groups at a geometry, with the settings that tell these apart."""
+    places = [(group.norm, geometry_of(group)) for group in groups]
+    crowded = {norm for norm, geometry in places if places.count((norm, geometry)) > 1}
+    long = labels([group.runs[0] for group in groups], ignored=_KEYS)
+    return [
+        label if group.norm in crowded else display_norm(group.norm) for label, group in zip(long, groups, strict=True)
+    ]
+
+
+def _trial(run: Run) -> Trial:
+    if not run.finished:
+        return Trial(run.seed, None, pending=True, run=run)
+    if run.diverged is not None:
+        return Trial(run.seed, None, f"diverged in epoch {run.diverged}: the loss is no number", run=run)
+    accuracies = list(run.measured("val_accuracy").values())
+    if not accuracies:
+        return Trial(run.seed, None, "no validation accuracy was measured", run=run)
+    return Trial(run.seed, accuracies[-1], run=run)

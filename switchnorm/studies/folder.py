@@ -1,0 +1,83 @@
+"""The folder of a study: whether it may be used, and by whom; what a kill may leave in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from switchnorm.errors import InputError
+from switchnorm.training.config import Config
+from switchnorm.training.recipe import read_config
+
+#: Run folders and the configurations of their runs.
+Plan = Sequence[tuple[Path, Config]]
+
+
+def check_folder(plan: Plan, varied: Sequence[str]) -> None:
+    """Refuse a folder that holds runs of another configuration.
+
+    Args:
+        plan: the runs that are meant for it, side by side in one folder.
+        varied: keys in which runs of one study differ; other runs in the folder must agree in all the rest.
+
+    Raises:
+        InputError: names the run and the first key that differs.
+    """
+    planned = dict(plan)
+    for found in sorted(plan[0][0].parent.glob("*/config.yaml")):
+        path = found.parent
+        ours = _keys(planned.get(path, plan[0][1]))
+        ignored = () if path in planned else varied
+        theirs = _keys(read_config(found))
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key) and not key.startswith(tuple(ignored)):
+                raise InputError(
+                    f"{str(path)!r} holds a run of another configuration, with {key} {theirs.get(key)} and not "
+                    f"{ours.get(key)}; choose another folder with --out"
+                )
+
+
+def _keys(config: Config) -> dict[str, Any]:
+    def leaves(nested: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for key, value in nested.items():
+            if isinstance(value, Mapping):
+                yield from leaves(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
+
+    return dict(leaves(asdict(config), ""))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a study's folder: two processes that train the same runs would spoil both.
+
+    The lock ends with the process, however it ends. Where the system has no such locks, nothing is held.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another process is at work in {str(folder)!r}; wait for it, or choose another with --out"
+            ) from None
+        yield
+
+
+def clear_unborn(path: Path) -> None:
+    """Remove a run folder whose making was cut off: it has no record yet, so nothing was trained in it."""
+    made_first = ("checkpoints", "config.yaml", ".config.yaml.", ".run.json.")
+    if path.is_dir() and all(inside.name.startswith(made_first) for inside in path.iterdir()):
+        shutil.rmtree(path)

@@ -1,0 +1,156 @@
+"""Progress of many trainings: a live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from switchnorm.studies.folder import Plan
+from switchnorm.studies.parallel import Outcome
+from switchnorm.training.config import Config
+
+_PLAIN_SECONDS = 60.0
+# Samples that take as long as what every step costs besides; only ratios between batch sizes matter.
+_STEP_SAMPLES = {"cuda": 512, "cpu": 32}
+
+
+def cost(config: Config) -> float:
+    """The work in a training, in a unit of its own: small batches take more steps, and every step has its price."""
+    per_step = _STEP_SAMPLES.get(config.train.device, 32)
+    return config.train.epochs * (1 + per_step / config.train.batch_size)
+
+
+class StudyProgress:
+    """Shows which trainings are under way, how those that ended did, and how long the rest will take.
+
+    Args:
+        plan: all runs, in the order in which they start.
+        workers: trainings side by side.
+        title: what a run is called.
+        result: called with the folder as a training ends, and how it did; returns what is shown above the progress.
+        console: where to.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        workers: int,
+        title: Callable[[Path, Config], str],
+        result: Callable[[Path, Outcome], RenderableType | None] = lambda path, outcome: None,
+        console: Console | None = None,
+    ) -> None:
+        self.console = console or Console()
+        self.workers = workers
+        self.result = result
+        self.costs = {path: cost(config) for path, config in plan}
+        self.epochs = {path: config.train.epochs for path, config in plan}
+        self.titles = {path: title(path, config) for path, config in plan}
+        self.ended_count = 0
+        self.waiting = [path for path, _ in plan]
+        #: Of each training that is under way: when it started here, and how many epochs it had before.
+        self.busy: dict[Path, tuple[float, int]] = {}
+        self.worked = self.seconds = 0.0
+        self.above: RenderableType | None = None
+        self.printed = time.monotonic()
+        self.live = Live(get_renderable=self._draw, console=self.console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> StudyProgress:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.live.stop()
+
+    def started(self, path: Path) -> None:
+        """Note the time."""
+        self.waiting.remove(path)
+        self.busy[path] = (time.monotonic(), epochs_done(path))
+
+    def ended(self, path: Path, outcome: Outcome) -> None:
+        """Print how it ended."""
+        took = ""
+        if path in self.busy:
+            started, before = self.busy.pop(path)
+            seconds = time.monotonic() - started
+            took = f", {clock(seconds)}"
+            if not outcome.error:
+                self.seconds += seconds
+                self.worked += self.costs[path] * (1 - before / self.epochs[path])
+        else:
+            self.waiting.remove(path)
+            took = ", was there already"
+        self.ended_count += 1
+        self.above = self.result(path, outcome)
+        said = outcome.error or f"{100 * outcome.result['val_accuracy']:.1f} %"
+        left = self.seconds_left()
+        rest = "" if self.console.is_terminal or not left else f"; {clock(left)} left"
+        count = f"[{self.ended_count:{len(str(len(self.costs)))}}/{len(self.costs)}]"
+        self.console.print(Text(f"{count} {self.titles[path]}: {said}{took}{rest}"), soft_wrap=True)
+
+    def tick(self) -> None:
+        """Say every minute where things stand, where there is no screen to show it."""
+        if not self.console.is_terminal and time.monotonic() - self.printed >= _PLAIN_SECONDS:
+            self.printed = time.monotonic()
+            under_way = ", ".join(f"{self.titles[p]} epoch {epochs_done(p)}/{self.epochs[p]}" for p in self.busy)
+            left = self.seconds_left()
+            self.console.print(Text(f"under way: {under_way}{f'; {clock(left)} left' if left else ''}"), soft_wrap=True)
+
+    def seconds_left(self) -> float | None:
+        """An estimate, from the pace so far and the order of what is to come; None before there is a pace."""
+        now = time.monotonic()
+        worked, seconds, rests = self.worked, self.seconds, []
+        for path, (started, before) in self.busy.items():
+            done = epochs_done(path)
+            if done > before:
+                worked += self.costs[path] * (done - before) / self.epochs[path]
+                seconds += now - started
+            rests.append(self.costs[path] * (1 - done / self.epochs[path]))
+        if not worked or not seconds:
+            return None
+        free = [*rests, *[0.0] * (self.workers - len(rests))]
+        heapq.heapify(free)
+        for path in self.waiting:
+            heapq.heapreplace(free, free[0] + self.costs[path])
+        return max(free) * seconds / worked
+
+    def _draw(self) -> RenderableType:
+        left = self.seconds_left()
+        line = Table.grid(padding=(0, 2))
+        line.add_row(
+            f"{self.ended_count} of {len(self.costs)} trainings",
+            ProgressBar(total=len(self.costs), completed=self.ended_count, width=30),
+            "" if left is None else f"{clock(left)} left",
+        )
+        under_way = Table.grid(padding=(0, 2))
+        for path, (started, _) in list(self.busy.items()):
+            epochs = f"epoch {epochs_done(path)}/{self.epochs[path]}"
+            under_way.add_row(f"  {self.titles[path]}", epochs, clock(time.monotonic() - started))
+        above = [] if self.above is None else [Text(""), self.above, Text("")]
+        return Group(*above, line, under_way)
+
+
+def epochs_done(path: Path) -> int:
+    """The rows of a run's metrics.csv."""
+    try:
+        return max((path / "metrics.csv").read_bytes().count(b"\n") - 1, 0)
+    except OSError:
+        return 0
+
+
+def clock(seconds: float) -> str:
+    """A time as 1:02:03, or 2:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,111 @@
+"""An exponential moving average of the weights, which is what a run evaluates and keeps as its result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from switchnorm.layers import SparseSwitchNorm
+
+
+class WeightAverage(pl.Callback):
+    """After each optimizer step, average = decay * average + (1 - decay) * weights, from the first step's weights on.
+
+    Running statistics are averaged like parameters. What is counted, decided or scheduled (batches seen, SSN's final
+    choices and its radius) is taken as it is. In validation the network holds the average. Checkpoints hold it under
+    "state_dict", where whoever evaluates looks, and the weights to continue with under "trained_state_dict".
+
+    Lightning's WeightAveraging averages counters too, and came after the oldest Lightning that this package works with.
+
+    Args:
+        decay: in [0, 1).
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.average: dict[str, Tensor] | None = None
+        self._step = 0
+        self._swapped = False
+        self._keys: list[str] | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take up the count of a resumed run."""
+        self._step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Average, if this batch ended an optimizer step."""
+        if trainer.global_step > self._step:
+            self._step = trainer.global_step
+            self._update(pl_module)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the average into the network; choices that were made final since the last step hold for it too."""
+        if self.average is not None:
+            self._copy_rest(pl_module, _state(pl_module))
+            self._swap(pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the weights back, now that the best checkpoint is written: callbacks have no say in what it holds."""
+        if self._swapped:
+            self._swap(pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Save the average as the network's state, and the weights beside it."""
+        if self.average is None:
+            return
+        current = checkpoint["state_dict"]
+        averaged, trained = (current, self.average) if self._swapped else (self.average, current)
+        checkpoint["state_dict"] = {**current, **averaged}
+        checkpoint["trained_state_dict"] = {**current, **trained}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Continue with the weights, and with the average as it was."""
+        if "trained_state_dict" not in checkpoint:  # killed before the first step ended
+            return
+        device = pl_module.device
+        self.average = {key: checkpoint["state_dict"][key].to(device, copy=True) for key in _state(pl_module)}
+        pl_module.load_state_dict(checkpoint["trained_state_dict"])
+
+    @torch.no_grad()
+    def _update(self, module: nn.Module) -> None:
+        state = _state(module)
+        if self.average is None:
+            self.average = {key: value.clone() for key, value in state.items()}
+            return
+        blended = self._blended(module)
+        torch._foreach_lerp_([self.average[key] for key in blended], [state[key] for key in blended], 1 - self.decay)
+        self._copy_rest(module, state)
+
+    def _blended(self, module: nn.Module) -> list[str]:
+        """The keys of parameters and running statistics."""
+        if self._keys is None:
+            scheduled = {f"{name}.radius" for name, m in module.named_modules() if isinstance(m, SparseSwitchNorm)}
+            state = _state(module)
+            self._keys = [key for key in state if state[key].is_floating_point() and key not in scheduled]
+        return self._keys
+
+    @torch.no_grad()
+    def _copy_rest(self, module: nn.Module, state: dict[str, Tensor]) -> None:
+        assert self.average is not None
+        for key in state.keys() - set(self._blended(module)):
+            self.average[key].copy_(state[key])
+
+    @torch.no_grad()
+    def _swap(self, module: nn.Module) -> None:
+        assert self.average is not None
+        for key, value in _state(module).items():
+            kept = value.clone()
+            value.copy_(self.average[key])
+            self.average[key].copy_(kept)
+        self._swapped = not self._swapped
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}

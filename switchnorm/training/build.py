@@ -1,0 +1,138 @@
+"""From the configuration to the network, the data and the task, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import torch
+from torch import nn
+
+from switchnorm.data import Dataset, create_dataset
+from switchnorm.errors import InputError
+from switchnorm.models import create_model
+from switchnorm.surgery import ghost, sync
+from switchnorm.tasks import Classification, mixing
+from switchnorm.training.config import Config
+from switchnorm.training.optimizer import make_optimizer, parameter_groups
+from switchnorm.training.trainer import world_size
+
+
+def build_model(config: Config, num_classes: int | None) -> nn.Module:
+    """The freshly initialised network of a run, with its batch geometry and memory format.
+
+    Args:
+        config: of the run.
+        num_classes: of the dataset; None where that is unknown takes what the network has by itself.
+
+    Raises:
+        InputError: an unknown model, norm or option.
+    """
+    torch.manual_seed(config.seed)
+    wanted = config.model
+    model = create_model(wanted.name, norm=wanted.norm, conv=wanted.conv, num_classes=num_classes, **wanted.options)
+    if config.train.samples_per_gpu is not None:
+        ghost(model, config.train.samples_per_gpu)
+    if config.train.sync:
+        model = sync(model)
+    return model.to(memory_format=torch.channels_last) if config.train.channels_last else model
+
+
+def prepare(config: Config) -> tuple[nn.Module, Dataset]:
+    """Build the network and read the data, so that whatever is wrong shows before a folder is made.
+
+    Raises:
+        InputError: an unknown model, norm or dataset, data that is missing or damaged, a device that is not here, or
+            parameter groups that match nothing.
+    """
+    model, dataset = prepare_evaluation(config)
+    parameter_groups(model, config.optimizer)
+    world = world_size()
+    dataset.train_batches(batch_size=config.train.batch_size, seed=config.seed, epochs=config.train.epochs, world=world)
+    dataset.test_batches(batch_size=config.train.batch_size, world=world)
+    rehearse(model, config.train.batch_size // (1 if config.train.sync else world), dataset)
+    return model, dataset
+
+
+def prepare_evaluation(config: Config) -> tuple[nn.Module, Dataset]:
+    """Build the network and read the data, without a thought of training.
+
+    Raises:
+        InputError: as `prepare`.
+    """
+    check_device(config)
+    dataset = create_dataset(**config.data)
+    model = build_model(config, dataset.num_classes)
+    dataset.prepare()
+    check_channels(config, model, dataset)
+    return model, dataset
+
+
+def check_device(config: Config) -> None:
+    """Raise `InputError` for a device that is not here, or what it cannot do."""
+    device = config.train.device
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device, True):
+        raise InputError(f"train.device {device!r} is not available here; choose 'cpu' or 'auto'")
+    if config.train.cuda_graph and not available["cuda"]:
+        raise InputError("train.cuda_graph needs a CUDA device, and there is none here; set it to false")
+    if config.train.cuda_graph and world_size() > 1:
+        raise InputError(f"train.cuda_graph works in one process, not in {world_size()}; set it to false")
+
+
+def check_channels(config: Config, model: nn.Module, dataset: Dataset) -> None:
+    """Raise `InputError` if the network does not take the dataset's pictures."""
+    first = next((m for m in model.modules() if isinstance(m, nn.modules.conv._ConvNd)), None)
+    if first is not None and first.in_channels != dataset.channels:
+        raise InputError(
+            f"model {config.model.name!r} takes {first.in_channels} channels, but {config.data['name']!r} has "
+            f"{dataset.channels}; choose another model or dataset"
+        )
+
+
+def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> int:
+    """Pass a batch through the network without computing it, to see what it will not take.
+
+    Returns:
+        How many logits the network has.
+
+    Raises:
+        InputError: batch statistics over a single element, for example, or more outputs than logits.
+    """
+    images = torch.empty(samples, dataset.channels, dataset.size, dataset.size, device="meta")
+    logits = copy.deepcopy(model).to("meta").train()(images)
+    if not isinstance(logits, torch.Tensor):
+        raise InputError(f"{type(model).__name__} returns more than logits in training; choose another model")
+    return int(logits.shape[1])
+
+
+def steps_per_epoch(config: Config, dataset: Dataset) -> int:
+    """Optimizer steps of an epoch; the last one adds up what is left of its batches."""
+    batches = dataset.train_size // config.train.batch_size
+    return -(-batches // config.train.iteration_size)
+
+
+def total_steps(config: Config, dataset: Dataset) -> int:
+    """Optimizer steps of a whole run."""
+    return steps_per_epoch(config, dataset) * config.train.epochs
+
+
+def training_task(config: Config, model: nn.Module, num_classes: int, steps: int) -> Classification:
+    """What a run trains: the network with its loss, its mixing of pictures and its optimizer.
+
+    Args:
+        config: of the run.
+        model: the network.
+        num_classes: K.
+        steps: optimizer steps of the whole run.
+    """
+    if config.train.compile:
+        model.compile()
+    return Classification(
+        model,
+        num_classes,
+        label_smoothing=config.train.label_smoothing,
+        make_optimizer=partial(make_optimizer, total_steps=steps, config=config),
+        mix=mixing(config.train.mixup, config.train.cutmix, num_classes),
+        channels_last=config.train.channels_last,
+    )

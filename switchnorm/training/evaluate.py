@@ -1,0 +1,95 @@
+"""Loss and accuracy on the test set: of a run's checkpoint, or of any weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from switchnorm.data import Dataset, Views
+from switchnorm.tasks import Classification
+from switchnorm.training.build import prepare_evaluation
+from switchnorm.training.config import ClaimConfig, Config
+from switchnorm.training.loaders import Loaders
+from switchnorm.training.run_folder import RunFolder
+from switchnorm.training.trainer import make_trainer
+from switchnorm.weights import load_published, load_state, read_checkpoint, read_state
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network answers on a test set.
+
+    Args:
+        metrics: "val_loss", "val_accuracy" and, with more than 5 classes, "val_accuracy_top5"; accuracies in [0, 1].
+        pictures: how many there are.
+        claim: what is reported elsewhere.
+    """
+
+    metrics: dict[str, float]
+    pictures: int
+    claim: ClaimConfig
+
+
+def evaluate(run: RunFolder, checkpoint: Path, views: Views = "centre", config: Config | None = None) -> Evaluation:
+    """Evaluate a checkpoint of a run; where the run averaged its weights, that is the average.
+
+    Args:
+        run: the run.
+        checkpoint: a file.
+        views: of each picture; the probabilities are averaged over them.
+        config: how to compute and where the data lies, if not as the run's own configuration says.
+
+    Raises:
+        InputError: no such checkpoint, one of another network, or views that the dataset does not have.
+    """
+    config = config or run.config()
+    model, dataset = prepare_evaluation(config)
+    load_state(model, read_state(checkpoint), f"checkpoint {str(checkpoint)!r}")
+    return _evaluate(config, model, dataset, views, config.claim)
+
+
+def evaluate_weights(weights: Path, config: Config, views: Views = "centre") -> Evaluation:
+    """Evaluate the weights in a file, in a published layout or in this library's.
+
+    Args:
+        weights: the file.
+        config: which model and dataset, and how to compute; nothing else of it matters.
+        views: as `evaluate`.
+
+    Raises:
+        InputError: as `evaluate`.
+    """
+    model, dataset = prepare_evaluation(config)
+    load_published(model, weights)
+    # What is claimed of published weights is claimed on ImageNet.
+    claim = claim_of(weights) if config.data["name"] == "imagenet" else ClaimConfig()
+    return _evaluate(config, model, dataset, views, claim)
+
+
+def claim_of(weights: Path) -> ClaimConfig:
+    """What a checkpoint's metadata, or the card beside it, claims; empty where there is neither.
+
+    Raises:
+        InputError: no readable checkpoint.
+    """
+    metadata = read_checkpoint(weights).metadata
+    top1, top5, source = metadata.top1, metadata.top5, metadata.source
+    card = weights.with_suffix(".json")
+    if top1 is None and card.is_file():
+        try:
+            entries = json.loads(card.read_text(encoding="utf-8"))
+            top1, top5, source = (entries.get(name) for name in ("top1", "top5", "source"))
+        except (ValueError, AttributeError):
+            return ClaimConfig()  # some other JSON file
+    percent = [None if share is None else 100 * float(share) for share in (top1, top5)]
+    return ClaimConfig(top1=percent[0], top5=percent[1], source=source or "")
+
+
+def _evaluate(config: Config, model: nn.Module, dataset: Dataset, views: Views, claim: ClaimConfig) -> Evaluation:
+    task = Classification(model, dataset.num_classes, channels_last=config.train.channels_last)
+    with make_trainer(config.train, logger=False, enable_progress_bar=False, enable_checkpointing=False) as trainer:
+        (metrics,) = trainer.validate(task, Loaders(dataset, config, views), verbose=False)
+    return Evaluation({name: float(value) for name, value in metrics.items()}, task.counted, claim)

@@ -1,0 +1,59 @@
+"""A dataset's batches for the trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+from switchnorm.data import Dataset, TrainingLoader, Views
+from switchnorm.training.config import Config
+
+
+class Loaders(pl.LightningDataModule):
+    """Hands a dataset's batches to the trainer, on its device and in its share.
+
+    Keeps the training loader's place in checkpoints. Lightning does so too, but takes it up only inside an epoch.
+
+    Args:
+        dataset: the dataset.
+        config: of the run.
+        views: of each test picture.
+    """
+
+    def __init__(self, dataset: Dataset, config: Config, views: Views = "centre") -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.config = config
+        self.views: Views = views
+        self._place: dict[str, int] | None = None
+        self._training: TrainingLoader | None = None
+
+    def train_dataloader(self) -> TrainingLoader:
+        """The training batches, from the place that a checkpoint named."""
+        config = self.config
+        self._training = self.dataset.train_batches(seed=config.seed, epochs=config.train.epochs, **self._share())
+        if self._place is not None:
+            self._training.load_state_dict(self._place)
+        return self._training
+
+    def state_dict(self) -> dict[str, Any]:
+        """The training loader's place."""
+        return {} if self._training is None else self._training.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember the place for the loader, which does not exist yet."""
+        self._place = state_dict
+
+    def val_dataloader(self) -> Any:
+        """The test batches."""
+        return self.dataset.test_batches(**self._share(), views=self.views)
+
+    def _share(self) -> dict[str, Any]:
+        assert self.trainer is not None
+        return {
+            "batch_size": self.config.train.batch_size,
+            "rank": self.trainer.global_rank,
+            "world": self.trainer.world_size,
+            "device": self.trainer.strategy.root_device,
+        }

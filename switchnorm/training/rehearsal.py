@@ -1,0 +1,151 @@
+"""A run's first step without the run: what shows in seconds whether a configuration trains."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from switchnorm.data import Cifar10, Cifar100, Dataset, create_dataset
+from switchnorm.data.cifar_files import locate
+from switchnorm.data.loader import Batch
+from switchnorm.errors import InputError
+from switchnorm.training.build import (
+    build_model,
+    check_channels,
+    check_device,
+    rehearse,
+    steps_per_epoch,
+    training_task,
+)
+from switchnorm.training.config import Config
+from switchnorm.training.fit import step_callbacks
+from switchnorm.training.optimizer import effective_lr
+from switchnorm.training.trainer import make_trainer
+from switchnorm.training.warm_start import warm_start
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What the first step of a run would be like.
+
+    Args:
+        parameters: of the network, those that are trained.
+        samples: how many pictures the step took, instead of the configured batch.
+        missing: why the data could not be read, so that the pictures were noise; "" where it could.
+        steps_per_epoch: optimizer steps of an epoch; None where the data is not here.
+        lr: the learning rate that the schedule multiplies.
+        loss: of the step.
+    """
+
+    parameters: int
+    samples: int
+    missing: str
+    steps_per_epoch: int | None
+    lr: float
+    loss: float
+
+    def __str__(self) -> str:
+        data = f"of noise, for the data is not here ({self.missing})" if self.missing else "of the training set"
+        steps = "" if self.steps_per_epoch is None else f", {self.steps_per_epoch} steps per epoch"
+        return (
+            f"{self.parameters:,} parameters{steps}, learning rate {self.lr:g}; "
+            f"one step on {self.samples} pictures {data}: loss {self.loss:.4f}"
+        )
+
+
+class _Once:
+    """A loader of one batch; a list of it would be a list of loaders."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Batch]:
+        yield self.batch
+
+
+def dry_run(config: Config) -> DryRun:
+    """Build everything that a run needs and take one optimizer step, writing nothing.
+
+    The step takes 4 samples, or twice `train.samples_per_gpu` where it is set, and never more than the batch. Data that
+    would have to be downloaded first is replaced by noise of its shape.
+
+    Args:
+        config: of the run.
+
+    Raises:
+        InputError: whatever would keep the run from starting, but for missing data.
+    """
+    check_device(config)
+    if "WORLD_SIZE" in os.environ:
+        raise InputError("a dry run takes one process; start it without torchrun")
+    dataset = create_dataset(**config.data)
+    missing = _missing(dataset)
+    model = build_model(config, _num_classes(dataset))
+    check_channels(config, model, dataset)
+    if config.train.warm_start is not None:
+        warm_start(model, config.train.warm_start)
+    classes = rehearse(model, config.train.batch_size, dataset)
+    samples = min(config.train.batch_size, 2 * (config.train.samples_per_gpu or 2))
+    steps = None if missing else steps_per_epoch(config, dataset)
+    batch = _noise(dataset, samples, classes) if missing else _batch(config, dataset, samples)
+    loss = _one_step(config, model, batch, classes, (steps or 1) * config.train.epochs)
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return DryRun(parameters, samples, missing, steps, effective_lr(config), loss)
+
+
+def _one_step(config: Config, model: nn.Module, batch: Batch, classes: int, steps: int) -> float:
+    task = training_task(config, model, classes, steps)
+    with make_trainer(
+        config.train,
+        max_steps=1,
+        limit_val_batches=0,
+        gradient_clip_val=config.optimizer.clip_norm,
+        callbacks=step_callbacks(config, steps),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    ) as trainer:
+        trainer.fit(task, _Once(batch))
+    return task.take_training_metrics()["train_loss"]
+
+
+def _missing(dataset: Dataset) -> str:
+    """Why the data cannot be read, in words; "" where it can. Nothing is downloaded for a rehearsal."""
+    try:
+        if isinstance(dataset, (Cifar10, Cifar100)) and locate(_folder(dataset.root), dataset.versions) is None:
+            return f"{dataset.title} would be downloaded"
+        dataset.prepare()
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+def _num_classes(dataset: Dataset) -> int | None:
+    """None where only the data knows, and it is missing."""
+    try:
+        return dataset.num_classes
+    except InputError:
+        return None
+
+
+def _folder(root: str | None) -> Path:
+    return Path.home() / ".cache" / "switchnorm" if root is None else Path(root).expanduser()
+
+
+def _batch(config: Config, dataset: Dataset, samples: int) -> Batch:
+    """The first of the run's pictures; raises what the whole batch would raise."""
+    dataset.train_batches(batch_size=config.train.batch_size, seed=config.seed, epochs=config.train.epochs)
+    return next(iter(dataset.train_batches(batch_size=samples, seed=config.seed, epochs=config.train.epochs)))
+
+
+def _noise(dataset: Dataset, samples: int, classes: int) -> Batch:
+    images = torch.randn(samples, dataset.channels, dataset.size, dataset.size)
+    return images, torch.arange(samples) % classes

@@ -1,0 +1,90 @@
+"""Lightning's trainer as every run needs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from switchnorm.training.checkpoints import AtomicCheckpointIO
+from switchnorm.training.config import TrainConfig
+
+PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
+
+
+def world_size() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
+    """A trainer for one device, or for the processes that torchrun started; silent but for its errors.
+
+    What it changes in this process, that operations are deterministic, holds until the context is left.
+    """
+    devices, nodes = 1, 1
+    if "LOCAL_WORLD_SIZE" in os.environ:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = world_size() // devices
+    with _quiet_lightning(), _restored_determinism():
+        if config.deterministic:
+            torch.backends.cudnn.deterministic = True
+            torch.backends.cudnn.benchmark = False
+        yield pl.Trainer(
+            accelerator=config.device,
+            devices=devices,
+            num_nodes=nodes,
+            strategy="ddp" if devices * nodes > 1 else "auto",
+            precision=PRECISION[config.precision],
+            deterministic=config.deterministic,
+            plugins=[AtomicCheckpointIO()],
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            enable_model_summary=False,
+            log_every_n_steps=10,
+            **options,
+        )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's advice on hardware, workers and logging off the screen; its errors stay."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pytorch_lightning\.|lightning_fabric\.|torchmetrics\.")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _restored_determinism() -> Iterator[None]:
+    """Put back what a trainer sets for the whole process, whichever way it was asked."""
+    workspace = "CUBLAS_WORKSPACE_CONFIG"
+    cudnn = torch.backends.cudnn
+    mode, flags, environment = (
+        torch.get_deterministic_debug_mode(),
+        (cudnn.deterministic, cudnn.benchmark),
+        os.environ.get(workspace),
+    )
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        cudnn.deterministic, cudnn.benchmark = flags
+        if environment is None:
+            os.environ.pop(workspace, None)
+        else:
+            os.environ[workspace] = environment
