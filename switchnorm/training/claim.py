@@ -9,8 +9,8 @@ from switchnorm.training.config import ClaimConfig, Config
 
 #: Keys that say where and how a run is computed, and not what is trained.
 _COMPUTATION = {
-    f"train.{key}"
-    for key in ("device", "precision", "checkpoint_minutes", "channels_last", "compile", "deterministic", "cuda_graph")
+    "train": ("device", "precision", "checkpoint_minutes", "channels_last", "compile", "deterministic", "cuda_graph"),
+    "data": ("root", "train_list", "val_list", "train_folder", "val_folder", "workers", "on_damaged"),
 }
 
 
@@ -20,8 +20,8 @@ def is_changed(written: Config, config: Config) -> bool:
         return True
     one, other = asdict(written), asdict(config)
     return any(
-        one[section][key] != value and f"{section}.{key}" not in _COMPUTATION
-        for section in ("model", "train", "optimizer", "schedule")
+        one[section][key] != value and key not in _COMPUTATION.get(section, ())
+        for section in ("model", "data", "train", "optimizer", "schedule")
         for key, value in other[section].items()
     )
 

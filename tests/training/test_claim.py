@@ -42,7 +42,11 @@ def test_a_claim_stays_with_the_recipe(recipe, flags):
 
 
 @pytest.mark.parametrize(
-    "flags", [("--norm", "bn"), ("--samples-per-gpu", "2"), ("--lr", "1"), ("--epochs", "3"), ("--train.ema", "0.5")]
+    "flags",
+    [
+        *[("--norm", "bn"), ("--samples-per-gpu", "2"), ("--lr", "1"), ("--epochs", "3"), ("--train.ema", "0.5")],
+        ("--data.augment", "true"),
+    ],
 )
 def test_another_training_has_no_claim(recipe, flags):
     assert read_config(recipe, flags).claim == ClaimConfig()
