@@ -6,6 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
+#: Names that an error lists.
+_MOST = 24
+
+
 class InputError(ValueError):
     """What was given cannot be used. The message is one line: the thing, the rule, the nearest valid value.
 
@@ -19,7 +23,7 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     Args:
         kind: what the name was meant to name, for example "norm".
         name: what was given.
-        choices: every valid name.
+        choices: every valid name; where none is close the first of them are listed.
 
     Returns:
         An `InputError` to raise: "norm 'sm' is unknown; did you mean 'sn'?".
@@ -28,4 +32,6 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
     if close:
         return InputError(f"{kind} {name!r} is unknown; did you mean {by_lower_case[close[0]]!r}?")
-    return InputError(f"{kind} {name!r} is unknown; choose from {', '.join(by_lower_case.values())}")
+    listed = list(by_lower_case.values())
+    more = f", and {len(listed) - _MOST} more" if len(listed) > _MOST else ""
+    return InputError(f"{kind} {name!r} is unknown; choose from {', '.join(listed[:_MOST])}{more}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
-from switchnorm.errors import unknown
+from switchnorm.errors import InputError, unknown
 from switchnorm.layers.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from switchnorm.layers.group_norm import GroupNorm
 from switchnorm.layers.sparse_switch_norm import SparseSwitchNorm1d, SparseSwitchNorm2d, SparseSwitchNorm3d
@@ -34,11 +34,13 @@ class Spec:
         norm: one of `NORMS`.
         groups: of "gn:G"; None where the number of channels decides.
         ws: whether convolutions that feed a normalization standardize their weights.
+        statistics: what "sn" and "ssn" mix; None for what the layer does by itself.
     """
 
     norm: str
     groups: int | None = None
     ws: bool = False
+    statistics: tuple[str, ...] | None = None
 
     @classmethod
     def parse(cls, text: str) -> Spec:
@@ -68,6 +70,8 @@ class Spec:
         Raises:
             InputError: groups that do not divide the channels.
         """
+        if self.statistics is not None:
+            options = {"statistics": self.statistics, **options}
         if self.norm == "bn":
             return BATCH[dims](channels, **options)
         if self.norm == "sn":
@@ -85,6 +89,24 @@ class Spec:
         if self.groups is not None:
             return check_groups(self.groups, channels)
         return default_groups(channels)
+
+    def mixing(self, statistics: Sequence[str] | str | None) -> Spec:
+        """This normalization on other statistics.
+
+        Args:
+            statistics: names, or one string with commas between them; None for those that it has.
+
+        Raises:
+            InputError: statistics for a normalization that mixes none, or that are no names.
+        """
+        if statistics is None:
+            return self
+        if self.norm not in ("sn", "ssn"):
+            raise InputError(f"statistics are mixed by 'sn' and 'ssn', not by '{self}'; leave statistics out")
+        names = statistics.split(",") if isinstance(statistics, str) else statistics
+        if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"statistics are names such as 'instance,layer', not {statistics!r}")
+        return replace(self, statistics=tuple(name.strip() for name in names))
 
     def conv(self, dims: int = 2) -> Callable[..., nn.Module]:
         """The class of a convolution that feeds this normalization."""

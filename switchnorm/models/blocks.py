@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -19,12 +19,10 @@ class Layers:
     Attributes:
         norm: the normalization.
         label: what its modules are called, before their number: "bn" or "sn".
-        options: further arguments of every normalization layer.
     """
 
     norm: Spec
     label: str = "bn"
-    options: dict[str, Any] = field(default_factory=dict)
 
     def conv(self, in_channels: int, shape: Conv) -> nn.Module:
         """A convolution of a shape, as the normalization asks for it."""
@@ -32,7 +30,7 @@ class Layers:
 
     def normalization(self, channels: int) -> nn.Module:
         """A normalization of a number of channels."""
-        return self.norm.layer(channels, **self.options)
+        return self.norm.layer(channels)
 
     def named(self, number: int) -> str:
         """The name of a normalization."""

@@ -13,7 +13,7 @@ from torch import nn
 
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers import Spec
-from switchnorm.models.options import explained, statistics_option
+from switchnorm.models.options import explained
 from switchnorm.surgery import switch
 
 PREFIX = "timm:"
@@ -52,13 +52,11 @@ def create(source: Source, name: str, spec: Spec | None, num_classes: int | None
         name: among the source's names.
         spec: what its normalization is switched to, where it has one; None leaves it.
         num_classes: the number of logits; None for what it was made for.
-        options: of its builder; `statistics` is that of the switched layers.
+        options: of its builder.
 
     Raises:
         InputError: options that the builder does not take, would read weights or give no logits.
     """
-    options = dict(options)
-    mixed = _statistics(name, spec, options.pop("statistics", None))
     for option in options:
         if option.startswith("pretrained") or option in _WEIGHTS:
             raise InputError(f"model {name!r} starts at random, without {option!r}; load a file with load_published")
@@ -69,14 +67,7 @@ def create(source: Source, name: str, spec: Spec | None, num_classes: int | None
     _check_options(name, builder, arguments, options)
     with explained(name, options, lambda: _plain_options(builder)):
         model = builder(**(arguments | options))
-    return model if spec is None else switch(model, spec, **mixed)
-
-
-def _statistics(name: str, spec: Spec | None, statistics: Any) -> dict[str, Any]:
-    if statistics is not None and spec is None:
-        raise InputError(f"statistics need a norm for {name!r}; the nearest valid norm is 'sn'")
-    with explained(name, {"statistics": statistics}):
-        return {} if spec is None else statistics_option(spec, statistics)
+    return model if spec is None else switch(model, spec)
 
 
 def _check_options(

@@ -1,32 +1,13 @@
-"""Options of networks: reading them, and saying what is wrong with them."""
+"""Options of networks: saying what is wrong with them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from switchnorm.errors import InputError, unknown
-from switchnorm.layers import Spec
-
-
-def statistics_option(norm: Spec, statistics: Sequence[str] | str | None) -> dict[str, Any]:
-    """The arguments of a normalization layer that mixes `statistics`.
-
-    Args:
-        norm: the normalization.
-        statistics: names, or one string with commas between them; None for the layer's own.
-
-    Raises:
-        InputError: statistics for a normalization that mixes none.
-    """
-    if statistics is None:
-        return {}
-    if norm.norm not in ("sn", "ssn"):
-        raise InputError(f"statistics are mixed by 'sn' and 'ssn', not by '{norm}'; leave statistics out")
-    names = statistics.split(",") if isinstance(statistics, str) else statistics
-    return {"statistics": tuple(name.strip() for name in names)}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -19,7 +20,13 @@ _NAMES = tuple(name for family in FAMILIES for name in family.names)
 
 
 def create_model(
-    name: str, *, norm: str | None = None, conv: str = "", num_classes: int | None = None, **options: Any
+    name: str,
+    *,
+    norm: str | None = None,
+    conv: str = "",
+    num_classes: int | None = None,
+    statistics: Sequence[str] | str | None = None,
+    **options: Any,
 ) -> nn.Module:
     """A freshly initialised network, in training mode, from pictures (N, C, H, W) to logits (N, num_classes).
 
@@ -30,7 +37,9 @@ def create_model(
             timm as their authors built them.
         conv: "ws" means the same as "+ws" behind the norm; "" leaves convolutions to the norm.
         num_classes: the number of logits; None for what the network was made for, 1000 for ImageNet and 10 for CIFAR.
-        options: what else the network takes, such as `dropout`, or `statistics` with SN and SSN.
+        statistics: what SN and SSN mix, as names or as one string with commas between them; "instance,layer" is what
+            the papers train at one sample per GPU. None for instance, layer and batch.
+        options: what else the network takes, such as `dropout`.
 
     Raises:
         InputError: an unknown name, norm, conv or option, with the nearest valid one; a norm for a network without a
@@ -38,7 +47,7 @@ def create_model(
     """
     if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
         raise InputError(f"num_classes {num_classes} is impossible; the nearest valid number is 1")
-    model = _build(name, norm, conv, num_classes, options)
+    model = _build(name, norm, conv, num_classes, statistics, options)
     if (norm is not None or conv) and not any(isinstance(module, OURS) for module in model.modules()):
         kinds = sorted({type(module).__name__ for module in model.modules() if is_norm(module)})
         has = f"no normalization that switches, only {', '.join(kinds)}" if kinds else "no normalization"
@@ -46,11 +55,18 @@ def create_model(
     return model
 
 
-def _build(name: str, norm: str | None, conv: str, num_classes: int | None, options: dict[str, Any]) -> nn.Module:
+def _build(
+    name: str,
+    norm: str | None,
+    conv: str,
+    num_classes: int | None,
+    statistics: Sequence[str] | str | None,
+    options: dict[str, Any],
+) -> nn.Module:
     for family in FAMILIES:
         numbers = family.numbers(name)
         if numbers is not None:
-            spec = parse_norm(family.norm if norm is None else norm, conv)
+            spec = parse_norm(family.norm if norm is None else norm, conv).mixing(statistics)
             family.check_options(name, options)
             with explained(name, options):
                 return family.build(*numbers, norm=spec, num_classes=num_classes or family.num_classes, **options)
@@ -58,9 +74,11 @@ def _build(name: str, norm: str | None, conv: str, num_classes: int | None, opti
     if name not in source.names():
         raise unknown("model", name, [*_NAMES, *source.names()])
     asked = parse_norm("bn" if norm is None else norm, conv)
+    if norm is None and statistics is not None:
+        raise InputError(f"statistics need a norm for {name!r}; the nearest valid norm is 'sn'")
     if norm is None and asked.ws:
         raise InputError(f"conv {conv!r} needs a norm for {name!r}, which is left as it is without; try norm 'bn'")
-    return foreign.create(source, name, None if norm is None else asked, num_classes, options)
+    return foreign.create(source, name, None if norm is None else asked.mixing(statistics), num_classes, options)
 
 
 def parse_norm(norm: str, conv: str = "") -> Spec:

@@ -87,7 +87,8 @@ class Recipe:
         known = {name: value for name, value in carried.items() if name in _OPTIONS[spec.norm]}
         if isinstance(old, OURS):
             known["activation"] = old.activation
-        recipe = cls(spec, channels(old), dims, known | options)
+        asked = {} if spec.statistics is None else {"statistics": spec.statistics}
+        recipe = cls(spec, channels(old), dims, known | asked | options)
         recipe.blank("meta")
         return recipe
 

@@ -103,3 +103,24 @@ def test_every_normalizer_keeps_dtype_and_memory_format(text: str) -> None:
                 y = layer(x)
             assert y.dtype == dtype
             assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_statistics_are_names_in_a_list_or_between_commas() -> None:
+    sn, pair = Spec.parse("sn"), ("instance", "layer")
+    assert sn.mixing(None) == sn
+    assert sn.mixing(["instance", "layer"]).statistics == sn.mixing("instance, layer").statistics == pair
+    assert sn.mixing(pair).layer(4).statistics == pair
+    assert sn.mixing(pair).layer(4, statistics=("layer",)).statistics == ("layer",)
+
+
+@pytest.mark.parametrize(
+    ("norm", "statistics", "message"),
+    [
+        ("gn+ws", "layer", r"statistics are mixed by 'sn' and 'ssn', not by 'gn\+ws'; leave statistics out"),
+        ("sn", 3, "statistics are names such as 'instance,layer', not 3"),
+        ("sn", [1], r"statistics are names such as 'instance,layer', not \[1\]"),
+    ],
+)
+def test_other_statistics_are_refused(norm: str, statistics: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Spec.parse(norm).mixing(statistics)

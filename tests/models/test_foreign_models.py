@@ -153,7 +153,7 @@ def test_options_reach_the_network():
             {"norm": "bn", "statistics": "layer"},
             "mixed by 'sn' and 'ssn', not by 'bn'; leave statistics out",
         ),
-        ("resnet18", {"norm": "sn", "statistics": 3}, "model 'resnet18' cannot be built with statistics=3: "),
+        ("resnet18", {"norm": "sn", "statistics": 3}, "statistics are names such as 'instance,layer', not 3"),
         ("resnet18", {"norm": "sn", "statistics": "layr"}, "statistic 'layr' is unknown; did you mean 'layer'?"),
         ("resnet18", {"norm": "sm"}, "norm 'sm' is unknown; did you mean 'sn'?"),
         ("resnet18", {"norm": "gn:3"}, "layer 'bn1': 3 groups do not divide 64 channels"),

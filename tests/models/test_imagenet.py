@@ -268,7 +268,7 @@ def test_switching_one_of_these_gives_the_other():
         ({"name": "resnetv1sn18", "groups": 2}, "option of 'resnetv1sn18' 'groups' is unknown"),
         ({"name": "resnetv1sn18", "statistics": "instance,layr"}, "statistic 'layr' is unknown; did you mean 'layer'?"),
         ({"name": "resnetv1sn18", "statistics": []}, "statistics is empty; choose from"),
-        ({"name": "resnetv1sn18", "statistics": 3}, "model 'resnetv1sn18' cannot be built with statistics=3"),
+        ({"name": "resnetv1sn18", "statistics": 3}, "statistics are names such as 'instance,layer', not 3"),
         (
             {"name": "l_resnet50", "statistics": "layer"},
             "mixed by 'sn' and 'ssn', not by 'gn+ws'; leave statistics out",

@@ -11,9 +11,9 @@ from torch import nn
 
 import switchnorm
 from switchnorm.errors import InputError
-from switchnorm.layers import Spec
+from switchnorm.layers import Spec, SwitchNorm
 from switchnorm.models.family import COMMON, Family
-from switchnorm.models.options import explained, statistics_option
+from switchnorm.models.options import explained
 from switchnorm.models.registry import FAMILIES
 from tests import golden
 
@@ -133,6 +133,13 @@ def test_what_is_wrong_is_named_with_the_nearest_that_is_right(arguments, messag
     assert message in refusal(**arguments)
 
 
+def test_of_many_names_an_error_lists_the_first_alone():
+    with pytest.raises(InputError) as caught:
+        switchnorm.create_model("")
+    assert str(caught.value).count(",") == 24
+    assert str(caught.value).endswith(" more")
+
+
 @pytest.mark.parametrize("name", ["resnt50", "timm:resnt10t", "resnetv1sn42", "cifar_resnet21"])
 def test_a_wrong_name_builds_nothing(name, monkeypatch):
     switchnorm.list_models("timm:*")  # Importing these libraries builds small modules.
@@ -224,16 +231,14 @@ def test_every_builder_says_what_its_options_are():
         assert all(p.default is not p.empty and p.annotation is not p.empty for p in options), family
 
 
-def test_statistics_are_names_in_a_list_or_between_commas():
-    sn = Spec.parse("sn")
-    assert statistics_option(sn, None) == statistics_option(Spec.parse("bn"), None) == {}
-    expected = {"statistics": ("instance", "layer")}
-    assert statistics_option(sn, ["instance", "layer"]) == expected
-    assert statistics_option(sn, "instance, layer") == expected
-    with pytest.raises(
-        InputError, match=r"statistics are mixed by 'sn' and 'ssn', not by 'gn\+ws'; leave statistics out"
-    ):
-        statistics_option(Spec.parse("gn+ws"), "layer")
+@pytest.mark.parametrize("name", ["digits_resnet9", "cifar_densenet10_8", "resnetv2sn18", "resnet18"])
+def test_every_network_mixes_the_statistics_that_are_asked_for(name):
+    with torch.device("meta"):
+        model = switchnorm.create_model(name, norm="ssn", statistics=["instance", "layer"])
+    layers = [m for m in model.modules() if isinstance(m, SwitchNorm)]
+    flat = name == "digits_resnet9"  # whose embedding has no instance statistic
+    assert {m.statistics for m in layers} == {("instance", "layer"), *([("layer",)] if flat else [])}
+    assert not [key for key in model.state_dict() if "running_" in key]
 
 
 def test_errors_of_a_builder_are_its_own_only_without_options():

@@ -8,14 +8,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import nn
 
 from switchnorm.layers import Spec
 from switchnorm.models.blocks import Layers
 from switchnorm.models.imagenet.resnet import PreActivationResNet, ResNet
-from switchnorm.models.options import statistics_option
 
 
 def resnet_v1(
@@ -26,7 +23,6 @@ def resnet_v1(
     num_classes: int,
     dropout: float = 0.5,
     last_gamma: bool = True,
-    statistics: Sequence[str] | str | None = None,
 ) -> ResNet:
     """A ResNet with normalizations named sn1, sn2, ...
 
@@ -37,13 +33,12 @@ def resnet_v1(
         num_classes: the number of logits.
         dropout: the share of features that training drops before the classifier.
         last_gamma: whether the scale of the last normalization of each block starts at 0.
-        statistics: what SN and SSN mix; ("instance", "layer") is the published "(8,1)", None all three.
 
     Raises:
-        InputError: another depth; statistics that the normalization does not mix.
+        InputError: another depth.
     """
     pool = nn.MaxPool2d(3, 2, ceil_mode=True) if published == "ssn" else None
-    layers = Layers(norm, "sn", statistics_option(norm, statistics))
+    layers = Layers(norm, "sn")
     return ResNet(depth, layers, num_classes=num_classes, dropout=dropout, pool=pool, last_gamma=last_gamma)
 
 
@@ -53,10 +48,9 @@ def resnet_v2(
     norm: Spec,
     num_classes: int,
     dropout: float = 0.5,
-    statistics: Sequence[str] | str | None = None,
 ) -> PreActivationResNet:
     """A pre-activation ResNet with normalizations named sn1, sn2, ...; arguments and errors as of `resnet_v1`."""
-    layers = Layers(norm, "sn", statistics_option(norm, statistics))
+    layers = Layers(norm, "sn")
     return PreActivationResNet(depth, layers, num_classes=num_classes, dropout=dropout)
 
 
@@ -67,10 +61,9 @@ def l_resnet(
     num_classes: int,
     dropout: float = 0.0,
     last_gamma: bool = False,
-    statistics: Sequence[str] | str | None = None,
 ) -> ResNet:
     """A ResNet with normalizations named bn1, bn2, ... and no dropout; arguments and errors as of `resnet_v1`."""
-    layers = Layers(norm, "bn", statistics_option(norm, statistics))
+    layers = Layers(norm, "bn")
     return ResNet(depth, layers, num_classes=num_classes, dropout=dropout, last_gamma=last_gamma)
 
 
@@ -81,8 +74,7 @@ def l_resnext(
     num_classes: int,
     dropout: float = 0.0,
     last_gamma: bool = False,
-    statistics: Sequence[str] | str | None = None,
 ) -> ResNet:
     """A ResNeXt of 32 groups, with 4 channels each in the first stage; depth 50, 101 or 152, else as `l_resnet`."""
-    layers = Layers(norm, "bn", statistics_option(norm, statistics))
+    layers = Layers(norm, "bn")
     return ResNet(depth, layers, num_classes=num_classes, dropout=dropout, last_gamma=last_gamma, groups=32, width=4)
