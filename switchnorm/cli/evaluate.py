@@ -68,7 +68,8 @@ def _eval_run(folder: Path, flags: Sequence[str], options: argparse.Namespace) -
     from switchnorm.training.run_folder import RunFolder
 
     run = RunFolder.open(folder)
-    config = read_config(run.config_file, flags)
+    # Evaluation records no graph, and so does not need the device that training recorded one on.
+    config = read_config(run.config_file, ["--train.cuda_graph=false", *flags])
     checkpoint = checkpoint_of(run, options.checkpoint or "last")
     from switchnorm.training.evaluate import evaluate
 

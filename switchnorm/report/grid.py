@@ -113,12 +113,13 @@ def setting_of(group: Group) -> tuple[str, str]:
     return str(group.settings.get("data.name")), str(group.settings.get("model.name"))
 
 
-def grids(groups: Sequence[Group], absent: Iterable[Absent] = ()) -> list[Grid]:
+def grids(groups: Sequence[Group], absent: Iterable[Absent] = (), least: int = 2) -> list[Grid]:
     """A table for each network on each data set that the groups hold at two geometries or more.
 
     Args:
         groups: in the order in which the normalizers shall appear.
         absent: trainings without a run folder to read, which belong to the first group's setting.
+        least: the fewest columns that make a table.
     """
     buckets: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
@@ -129,7 +130,7 @@ def grids(groups: Sequence[Group], absent: Iterable[Absent] = ()) -> list[Grid]:
         buckets["", ""] = []
     first = next(iter(buckets), None)
     found = [_grid(setting, bucket, missing if setting == first else []) for setting, bucket in buckets.items()]
-    return [grid for grid in found if len(grid.columns) > 1]
+    return [grid for grid in found if len(grid.columns) >= least]
 
 
 def _grid(setting: tuple[str, str], groups: Sequence[Group], absent: Sequence[Absent]) -> Grid:

@@ -31,7 +31,7 @@ def write_tables(
         The files.
     """
     loaded = [load_run(path) for path in runs]
-    found = grids(group_runs(loaded), absent)
+    found = grids(group_runs(loaded), absent, least=1)
     facts = {**(facts or {}), **_origin(loaded)}
     files = {
         folder / "table.md": "\n".join([*map(_markdown, map(grid_table, found)), _facts(facts)]),

@@ -34,13 +34,13 @@ def print_results(runs: Sequence[Path], console: Console | None = None) -> None:
 
 def print_grids(runs: Sequence[Path], absent: Sequence[Absent] = (), console: Console | None = None) -> None:
     """Print the table of accuracy by geometry for the given run folders and the trainings that have none."""
-    for grid in grids(group_runs([load_run(path) for path in runs]), absent):
+    for grid in grids(group_runs([load_run(path) for path in runs]), absent, least=1):
         _print(grid_table(grid), console)
 
 
 def live_grid(runs: Sequence[Path], absent: Sequence[Absent] = ()) -> RenderableType:
     """The accuracies alone, to be shown while a study goes on."""
-    found = grids(group_runs([load_run(path) for path in runs]), absent)
+    found = grids(group_runs([load_run(path) for path in runs]), absent, least=1)
     return Group(*(_drawing(replace(grid_table(grid, differences=False), notes=()), on_screen=True) for grid in found))
 
 

@@ -40,6 +40,7 @@ _SETS = {
     "train.batch_size": "--geometries",
     "train.samples_per_gpu": "--geometries",
     "train.sync": "--geometries",
+    "train.device": "--device",
     "seed": "--seeds",
 }
 _VARIED = ("model.norm", "model.options", "train.batch_size", "train.samples_per_gpu", "seed")

@@ -133,7 +133,8 @@ class _Worker:
 
     def __init__(self, threads: int, command: tuple[str, ...], logs: Path | None) -> None:
         self.pipe, theirs = _CONTEXT.Pipe()
-        self.process = _CONTEXT.Process(target=_work, args=(theirs, threads, command, logs), daemon=True)
+        # No daemon: those may have no processes of their own, and a run may read its pictures in some.
+        self.process = _CONTEXT.Process(target=_work, args=(theirs, threads, command, logs))
         self.process.start()
         theirs.close()  # so that its end of the pipe ends with it
 

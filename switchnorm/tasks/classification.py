@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MeanMetric, Metric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from switchnorm.tasks.mean import SampleMean
 from switchnorm.tasks.mix import Mix
 
 MakeOptimizer = Callable[[nn.Module], tuple[torch.optim.Optimizer, LRScheduler]]
@@ -56,7 +57,7 @@ class Classification(pl.LightningModule):
         self._channels_last = channels_last
         self.counted = 0
         self._pictures = SumMetric()
-        self.train_loss, self.train_accuracy, self.val_loss = MeanMetric(), MeanMetric(), MeanMetric()
+        self.train_loss, self.train_accuracy, self.val_loss = SampleMean(), SampleMean(), MeanMetric()
         ranks = (1, 5) if num_classes > 5 else (1,)
         self.val_accuracy = nn.ModuleDict(
             {
@@ -78,9 +79,9 @@ class Classification(pl.LightningModule):
         if targets is not labels:
             targets = targets.to(logits.dtype)
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
-        self.train_loss.update(loss.detach(), len(labels))
-        self.train_accuracy.update((logits.detach().argmax(1) == labels).float())
-        self.log("loss", loss, prog_bar=True)
+        self.train_loss.update(loss.detach() * len(labels), len(labels))
+        self.train_accuracy.update((logits.detach().argmax(1) == labels).sum(), len(labels))
+        self.log("loss", loss)  # not for Lightning's bar, which would wait for its value in every step
         return loss
 
     def layout(self, images: Tensor) -> Tensor:

@@ -33,6 +33,9 @@ class WeightAverage(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take up the count of a resumed run."""
+        if self.average is not None:  # loaded from a checkpoint, before the network went to its device
+            state = _state(pl_module)
+            self.average = {key: value.to(state[key]) for key, value in self.average.items()}
         self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
@@ -69,8 +72,7 @@ class WeightAverage(pl.Callback):
         """Continue with the weights, and with the average as it was."""
         if "trained_state_dict" not in checkpoint:  # killed before the first step ended
             return
-        device = pl_module.device
-        self.average = {key: checkpoint["state_dict"][key].to(device, copy=True) for key in _state(pl_module)}
+        self.average = {key: checkpoint["state_dict"][key].clone() for key in _state(pl_module)}
         pl_module.load_state_dict(checkpoint["trained_state_dict"])
 
     @torch.no_grad()

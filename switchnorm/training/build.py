@@ -35,6 +35,8 @@ def build_model(config: Config, num_classes: int | None) -> nn.Module:
         ghost(model, config.train.samples_per_gpu)
     if config.train.sync:
         model = sync(model)
+    if config.train.precision == "64":
+        model = model.double()  # now, since a checkpoint's float64 numbers would be rounded in a float32 network
     return model.to(memory_format=torch.channels_last) if config.train.channels_last else model
 
 
@@ -97,10 +99,20 @@ def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> int:
         How many logits the network has.
 
     Raises:
-        InputError: batch statistics over a single element, for example, or more outputs than logits.
+        InputError: batch statistics over a single element, for example, pictures that are too small, or more outputs
+            than logits.
     """
-    images = torch.empty(samples, dataset.channels, dataset.size, dataset.size, device="meta")
-    logits = copy.deepcopy(model).to("meta").train()(images)
+    dtype = next(model.parameters()).dtype
+    images = torch.empty(samples, dataset.channels, dataset.size, dataset.size, device="meta", dtype=dtype)
+    try:
+        logits = copy.deepcopy(model).to("meta").train()(images)
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, AssertionError) as error:  # how networks of others say so
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(
+            f"{type(model).__name__} does not take pictures of {dataset.size}x{dataset.size} pixels: {reason}"
+        ) from error
     if not isinstance(logits, torch.Tensor):
         raise InputError(f"{type(model).__name__} returns more than logits in training; choose another model")
     return int(logits.shape[1])

@@ -25,10 +25,16 @@ class RadiusSchedule(pl.Callback):
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
+        self._sparse = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """See whether there is a radius to set: looking through all modules takes a while, and steps may be short."""
+        self._sparse = any(isinstance(module, SparseSwitchNorm) for module in pl_module.modules())
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Set the radius of this step."""
-        set_radius(pl_module, min(trainer.global_step / max(self.steps - 1, 1), 1.0))
+        if self._sparse:
+            set_radius(pl_module, min(trainer.global_step / max(self.steps - 1, 1), 1.0))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make final what has become one-hot, before it is evaluated and saved."""
@@ -88,6 +94,8 @@ class History(pl.Callback):
     ) -> None:
         """Count images; the clock stands still during validation."""
         self.images += len(batch[1]) * trainer.world_size
+        if trainer.is_last_batch and pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)  # steps are handed to the device well before it takes them
         self.seconds = time.monotonic() - self.started
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -42,6 +42,37 @@ def check_resumable(path: Path) -> None:
         raise InputError(f"checkpoint {str(path)!r} holds weights alone; expected the state of an interrupted training")
 
 
+class BestCheckpoint(ModelCheckpoint):
+    """Writes best.ckpt by validation accuracy, also in a run folder that was moved since it was interrupted.
+
+    Args:
+        folder: of the checkpoint.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            folder,
+            "best",
+            monitor="val_accuracy",
+            mode="max",
+            enable_version_counter=False,
+            save_weights_only=True,
+            save_on_train_epoch_end=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best so far; in another folder Lightning would begin anew and overwrite it with a worse one."""
+
+        def here(path: str) -> str:
+            return os.path.join(str(self.dirpath), os.path.basename(path)) if path else path
+
+        moved: dict[str, Any] = {
+            key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")
+        }
+        moved["best_k_models"] = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **moved, "dirpath": self.dirpath})
+
+
 class MidEpochCheckpoint(ModelCheckpoint):
     """Writes last.ckpt every so many minutes inside an epoch.
 

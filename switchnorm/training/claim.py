@@ -10,7 +10,7 @@ from switchnorm.training.config import ClaimConfig, Config
 #: Keys that say where and how a run is computed, and not what is trained.
 _COMPUTATION = {
     "train": ("device", "precision", "checkpoint_minutes", "channels_last", "compile", "deterministic", "cuda_graph"),
-    "data": ("root", "train_list", "val_list", "train_folder", "val_folder", "workers", "on_damaged"),
+    "data": ("root", "train_folder", "val_folder", "workers"),
 }
 
 

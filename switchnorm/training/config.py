@@ -37,7 +37,7 @@ class TrainConfig:
         samples_per_gpu: over how many samples batch statistics are taken, as that many samples per GPU without
             synchronisation give (ghost batches); null takes each device's share of the batch.
         sync: whether batch statistics span all devices.
-        iteration_size: batches whose gradients one optimizer step adds up.
+        iteration_size: batches whose gradients are averaged into one optimizer step.
         label_smoothing: in [0, 1).
         precision: of the computation: 32, bf16 or 16 (mixed with float32 weights), or 64.
         device: auto, cpu, cuda or mps; several of them through torchrun.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -82,10 +83,14 @@ def claim_of(weights: Path) -> ClaimConfig:
         try:
             entries = json.loads(card.read_text(encoding="utf-8"))
             top1, top5, source = (entries.get(name) for name in ("top1", "top5", "source"))
-        except (ValueError, AttributeError):
+            return ClaimConfig(top1=_percent(top1), top5=_percent(top5), source=str(source or ""))
+        except (ValueError, TypeError, AttributeError):
             return ClaimConfig()  # some other JSON file
-    percent = [None if share is None else 100 * float(share) for share in (top1, top5)]
-    return ClaimConfig(top1=percent[0], top5=percent[1], source=source or "")
+    return ClaimConfig(top1=_percent(top1), top5=_percent(top5), source=source or "")
+
+
+def _percent(share: Any) -> float | None:
+    return None if share is None else 100 * float(share)
 
 
 def _evaluate(config: Config, model: nn.Module, dataset: Dataset, views: Views, claim: ClaimConfig) -> Evaluation:

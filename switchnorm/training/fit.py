@@ -14,7 +14,7 @@ from switchnorm.data import Dataset
 from switchnorm.training.averaging import WeightAverage
 from switchnorm.training.build import total_steps, training_task
 from switchnorm.training.callbacks import History, RadiusSchedule, StepSeed
-from switchnorm.training.checkpoints import MidEpochCheckpoint
+from switchnorm.training.checkpoints import BestCheckpoint, MidEpochCheckpoint
 from switchnorm.training.config import Config
 from switchnorm.training.graphs import GraphedNetwork
 from switchnorm.training.loaders import Loaders
@@ -39,15 +39,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     """
     steps = total_steps(config, dataset)
     task = training_task(config, model, dataset.num_classes, steps)
-    best = ModelCheckpoint(
-        run.checkpoints,
-        "best",
-        monitor="val_accuracy",
-        mode="max",
-        enable_version_counter=False,
-        save_weights_only=True,
-        save_on_train_epoch_end=False,
-    )
+    best = BestCheckpoint(run.checkpoints)
     newest = [
         ModelCheckpoint(run.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True),
         MidEpochCheckpoint(run.checkpoints, config.train.checkpoint_minutes),

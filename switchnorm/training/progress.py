@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -10,11 +11,25 @@ from pytorch_lightning.callbacks import RichProgressBar
 
 
 class ProgressBar(RichProgressBar):
-    """Lightning's bar: rate, time left in the epoch, loss, accuracy."""
+    """Lightning's bar: rate, time left in the epoch, loss, accuracy.
 
-    def get_metrics(self, *args: Any) -> dict[str, Any]:
+    Args:
+        seconds: between looks at the loss, each of which waits for the device.
+    """
+
+    def __init__(self, seconds: float = 0.5) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self._looked = -math.inf
+        self._loss: dict[str, float] = {}
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """What the bar shows, without the logger's version."""
-        return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
+        now = time.monotonic()
+        if now - self._looked >= self.seconds and "loss" in trainer.callback_metrics:
+            self._looked, self._loss = now, {"loss": float(trainer.callback_metrics["loss"])}
+        shown = {**self._loss, **super().get_metrics(trainer, pl_module)}
+        return {name: value for name, value in shown.items() if name != "v_num"}
 
 
 class PlainProgress(pl.Callback):

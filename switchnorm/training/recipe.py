@@ -74,10 +74,12 @@ def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
         if not _is_key(key, keys):
             raise unknown(f"key in {recipe.name}", key, keys)
     config = check(_parse(parser, ["--config", str(recipe)], flags))
-    if config.claim != ClaimConfig() and flags and not any(flag.startswith("--claim.") for flag in flags):
+    if config.claim != ClaimConfig() and flags:
         written = _written(content, recipe)
         if written is None or is_changed(written, config):
-            config = replace(config, claim=ClaimConfig())
+            given = {flag.partition("=")[0] for flag in flags}
+            kept = {key: value for key, value in asdict(config.claim).items() if f"--claim.{key}" in given}
+            config = replace(config, claim=ClaimConfig(**kept))
     return config
 
 

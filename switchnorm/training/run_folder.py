@@ -98,9 +98,6 @@ class RunFolder:
             raise InputError(
                 f"run folder {str(path)!r} exists; continue it with --resume, or choose another with --out"
             )
-        run = cls(path)
-        run.checkpoints.mkdir(parents=True)
-        write_atomically(run.config_file, to_yaml(config))
         record = {
             "name": path.name,
             "command": " ".join(command),
@@ -113,6 +110,9 @@ class RunFolder:
             "seconds": None,
             "result": {},
         }
+        run = cls(path)
+        run.checkpoints.mkdir(parents=True)
+        write_atomically(run.config_file, to_yaml(config))
         write_atomically(run.record_file, json.dumps(record, indent=2) + "\n")
         return run
 

@@ -9,6 +9,7 @@ from switchnorm.recipes import find_recipe
 from switchnorm.studies.parallel import Outcome, train_all, train_one
 from switchnorm.training.recipe import read_config
 from switchnorm.training.run_folder import RunFolder
+from tests.data.photos import write_tree
 
 FLAGS = ("--epochs=1", "--batch-size=512", "--schedule.warmup_epochs=0", "--device=cpu")
 
@@ -51,6 +52,19 @@ def test_finished_runs_are_kept_and_interrupted_ones_continued(tmp_path, config)
     run.update_record(status="running")
     assert train_one(*plan[0], ("test",)) == first[tmp_path / "a"]
     assert run.finished()
+
+
+def test_a_training_side_by_side_may_read_its_pictures_in_processes(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        f"""
+model: {{name: cifar_resnet8}}
+data: {{name: folder, root: {write_tree(tmp_path / "photos")}, size: 16, resize: 20, workers: 1}}
+train: {{epochs: 1, batch_size: 4, device: cpu}}
+"""
+    )
+    outcomes = train_all([(tmp_path / "run", read_config(recipe))], ("test",), Recorder(), workers=1)
+    assert not outcomes[tmp_path / "run"].error
 
 
 def test_a_worker_that_is_killed_takes_no_other_training_with_it(tmp_path, config):

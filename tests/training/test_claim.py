@@ -50,7 +50,7 @@ def test_a_claim_stays_with_the_recipe(recipe, flags):
 )
 def test_another_training_has_no_claim(recipe, flags):
     assert read_config(recipe, flags).claim == ClaimConfig()
-    assert read_config(recipe, (*flags, "--claim.top1", "90")).claim.top1 == 90
+    assert read_config(recipe, (*flags, "--claim.top1", "90")).claim == ClaimConfig(top1=90)
 
 
 def test_the_steady_rate_leaves_out_the_first_epoch():

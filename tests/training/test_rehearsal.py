@@ -4,11 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from switchnorm.data import create_dataset
+from switchnorm.data import Cifar10, create_dataset
 from switchnorm.errors import InputError
+from switchnorm.models import create_model
 from switchnorm.recipes import find_recipe
 from switchnorm.training import dry_run
-from switchnorm.training.build import build_model
+from switchnorm.training.build import build_model, rehearse
 from switchnorm.training.recipe import read_config
 
 
@@ -81,3 +82,9 @@ def test_what_would_keep_a_run_from_starting_shows(flags, message):
 
 def test_a_batch_of_one_sample_is_no_batch_of_four():
     assert dry_run(config("--batch-size", "1", "--norm", "gn")).samples == 1
+
+
+def test_pictures_that_a_network_does_not_take_are_an_error_of_one_line():
+    with pytest.raises(InputError, match="AlexNet does not take pictures of 32x32 pixels: ") as caught:
+        rehearse(create_model("alexnet"), 2, Cifar10())
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,32 @@
+"""A mean over the samples of many batches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class SampleMean(Metric):
+    """The mean of a quantity over all samples of all processes, which counts a batch without waiting for the device.
+
+    torchmetrics' own looks for NaN in every update, and so stops a small network at every step; here NaN stays.
+    """
+
+    full_state_update = False
+    mean_value: Tensor
+    weight: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("mean_value", "weight"):  # as checkpoints have them
+            self.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, total: Tensor, count: int) -> None:
+        """Count a batch: the sum over its samples, (), and their number."""
+        self.mean_value += total
+        self.weight += count
+
+    def compute(self) -> Tensor:
+        """The mean, (); NaN of no samples."""
+        return self.mean_value / self.weight
