@@ -76,6 +76,9 @@ def check_device(config: Config) -> None:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(device, True):
         raise InputError(f"train.device {device!r} is not available here; choose 'cpu' or 'auto'")
+    on_cpu = device == "cpu" or (device == "auto" and not any(available.values()))
+    if config.train.precision == "16" and on_cpu:  # where Lightning would take bf16 without a word
+        raise InputError("train.precision 16 needs a GPU, and the run is on the CPU; the nearest there is bf16")
     if config.train.cuda_graph and not available["cuda"]:
         raise InputError("train.cuda_graph needs a CUDA device, and there is none here; set it to false")
     if config.train.cuda_graph and world_size() > 1:

@@ -67,6 +67,7 @@ def test_noise_stands_in_for_data_that_would_be_downloaded(monkeypatch, tmp_path
     [
         (("--batch-size", "2000"), "larger than the training set"),
         (("--norm", "snn"), "did you mean 'sn'?"),
+        (("--precision", "16"), "train.precision 16 needs a GPU, and the run is on the CPU; the nearest there is bf16"),
         (("--model", "cifar_resnet20"), "takes 3 channels"),
         (("--optimizer.groups", '[{"match": "layr1.*"}]'), "matches no parameter"),
         (("--train.warm_start", "none.pt"), "does not exist"),
