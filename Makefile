@@ -34,6 +34,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks layers --compile
 	$(BIN)/python -m benchmarks weights
 	$(BIN)/python -m benchmarks networks
+	$(BIN)/python -m benchmarks step
 	$(BIN)/python -m benchmarks data
 	$(BIN)/python -m benchmarks table
 

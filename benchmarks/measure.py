@@ -67,6 +67,8 @@ def interleave(ways: Mapping[str, Call], effort: Effort, device: torch.device | 
 
     Neighbours in time meet the same machine, whatever else it does meanwhile, so they are compared round by round.
     """
+    if not ways:  # none had the right result
+        return {}
     clock = _CLOCKS[torch.device(device).type]
     once = {name: [clock(call, 1) for _ in range(effort.warmups)][-1] for name, call in ways.items()}
     repeats = {name: max(1, math.ceil(effort.sample / seconds)) for name, seconds in once.items()}

@@ -43,8 +43,8 @@ SHARE, SHARE_OF = 0.85, "cifar10/resnet20"
 STEPS = {"cpu": 1, "cuda": 20}
 #: Seconds that one timing covers at least.
 SAMPLE = {"cpu": 0.0, "cuda": 0.05}
-#: Steps whose losses must be the reference's, and how far they may be off. Convolutions on CUDA round to TF32, which has
-#: the mantissa of float16.
+#: Steps whose losses must be the reference's, and how far they may be off. Convolutions on CUDA round to TF32, which
+#: has the mantissa of float16.
 CHECKED = 4
 TOLERANCE = {"cpu": TOLERANCES[torch.float32], "cuda": TOLERANCES[torch.float16]}
 
@@ -188,7 +188,8 @@ class Run:
     def check(self) -> None:
         """Start, and compare the first losses; raises `MismatchError`."""
         watch = _Watch() if self.setting.device == "cuda" else None
-        self.training = Training(self.config, self.dataset, self.before and self.before.training)
+        earlier = None if self.before is None else self.before.training
+        self.training = Training(self.config, self.dataset, earlier)
         losses = self.training.advance(CHECKED)
         if watch is not None:
             self.peak = watch.bytes()

@@ -22,6 +22,7 @@ from switchnorm.training.build import build_model, total_steps, training_task
 from switchnorm.training.config import Config
 from switchnorm.training.fit import step_callbacks
 from switchnorm.training.loaders import Loaders
+from switchnorm.training.optimizer import make_optimizer
 from switchnorm.training.trainer import make_trainer
 
 #: Steps before a capture, so that what is set up once, momentum too, is there (torch's notes on CUDA graphs).
@@ -68,7 +69,7 @@ class Training:
         self._end()
 
 
-class _Ended(Exception):
+class _EndedError(Exception):
     """Leaves Lightning's loop."""
 
 
@@ -108,11 +109,9 @@ class _Gate(pl.Callback):
             self.halt()
             self._left = self._granted.get()
         if not self._left:
-            raise _Ended
+            raise _EndedError
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *args: Any) -> None:
         """Count the step."""
         self._left -= 1
         self._losses.append(outputs["loss"].detach())
@@ -122,19 +121,22 @@ def _train(config: Config, dataset: Dataset, task: Classification, gate: _Gate) 
     """The training thread, which must not hold on to the `Training` whose end ends it."""
     torch.set_num_threads(torch.get_num_threads())  # a thread starts with the machine's number, not the process's
     try:
-        with tempfile.TemporaryDirectory() as folder, make_trainer(
-            config.train,
-            max_epochs=-1,
-            limit_val_batches=0,
-            gradient_clip_val=config.optimizer.clip_norm,
-            callbacks=[gate, *step_callbacks(config, total_steps(config, dataset))],
-            logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            default_root_dir=folder,
-        ) as trainer:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            make_trainer(
+                config.train,
+                max_epochs=-1,
+                limit_val_batches=0,
+                gradient_clip_val=config.optimizer.clip_norm,
+                callbacks=[gate, *step_callbacks(config, total_steps(config, dataset))],
+                logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                default_root_dir=folder,
+            ) as trainer,
+        ):
             trainer.fit(task, Loaders(dataset, config))
-    except _Ended:
+    except _EndedError:
         pass
     except BaseException as error:  # for the thread that waits
         gate.halt(error)
@@ -157,7 +159,9 @@ class StepByHand:
 
     def __init__(self, config: Config, dataset: Dataset, device: str) -> None:
         self.task = new_task(config, dataset).to(device).train()
-        self.optimizer, self.schedule = self.task._make_optimizer(self.task.model)
+        self.optimizer, self.schedule = make_optimizer(
+            self.task.model, total_steps=total_steps(config, dataset), config=config
+        )
         self.clip_norm = config.optimizer.clip_norm
         self.steps = total_steps(config, dataset)
 

@@ -13,7 +13,7 @@ from benchmarks.text import target
 from switchnorm.errors import InputError
 
 START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
-SUITES = ("layers", "weights", "networks")
+SUITES = ("layers", "weights", "networks", "step")
 LAYOUTS = ("contiguous", "channels last")
 
 Ratios = Sequence[Mapping[str, Any]]
