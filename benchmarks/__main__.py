@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import benchmarks
-from benchmarks import data, layers, networks, record, step, table, weights
+from benchmarks import data, decoders, layers, networks, record, step, table, weights
 from benchmarks.case import Case
 from benchmarks.runner import Outcome, run_case, summed_up
 from benchmarks.text import of_outcome, of_ratios
@@ -16,7 +16,14 @@ from switchnorm.errors import InputError
 
 #: A suite is a module with `add_arguments(parser)`, `cases(options)`, and `partial(options)`: whether these options
 #: leave out or change what belongs into the record.
-SUITES = {"layers": layers, "weights": weights, "networks": networks, "step": step, "data": data}
+SUITES = {
+    "layers": layers,
+    "weights": weights,
+    "networks": networks,
+    "step": step,
+    "decoders": decoders,
+    "data": data,
+}
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -152,8 +152,8 @@ class Network:
         """
         with kernel("reference"):
             truth = self._results(torch.float64)
-            by_rounding = _errors(self._results(torch.float32), truth)
-        found = _errors(self._results(torch.float32), truth)
+            by_rounding = errors(self._results(torch.float32), truth)
+        found = errors(self._results(torch.float32), truth)
         for name, error in found.items():
             if not error <= ROUNDING * by_rounding[name] + TOLERANCE:
                 raise MismatchError(
@@ -184,7 +184,7 @@ class Network:
         return images.to(device, memory_format=LAYOUTS[self.setting.layout]), labels.to(device)
 
 
-def _errors(found: Mapping[str, Sequence[Tensor]], truth: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
+def errors(found: Mapping[str, Sequence[Tensor]], truth: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
     """The norm of each error over that of the truth."""
     return {
         name: _norm([result.double() - each for result, each in zip(found[name], exact, strict=True)]) / _norm(exact)

@@ -32,7 +32,9 @@ WARMUPS = 3
 def new_task(config: Config, dataset: Dataset) -> Classification:
     """What a run trains, as it starts, on the CPU."""
     model = build_model(config, dataset.num_classes)
-    return training_task(config, model, dataset.num_classes, total_steps(config, dataset))
+    task = training_task(config, model, dataset.num_classes, total_steps(config, dataset))
+    assert isinstance(task, Classification), "steps are measured of classification"
+    return task
 
 
 class Training:

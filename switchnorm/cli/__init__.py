@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from switchnorm import __version__
-from switchnorm.cli import checkpoints, evaluate, runs, study, train
+from switchnorm.cli import checkpoints, evaluate, predict, runs, study, train
 from switchnorm.cli.command import Commands, Parser
 from switchnorm.errors import InputError, unknown
 
@@ -47,6 +47,7 @@ def parser() -> Parser:
     study.add_demo(commands)
     train.add(commands)
     evaluate.add(commands)
+    predict.add(commands)
     runs.add_inspect(commands)
     checkpoints.add(commands)
     study.add(commands)

@@ -15,26 +15,38 @@ def add(commands: Commands) -> None:
         "convert",
         _run,
         "turn a checkpoint into safetensors, or back into a file for the published code",
-        flags=("--name", "--force"),
+        flags=("--name", "--network", "--decoder", "--force"),
     )
     convert.add_argument("file", type=Path, metavar="FILE", help="a published checkpoint, or one of a run")
     convert.add_argument("out", type=Path, metavar="OUT", help="OUT.safetensors, with a card beside it, or OUT.pth")
     convert.add_argument("--name", metavar="NAME", help="the published checkpoint that FILE is (found out by itself)")
+    convert.add_argument("--network", metavar="NAME", help="the network that FILE is of, where keys do not tell")
+    convert.add_argument(
+        "--decoder",
+        type=Path,
+        metavar="FILE",
+        help="the decoder's file of a network for segmentation, beside the encoder's as FILE, or as OUT.pth",
+    )
     convert.add_argument("--force", action="store_true", help="replace OUT where it exists")
 
 
 def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
     from switchnorm.weights import convert
 
-    card = convert(options.file, options.out, options.name, options.force)
+    chosen = {"decoder": options.decoder, "network": options.network}
+    card = convert(options.file, options.out, options.name, options.force, **chosen)
     what = [card.name or "no published checkpoint", f"network {card.network or 'unknown'}", f"norm {card.norm or '?'}"]
     what += ["statistics " + ", ".join(card.statistics)] if card.statistics else []
     print(f"{options.out}: {'; '.join(what)}")
+    if card.alike:
+        print(f"  or {', '.join(card.alike)}, for keys do not tell dilation; --network says which it is")
     print(f"  read {card.format}, {card.keys} tensors, {card.parameters} parameters, {card.reshaped} reshaped")
     dropped = [*card.dropped[:8], *([f"{len(card.dropped) - 8} more"] if len(card.dropped) > 8 else [])]
     dropped += [f"the prefix {card.removed_prefix!r}"] if card.removed_prefix else []
     if dropped:
         print(f"  left out: {', '.join(dropped)}")
     print(f"  MD5 {card.md5}{', as published' if card.verified else ''}")
+    if card.decoder_md5 is not None:
+        print(f"  MD5 {card.decoder_md5} (decoder)")
     if card.top1 is not None and card.top5 is not None:
         print(f"  claimed accuracy: top-1 {100 * card.top1:.2f} %, top-5 {100 * card.top5:.2f} % ({card.source})")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from switchnorm.cli.answers import add_answering, answering_flags
 from switchnorm.cli.command import Commands
 from switchnorm.errors import InputError, unknown
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from switchnorm.training.config import Config
     from switchnorm.training.evaluate import Evaluation
 
-_VIEWS = "of each picture, whose probabilities are averaged: centre (default), flip (and its mirror), ten (crops)"
+_VIEWS = "of classification: views of each picture to average: centre (default), flip (and its mirror), ten (crops)"
 
 #: What RUN understands; any other key is the run's own.
 _FLAGS = ("--checkpoint", "--views", "--weights", "--device", "--precision", "--batch-size", "--data.root")
@@ -26,9 +27,15 @@ def add(commands: Commands) -> None:
     evaluate.usage = "switchnorm eval RUN [--checkpoint C] [--views V] | --weights FILE --model NAME --data NAME ..."
     evaluate.add_argument("--checkpoint", metavar="C", help="of RUN: last (default), best, or a file")
     evaluate.add_argument(
-        "--weights", type=Path, metavar="FILE", help="weights of any origin, published layouts included"
+        "--weights",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="weights of any origin, published layouts included; an encoder's and a decoder's file are two",
     )
     evaluate.add_argument("--views", choices=("centre", "flip", "ten"), default="centre", help=_VIEWS)
+    evaluate.add_argument("--split", metavar="SPLIT", help="of segmentation: the pictures to evaluate, val or test")
+    add_answering(evaluate)
 
 
 def _help() -> str:
@@ -36,6 +43,7 @@ def _help() -> str:
 
   switchnorm eval runs/cifar10-resnet20-ssn --checkpoint best
   switchnorm eval --weights FILE --model resnetv1sn50 --data imagenet --data.root DIR --views ten
+  switchnorm eval runs/ade20k-resnet50_dilated8_c1_sn --scales 300 400 500 600 --flip
 
 RUN evaluates the averaged weights where train.ema made some, and understands the flags --device, --precision,
 --batch-size and --data.KEY. With --weights, the flags --model, --norm, --conv, --model.options.KEY, --data and
@@ -45,20 +53,22 @@ RUN evaluates the averaged weights where train.ema made some, and understands th
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     from switchnorm.training.recipe import evaluation_config
 
+    own = answering_flags(options) + ([] if options.split is None else [f"--data.split={options.split}"])
     if options.weights is not None:
         if options.checkpoint is not None:
             raise InputError("--checkpoint is one of RUN's, and --weights any file; leave one of them out")
-        config = evaluation_config(arguments)
+        config = evaluation_config([*own, *arguments])
         from switchnorm.training.evaluate import evaluate_weights
 
-        _print_evaluation(options.weights, config, evaluate_weights(options.weights, config, options.views))
+        name = " and ".join(map(str, options.weights))
+        _print_evaluation(name, config, evaluate_weights(options.weights, config, options.views))
         return
     if not arguments or arguments[0].startswith("-"):
         raise InputError("eval takes a run folder, or --weights FILE; see `switchnorm eval --help`")
-    _eval_run(Path(arguments[0]), arguments[1:], options)
+    _eval_run(Path(arguments[0]), own, arguments[1:], options)
 
 
-def _eval_run(folder: Path, flags: Sequence[str], options: argparse.Namespace) -> None:
+def _eval_run(folder: Path, own: Sequence[str], flags: Sequence[str], options: argparse.Namespace) -> None:
     for flag in flags:
         name = flag.partition("=")[0]
         if flag.startswith("-") and name not in _FLAGS and not name.startswith("--data."):
@@ -69,16 +79,16 @@ def _eval_run(folder: Path, flags: Sequence[str], options: argparse.Namespace) -
 
     run = RunFolder.open(folder)
     # Evaluation records no graph, and so does not need the device that training recorded one on.
-    config = read_config(run.config_file, ["--train.cuda_graph=false", *flags])
+    config = read_config(run.config_file, ["--train.cuda_graph=false", *own, *flags])
     checkpoint = checkpoint_of(run, options.checkpoint or "last")
     from switchnorm.training.evaluate import evaluate
 
-    _print_evaluation(checkpoint, config, evaluate(run, checkpoint, options.views, config))
+    _print_evaluation(str(checkpoint), config, evaluate(run, checkpoint, options.views, config))
 
 
-def _print_evaluation(file: Path, config: Config, found: Evaluation) -> None:
+def _print_evaluation(what: str, config: Config, found: Evaluation) -> None:
     from switchnorm.training.launch import first_process
     from switchnorm.training.words import evaluation
 
     if first_process():
-        print(*evaluation(str(file), config.data["name"], found), sep="\n")
+        print(*evaluation(what, config.data["name"], found), sep="\n")

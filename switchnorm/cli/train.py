@@ -115,12 +115,13 @@ def _print_outcome(run: RunFolder, result: dict[str, Any]) -> None:
 def _train_seeds(options: argparse.Namespace, config: Config, folder: Path, command: Sequence[str]) -> None:
     from switchnorm.studies.seeds import train_seeds
     from switchnorm.training.claim import beside
+    from switchnorm.training.scores import SCORE, title
 
     out = options.out or folder
     found = train_seeds(config, options.seeds, out, command, options.workers)
-    accuracy = found["val_accuracy"]
-    several = "" if accuracy.deviation is None else " (mean and sample standard deviation)"
-    print(f"{out}: validation accuracy {accuracy}, {len(accuracy.values)} seeds{several}")
-    claim = beside(config.claim, {"val_accuracy": accuracy.mean})
+    score = found[SCORE[config.task]]
+    several = "" if score.deviation is None else " (mean and sample standard deviation)"
+    print(f"{out}: {title(config.task)} {score}, {len(score.values)} seeds{several}")
+    claim = beside(config.claim, {name: spread.mean for name, spread in found.items()})
     if claim is not None:
         print(f"  {claim}")

@@ -13,22 +13,28 @@ from switchnorm.data.folder import Folder
 from switchnorm.data.imagenet import ImageNet
 from switchnorm.data.loader import Loader, TrainingLoader
 from switchnorm.data.memory import InMemory
+from switchnorm.data.segmentation import Ade20k, CamVid, Cityscapes, Masks, SegmentationDataset
 from switchnorm.data.views import Views
 from switchnorm.errors import unknown
 
 __all__ = [
     "DATASETS",
+    "Ade20k",
     "Augment",
     "Batches",
+    "CamVid",
     "Cifar10",
     "Cifar100",
+    "Cityscapes",
     "Dataset",
     "Digits",
     "Folder",
     "ImageNet",
     "InMemory",
     "Loader",
+    "Masks",
     "Samples",
+    "SegmentationDataset",
     "TrainingBatches",
     "TrainingLoader",
     "Views",
@@ -42,6 +48,10 @@ DATASETS: dict[str, type[Dataset]] = {
     "cifar100": Cifar100,
     "imagenet": ImageNet,
     "folder": Folder,
+    "ade20k": Ade20k,
+    "camvid": CamVid,
+    "cityscapes": Cityscapes,
+    "masks": Masks,
 }
 
 

@@ -96,12 +96,13 @@ class Batches(Loader):
 class TrainingBatches(TrainingLoader):
     """The loader for training: batches as `Batches`, augmented; order, shares and state as `TrainingLoader`.
 
-    How a sample is augmented is a function of (seed, epoch, index of the sample).
+    How a sample is augmented is a function of (seed, pass, index of the sample).
 
     Args:
         samples: the images and labels.
-        batch_size: samples per batch, all processes together; samples that fill no batch wait for another epoch.
+        batch_size: samples per batch, all processes together; samples that fill no batch wait for another pass.
         seed: determines order and augmentation.
+        steps: batches of an epoch; None is one pass.
         augment: applied to the pixels of every batch; none leaves them as they are.
         finish: applied to the normalized images of every batch.
         rank: this process, 0 <= rank < world.
@@ -109,7 +110,7 @@ class TrainingBatches(TrainingLoader):
         device: where the samples are kept and the batches made.
 
     Raises:
-        InputError: fewer samples than a batch holds, or a batch that the processes cannot share evenly.
+        InputError: fewer samples than a batch holds, a batch that the processes cannot share evenly, or no steps.
     """
 
     def __init__(
@@ -118,13 +119,14 @@ class TrainingBatches(TrainingLoader):
         *,
         batch_size: int,
         seed: int,
+        steps: int | None = None,
         augment: Augment | None = None,
         finish: Augment | None = None,
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
-        super().__init__(len(samples), batch_size=batch_size, seed=seed, rank=rank, world=world)
+        super().__init__(len(samples), batch_size=batch_size, seed=seed, steps=steps, rank=rank, world=world)
         self.augment = augment
         self.finish = finish
         self.images = samples.images.to(device)
@@ -132,11 +134,11 @@ class TrainingBatches(TrainingLoader):
         self._normalize = Normalization(samples.mean, samples.std, device)
 
     def _batches(self, position: int) -> Iterator[Batch]:
-        for index in self._indices(position, self.labels.device):
+        for turn, index in self._indices(position, self.labels.device):
             images = self.images.index_select(0, index)
             if self.augment is not None:
-                images = self.augment(images, self.seed, self.epoch, index)
+                images = self.augment(images, self.seed, turn, index)
             images = self._normalize(images)
             if self.finish is not None:
-                images = self.finish(images, self.seed, self.epoch, index)
+                images = self.finish(images, self.seed, turn, index)
             yield images, self.labels[index]

@@ -37,6 +37,9 @@ class Stream(enum.IntEnum):
     ERASING_RATIO = 21  # and the 9 after it
     ERASING_TOP = 31
     ERASING_LEFT = 32
+    SHORT_SIDE = 33
+    SCALE = 34
+    BATCH_ORDER = 35
 
 
 def uniform(seed: int, epoch: int, index: Tensor, stream: int) -> Tensor:
@@ -92,9 +95,11 @@ def words(seed: int, epoch: int, index: Tensor, stream: int) -> list[int]:
     return values
 
 
-def permutation(seed: int, epoch: int, n: int, device: torch.device | str = "cpu") -> Tensor:
-    """The order of n samples in an epoch: a (n,) int64 permutation of 0..n-1 on `device`."""
-    keys = _hash(seed, epoch, torch.arange(n, device=device), Stream.ORDER)
+def permutation(
+    seed: int, epoch: int, n: int, device: torch.device | str = "cpu", *, stream: int = Stream.ORDER
+) -> Tensor:
+    """The order of n samples, or what else, in an epoch: a (n,) int64 permutation of 0..n-1 on `device`."""
+    keys = _hash(seed, epoch, torch.arange(n, device=device), stream)
     return keys.argsort(stable=True)
 
 

@@ -17,6 +17,8 @@ class Dataset(ABC):
     A subclass is a dataclass whose fields are its options, because its signature is the schema of the configuration.
     """
 
+    #: What the labels are for: "classification", a label for each image, or "segmentation", one for each pixel.
+    task: ClassVar[str] = "classification"
     #: Channels of an image.
     channels: ClassVar[int]
 
@@ -29,6 +31,11 @@ class Dataset(ABC):
     @abstractmethod
     def size(self) -> int:
         """Side of the square training images, in pixels."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the largest training image, in pixels."""
+        return self.size, self.size
 
     @property
     @abstractmethod
@@ -55,6 +62,7 @@ class Dataset(ABC):
         batch_size: int,
         seed: int,
         epochs: int | None = None,
+        steps: int | None = None,
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
@@ -62,15 +70,16 @@ class Dataset(ABC):
         """The loader for training: normalized images, float32 (N, C, H, W), and labels, int64 (N,), on `device`.
 
         Args:
-            batch_size: samples per batch, all processes together; samples that fill no batch wait for another epoch.
+            batch_size: samples per batch, all processes together; samples that fill no batch wait for another pass.
             seed: determines order and augmentation.
             epochs: how many the run has, for what changes towards its end; None where nobody knows.
+            steps: batches of an epoch, a window in the endless sequence of passes; None is one pass over the data.
             rank: this process, 0 <= rank < world.
             world: number of processes.
             device: where the batches are wanted.
 
         Raises:
-            InputError: no training samples, or a batch that they or the processes do not fit.
+            InputError: no training samples, a batch that they or the processes do not fit, or no steps.
         """
 
     @abstractmethod

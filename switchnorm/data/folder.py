@@ -48,8 +48,8 @@ class Folder(Dataset):
         resize: shorter side of the pictures from which plain and validation crops are cut.
         augment: change the training pictures at random; false shows them as validation does, whatever is said below.
         min_area: least share of a picture's area that a random crop shows, resized to `size`.
-        plain_epochs: the last epochs, in which crops are instead cut at a random place of the picture resized to
-            `resize`. As many as there are, or more, make all crops plain.
+        plain_epochs: the last passes over the training pictures, in which crops are instead cut at a random place of
+            the picture resized to `resize`. As many as there are, or more, make all crops plain.
         color_jitter: how far brightness, contrast and saturation may go from 1; 0.4 is 0.6 to 1.4.
         lighting: deviation of the random colour added along the principal components of ImageNet's colours.
         rand_augment: how many operations RandAugment does to each training picture.
@@ -121,22 +121,27 @@ class Folder(Dataset):
         batch_size: int,
         seed: int,
         epochs: int | None = None,
+        steps: int | None = None,
         rank: int = 0,
         world: int = 1,
         device: torch.device | str = "cpu",
     ) -> TrainingPictureBatches:
-        """The loader for training; see `TrainingPictureBatches` and `Dataset`. Without `epochs` no epoch is plain."""
+        """The loader for training; see `TrainingPictureBatches` and `Dataset`. Without `epochs` no pass is plain."""
         from switchnorm.data.picture_batches import TrainingPictureBatches
         from switchnorm.data.pictures import TrainingReader
 
+        passes = epochs
+        if epochs is not None and steps is not None:
+            passes = -(-epochs * steps // max(self.train_size // max(batch_size, 1), 1))
         reader = TrainingReader(
-            self._train.paths, self._train.labels, self.on_damaged == "skip", self._training_crops(epochs), seed
+            self._train.paths, self._train.labels, self.on_damaged == "skip", self._training_crops(passes), seed
         )
         return TrainingPictureBatches(
             reader,
             self._normalization(device),
             self._finish(),
             batch_size=batch_size,
+            steps=steps,
             workers=self._workers(),
             rank=rank,
             world=world,
@@ -172,7 +177,7 @@ class Folder(Dataset):
             device=device,
         )
 
-    def _training_crops(self, epochs: int | None) -> Any:
+    def _training_crops(self, passes: int | None) -> Any:
         from switchnorm.data.pictures import EvaluationCrops, TrainingCrops, centre_crops
 
         if not self.augment:
@@ -184,7 +189,7 @@ class Folder(Dataset):
             self.color_jitter,
             self.rand_augment,
             self.magnitude,
-            None if epochs is None else epochs - self.plain_epochs,
+            None if passes is None else passes - self.plain_epochs,
         )
 
     def _finish(self) -> Augment | None:

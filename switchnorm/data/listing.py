@@ -72,7 +72,7 @@ def read_folders(folder: Path) -> Listing:
     names: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = [os.path.relpath(path, folder) for path in _pictures(folder / name)]
+        found = [os.path.relpath(path, folder) for path in pictures_below(folder / name)]
         names.extend(found)
         labels.extend([label] * len(found))
     if not names:
@@ -93,7 +93,7 @@ def read_list(file: Path, folders: Sequence[Path], *, may_miss: bool) -> Listing
         InputError: a list that cannot be read, a line that is no path and label, or pictures that are missing.
     """
     names, labels = _parse(file)
-    missing, folder = min(((_missing(folder, names), folder) for folder in folders), key=lambda pair: len(pair[0]))
+    missing, folder = min(((missing_files(folder, names), folder) for folder in folders), key=lambda pair: len(pair[0]))
     if missing and (len(missing) == len(names) or not may_miss):
         advice = "" if len(missing) == len(names) else "; bring them, or set on_damaged to 'skip'"
         raise InputError(
@@ -103,12 +103,12 @@ def read_list(file: Path, folders: Sequence[Path], *, may_miss: bool) -> Listing
     return Listing(file, Paths(folder, names), torch.tensor(labels), _folder_names(names, labels), written=True)
 
 
-def _pictures(folder: Path) -> Iterator[str]:
-    """The pictures at any depth of a folder, in sorted order."""
+def pictures_below(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> Iterator[str]:
+    """The pictures at any depth of a folder, in sorted order: files whose names end so, in whatever letters."""
     for place, folders, files in os.walk(folder, followlinks=True):
         folders.sort()
         for name in sorted(files):
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+            if name.lower().endswith(extensions) and not name.startswith("."):
                 yield os.path.join(place, name)
 
 
@@ -134,7 +134,7 @@ def _parse(file: Path) -> tuple[list[str], list[int]]:
     return names, labels
 
 
-def _missing(folder: Path, names: Iterable[str]) -> list[str]:
+def missing_files(folder: Path, names: Iterable[str]) -> list[str]:
     """Which of the paths are no files below `folder`, by one look into each folder instead of one per picture."""
     there: dict[str, set[str]] = {}
     missing = []

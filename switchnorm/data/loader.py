@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,8 +47,8 @@ class Loader(ABC):
         return -(-self.total // self.batch_size)
 
     @abstractmethod
-    def __iter__(self) -> Iterator[Batch]:
-        """Make the batches."""
+    def __iter__(self) -> Iterator[Any]:
+        """Make the batches: a `Batch` each, or what the task calls one."""
 
     def _share(self, position: int) -> slice:
         """This process's part of the batch at `position`, as places in the order of the epoch."""
@@ -57,9 +58,11 @@ class Loader(ABC):
 
 
 class TrainingLoader(Loader):
-    """Full batches in an order that is new in every epoch.
+    """Full batches in an order that is new in every pass over the data.
 
-    Which samples a batch holds is a function of (seed, epoch, position) and not of the number of processes.
+    Passes follow one another endlessly, and an epoch is a window of `steps` batches in that sequence: its batch at
+    `position` is number epoch * steps + position of all. Which samples a batch holds is a function of the seed and of
+    that number, and not of the number of processes.
 
     The loader's whole state is (epoch, position), where position counts the batches handed out in this epoch. Iteration
     continues there, and starts the next epoch when position has reached the end. It cannot do so at the end itself:
@@ -67,27 +70,34 @@ class TrainingLoader(Loader):
 
     Args:
         total: number of samples.
-        batch_size: samples per batch, all processes together; samples that fill no batch wait for another epoch.
+        batch_size: samples per batch, all processes together; samples that fill no batch wait for another pass.
         seed: determines the order.
+        steps: batches of an epoch; None is one pass.
         rank: this process, 0 <= rank < world.
         world: number of processes.
 
     Raises:
-        InputError: fewer samples than a batch holds, or a batch that the processes cannot share evenly.
+        InputError: fewer samples than a batch holds, a batch that the processes cannot share evenly, or no steps.
     """
 
-    def __init__(self, total: int, *, batch_size: int, seed: int, rank: int, world: int) -> None:
+    def __init__(
+        self, total: int, *, batch_size: int, seed: int, steps: int | None = None, rank: int, world: int
+    ) -> None:
         super().__init__(total, batch_size=batch_size, rank=rank, world=world)
         if total < batch_size:
             raise InputError(f"batch size {batch_size} is larger than the training set, {total} images")
         if batch_size % world:
             raise InputError(f"batch size {batch_size} cannot be shared evenly by {world} processes")
+        if steps is not None and steps < 1:
+            raise InputError(f"steps must be at least 1, or none for a whole pass, got {steps}")
         self.seed = seed
+        self.batches_per_pass = total // batch_size
+        self.steps = self.batches_per_pass if steps is None else steps
         self.epoch = 0
         self.position = 0
 
     def __len__(self) -> int:
-        return self.total // self.batch_size
+        return self.steps
 
     def __iter__(self) -> Iterator[Batch]:
         if self.position == len(self):
@@ -100,10 +110,26 @@ class TrainingLoader(Loader):
     def _batches(self, position: int) -> Iterator[Batch]:
         """The batches of the epoch from `position` on."""
 
-    def _indices(self, position: int, device: torch.device | str = "cpu") -> Iterator[Tensor]:
-        """For each batch from `position` on, the samples of this process's share: (n,) int64 on `device`."""
-        order = permutation(self.seed, self.epoch, self.total, device)
-        return (order[self._share(place)] for place in range(position, len(self)))
+    def _indices(self, position: int, device: torch.device | str = "cpu") -> Iterator[tuple[int, Tensor]]:
+        """For each batch of the epoch from `position` on: its pass, and this process's samples, (n,) int64."""
+        for turn, place, order in self._turns(position, device):
+            yield turn, order[self._share(place)]
+
+    def _turns(self, position: int, device: torch.device | str = "cpu") -> Iterator[tuple[int, int, Tensor]]:
+        """For each batch of the epoch from `position` on: its pass, its place in there, and the order of that pass."""
+        current = -1
+        for turn, place in (self._turn(position) for position in range(position, len(self))):
+            if turn != current:
+                current, order = turn, self._order(turn, device)
+            yield turn, place, order
+
+    def _turn(self, position: int) -> tuple[int, int]:
+        """The pass to which the epoch's batch at `position` belongs, and the batch's place in there."""
+        return divmod(self.epoch * len(self) + position, self.batches_per_pass)
+
+    def _order(self, turn: int, device: torch.device | str) -> Tensor:
+        """The samples in the order of a pass: (n,) int64 on `device`; batches are cut from it one after the other."""
+        return permutation(self.seed, turn, self.total, device)
 
     def state_dict(self) -> dict[str, int]:
         """The place in the run: the epoch, and the number of its batches already handed out."""

@@ -67,21 +67,22 @@ class PictureBatches(Loader):
 class TrainingPictureBatches(TrainingLoader):
     """The loader for training: batches as `PictureBatches`, augmented; order, shares and state as `TrainingLoader`.
 
-    How a sample is augmented is a function of (seed, epoch, index of the sample). The next readable picture takes the
+    How a sample is augmented is a function of (seed, pass, index of the sample). The next readable picture takes the
     place of one that cannot be read, if the reader goes on at all; these are reported with the epoch's last batch.
 
     Args:
         reader: of the training pictures.
         normalization: on `device`.
         finish: applied to the normalized images of every batch.
-        batch_size: samples per batch, all processes together; samples that fill no batch wait for another epoch.
+        batch_size: samples per batch, all processes together; samples that fill no batch wait for another pass.
+        steps: batches of an epoch; None is one pass.
         workers: number of processes that read.
         rank: this process, 0 <= rank < world.
         world: number of processes.
         device: where the batches are wanted.
 
     Raises:
-        InputError: fewer samples than a batch holds, or a batch that the processes cannot share evenly; in
+        InputError: fewer samples than a batch holds, a batch that the processes cannot share evenly, or no steps; in
             iteration, an unreadable picture.
     """
 
@@ -92,12 +93,14 @@ class TrainingPictureBatches(TrainingLoader):
         finish: Augment | None,
         *,
         batch_size: int,
+        steps: int | None,
         workers: int,
         rank: int,
         world: int,
         device: torch.device | str,
     ) -> None:
-        super().__init__(len(reader.paths), batch_size=batch_size, seed=reader.seed, rank=rank, world=world)
+        total, seed = len(reader.paths), reader.seed
+        super().__init__(total, batch_size=batch_size, seed=seed, steps=steps, rank=rank, world=world)
         self.reader = reader
         self.finish = finish
         self.workers = workers
@@ -105,14 +108,15 @@ class TrainingPictureBatches(TrainingLoader):
         self._normalize = normalization
 
     def _batches(self, position: int) -> Iterator[Batch]:
-        epoch, count = self.epoch, len(self) - position
-        requests = (Request(epoch, index.tolist()) for index in self._indices(position))
+        count = len(self) - position
+        requests = (Request(turn, index.tolist()) for turn, index in self._indices(position))
         batches = read_batches(self.reader, requests, count, self.workers, self.device)
         what = f"of {self.total} training pictures could not be read and others took their places"
-        for pictures in _reported(batches, count, what):
+        for place, pictures in enumerate(_reported(batches, count, what), position):
             images = self._normalize(pictures.images.to(self.device, non_blocking=True))
             if self.finish is not None:
-                images = self.finish(images, self.seed, epoch, torch.tensor(pictures.samples, device=self.device))
+                index = torch.tensor(pictures.samples, device=self.device)
+                images = self.finish(images, self.seed, self._turn(place)[0], index)
             yield images, pictures.labels.to(self.device, non_blocking=True)
 
 

@@ -12,38 +12,15 @@ import torch
 import torchvision.transforms.v2.functional as TF
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from switchnorm.data.augment import flips
 from switchnorm.data.counter import Stream, words
 from switchnorm.data.listing import Paths
 from switchnorm.data.policy import borrowed_generator, make_policy
+from switchnorm.data.reading import BatchReader, DamagedError, read_picture
 from switchnorm.data.views import Views
 from switchnorm.errors import InputError
-
-
-class DamagedError(Exception):
-    """A picture that cannot be read; the message is its path and why."""
-
-
-def read_picture(path: str) -> Image.Image:
-    """The picture of a file in red, green and blue, whatever kind of file it is and whatever its name says.
-
-    Raises:
-        DamagedError: no such file, or not a whole picture.
-    """
-    try:
-        with Image.open(path) as picture:
-            if picture.mode == "RGB":
-                picture.load()
-                return picture
-            return picture.convert("RGB")
-    except MemoryError:
-        raise
-    except Exception as error:  # the decoders of damaged files raise nearly anything
-        reason = "it is missing" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
-        raise DamagedError(f"{path} ({reason})") from error
 
 
 @dataclass(frozen=True)
@@ -131,9 +108,9 @@ class TrainingCrops:
 
 
 class Request(NamedTuple):
-    """A batch to be read: the epoch, and the places of the samples. No tensor, which would travel by shared memory."""
+    """A batch to be read: the pass, and the places of the samples. No tensor, which would travel by shared memory."""
 
-    epoch: int
+    turn: int
     samples: list[int]
 
 
@@ -153,14 +130,8 @@ class Pictures(NamedTuple):
     damaged: list[str]
 
 
-class Failure(NamedTuple):
-    """What ended the reading. It is no exception, because those arrive from a worker with its traceback in the text."""
-
-    message: str
-
-
 @dataclass
-class Reader(Dataset[Pictures | Failure]):
+class Reader(BatchReader[Request, Pictures]):
     """Reads batches.
 
     Args:
@@ -173,12 +144,10 @@ class Reader(Dataset[Pictures | Failure]):
     labels: Tensor
     skip: bool
 
-    def __getitem__(self, request: Request) -> Pictures | Failure:
+    def read(self, request: Request) -> Pictures:
+        """The pictures asked for, and what of them cannot be read."""
         damaged: list[str] = []
-        try:
-            images, labels = self._batch(request, damaged)
-        except InputError as error:
-            return Failure(str(error))
+        images, labels = self._batch(request, damaged)
         return Pictures(request.samples, images, labels, damaged)
 
     @abstractmethod
@@ -234,7 +203,7 @@ class TrainingReader(Reader):
             picture, place = self._readable(index, damaged)
             pictures.append(picture)
             places.append(place)
-        return self.crops(pictures, self.seed, request.epoch, torch.tensor(request.samples)), self.labels[places]
+        return self.crops(pictures, self.seed, request.turn, torch.tensor(request.samples)), self.labels[places]
 
     def _readable(self, index: int, damaged: list[str]) -> tuple[Image.Image, int]:
         for step in range(len(self.paths)):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from switchnorm.data.pictures import Failure, Pictures, Reader, Request
+from switchnorm.data.reading import Asked, Batch, BatchReader, Failure
 from switchnorm.errors import InputError
 
 
@@ -23,8 +23,12 @@ def default_workers() -> int:
 
 
 def read_batches(
-    reader: Reader, requests: Iterable[Request], count: int, workers: int, device: torch.device | str
-) -> Iterator[Pictures]:
+    reader: BatchReader[Asked, Batch],
+    requests: Iterable[Asked],
+    count: int,
+    workers: int,
+    device: torch.device | str,
+) -> Iterator[Batch]:
     """The batches asked for, in order; a few are read ahead.
 
     The processes are new for each call and gone when the last batch is handed out: nothing of an iteration that was
@@ -41,7 +45,7 @@ def read_batches(
         InputError: what the reader found wrong.
     """
     workers = min(workers, count)
-    loader: DataLoader[Pictures | Failure] = DataLoader(
+    loader: DataLoader[Batch | Failure] = DataLoader(
         reader,
         sampler=requests,
         batch_size=None,
@@ -76,7 +80,8 @@ def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "switchnorm.data.pictures"])  # import once instead of in every worker
+    readers = ["switchnorm.data.pictures", "switchnorm.data.segmentation.reading"]
+    context.set_forkserver_preload(["__main__", *readers])  # import once instead of in every worker
     # Ctrl-C during the imports would make it and every starting worker print a traceback; what is blocked is inherited.
     resource_tracker.ensure_running()  # which would unblock it
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

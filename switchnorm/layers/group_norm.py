@@ -30,7 +30,9 @@ class GroupNorm(nn.GroupNorm):
         activation = activation or self.activation
         # torch's own kernel for the CPU is the fastest there, that for CUDA is not.
         kernel = choose(input, self.weight, self.bias, residual) if input.is_cuda else None
-        if kernel is None or kernel.name != "triton":
+        # The variance of a single value is 0, and torch refuses groups that have no more.
+        single = input.numel() == self.num_groups
+        if not single and (kernel is None or kernel.name != "triton"):
             return finish(super().forward(input), residual, activation)
         return normalize(
             input,

@@ -26,7 +26,8 @@ class Layers:
 
     def conv(self, in_channels: int, shape: Conv) -> nn.Module:
         """A convolution of a shape, as the normalization asks for it."""
-        return convolution(self.norm, in_channels, shape.channels, shape.kernel, shape.stride, shape.groups)
+        channels, kernel, stride, groups, dilation = shape
+        return convolution(self.norm, in_channels, channels, kernel, stride, groups, dilation=dilation)
 
     def normalization(self, channels: int) -> nn.Module:
         """A normalization of a number of channels."""
@@ -43,13 +44,14 @@ class Conv(NamedTuple):
     Attributes:
         channels: of its output.
         kernel: its side, an odd number.
-        stride, groups: as of torch.nn.Conv2d.
+        stride, groups, dilation: as of torch.nn.Conv2d.
     """
 
     channels: int
     kernel: int
     stride: int = 1
     groups: int = 1
+    dilation: int = 1
 
 
 def basic(channels: int, stride: int) -> tuple[Conv, ...]:
@@ -64,6 +66,17 @@ def bottleneck(channels: int, stride: int, width: int, groups: int = 1) -> tuple
     CVPR 2017, figure 3(c). The stride is that of the 3x3 convolution.
     """
     return Conv(width, 1), Conv(width, 3, stride, groups), Conv(channels, 1)
+
+
+def dilated(shapes: Sequence[Conv], dilation: int) -> tuple[Conv, ...]:
+    """The same convolutions where strides are given up for dilation, so that maps keep their size.
+
+    Yu et al., "Dilated Residual Networks", CVPR 2017, section 2; a convolution that had the stride has, as in the
+    published segmentation networks, only half the dilation.
+    """
+    return tuple(
+        shape._replace(stride=1, dilation=dilation // shape.stride if shape.kernel > 1 else 1) for shape in shapes
+    )
 
 
 class _Block(nn.Module):

@@ -30,6 +30,7 @@ class Family:
         names: the names that are listed; others that match the pattern are understood all the same.
         norm: the normalization where none is asked for.
         num_classes: the number of logits where none is asked for.
+        task: what the networks are for, "classification" or "segmentation".
     """
 
     pattern: str
@@ -37,6 +38,7 @@ class Family:
     names: tuple[str, ...]
     norm: str = "bn"
     num_classes: int = 10
+    task: str = "classification"
 
     def numbers(self, name: str) -> tuple[Any, ...] | None:
         """The builder's positional arguments in `name`, or None if it belongs to another family."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from switchnorm.surgery import switch
 
 PREFIX = "timm:"
 
+#: The names of torchvision's networks for segmentation, so that nobody waits for torchvision to tell.
+_SEGMENTATION = re.compile(r"(fcn|deeplabv3|lraspp)_\w+")
 #: Options that would read weights from somewhere.
-_WEIGHTS = ("weights", "progress", "checkpoint_path", "cache_dir")
+_WEIGHTS = ("weights", "weights_backbone", "progress", "checkpoint_path", "cache_dir")
 #: Options after which a network gives something else than logits.
 _NO_LOGITS = ("features_only",)
 
@@ -42,6 +45,11 @@ class Source:
 def source_of(name: str) -> Source:
     """The library that a name, or a pattern of names, belongs to."""
     return TIMM if name.startswith(PREFIX) else TORCHVISION
+
+
+def segments(name: str) -> bool:
+    """Whether a name is that of a network for segmentation; which of them there are is not looked up."""
+    return _SEGMENTATION.fullmatch(name) is not None
 
 
 def create(source: Source, name: str, spec: Spec | None, num_classes: int | None, options: dict[str, Any]) -> nn.Module:
@@ -102,10 +110,15 @@ def _plain_options(builder: Callable[..., nn.Module]) -> list[str]:
 def _torchvision_names() -> list[str]:
     import torchvision.models  # It takes seconds, and most networks do without it.
 
-    return torchvision.models.list_models(module=torchvision.models)
+    modules = (torchvision.models, torchvision.models.segmentation)
+    return [name for module in modules for name in torchvision.models.list_models(module=module)]
 
 
 def _torchvision_builder(name: str) -> Callable[..., nn.Module]:
+    if segments(name):
+        from switchnorm.models.segmentation.foreign import build
+
+        return lambda **options: build(name, **options)
     from torchvision.models import get_model_builder
 
     builder: Callable[..., nn.Module] = get_model_builder(name)
@@ -113,6 +126,8 @@ def _torchvision_builder(name: str) -> Callable[..., nn.Module]:
 
 
 def _torchvision_arguments(name: str) -> dict[str, Any]:
+    if segments(name):
+        return {}
     # In training these two would return the logits of auxiliary classifiers as well, in a tuple of their own kind.
     auxiliary = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     return {"weights": None, **auxiliary}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -12,7 +12,14 @@ from switchnorm.layers import Spec
 
 
 def convolution(
-    norm: Spec, in_channels: int, channels: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False
+    norm: Spec,
+    in_channels: int,
+    channels: int,
+    kernel: int,
+    stride: int = 1,
+    groups: int = 1,
+    bias: bool = False,
+    dilation: int = 1,
 ) -> nn.Module:
     """A convolution that feeds a normalization and keeps a map's size, or divides it by the stride.
 
@@ -20,9 +27,15 @@ def convolution(
         norm: the normalization that it feeds.
         in_channels, channels: of input and output.
         kernel: its side, an odd number.
-        stride, groups, bias: as of torch.nn.Conv2d.
+        stride, groups, bias, dilation: as of torch.nn.Conv2d.
     """
-    return norm.conv()(in_channels, channels, kernel, stride, padding=kernel // 2, groups=groups, bias=bias)
+    shape = {"padding": dilation * (kernel // 2), "dilation": dilation}
+    return norm.conv()(in_channels, channels, kernel, stride, groups=groups, bias=bias, **shape)
+
+
+def rectified(norm: Spec, in_channels: int, channels: int, kernel: int) -> nn.Sequential:
+    """A convolution that keeps a map's size, its normalization, and ReLU."""
+    return nn.Sequential(convolution(norm, in_channels, channels, kernel), norm.layer(channels), nn.ReLU(inplace=True))
 
 
 def projection(norm: Spec, in_channels: int, channels: int, stride: int, *, normalized: bool) -> nn.Sequential | None:
@@ -73,14 +86,18 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def init_convolutions(model: nn.Module) -> None:
-    """Draw the weights of convolutions from N(0, 2 / (kernel² · output channels)); set their biases to 0.
+def init_convolutions(model: nn.Module, mode: Literal["fan_out", "fan_in"] = "fan_out") -> None:
+    """Draw the weights of convolutions from N(0, 2 / (kernel² · channels)); set their biases to 0.
 
-    He et al., "Delving Deep into Rectifiers", ICCV 2015, section 2.2, the backward case.
+    He et al., "Delving Deep into Rectifiers", ICCV 2015, section 2.2.
+
+    Args:
+        model: whose convolutions.
+        mode: which channels count: "fan_out" the output's, the backward case; "fan_in" the input's, the forward case.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 

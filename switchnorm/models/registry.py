@@ -10,12 +10,12 @@ from torch import nn
 
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers import Spec
-from switchnorm.models import cifar, foreign, imagenet
+from switchnorm.models import cifar, foreign, imagenet, segmentation
 from switchnorm.models.family import Family
 from switchnorm.models.options import explained
 from switchnorm.surgery.kinds import OURS, is_norm
 
-FAMILIES: tuple[Family, ...] = (*cifar.FAMILIES, *imagenet.FAMILIES)
+FAMILIES: tuple[Family, ...] = (*cifar.FAMILIES, *imagenet.FAMILIES, *segmentation.FAMILIES)
 _NAMES = tuple(name for family in FAMILIES for name in family.names)
 
 
@@ -28,7 +28,11 @@ def create_model(
     statistics: Sequence[str] | str | None = None,
     **options: Any,
 ) -> nn.Module:
-    """A freshly initialised network, in training mode, from pictures (N, C, H, W) to logits (N, num_classes).
+    """A freshly initialised network, in training mode.
+
+    From pictures (N, C, H, W) networks for classification make logits (N, num_classes). Those for segmentation, such as
+    "resnet50_dilated8+ppm_bilinear_deepsup", make {"out": logits (N, num_classes, h, w)} at a size of their own, and in
+    training with deep supervision also "aux", the logits of that branch.
 
     Args:
         name: one of `list_models()`, or "timm:NAME" for any network of timm.
@@ -36,7 +40,8 @@ def create_model(
             takes what the name says ("resnetv1sn50": SN) or else Batch Norm, and leaves networks of torchvision and
             timm as their authors built them.
         conv: "ws" means the same as "+ws" behind the norm; "" leaves convolutions to the norm.
-        num_classes: the number of logits; None for what the network was made for, 1000 for ImageNet and 10 for CIFAR.
+        num_classes: the number of logits; None for what the network was made for, 1000 for ImageNet, 10 for CIFAR, 150
+            for segmentation (ADE20K).
         statistics: what SN and SSN mix, as names or as one string with commas between them; "instance,layer" is what
             the papers train at one sample per GPU. None for instance, layer and batch.
         options: what else the network takes, such as `dropout`.
@@ -79,6 +84,14 @@ def _build(
     if norm is None and asked.ws:
         raise InputError(f"conv {conv!r} needs a norm for {name!r}, which is left as it is without; try norm 'bn'")
     return foreign.create(source, name, None if norm is None else asked.mixing(statistics), num_classes, options)
+
+
+def task_of(name: str) -> str:
+    """What a network is for, "classification" or "segmentation", by its name alone; whether it exists is not asked."""
+    family = next((family for family in FAMILIES if family.numbers(name) is not None), None)
+    if family is not None:
+        return family.task
+    return "segmentation" if foreign.segments(name) else "classification"
 
 
 def parse_norm(norm: str, conv: str = "") -> Spec:

@@ -11,7 +11,7 @@ from statistics import fmean
 import plotly.graph_objects as go
 
 from switchnorm.report.groups import Group
-from switchnorm.report.runs import LayerWeights, Run
+from switchnorm.report.runs import LayerWeights
 from switchnorm.report.tables import MOMENTS, all_statistics, weights
 
 # Told apart with any colour vision (simulated: protan, deutan, tritan), and of 3:1 contrast on white and on near-black.
@@ -28,6 +28,8 @@ _NORM_COLOURS = {
 _OTHER_COLOUR = "#7b8494"
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
+#: The layers in the order of depth, by epoch.
+Importance = Mapping[int, Sequence[LayerWeights]]
 _SLIDER_STOPS = 40
 _LABEL_LENGTH = 22
 
@@ -121,13 +123,14 @@ def _band(by_epoch: Mapping[int, Sequence[float]], style: Style, place: str) -> 
     )
 
 
-def choice(run: Run) -> go.Figure:
-    """What each layer of a run relies on: stacked bars, the first layer on top, after the last epoch.
+def choice(importance: Importance) -> go.Figure:
+    """What each layer relies on: stacked bars, the first layer on top, after the last epoch.
 
     The left panel shows the mean's weights, the right one the variance's. A frame per epoch, named after it, lets the
     page step through training.
     """
-    layers, statistics = run.choices, all_statistics(run.choices)
+    layers = importance[max(importance)]
+    statistics = all_statistics(layers)
     figure = _panels(plain(go.Figure(), _bars_height(layers)))
     for panel, moment in enumerate(MOMENTS, start=1):
         for statistic in statistics:
@@ -137,7 +140,7 @@ def choice(run: Run) -> go.Figure:
     figure.update_yaxes(range=[len(layers) - 0.5, -0.5], showgrid=False)
     labels = [html.escape(_ending(layer.layer)) for layer in layers]
     figure.update_yaxes(tickvals=list(range(len(layers))), ticktext=labels, ticklabelstandoff=5, automargin=True, col=1)
-    figure.frames = [_frame(epoch, run.importance[epoch], statistics) for epoch in _stops(sorted(run.importance))]
+    figure.frames = [_frame(epoch, importance[epoch], statistics) for epoch in _stops(sorted(importance))]
     return figure
 
 
@@ -172,15 +175,16 @@ def _stops(epochs: Sequence[int]) -> list[int]:
     return sorted({epochs[0], *epochs[::-1][::stride]})
 
 
-def evolution(run: Run) -> go.Figure | None:
-    """How a run's mixture evolves: the average over layers of each statistic's weight, stacked, over epochs."""
-    epochs = sorted(run.importance)
+def evolution(importance: Importance) -> go.Figure | None:
+    """How a mixture evolves: the average over layers of each statistic's weight, stacked, over epochs."""
+    epochs = sorted(importance)
     if len(epochs) < 2:
         return None
-    figure = _panels(plain(go.Figure(), min(_bars_height(run.choices), 340)))
+    last = importance[epochs[-1]]
+    figure = _panels(plain(go.Figure(), min(_bars_height(last), 340)))
     for panel, moment in enumerate(MOMENTS, start=1):
-        for statistic in all_statistics(run.choices):
-            means = [fmean(_shares(run.importance[epoch], moment, statistic)) for epoch in epochs]
+        for statistic in all_statistics(last):
+            means = [fmean(_shares(importance[epoch], moment, statistic)) for epoch in epochs]
             figure.add_trace(_area(epochs, means, moment, statistic), row=1, col=panel)
     figure.update_layout(hovermode="x unified", margin={"l": 32, "r": 12, "t": 30, "b": 44})
     figure.update_xaxes(**_epoch_axis(epochs), showgrid=False)

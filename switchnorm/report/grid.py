@@ -1,4 +1,4 @@
-"""Accuracy by geometry: normalizers in rows, (GPUs, samples per GPU) in columns, as the papers' tables have it."""
+"""The score by geometry: normalizers in rows, (GPUs, samples per GPU) in columns, as the papers' tables have it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from switchnorm.report.groups import Group, display_norm, labels
 from switchnorm.report.runs import Run
+from switchnorm.report.score import CLASSIFICATION, Score
 from switchnorm.studies.geometries import Absent, Geometry
 
 #: Differences are shown to these, where they are in the table.
@@ -21,10 +22,10 @@ _STATISTICS = "model.options.statistics"
 
 @dataclass(frozen=True)
 class Trial:
-    """One seed of a cell: its accuracy as a fraction, or why there is none."""
+    """One seed of a cell: its score as a fraction, or why there is none."""
 
     seed: Any
-    accuracy: float | None
+    value: float | None
     reason: str = ""
     pending: bool = False
     run: Run | None = None
@@ -39,19 +40,19 @@ class GridCell:
     """The statistics that the layers mix, where the configuration names them."""
 
     @property
-    def accuracies(self) -> list[float]:
+    def values(self) -> list[float]:
         """Of the seeds that came to their end."""
-        return [trial.accuracy for trial in self.trials if trial.accuracy is not None]
+        return [trial.value for trial in self.trials if trial.value is not None]
 
     @property
     def mean(self) -> float | None:
         """Over seeds."""
-        return fmean(self.accuracies) if self.accuracies else None
+        return fmean(self.values) if self.values else None
 
     @property
     def spread(self) -> float | None:
         """Sample standard deviation over seeds; None with fewer than two."""
-        return stdev(self.accuracies) if len(self.accuracies) > 1 else None
+        return stdev(self.values) if len(self.values) > 1 else None
 
     @property
     def pending(self) -> int:
@@ -61,13 +62,15 @@ class GridCell:
     @property
     def failed(self) -> list[Trial]:
         """Those that ended without a result."""
-        return [trial for trial in self.trials if trial.accuracy is None and not trial.pending]
+        return [trial for trial in self.trials if trial.value is None and not trial.pending]
 
 
 @dataclass(frozen=True)
 class Grid:
     """The table of one network on one data set."""
 
+    score: Score
+    """What its numbers are."""
     data: str
     network: str
     rows: dict[str, str]
@@ -81,7 +84,7 @@ class Grid:
         return [label for norm in BASELINES for label in self.rows if label == display_norm(norm)]
 
     def mean(self, row: str, column: Geometry) -> float | None:
-        """The accuracy of a cell, as a fraction."""
+        """The score of a cell, as a fraction."""
         cell = self.cells.get((row, column))
         return None if cell is None else cell.mean
 
@@ -91,7 +94,7 @@ class Grid:
         return None if mine is None or other is None else mine - other
 
     def best(self, column: Geometry) -> float | None:
-        """The highest accuracy of a column."""
+        """The highest score of a column."""
         return max((mean for row in self.rows if (mean := self.mean(row, column)) is not None), default=None)
 
     @property
@@ -121,19 +124,19 @@ def grids(groups: Sequence[Group], absent: Iterable[Absent] = (), least: int = 2
         absent: trainings without a run folder to read, which belong to the first group's setting.
         least: the fewest columns that make a table.
     """
-    buckets: dict[tuple[str, str], list[Group]] = {}
+    buckets: dict[tuple[Score, str, str], list[Group]] = {}
     for group in groups:
         if geometry_of(group) is not None:
-            buckets.setdefault(setting_of(group), []).append(group)
+            buckets.setdefault((group.score, *setting_of(group)), []).append(group)
     missing = list(absent)
     if missing and not buckets:
-        buckets["", ""] = []
+        buckets[CLASSIFICATION, "", ""] = []
     first = next(iter(buckets), None)
     found = [_grid(setting, bucket, missing if setting == first else []) for setting, bucket in buckets.items()]
     return [grid for grid in found if len(grid.columns) >= least]
 
 
-def _grid(setting: tuple[str, str], groups: Sequence[Group], absent: Sequence[Absent]) -> Grid:
+def _grid(setting: tuple[Score, str, str], groups: Sequence[Group], absent: Sequence[Absent]) -> Grid:
     trials: dict[tuple[str, Geometry], list[Trial]] = {}
     statistics: dict[tuple[str, Geometry], tuple[str, ...]] = {}
     rows: dict[str, str] = {}
@@ -179,7 +182,7 @@ def _trial(run: Run) -> Trial:
         return Trial(run.seed, None, pending=True, run=run)
     if run.diverged is not None:
         return Trial(run.seed, None, f"diverged in epoch {run.diverged}: the loss is no number", run=run)
-    accuracies = list(run.measured("val_accuracy").values())
-    if not accuracies:
-        return Trial(run.seed, None, "no validation accuracy was measured", run=run)
-    return Trial(run.seed, accuracies[-1], run=run)
+    values = list(run.measured(run.score.column).values())
+    if not values:
+        return Trial(run.seed, None, f"no validation {run.score.name} was measured", run=run)
+    return Trial(run.seed, values[-1], run=run)

@@ -1,4 +1,4 @@
-"""Accuracy against samples per GPU: a line per normalizer, as the papers draw it."""
+"""The score against samples per GPU: a line per normalizer, as the papers draw it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def by_samples(grid: Grid) -> go.Figure | None:
         tickvals=samples,
         ticktext=[str(each) for each in samples],
     )
-    figure.update_yaxes(title={"text": "accuracy, %", "standoff": 6}, nticks=8)
+    figure.update_yaxes(title={"text": f"{grid.score.name}, %", "standoff": 6}, nticks=8)
     return figure if figure.data else None
 
 

@@ -1,4 +1,4 @@
-"""The table of accuracy by geometry as files to keep: table.md for reading, table.json for computing."""
+"""The table of scores by geometry as files to keep: table.md for reading, table.json for computing."""
 
 from __future__ import annotations
 
@@ -82,12 +82,17 @@ def _words(name: str, value: Any) -> str:
 
 def _numbers(grid: Grid) -> dict[str, Any]:
     return {
+        "score": grid.score.name,
         "data": grid.data,
         "network": grid.network,
         "rows": list(grid.rows.values()),
         "columns": [[column.gpus, column.samples] for column in grid.columns],
         "cells": list(_cells(grid)),
     }
+
+
+def _key(grid: Grid) -> str:
+    return grid.score.column.removeprefix("val_")
 
 
 def _cells(grid: Grid) -> Iterator[dict[str, Any]]:
@@ -109,7 +114,7 @@ def _cells(grid: Grid) -> Iterator[dict[str, Any]]:
             "seeds": [
                 {
                     "seed": trial.seed,
-                    "accuracy": trial.accuracy,
+                    _key(grid): trial.value,
                     "seconds": None if trial.run is None else trial.run.provenance.get("seconds"),
                     "failed": trial.reason or None,
                 }

@@ -1,4 +1,4 @@
-"""The table of accuracy by geometry in words: for the terminal, the page and Markdown alike."""
+"""The table of scores by geometry in words: for the terminal, the page and Markdown alike."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_REASONS = 8
 
 
 def grid_table(grid: Grid, differences: bool = True) -> Table:
-    """Accuracy in %, mean ± spread over seeds, the best of each column strong; then the differences to BN and to GN.
+    """The score in %, mean ± spread over seeds, the best of each column strong; then the differences to BN and to GN.
 
     Args:
         grid: the table's numbers.
@@ -30,7 +30,7 @@ def grid_table(grid: Grid, differences: bool = True) -> Table:
             if row != baseline
         ]
     titles = ("(GPUs, samples)", *(column.title for column in grid.columns))
-    return Table(f"Accuracy % of {_setting(grid)}", titles, tuple(rows), 0, tuple(blocks), tuple(notes(grid)))
+    return Table(f"{grid.score.title} % of {_setting(grid)}", titles, tuple(rows), 0, tuple(blocks), tuple(notes(grid)))
 
 
 def _setting(grid: Grid) -> str:

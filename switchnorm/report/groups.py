@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from switchnorm.report.runs import Run
+from switchnorm.report.score import Score
 
 # What may differ between the runs of one group: the seed, and where each writes.
 _PER_RUN = ("seed", "name", "out", "output", "folder")
 # A label prefers to tell groups apart by these, in this order.
 _TELLING = ("data.name", "model.name", "train.samples_per_gpu", "train.batch_size", "train.epochs")
 # A fair baseline shares these with the group that is compared to it.
-_SETTING = ("data.name", "model.name", "train.samples_per_gpu")
+_SETTING = ("task", "data.name", "model.name", "train.samples_per_gpu")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Group:
         return self.runs[0].norm
 
     @property
+    def score(self) -> Score:
+        """The number by which the runs are judged."""
+        return self.runs[0].score
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What all runs of the group share, as dotted keys."""
         return _shared(self.runs[0])
@@ -40,6 +46,14 @@ def group_runs(runs: Iterable[Run]) -> list[Group]:
     for run in runs:
         members.setdefault(repr(sorted(_shared(run).items())), []).append(run)
     return _labelled([sorted(group, key=lambda run: (run.seed is None, str(run.seed))) for group in members.values()])
+
+
+def by_score(groups: Iterable[Group]) -> dict[Score, list[Group]]:
+    """The groups that may be compared with each other, by the score that they share."""
+    found: dict[Score, list[Group]] = {}
+    for group in groups:
+        found.setdefault(group.score, []).append(group)
+    return found
 
 
 def display_norm(norm: str) -> str:

@@ -12,7 +12,7 @@ from string import Template
 from plotly.offline import get_plotlyjs
 
 from switchnorm.errors import InputError
-from switchnorm.report import sections
+from switchnorm.report import scene_sections, sections
 from switchnorm.report.grid import grids
 from switchnorm.report.groups import group_runs
 from switchnorm.report.runs import load_run
@@ -55,16 +55,19 @@ def _page(paths: Sequence[Path], absent: Sequence[Absent]) -> str:
     runs = [load_run(path) for path in dict.fromkeys(paths)]
     groups = group_runs(runs)
     rows = results(groups)
+    details = scene_sections.read_details(groups)
     parts = (
         sections.geometry(grids(groups, absent)),
         sections.results(groups),
         sections.curves(groups),
+        scene_sections.pictures(groups, details),
+        scene_sections.classes(groups, details),
         sections.choices(groups),
         sections.provenance(groups),
     )
     return Template(_asset("page.html")).substitute(
         # A narrow screen must not part a number from its percent sign.
-        title=escape(headline(rows)).replace(" %", "&nbsp;%"),
+        title=escape(headline(rows)).replace(" %", "&nbsp;%").replace(" IoU", "&nbsp;IoU"),
         lede=escape(comparison(rows, runs)),
         sections="\n".join(parts),
         css=_asset("page.css"),

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +10,9 @@ from typing import Any
 
 import yaml
 
-from switchnorm.errors import InputError
+from switchnorm.errors import InputError, unknown
+from switchnorm.report import files
+from switchnorm.report.score import CLASSIFICATION, SCORES, Score
 
 _LOSSES = ("train_loss", "val_loss")
 # What networks normalize with where the configuration leaves it to their name; a test holds it against the models.
@@ -23,6 +21,7 @@ _OWN_NORMS = {
     r"resnetv\dssn\d+": "ssn",
     r"l_resne(x)?t\d+": "gn+ws",
     r"(cifar|digits)_.*": "bn",
+    r"resnet\d+(_dilated\d+)?\+.*": "bn",
 }
 _IMPORTANCE_COLUMNS = ("epoch", "layer", "moment", "statistic", "importance")
 
@@ -65,6 +64,16 @@ class Run:
         return str(model["norm"]) if model.get("norm") else _own_norm(str(model.get("name")))
 
     @property
+    def task(self) -> str:
+        """What the network was trained for."""
+        return str(self.config.get("task") or CLASSIFICATION.task)
+
+    @property
+    def score(self) -> Score:
+        """The number by which the run is judged."""
+        return SCORES[self.task]
+
+    @property
     def seed(self) -> Any:
         """The seed, or None."""
         return self.config.get("seed")
@@ -77,7 +86,7 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """The configuration as one level of dotted keys; no samples per GPU means the whole batch on one."""
-        settings = {**dict(flatten(self.config)), "model.norm": self.norm}
+        settings = {**dict(flatten(self.config)), "task": self.task, "model.norm": self.norm}
         if settings.get("train.samples_per_gpu") is None:
             settings["train.samples_per_gpu"] = settings.get("train.batch_size")
         return settings
@@ -117,7 +126,7 @@ def load_run(path: Path) -> Run:
     return Run(
         path=path,
         config=_read_config(path / "config.yaml"),
-        provenance=_read_provenance(path / "run.json"),
+        provenance=files.record(path / "run.json", "the provenance of a run"),
         metrics=metrics,
         importance=_read_importance(path / "importance.csv"),
         diverged=diverged,
@@ -126,12 +135,14 @@ def load_run(path: Path) -> Run:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(_text(path))
+        config = yaml.safe_load(files.text(path))
     except yaml.YAMLError as error:
         raise InputError(f"{path} is damaged: expected the configuration of a run as YAML") from error
     model = config.get("model") if isinstance(config, dict) else None
     if not isinstance(model, dict) or not (model.get("norm") or model.get("name")):
         raise InputError(f"{path} names no network: expected the key model.name")
+    if str(config.get("task") or CLASSIFICATION.task) not in SCORES:
+        raise InputError(f"{path}: {unknown('task', str(config['task']), SCORES)}")
     return config
 
 
@@ -140,22 +151,12 @@ def _own_norm(network: str) -> str:
     return next((norm for pattern, norm in _OWN_NORMS.items() if re.fullmatch(pattern, network)), "built-in")
 
 
-def _read_provenance(path: Path) -> dict[str, Any]:
-    try:
-        provenance = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is damaged: expected the provenance of a run as JSON") from error
-    if not isinstance(provenance, dict):
-        raise InputError(f"{path} is damaged: expected a JSON object, got {type(provenance).__name__}")
-    return provenance
-
-
 def _read_metrics(path: Path) -> tuple[list[dict[str, float | None]], int | None]:
     """A row per epoch, and the epoch in which the loss stopped being a number for good."""
     metrics = []
     diverged: int | None = None
-    for where, row in _rows(path, ("epoch",)):
-        values = {name: _number(where, name, text) for name, text in row.items()}
+    for where, row in files.table(path, ("epoch",)):
+        values = {name: files.number(where, name, text) for name, text in row.items()}
         if values["epoch"] is None:
             raise InputError(f"{where}: the row has no epoch")
         if not any(row.get(loss, "").strip() and values[loss] is None for loss in _LOSSES):
@@ -173,10 +174,10 @@ def _read_importance(path: Path) -> dict[int, list[LayerWeights]]:
     if not path.exists():
         return {}
     epochs: dict[int, dict[str, dict[str, dict[str, float]]]] = {}
-    for where, row in _rows(path, _IMPORTANCE_COLUMNS):
+    for where, row in files.table(path, _IMPORTANCE_COLUMNS):
         if row["moment"] not in ("mean", "var"):
             raise InputError(f"{where}: moment is {row['moment']!r}, expected 'mean' or 'var'")
-        epoch, importance = (_number(where, name, row[name]) for name in ("epoch", "importance"))
+        epoch, importance = (files.number(where, name, row[name]) for name in ("epoch", "importance"))
         if epoch is None or importance is None:
             raise InputError(f"{where}: expected a number for both epoch and importance")
         moments = epochs.setdefault(int(epoch), {}).setdefault(row["layer"], {"mean": {}, "var": {}})
@@ -189,39 +190,3 @@ def _layer(path: Path, epoch: int, name: str, moments: Mapping[str, Mapping[str,
     if tuple(mean) != tuple(var):
         raise InputError(f"{path}, epoch {epoch}: layer {name!r} must list the same statistics for mean and var")
     return LayerWeights(name, tuple(mean), tuple(mean.values()), tuple(var.values()))
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV file, each with the words that say where it stands."""
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
-    missing = [name for name in columns if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"{path} is damaged: its first line must name the column {missing[0]!r}")
-    try:
-        for row in reader:
-            where = f"{path}, line {reader.line_num}"
-            # DictReader files surplus values under None and fills missing ones with None.
-            if None in row or None in row.values():
-                raise InputError(f"{where}: expected {len(reader.fieldnames or ())} values, as in the first line")
-            yield where, row
-    except csv.Error as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-
-
-def _number(where: str, name: str, text: str) -> float | None:
-    if not text.strip():
-        return None
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise InputError(f"{where}: {name} is {text!r}, expected a number") from error
-    return value if math.isfinite(value) else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing: a run folder holds config.yaml, run.json and metrics.csv") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}") from error

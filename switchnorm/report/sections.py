@@ -1,13 +1,11 @@
-"""The page's sections as HTML. Every word that comes from a run passes through `escape`."""
+"""The page's sections on what all runs have: scores, curves, choices of layers, and where they came from."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-import plotly.graph_objects as go
 import yaml
 
 from switchnorm.report import figures, tables
@@ -15,21 +13,17 @@ from switchnorm.report.folds import fold
 from switchnorm.report.grid import Grid
 from switchnorm.report.grid_figure import by_samples, unusual_gpus
 from switchnorm.report.grid_table import grid_table
-from switchnorm.report.groups import Group
-from switchnorm.report.runs import Run
-from switchnorm.report.tables import (
-    Cell,
-    Table,
-    all_statistics,
-    duration,
-    importance_table,
-    results_table,
-)
+from switchnorm.report.groups import Group, by_score
+from switchnorm.report.html import colour_legend, figure, folded, note, section, stacked, table
+from switchnorm.report.parts import parts
+from switchnorm.report.runs import LayerWeights, Run
+from switchnorm.report.score import CLASSIFICATION, Score
+from switchnorm.report.tables import all_statistics, duration, importance_table, results_table
 from switchnorm.report.words import mixture
 
 # Caption, column of metrics.csv, scale, and height of each panel; one that no run has measured is left out.
-_CURVES = (
-    ("Validation accuracy, %", "val_accuracy", 100, 320),
+_Panel = tuple[str, str, int, int]
+_CURVES: tuple[_Panel, ...] = (
     ("Training loss", "train_loss", 1, 320),
     ("Learning rate", "learning_rate", 1, 200),
     ("Radius of SSN", "radius", 1, 200),
@@ -39,25 +33,27 @@ _DASHARRAYS = {"solid": "none", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3
 
 
 def geometry(grids: Sequence[Grid]) -> str:
-    """The tables and figures of accuracy by geometry; nothing where there is none."""
-    return _section("Accuracy by geometry", *map(_grid, grids)) if grids else ""
+    """The tables and figures of scores by geometry; nothing where there is none."""
+    scores = {grid.score for grid in grids}
+    title = scores.pop().title if len(scores) == 1 else "Scores"
+    return section(f"{title} by geometry", *map(_grid, grids))
 
 
 def _grid(grid: Grid) -> str:
-    figure = by_samples(grid)
+    drawing = by_samples(grid)
     styles = figures.norm_styles(list(grid.rows.values()))
-    parts = []
-    if figure is not None:
+    drawn = []
+    if drawing is not None:
         said = ""
         if any(cell.spread is not None for cell in grid.cells.values()):
             said = "The line is the mean over seeds, the band its spread. "
         if others := unusual_gpus(grid):
             said += f"Open symbols and dotted lines: {', '.join(map(_gpus, others))}."
-        parts.append(_line_legend(list(grid.rows), styles))
-        caption = f"Accuracy by samples per GPU, {grid.network} on {grid.data}"
-        parts.append(_figure(figure, escape(caption), f"{caption}: a line for each normalizer"))
-        parts.append(f'<p class="note">{said}</p>' if said else "")
-    return f"<article>{''.join(parts)}{_table(grid_table(grid))}</article>"
+        drawn.append(_line_legend(list(grid.rows), styles))
+        caption = f"{grid.score.title} by samples per GPU, {grid.network} on {grid.data}"
+        drawn.append(figure(drawing, caption, f"{caption}: a line for each normalizer"))
+        drawn.append(note(said))
+    return f"<article>{''.join(drawn)}{table(grid_table(grid))}</article>"
 
 
 def _gpus(count: int) -> str:
@@ -65,39 +61,53 @@ def _gpus(count: int) -> str:
 
 
 def results(groups: Sequence[Group]) -> str:
-    """The table of accuracy by normalizer."""
+    """The table of scores by normalizer, one for each task."""
     rows = tables.results(groups)
-    note = "Best is the best epoch of each run, so it is a little generous."
+    said = "Best is the best epoch of each run, so it is a little generous."
     if any(row.spread is not None for row in rows):
-        note += " ± is the sample standard deviation over seeds."
+        said += " ± is the sample standard deviation over seeds."
     if any(row.baseline for row in rows):
-        note += " “vs BN” is in points, against BN on the same data and network at the same samples per GPU."
-    folds = (_folded(title, _table(results_table(tables.results(some)))) for title, some in fold(groups).items())
-    return _section("Results", f'<p class="note">{note}</p>', *folds)
+        said += " “vs BN” is in points, against BN on the same data and network at the same samples per GPU."
+    if any(row.score != CLASSIFICATION for row in rows):
+        said += (
+            " Mean IoU is over all classes, one that is in neither truth nor prediction counting 0; "
+            "overall is the mean of it and of the pixel accuracy."
+        )
+    return section("Results", note(said), *_by_task(groups, _results))
+
+
+def _by_task(groups: Sequence[Group], draw: Callable[[Score, Sequence[Group]], str]) -> Iterator[str]:
+    """What `draw` makes of the groups of each task: under its name where there are several, many by geometry."""
+    tasks = by_score(groups)
+    for score, members in tasks.items():
+        yield f"<h3>{score.task.capitalize()}</h3>" if len(tasks) > 1 else ""
+        for title, some in fold(members).items():
+            yield folded(title, draw(score, some))
+
+
+def _results(_: Score, groups: Sequence[Group]) -> str:
+    return table(results_table(tables.results(groups)))
 
 
 def curves(groups: Sequence[Group]) -> str:
-    """Metrics over epochs, with one legend for all of them; too many of them for one figure by geometry."""
+    """Metrics over epochs, with one legend for all of a task; too many of them for one figure by geometry."""
     seeds = any(len(group.runs) > 1 for group in groups)
-    note = '<p class="note">The mean over seeds, in a band from the lowest to the highest seed.</p>' if seeds else ""
-    return _section("Training", note, *(_folded(title, _curves(members)) for title, members in fold(groups).items()))
+    said = "The mean over seeds, in a band from the lowest to the highest seed." if seeds else ""
+    return section("Training", note(said), *_by_task(groups, _curves))
 
 
-def _folded(title: str, content: str) -> str:
-    """The content behind a line that opens it; as it is where there is no title."""
-    if not title:
-        return content
-    return f'<details><summary>{escape(title)}</summary><div class="body">{content}</div></details>'
-
-
-def _curves(groups: Sequence[Group]) -> str:
+def _curves(score: Score, groups: Sequence[Group]) -> str:
     panels = []
-    for caption, column, scale, height in _CURVES:
-        figure = figures.curve(groups, column, scale, height)
-        if figure is not None:
-            panels.append(_figure(figure, caption, f"{caption}, over epochs, a line for each normalizer"))
-    legend = _line_legend([group.label for group in groups], figures.line_styles(groups))
-    return f'{legend}<div class="grid">{"".join(panels)}</div>'
+    for caption, column, scale, height in (*_score_curves(score), *_CURVES):
+        drawing = figures.curve(groups, column, scale, height)
+        if drawing is not None:
+            panels.append(figure(drawing, caption, f"{caption}, over epochs, a line for each normalizer"))
+    return _line_legend([group.label for group in groups], figures.line_styles(groups)) + stacked(panels)
+
+
+def _score_curves(score: Score) -> Iterator[_Panel]:
+    for name, column in ((score.name, score.column), *score.others[:1]):
+        yield f"Validation {name}, %", column, 100, 320
 
 
 def _line_legend(labels: Sequence[str], styles: Sequence[figures.Style]) -> str:
@@ -123,39 +133,36 @@ def choices(groups: Sequence[Group]) -> str:
     if not mixing:
         return ""
     statistics = all_statistics(layer for group in mixing for layer in group.runs[0].choices)
-    intro = (
-        '<p class="note">The importance of each statistic: its weight after softmax (SN) or sparsestmax (SSN). '
-        "The network’s first layer is on top.</p>"
+    legend = {statistic: figures.statistic_colour(statistic) for statistic in statistics}
+    intro = note(
+        "The importance of each statistic: its weight after softmax (SN) or sparsestmax (SSN). "
+        "The network’s first layer is on top."
     )
-    folds = (_folded(title, "".join(map(_choice, members))) for title, members in fold(mixing).items())
-    return _section("What each layer chose", intro, _statistic_legend(statistics), *folds)
-
-
-def _statistic_legend(statistics: Sequence[str]) -> str:
-    items = (
-        f'<li><svg viewBox="0 0 30 12" aria-hidden="true"><rect width="30" height="12" rx="2" '
-        f'fill="{figures.statistic_colour(statistic)}"/></svg>{escape(statistic)}</li>'
-        for statistic in statistics
-    )
-    return f'<ul class="legend" aria-label="Colours of the statistics">{"".join(items)}</ul>'
+    folds = (folded(title, "".join(map(_choice, members))) for title, members in fold(mixing).items())
+    return section("What each layer chose", intro, colour_legend(legend, "Colours of the statistics"), *folds)
 
 
 def _choice(group: Group) -> str:
-    """One run of the group: its bars with a slider over epochs, how they came about, and the numbers."""
+    """One run of the group: the bars of its parts, and the numbers."""
     run = group.runs[0]
-    said = mixture(run.choices)
-    bars, evolution = figures.choice(run), figures.evolution(run)
+    said = note(f"Run {run.name}, seed {run.seed}. {mixture(run.choices)}")
+    drawn = (_part(title, layers, group.label) for title, layers in parts(run).items())
+    numbers = table(importance_table(run.choices, f"Importance in {run.name} after epoch {max(run.importance)}"))
+    return f"<h3>{escape(group.label)}</h3>{said}{''.join(drawn)}{folded('Numbers', numbers)}"
+
+
+def _part(title: str, importance: Mapping[int, Sequence[LayerWeights]], label: str) -> str:
+    """A part of a network: its bars with a slider over epochs, and how they came about."""
+    last = importance[max(importance)]
+    said = mixture(last)
+    whose = f"{title.lower()} of {label}" if title else label
+    bars, evolution = figures.choice(importance), figures.evolution(importance)
     epochs = [frame.name for frame in bars.frames]
-    panels = [_figure(bars, "By layer", f"Importance by layer of {group.label}. {said}", _slider(epochs))]
+    panels = [figure(bars, "By layer", f"Importance by layer of {whose}. {said}", _slider(epochs))]
     if evolution is not None:
-        panels.append(_figure(evolution, "Average over layers", f"How the average came about. {said}"))
-    table = _table(importance_table(run.choices, f"Importance in {run.name} after epoch {max(run.importance)}"))
-    return (
-        f"<h3>{escape(group.label)}</h3>"
-        f'<p class="note">Run {escape(run.name)}, seed {escape(str(run.seed))}. {escape(said)}</p>'
-        f'<div class="grid">{"".join(panels)}</div>'
-        f'<details><summary>Numbers</summary><div class="body">{table}</div></details>'
-    )
+        panels.append(figure(evolution, "Average over layers", f"How the average of {whose} came about. {said}"))
+    heading = f"<h4>{title}</h4>{note(said)}" if title else ""
+    return heading + stacked(panels)
 
 
 def _slider(epochs: Sequence[str]) -> str:
@@ -171,21 +178,19 @@ def _slider(epochs: Sequence[str]) -> str:
 def provenance(groups: Sequence[Group]) -> str:
     """Where every run came from, and its whole configuration."""
     folds = (
-        _folded(title, "".join(_origin(group, run) for group in members for run in group.runs))
+        folded(title, "".join(_origin(group, run) for group in members for run in group.runs))
         for title, members in fold(groups).items()
     )
-    return _section("Provenance", *folds)
+    return section("Provenance", *folds)
 
 
 def _origin(group: Group, run: Run) -> str:
     took = run.provenance.get("seconds")
     facts = (f"seed {run.seed}", str(run.provenance.get("status", "unknown status")), duration(took))
     config = escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True))
-    return (
-        f"<details><summary>{escape(group.label)} <span>· {escape(' · '.join(facts))}</span></summary>"
-        f'<div class="body">{_facts({"folder": run.path, **run.provenance})}'
-        f"<details><summary>Configuration</summary><pre>{config}</pre></details></div></details>"
-    )
+    record = _facts({"folder": run.path, **run.provenance})
+    whole = f"<details><summary>Configuration</summary><pre>{config}</pre></details>"
+    return folded(group.label, record + whole, " · ".join(facts))
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
@@ -199,45 +204,3 @@ def _fact(value: Any) -> str:
     if isinstance(value, list):
         return escape(" ".join(map(str, value)))
     return escape("–" if value is None else str(value))
-
-
-def _section(title: str, *parts: str) -> str:
-    return f"<section>\n<h2>{title}</h2>\n{''.join(parts)}\n</section>"
-
-
-def _figure(figure: go.Figure, caption: str, description: str, control: str = "") -> str:
-    """A figure as data, which page.js draws into the element before it."""
-    # "<" is the only character that could end the script element early.
-    data = figure.to_json().replace("<", "\\u003c")
-    return (
-        f"<figure><figcaption>{caption}</figcaption>"
-        f'<div class="plot" role="img" aria-busy="true" aria-label="{escape(description)}" '
-        f'style="height: {figure.layout.height}px"></div>'
-        f'<script type="application/json">{data}</script>{control}</figure>'
-    )
-
-
-def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in table.columns)
-    blocks = "".join(
-        f"<tbody>{''.join(map(_row, table.rows[start:end]))}</tbody>"
-        for start, end in itertools.pairwise([0, *table.blocks, len(table.rows)])
-    )
-    caption = escape(table.caption)
-    notes = f'<p class="note">{"<br>".join(map(escape, table.notes))}</p>' if table.notes else ""
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table><caption>{caption}</caption>'
-        f"<thead><tr>{head}</tr></thead>{blocks}</table></div>{notes}"
-    )
-
-
-def _row(row: Sequence[Cell]) -> str:
-    return f"<tr>{''.join(_cell(cell, place == 0) for place, cell in enumerate(row))}</tr>"
-
-
-def _cell(cell: Cell, is_name: bool) -> str:
-    kinds = " ".join(["best"] * cell.strong + ["share"] * (cell.share is not None))
-    share = "" if cell.share is None else f' style="--share: {100 * cell.share:.0f}%"'
-    name, attributes = ("th", ' scope="row"') if is_name else ("td", "")
-    marked = f' class="{kinds}"' if kinds else ""
-    return f"<{name}{attributes}{marked}{share}>{escape(cell.text)}</{name}>"

@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any, Protocol
 
 from switchnorm.report.groups import Group, baseline
+from switchnorm.report.score import Score
 
 _ONE_HOT = 1 - 1e-6
 MOMENTS = {"mean": "mean", "var": "variance"}
@@ -30,11 +31,12 @@ class LayerImportance(Protocol):
 
 @dataclass(frozen=True)
 class Cell:
-    """A text, whether it stands out, and the share in [0, 1] that a bar beside it shows."""
+    """A text, whether it stands out, the share in [0, 1] that a bar shows, and the colour of what it names."""
 
     text: str
     strong: bool = False
     share: float | None = None
+    colour: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of a group. Accuracies are fractions, means over seeds."""
+    """The outcome of a group. Scores are fractions, means over seeds."""
 
     label: str
     norm: str
@@ -64,27 +66,31 @@ class Result:
     seeds: int
     epochs: tuple[int, int]
     """The least and the most epochs that a run of the group finished."""
-    accuracy: float | None
-    """Validation accuracy after the last epoch."""
+    score: Score
+    """What `value` is."""
+    value: float | None
+    """The validation's score after the last epoch."""
     spread: float | None
     """Its sample standard deviation over seeds; None with one seed."""
     best: float | None
-    """The best validation accuracy of any epoch."""
+    """The best score of any epoch."""
+    others: tuple[float | None, ...]
+    """The score's others, after the last epoch."""
     seconds: float | None
     baseline: Result | None = None
     """The BN group that this one is fairly compared with; None for that group itself."""
 
     @property
-    def setting(self) -> tuple[str, str, str]:
+    def setting(self) -> tuple[str, str, str, str]:
         """What a comparison holds fixed."""
-        return str(self.data), str(self.network), str(self.samples_per_gpu)
+        return self.score.task, str(self.data), str(self.network), str(self.samples_per_gpu)
 
     @property
     def difference(self) -> float | None:
-        """How far the accuracy is above the baseline's, as a fraction."""
-        if self.accuracy is None or self.baseline is None or self.baseline.accuracy is None:
+        """How far the score is above the baseline's, as a fraction."""
+        if self.value is None or self.baseline is None or self.baseline.value is None:
             return None
-        return self.accuracy - self.baseline.accuracy
+        return self.value - self.baseline.value
 
 
 def results(groups: Sequence[Group]) -> list[Result]:
@@ -99,8 +105,8 @@ def results(groups: Sequence[Group]) -> list[Result]:
 
 
 def _result(group: Group) -> Result:
-    curves = [list(run.measured("val_accuracy").values()) for run in group.runs]
-    final = [curve[-1] for curve in curves if curve]
+    curves = _curves(group, group.score.column)
+    final = _last(curves)
     epochs = [len(run.metrics) for run in group.runs]
     seconds = [
         run.provenance["seconds"] for run in group.runs if isinstance(run.provenance.get("seconds"), int | float)
@@ -113,21 +119,35 @@ def _result(group: Group) -> Result:
         samples_per_gpu=group.settings.get("train.samples_per_gpu"),
         seeds=len(group.runs),
         epochs=(min(epochs), max(epochs)),
-        accuracy=_mean(final),
+        score=group.score,
+        value=_mean(final),
         spread=stdev(final) if len(final) > 1 else None,
-        best=_mean([max(curve) for curve in curves if curve]),
+        best=_mean([max(curve) for curve in curves]),
+        others=tuple(_mean(_last(_curves(group, column))) for _, column in group.score.others),
         seconds=_mean(seconds),
     )
 
 
+def _curves(group: Group, column: str) -> list[list[float]]:
+    """A metric over epochs, for each run that has measured it."""
+    curves = (list(run.measured(column).values()) for run in group.runs)
+    return [curve for curve in curves if curve]
+
+
+def _last(curves: Sequence[Sequence[float]]) -> list[float]:
+    return [curve[-1] for curve in curves]
+
+
 def results_table(rows: Sequence[Result]) -> Table:
-    """A row per group. The best accuracy on each data set is strong; "vs BN" is there where a BN group is."""
+    """A row per group, all of one score. The best of each data set is strong; "vs BN" is there where a BN group is."""
+    score = rows[0].score
     compared = any(row.difference is not None for row in rows)
     winners = _winners(rows)
-    outcome = ["Normalizer", "Accuracy %", *["vs BN"] * compared, "Best %", "Time"]
+    others = [f"{name[0].upper()}{name[1:]} %" for name, _ in score.others]
+    outcome = ["Normalizer", f"{score.title} %", *["vs BN"] * compared, "Best %", *others, "Time"]
     settings = ["Samples per GPU", "Network", "Data", "Seeds", "Epochs"]
     return Table(
-        "Validation accuracy after the last epoch, and of the best one",
+        f"Validation {score.name} after the last epoch, and of the best one",
         (*outcome, *settings),
         tuple(_result_cells(row, row.label in winners, compared) for row in rows),
         settings=len(settings),
@@ -140,9 +160,10 @@ def _result_cells(row: Result, strong: bool, compared: bool) -> tuple[Cell, ...]
     difference = "" if row.difference is None else f"{100 * row.difference:+.2f}"
     return (
         Cell(row.label, strong),
-        Cell(_percent(row.accuracy) + spread, strong),
+        Cell(percent(row.value) + spread, strong),
         *[Cell(difference)] * compared,
-        Cell(_percent(row.best)),
+        Cell(percent(row.best)),
+        *(Cell(percent(other)) for other in row.others),
         Cell(duration(row.seconds)),
         *map(Cell, (_plain(row.samples_per_gpu), _plain(row.network), _plain(row.data), str(row.seeds))),
         Cell(str(low) if low == high else f"{low} to {high}"),
@@ -150,11 +171,11 @@ def _result_cells(row: Result, strong: bool, compared: bool) -> tuple[Cell, ...]
 
 
 def _winners(rows: Sequence[Result]) -> set[str]:
-    """The labels of the most accurate rows of every data set, as accurate as the table shows them."""
+    """The labels of the best rows of every data set, as good as the table shows them."""
     best: dict[str, str] = {}
-    for row in sorted((row for row in rows if row.accuracy is not None), key=lambda row: row.accuracy or 0):
-        best[str(row.data)] = _percent(row.accuracy)
-    return {row.label for row in rows if row.accuracy is not None and _percent(row.accuracy) == best[str(row.data)]}
+    for row in sorted((row for row in rows if row.value is not None), key=lambda row: row.value or 0):
+        best[str(row.data)] = percent(row.value)
+    return {row.label for row in rows if row.value is not None and percent(row.value) == best[str(row.data)]}
 
 
 def importance_table(layers: Sequence[LayerImportance], caption: str = "Importance of each statistic") -> Table:
@@ -208,7 +229,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return fmean(values) if values else None
 
 
-def _percent(fraction: float | None) -> str:
+def percent(fraction: float | None) -> str:
+    """A fraction for readers, without the sign: "54.21"."""
     return "–" if fraction is None else f"{100 * fraction:.2f}"
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from switchnorm.report.grid import grids
 from switchnorm.report.grid_table import grid_table
-from switchnorm.report.groups import group_runs
+from switchnorm.report.groups import by_score, group_runs
 from switchnorm.report.runs import load_run
 from switchnorm.report.tables import Cell, LayerImportance, Table, importance_table, results, results_table
 from switchnorm.studies.geometries import Absent
@@ -24,22 +24,23 @@ _PIPE_WIDTH = 400
 
 
 def print_results(runs: Sequence[Path], console: Console | None = None) -> None:
-    """Print the table of accuracy by normalizer for the given run folders, and by geometry where these differ."""
+    """Print the table of scores by normalizer for the given run folders, and by geometry where these differ."""
     groups = group_runs([load_run(path) for path in dict.fromkeys(runs)])
-    _print(results_table(results(groups)), console)
-    for grid in grids(groups):
-        (console or Console()).print()
-        _print(grid_table(grid), console)
+    tables = [results_table(results(alike)) for alike in by_score(groups).values()]
+    for place, table in enumerate([*tables, *map(grid_table, grids(groups))]):
+        if place:
+            (console or Console()).print()
+        _print(table, console)
 
 
 def print_grids(runs: Sequence[Path], absent: Sequence[Absent] = (), console: Console | None = None) -> None:
-    """Print the table of accuracy by geometry for the given run folders and the trainings that have none."""
+    """Print the table of scores by geometry for the given run folders and the trainings that have none."""
     for grid in grids(group_runs([load_run(path) for path in runs]), absent, least=1):
         _print(grid_table(grid), console)
 
 
 def live_grid(runs: Sequence[Path], absent: Sequence[Absent] = ()) -> RenderableType:
-    """The accuracies alone, to be shown while a study goes on."""
+    """The scores alone, to be shown while a study goes on."""
     found = grids(group_runs([load_run(path) for path in runs]), absent, least=1)
     return Group(*(_drawing(replace(grid_table(grid, differences=False), notes=()), on_screen=True) for grid in found))
 

@@ -7,20 +7,28 @@ from statistics import fmean
 
 from switchnorm.report.groups import display_norm
 from switchnorm.report.runs import LayerWeights, Run
+from switchnorm.report.score import CLASSIFICATION, Score
 from switchnorm.report.tables import MOMENTS, Result, all_statistics, state, weights
 
 
 def headline(rows: Sequence[Result]) -> str:
-    """The finding: the widest lead over BN in a fair comparison, or else the best accuracy."""
-    measured = [row for row in rows if row.accuracy is not None]
+    """The finding, for each score: the widest lead over BN in a fair comparison, or else the best value."""
+    scores = list(dict.fromkeys(row.score for row in rows))
+    # An accuracy needs no name, unless another score stands beside it.
+    named = len(scores) > 1 or scores[0] != CLASSIFICATION
+    return " ".join(_finding([row for row in rows if row.score == score], score, named) for score in scores)
+
+
+def _finding(rows: Sequence[Result], score: Score, named: bool) -> str:
+    measured = [row for row in rows if row.value is not None]
     if not measured:
-        return "No validation accuracy has been measured."
+        return f"No validation {score.name} has been measured."
     leader = max(measured, key=_lead)
     if _lead(leader) <= 0:
-        leader = max(measured, key=_accuracy)
+        leader = max(measured, key=_value)
     rivals = [row for row in measured if row.setting == leader.setting]
-    name = _name(leader, rivals)
-    return f"{name} reaches {100 * _accuracy(leader):.1f} %{_standing(leader, rivals)}{_place(leader)}."
+    said = f"{100 * _value(leader):.1f} %{f' {score.name}' if named else ''}"
+    return f"{_name(leader, rivals)} reaches {said}{_standing(leader, rivals)}{_place(leader)}."
 
 
 def _name(row: Result, rivals: Sequence[Result]) -> str:
@@ -28,8 +36,8 @@ def _name(row: Result, rivals: Sequence[Result]) -> str:
     return display_norm(row.norm) if sum(rival.norm == row.norm for rival in rivals) == 1 else row.label
 
 
-def _accuracy(row: Result) -> float:
-    return row.accuracy or 0.0
+def _value(row: Result) -> float:
+    return row.value or 0.0
 
 
 def _lead(row: Result) -> float:
@@ -42,7 +50,7 @@ def _standing(leader: Result, rivals: Sequence[Result]) -> str:
         doubt = max(leader.spread or 0.0, leader.baseline.spread or 0.0)
         aside = " (within the spread of the seeds)" if _lead(leader) <= doubt else ""
         return f", {100 * _lead(leader):.1f} points above {_name(leader.baseline, rivals)}{aside}"
-    return f", the best of {len(rivals)} compared" if len(rivals) > 1 and leader is max(rivals, key=_accuracy) else ""
+    return f", the best of {len(rivals)} compared" if len(rivals) > 1 and leader is max(rivals, key=_value) else ""
 
 
 def _place(leader: Result) -> str:

@@ -17,6 +17,7 @@ from rich.text import Text
 from switchnorm.studies.folder import Plan
 from switchnorm.studies.parallel import Outcome
 from switchnorm.training.config import Config
+from switchnorm.training.scores import SCORE
 
 _PLAIN_SECONDS = 60.0
 # Samples that take as long as what every step costs besides; only ratios between batch sizes matter.
@@ -25,8 +26,9 @@ _STEP_SAMPLES = {"cuda": 512, "cpu": 32}
 
 def cost(config: Config) -> float:
     """The work in a training, in a unit of its own: small batches take more steps, and every step has its price."""
-    per_step = _STEP_SAMPLES.get(config.train.device, 32)
-    return config.train.epochs * (1 + per_step / config.train.batch_size)
+    train = config.train
+    samples = train.epoch_steps * train.batch_size if train.epoch_steps else 1
+    return train.epochs * samples * (1 + _STEP_SAMPLES.get(train.device, 32) / train.batch_size)
 
 
 class StudyProgress:
@@ -52,6 +54,7 @@ class StudyProgress:
         self.workers = workers
         self.result = result
         self.costs = {path: cost(config) for path, config in plan}
+        self.scores = {path: SCORE[config.task] for path, config in plan}
         self.epochs = {path: config.train.epochs for path, config in plan}
         self.titles = {path: title(path, config) for path, config in plan}
         self.ended_count = 0
@@ -93,7 +96,7 @@ class StudyProgress:
             took = ", was there already"
         self.ended_count += 1
         self.above = self.result(path, outcome)
-        said = outcome.error or f"{100 * outcome.result['val_accuracy']:.1f} %"
+        said = outcome.error or f"{100 * outcome.result[self.scores[path]]:.1f} %"
         left = self.seconds_left()
         rest = "" if self.console.is_terminal or not left else f"; {clock(left)} left"
         count = f"[{self.ended_count:{len(str(len(self.costs)))}}/{len(self.costs)}]"

@@ -72,6 +72,16 @@ def sync(model: nn.Module, group: Sync = True) -> nn.Module:
     return _set(model, "sync", group, _is_foreign)
 
 
+def freeze_statistics(model: nn.Module) -> None:
+    """Let layers with running statistics use these in training too, until somebody calls `train()` on them.
+
+    Scale and shift, and SN's importance, are trained all the same.
+    """
+    for _, layer in _batch_layers(model):
+        if layer.running_mean is not None:
+            layer.training = False
+
+
 def calibrate(
     model: nn.Module,
     batches: Iterable[Any],

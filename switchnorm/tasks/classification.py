@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric, Metric, SumMetric
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from switchnorm.tasks.mean import SampleMean
 from switchnorm.tasks.mix import Mix
+from switchnorm.tasks.task import MakeOptimizer, Task
 
-MakeOptimizer = Callable[[nn.Module], tuple[torch.optim.Optimizer, LRScheduler]]
 
-
-class Classification(pl.LightningModule):
+class Classification(Task):
     """Cross entropy and accuracy over batches (images, labels).
 
     Logs "loss" in every training step, and "val_loss", "val_accuracy" and, with more than 5 classes,
@@ -30,14 +23,10 @@ class Classification(pl.LightningModule):
         model: images (N, C, H, W) -> logits (N, num_classes).
         num_classes: K.
         label_smoothing: share of the target that is spread over all classes, in training.
-        make_optimizer: model -> optimizer and its schedule, which advances with each optimizer step; without it the
-            task can only evaluate.
+        make_optimizer: as `Task`.
         mix: blends the pictures of a training batch; a prediction then counts as right if it is the label with the
             largest share.
-        channels_last: whether pictures are laid out with the channels last.
-
-    Attributes:
-        counted: the number of pictures of the last validation, over all processes.
+        channels_last: as `Task`.
     """
 
     def __init__(
@@ -49,15 +38,10 @@ class Classification(pl.LightningModule):
         mix: Mix | None = None,
         channels_last: bool = False,
     ) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model, make_optimizer, channels_last)
         self.label_smoothing = label_smoothing
-        self._make_optimizer = make_optimizer
         self._mix = mix
-        self._channels_last = channels_last
-        self.counted = 0
-        self._pictures = SumMetric()
-        self.train_loss, self.train_accuracy, self.val_loss = SampleMean(), SampleMean(), MeanMetric()
+        self.val_loss = MeanMetric()
         ranks = (1, 5) if num_classes > 5 else (1,)
         self.val_accuracy = nn.ModuleDict(
             {
@@ -75,7 +59,7 @@ class Classification(pl.LightningModule):
         if self._mix is not None:
             images, targets = self._mix(images, labels)
             labels = targets.argmax(1)
-        logits = self._answer(images)
+        logits = self.answer(images)
         if targets is not labels:
             targets = targets.to(logits.dtype)
         loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
@@ -84,25 +68,13 @@ class Classification(pl.LightningModule):
         self.log("loss", loss)  # not for Lightning's bar, which would wait for its value in every step
         return loss
 
-    def layout(self, images: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) in the memory format that the network gets them in."""
-        return images.contiguous(memory_format=torch.channels_last) if self._channels_last else images
-
-    def take_training_metrics(self) -> dict[str, float]:
-        """Mean loss and accuracy of the training steps since the last call; every process must call."""
-        metrics = {"train_loss": self.train_loss, "train_accuracy": self.train_accuracy}
-        values = {name: float(metric.compute()) for name, metric in metrics.items()}
-        for metric in metrics.values():
-            metric.reset()
-        return values
-
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count a batch."""
         images, labels = batch
         if not len(labels):  # the last batch may not go round all processes
             return
-        logits = self._average(images) if images.dim() == 5 else self._answer(images)
-        self._pictures.update(len(labels))
+        logits = self._average(images) if images.dim() == 5 else self.answer(images)
+        self.pictures.update(len(labels))
         self.val_loss.update(F.cross_entropy(logits, labels, reduction="none"))
         for accuracy in self._accuracies().values():
             accuracy.update(logits, labels)
@@ -112,54 +84,15 @@ class Classification(pl.LightningModule):
         metrics = {"val_loss": self.val_loss, **self._accuracies()}
         for name, metric in metrics.items():
             self.log(name, metric.compute(), prog_bar=name == "val_accuracy")
-        self.counted = int(self._pictures.compute())
-        for metric in (*metrics.values(), self._pictures):
+        for metric in metrics.values():
             metric.reset()
-
-    def configure_optimizers(self) -> Any:
-        """The optimizer and schedule that were handed in."""
-        if self._make_optimizer is None:
-            raise RuntimeError("this task was made without an optimizer: it can only evaluate")
-        optimizer, schedule = self._make_optimizer(self.model)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: torch.optim.Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip the parameters of all groups with the same "max_norm" to it, then all together as the trainer says."""
-        limited: dict[float, list[nn.Parameter]] = {}
-        for group in optimizer.param_groups:
-            if "max_norm" in group:
-                limited.setdefault(group["max_norm"], []).extend(group["params"])
-        for max_norm, parameters in limited.items():
-            nn.utils.clip_grad_norm_(parameters, max_norm)
-        if gradient_clip_val is not None:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the means of an unfinished epoch, so that a resumed run reports what the unkilled one would."""
-        checkpoint["training_metrics"] = [m.metric_state for m in (self.train_loss, self.train_accuracy)]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the means of an unfinished epoch."""
-        for metric, state in zip((self.train_loss, self.train_accuracy), checkpoint["training_metrics"], strict=True):
-            for name, value in state.items():
-                setattr(metric, name, value.to(metric.device))
-            metric._update_count = 1
-
-    def _answer(self, images: Tensor) -> Tensor:
-        """The logits of one view of each picture, (N, C, H, W) -> (N, K)."""
-        logits: Tensor = self.model(self.layout(images))
-        return logits
+        self.count_pictures()
 
     def _average(self, images: Tensor) -> Tensor:
         """The logarithm of the mean probability over views, (N, V, C, H, W) -> (N, K); one view after the other."""
         total = torch.zeros((), device=images.device)
         for view in images.unbind(1):
-            logits = self._answer(view)
+            logits = self.answer(view)
             total = total + logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
         mean = total / images.shape[1]
         return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
-from switchnorm.data import Dataset, create_dataset
+from switchnorm.data import Dataset, TrainingLoader, create_dataset
 from switchnorm.errors import InputError
-from switchnorm.models import create_model
+from switchnorm.models import create_model, task_of
 from switchnorm.surgery import ghost, sync
-from switchnorm.tasks import Classification, mixing
+from switchnorm.tasks import Classification, Segmentation, Task, mixing
+from switchnorm.tasks.prediction import Views
+from switchnorm.tasks.task import MakeOptimizer
 from switchnorm.training.config import Config
 from switchnorm.training.optimizer import make_optimizer, parameter_groups
 from switchnorm.training.trainer import world_size
+
+#: A network for each task, for those who named one of another.
+_EXAMPLES = {"classification": "resnetv1sn50", "segmentation": "resnet50_dilated8+c1_bilinear_deepsup"}
 
 
 def build_model(config: Config, num_classes: int | None) -> nn.Module:
@@ -50,10 +56,18 @@ def prepare(config: Config) -> tuple[nn.Module, Dataset]:
     model, dataset = prepare_evaluation(config)
     parameter_groups(model, config.optimizer)
     world = world_size()
-    dataset.train_batches(batch_size=config.train.batch_size, seed=config.seed, epochs=config.train.epochs, world=world)
+    training_batches(config, dataset, world=world)
     dataset.test_batches(batch_size=config.train.batch_size, world=world)
     rehearse(model, config.train.batch_size // (1 if config.train.sync else world), dataset)
     return model, dataset
+
+
+def training_batches(config: Config, dataset: Dataset, **share: Any) -> TrainingLoader:
+    """The run's training batches; `share` is what of them this process gets, and where."""
+    train = config.train
+    return dataset.train_batches(
+        batch_size=train.batch_size, seed=config.seed, epochs=train.epochs, steps=train.epoch_steps, **share
+    )
 
 
 def prepare_evaluation(config: Config) -> tuple[nn.Module, Dataset]:
@@ -63,11 +77,24 @@ def prepare_evaluation(config: Config) -> tuple[nn.Module, Dataset]:
         InputError: as `prepare`.
     """
     check_device(config)
+    check_task(config)
     dataset = create_dataset(**config.data)
     model = build_model(config, dataset.num_classes)
     dataset.prepare()
     check_channels(config, model, dataset)
     return model, dataset
+
+
+def check_task(config: Config) -> None:
+    """Raise `InputError` for a network that answers another question than the dataset asks, or views it cannot have."""
+    answered = task_of(config.model.name)
+    if answered != config.task:
+        example = _EXAMPLES[config.task]
+        raise InputError(
+            f"model {config.model.name!r} is for {answered}, and {config.data['name']!r} for {config.task}; "
+            f"take a model such as {example!r}"
+        )
+    views_of(config)
 
 
 def check_device(config: Config) -> None:
@@ -96,7 +123,7 @@ def check_channels(config: Config, model: nn.Module, dataset: Dataset) -> None:
 
 
 def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> int:
-    """Pass a batch through the network without computing it, to see what it will not take.
+    """Pass a batch of the largest pictures through the network without computing it, to see what it will not take.
 
     Returns:
         How many logits the network has.
@@ -106,16 +133,18 @@ def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> int:
             than logits.
     """
     dtype = next(model.parameters()).dtype
-    images = torch.empty(samples, dataset.channels, dataset.size, dataset.size, device="meta", dtype=dtype)
+    height, width = dataset.shape
+    images = torch.empty(samples, dataset.channels, height, width, device="meta", dtype=dtype)
     try:
-        logits = copy.deepcopy(model).to("meta").train()(images)
+        answer = copy.deepcopy(model).to("meta").train()(images)
     except InputError:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:  # how networks of others say so
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(
-            f"{type(model).__name__} does not take pictures of {dataset.size}x{dataset.size} pixels: {reason}"
+            f"{type(model).__name__} does not take pictures of {height}x{width} pixels: {reason}"
         ) from error
+    logits = answer["out"] if dataset.task == "segmentation" else answer
     if not isinstance(logits, torch.Tensor):
         raise InputError(f"{type(model).__name__} returns more than logits in training; choose another model")
     return int(logits.shape[1])
@@ -123,8 +152,7 @@ def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> int:
 
 def steps_per_epoch(config: Config, dataset: Dataset) -> int:
     """Optimizer steps of an epoch; the last one adds up what is left of its batches."""
-    batches = dataset.train_size // config.train.batch_size
-    return -(-batches // config.train.iteration_size)
+    return -(-len(training_batches(config, dataset)) // config.train.iteration_size)
 
 
 def total_steps(config: Config, dataset: Dataset) -> int:
@@ -132,7 +160,7 @@ def total_steps(config: Config, dataset: Dataset) -> int:
     return steps_per_epoch(config, dataset) * config.train.epochs
 
 
-def training_task(config: Config, model: nn.Module, num_classes: int, steps: int) -> Classification:
+def training_task(config: Config, model: nn.Module, num_classes: int, steps: int) -> Task:
     """What a run trains: the network with its loss, its mixing of pictures and its optimizer.
 
     Args:
@@ -143,11 +171,33 @@ def training_task(config: Config, model: nn.Module, num_classes: int, steps: int
     """
     if config.train.compile:
         model.compile()
+    return make_task(config, model, num_classes, partial(make_optimizer, total_steps=steps, config=config))
+
+
+def views_of(config: Config) -> Views:
+    """What of each picture evaluation of segmentation shows the network; raise `InputError` if that is impossible."""
+    own = config.segmentation
+    return Views(own.flip, own.window, own.overlap)
+
+
+def make_task(config: Config, model: nn.Module, num_classes: int, make_optimizer: MakeOptimizer | None = None) -> Task:
+    """The run's task; without an optimizer it can only evaluate."""
+    train = config.train
+    if config.task == "segmentation":
+        return Segmentation(
+            model,
+            num_classes,
+            label_smoothing=train.label_smoothing,
+            deep_supervision=config.segmentation.deep_supervision,
+            views=views_of(config),
+            make_optimizer=make_optimizer,
+            channels_last=train.channels_last,
+        )
     return Classification(
         model,
         num_classes,
-        label_smoothing=config.train.label_smoothing,
-        make_optimizer=partial(make_optimizer, total_steps=steps, config=config),
-        mix=mixing(config.train.mixup, config.train.cutmix, num_classes),
-        channels_last=config.train.channels_last,
+        label_smoothing=train.label_smoothing,
+        make_optimizer=make_optimizer,
+        mix=mixing(train.mixup, train.cutmix, num_classes),
+        channels_last=train.channels_last,
     )

@@ -10,10 +10,12 @@ import pytorch_lightning as pl
 import torch
 
 from switchnorm.layers import SparseSwitchNorm
-from switchnorm.surgery import harden, importance, set_radius
-from switchnorm.tasks import Classification
+from switchnorm.surgery import freeze_statistics, harden, importance, set_radius
+from switchnorm.tasks import Task
+from switchnorm.training.config import Task as TaskName
 from switchnorm.training.optimizer import current_lr
-from switchnorm.training.run_folder import IMPORTANCE, METRICS, EpochTable, RunFolder
+from switchnorm.training.run_folder import IMPORTANCE, EpochTable, RunFolder
+from switchnorm.training.scores import columns
 
 
 class RadiusSchedule(pl.Callback):
@@ -41,6 +43,14 @@ class RadiusSchedule(pl.Callback):
         harden(pl_module)
 
 
+class FrozenStatistics(pl.Callback):
+    """Keeps batch statistics in training at the running ones that the network started with."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Freeze them, after whoever put the network into training mode."""
+        freeze_statistics(pl_module)
+
+
 class StepSeed(pl.Callback):
     """Makes randomness inside a step (dropout) a function of (seed, step, process), so that none need be saved.
 
@@ -64,10 +74,12 @@ class History(pl.Callback):
 
     Args:
         run: where to.
+        task: what is measured.
     """
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, task: TaskName) -> None:
         self.run = run
+        self.columns = columns(task)
         self.earlier = 0.0
         self.began = 0.0
         self.images = 0
@@ -80,7 +92,7 @@ class History(pl.Callback):
         self.began = time.monotonic()
         if trainer.is_global_zero:
             self.earlier = float(self.run.record()["seconds"] or 0)
-            self.metrics = EpochTable(self.run.metrics_file, METRICS, trainer.current_epoch)
+            self.metrics = EpochTable(self.run.metrics_file, self.columns, trainer.current_epoch)
             if importance(pl_module):
                 self.importance = EpochTable(self.run.importance_file, IMPORTANCE, trainer.current_epoch)
 
@@ -104,7 +116,7 @@ class History(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch's rows."""
-        assert isinstance(pl_module, Classification)
+        assert isinstance(pl_module, Task)
         values: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
         values |= pl_module.take_training_metrics()
         values |= {
@@ -118,8 +130,8 @@ class History(pl.Callback):
             values["radius"] = float(radii[0])
         if not trainer.is_global_zero:
             return
-        self.metrics.append([[values.get(name, "") for name in METRICS]])
-        scalars = {name: value for name in METRICS[2:] if isinstance(value := values.get(name), float)}
+        self.metrics.append([[values.get(name, "") for name in self.columns]])
+        scalars = {name: value for name in self.columns[2:] if isinstance(value := values.get(name), float)}
         if self.rows:
             self.importance.append(self.rows)
         scalars |= {f"importance/{layer}/{moment}/{statistic}": v for _, layer, moment, statistic, v in self.rows}

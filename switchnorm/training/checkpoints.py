@@ -43,17 +43,18 @@ def check_resumable(path: Path) -> None:
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Writes best.ckpt by validation accuracy, also in a run folder that was moved since it was interrupted.
+    """Writes best.ckpt by a score, also in a run folder that was moved since it was interrupted.
 
     Args:
         folder: of the checkpoint.
+        score: the metric, of which more is better.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, score: str) -> None:
         super().__init__(
             folder,
             "best",
-            monitor="val_accuracy",
+            monitor=score,
             mode="max",
             enable_version_counter=False,
             save_weights_only=True,

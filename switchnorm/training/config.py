@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+#: What a batch means.
+Task = Literal["classification", "segmentation"]
+
 
 @dataclass
 class ModelConfig:
@@ -32,11 +35,14 @@ class TrainConfig:
     """The training.
 
     Args:
-        epochs: passes over the training set.
+        epochs: how often the network is validated and saved; each is a pass over the training set, or `epoch_steps`.
+        epoch_steps: batches of an epoch; null takes those of one pass over the training set.
         batch_size: samples per step, over all devices.
         samples_per_gpu: over how many samples batch statistics are taken, as that many samples per GPU without
             synchronisation give (ghost batches); null takes each device's share of the batch.
         sync: whether batch statistics span all devices.
+        frozen_statistics: whether batch statistics are the running ones that the network starts with, never those of a
+            batch ("frozen BN"); scale and shift are trained all the same. Best with warm_start.
         iteration_size: batches whose gradients are averaged into one optimizer step.
         label_smoothing: in [0, 1).
         precision: of the computation: 32, bf16 or 16 (mixed with float32 weights), or 64.
@@ -57,8 +63,10 @@ class TrainConfig:
 
     epochs: int
     batch_size: int
+    epoch_steps: int | None = None
     samples_per_gpu: int | None = None
     sync: bool = False
+    frozen_statistics: bool = False
     iteration_size: int = 1
     label_smoothing: float = 0.0
     precision: Literal["32", "bf16", "16", "64"] = "32"
@@ -139,6 +147,25 @@ class ScheduleConfig:
 
 
 @dataclass
+class SegmentationConfig:
+    """What segmentation alone has.
+
+    Args:
+        deep_supervision: weight of the loss of the decoder's inner branch, where it has one.
+        flip: whether evaluation averages over each picture and its mirror.
+        window: side in pixels of the windows that evaluation slides over a picture; null takes pictures whole.
+        overlap: share of a window that the next one covers too.
+        examples: how many test pictures each validation keeps with truth and prediction, for the report.
+    """
+
+    deep_supervision: float = 0.4
+    flip: bool = False
+    window: int | None = None
+    overlap: float = 0.33
+    examples: int = 4
+
+
+@dataclass
 class ClaimConfig:
     """What somebody reported for this very training, shown beside the result.
 
@@ -146,6 +173,9 @@ class ClaimConfig:
         top1: accuracy in %; null where it is not reported, as below.
         top5: share of pictures whose class is among the 5 most probable, in %.
         error: 100 % less the accuracy.
+        mean_iou: of segmentation, mean intersection over union of all classes, in %.
+        pixel_accuracy: of segmentation, share of the pixels, in %.
+        overall: of segmentation, the mean of the two, in %.
         source: who reported it, and where.
         status: where it stands, for example "not rerun here".
     """
@@ -153,6 +183,9 @@ class ClaimConfig:
     top1: float | None = None
     top5: float | None = None
     error: float | None = None
+    mean_iou: float | None = None
+    pixel_accuracy: float | None = None
+    overall: float | None = None
     source: str = ""
     status: str = ""
 
@@ -167,8 +200,9 @@ class Config:
         train: the training.
         optimizer: SGD.
         schedule: the learning rate over the run.
+        segmentation: what segmentation alone has.
         claim: what is reported elsewhere.
-        task: what a batch means.
+        task: what a batch means, which the dataset decides.
         seed: of the initial weights, the order of samples, augmentation and dropout.
     """
 
@@ -177,6 +211,7 @@ class Config:
     train: TrainConfig
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    segmentation: SegmentationConfig = field(default_factory=SegmentationConfig)
     claim: ClaimConfig = field(default_factory=ClaimConfig)
-    task: Literal["classification"] = "classification"
+    task: Task = "classification"
     seed: int = 0

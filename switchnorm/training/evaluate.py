@@ -1,8 +1,9 @@
-"""Loss and accuracy on the test set: of a run's checkpoint, or of any weights."""
+"""Loss and scores on the test set: of a run's checkpoint, or of any weights."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ from typing import Any
 from torch import nn
 
 from switchnorm.data import Dataset, Views
-from switchnorm.tasks import Classification
-from switchnorm.training.build import prepare_evaluation
+from switchnorm.errors import InputError
+from switchnorm.tasks import Segmentation
+from switchnorm.tasks.confusion import Scores
+from switchnorm.training.build import make_task, prepare_evaluation
 from switchnorm.training.config import ClaimConfig, Config
+from switchnorm.training.config import Task as TaskName
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.run_folder import RunFolder
 from switchnorm.training.trainer import make_trainer
@@ -24,14 +28,20 @@ class Evaluation:
     """What a network answers on a test set.
 
     Args:
-        metrics: "val_loss", "val_accuracy" and, with more than 5 classes, "val_accuracy_top5"; accuracies in [0, 1].
+        task: what was asked.
+        metrics: "val_loss" and what the task measures (`switchnorm.training.scores`), in [0, 1].
         pictures: how many there are.
         claim: what is reported elsewhere.
+        classes: their names, of segmentation.
+        scores: of segmentation, class by class.
     """
 
+    task: TaskName
     metrics: dict[str, float]
     pictures: int
     claim: ClaimConfig
+    classes: tuple[str, ...] = ()
+    scores: Scores | None = None
 
 
 def evaluate(run: RunFolder, checkpoint: Path, views: Views = "centre", config: Config | None = None) -> Evaluation:
@@ -52,11 +62,11 @@ def evaluate(run: RunFolder, checkpoint: Path, views: Views = "centre", config: 
     return _evaluate(config, model, dataset, views, config.claim)
 
 
-def evaluate_weights(weights: Path, config: Config, views: Views = "centre") -> Evaluation:
+def evaluate_weights(weights: Sequence[Path], config: Config, views: Views = "centre") -> Evaluation:
     """Evaluate the weights in a file, in a published layout or in this library's.
 
     Args:
-        weights: the file.
+        weights: the file, or the two of a segmentation network's encoder and decoder.
         config: which model and dataset, and how to compute; nothing else of it matters.
         views: as `evaluate`.
 
@@ -64,9 +74,9 @@ def evaluate_weights(weights: Path, config: Config, views: Views = "centre") -> 
         InputError: as `evaluate`.
     """
     model, dataset = prepare_evaluation(config)
-    load_published(model, weights)
+    load_published(model, *weights)
     # What is claimed of published weights is claimed on ImageNet.
-    claim = claim_of(weights) if config.data["name"] == "imagenet" else ClaimConfig()
+    claim = claim_of(weights[0]) if config.data["name"] == "imagenet" else ClaimConfig()
     return _evaluate(config, model, dataset, views, claim)
 
 
@@ -94,8 +104,13 @@ def _percent(share: Any) -> float | None:
 
 
 def _evaluate(config: Config, model: nn.Module, dataset: Dataset, views: Views, claim: ClaimConfig) -> Evaluation:
-    task = Classification(model, dataset.num_classes, channels_last=config.train.channels_last)
+    if config.task == "segmentation" and views != "centre":
+        raise InputError(f"views {views!r} are for classification; take --flip and --scales for segmentation")
+    task = make_task(config, model, dataset.num_classes)
     with make_trainer(config.train, logger=False, enable_progress_bar=False, enable_checkpointing=False) as trainer:
         (metrics,) = trainer.validate(task, Loaders(dataset, config, views), verbose=False)
+    measured = {name: float(value) for name, value in metrics.items()}
+    if isinstance(task, Segmentation):
+        return Evaluation(config.task, measured, task.counted, claim, dataset.classes, task.scores)
     comparable = claim if views == "centre" else ClaimConfig()  # published accuracies are those of one crop
-    return Evaluation({name: float(value) for name, value in metrics.items()}, task.counted, comparable)
+    return Evaluation(config.task, measured, task.counted, comparable)

@@ -11,16 +11,19 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
 from switchnorm.data import Dataset
+from switchnorm.data.segmentation import SegmentationDataset
 from switchnorm.training.averaging import WeightAverage
 from switchnorm.training.build import total_steps, training_task
-from switchnorm.training.callbacks import History, RadiusSchedule, StepSeed
+from switchnorm.training.callbacks import FrozenStatistics, History, RadiusSchedule, StepSeed
 from switchnorm.training.checkpoints import BestCheckpoint, MidEpochCheckpoint
 from switchnorm.training.config import Config
+from switchnorm.training.examples import ClassHistory
 from switchnorm.training.graphs import GraphedNetwork
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.measure import peak_memory, reset_peak_memory, steady_rate
 from switchnorm.training.progress import PlainProgress, ProgressBar
 from switchnorm.training.run_folder import RunFolder
+from switchnorm.training.scores import MEASURED, SCORE
 from switchnorm.training.trainer import make_trainer
 
 
@@ -34,12 +37,13 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         quiet: whether to show no progress.
 
     Returns:
-        The result that the run's record keeps, validation accuracy at the end and at its best, in [0, 1]; nothing in
-        processes other than the first.
+        The result that the run's record keeps, in [0, 1]: what validation measured at the end, and its score at its
+        best; nothing in processes other than the first.
     """
     steps = total_steps(config, dataset)
     task = training_task(config, model, dataset.num_classes, steps)
-    best = BestCheckpoint(run.checkpoints)
+    score = SCORE[config.task]
+    best = BestCheckpoint(run.checkpoints, score)
     newest = [
         ModelCheckpoint(run.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True),
         MidEpochCheckpoint(run.checkpoints, config.train.checkpoint_minutes),
@@ -49,7 +53,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         max_epochs=config.train.epochs,
         accumulate_grad_batches=config.train.iteration_size,
         gradient_clip_val=config.optimizer.clip_norm,
-        callbacks=[*step_callbacks(config, steps), History(run), *_progress(quiet), best, *newest],
+        callbacks=[*step_callbacks(config, steps), *_records(run, config, dataset), *_progress(quiet), best, *newest],
         logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
         enable_progress_bar=not quiet and sys.stdout.isatty(),
         default_root_dir=run.path,
@@ -64,12 +68,13 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         memory = peak_memory(trainer.strategy.root_device)
     if not trainer.is_global_zero:
         return {}
-    accuracies = [float(row["val_accuracy"]) for row in run.metrics()]
-    result = {"val_accuracy": accuracies[-1], "best_val_accuracy": max(accuracies)}
+    rows = run.metrics()
+    result = {name: float(rows[-1][name]) for name in MEASURED[config.task] if rows[-1][name]}
+    result[f"best_{score}"] = max(float(row[score]) for row in rows)
     run.update_record(
         status="finished",
         result=result,
-        images_per_second=steady_rate(run.metrics()),
+        images_per_second=steady_rate(rows),
         peak_memory_bytes=max(memory, run.record().get("peak_memory_bytes") or 0),
     )
     return result
@@ -83,11 +88,21 @@ def step_callbacks(config: Config, steps: int) -> list[pl.Callback]:
         steps: optimizer steps of the whole run.
     """
     callbacks: list[pl.Callback] = [RadiusSchedule(steps)]
+    if config.train.frozen_statistics:
+        callbacks.append(FrozenStatistics())
     if config.train.ema is not None:
         callbacks.append(WeightAverage(config.train.ema))
     if config.train.cuda_graph:
         callbacks.append(GraphedNetwork())
     return [*callbacks, StepSeed(config.seed)]  # last, so that nothing draws before the step does
+
+
+def _records(run: RunFolder, config: Config, dataset: Dataset) -> list[pl.Callback]:
+    """What writes the run's tables."""
+    history = History(run, config.task)
+    if isinstance(dataset, SegmentationDataset):
+        return [history, ClassHistory(run, dataset, config.segmentation.examples)]
+    return [history]
 
 
 def _progress(quiet: bool) -> list[pl.Callback]:

@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from switchnorm.tasks import Classification
+from switchnorm.tasks import Task
 
 
 class GraphedNetwork(pl.Callback):
@@ -28,7 +28,7 @@ class GraphedNetwork(pl.Callback):
     ) -> None:
         """Record, before the first batch, with pictures of its shape."""
         if not self._recorded:
-            assert isinstance(pl_module, Classification)
+            assert isinstance(pl_module, Task)
             with trainer.precision_plugin.forward_context():
                 record(pl_module.model, pl_module.layout(batch[0]))
             self._recorded = True
@@ -36,7 +36,7 @@ class GraphedNetwork(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give the network its own forward back."""
         if self._recorded:
-            assert isinstance(pl_module, Classification)
+            assert isinstance(pl_module, Task)
             release(pl_module.model)
             self._recorded = False
 

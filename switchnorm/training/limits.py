@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from switchnorm.errors import InputError
-from switchnorm.training.config import Config
+from switchnorm.training.config import Config, SegmentationConfig
 
 #: The least value of a key, where it has one; null passes where the key allows it.
 LEAST = {
     "seed": 0,
     "train.epochs": 1,
     "train.batch_size": 1,
+    "train.epoch_steps": 1,
     "train.samples_per_gpu": 1,
     "train.iteration_size": 1,
     "train.label_smoothing": 0,
@@ -32,13 +33,20 @@ LEAST = {
     "schedule.gamma": 0,
     "schedule.power": 0,
     "schedule.warmup_epochs": 0,
+    "segmentation.deep_supervision": 0,
+    "segmentation.window": 1,
+    "segmentation.overlap": 0,
+    "segmentation.examples": 0,
     "claim.top1": 0,
     "claim.top5": 0,
     "claim.error": 0,
+    "claim.mean_iou": 0,
+    "claim.pixel_accuracy": 0,
+    "claim.overall": 0,
 }
 
 #: The largest value of a key.
-MOST = {"claim.top1": 100, "claim.top5": 100, "claim.error": 100}
+MOST = {key: 100 for key in LEAST if key.startswith("claim.")}
 
 #: What a key must stay below.
 BELOW = {
@@ -49,6 +57,8 @@ BELOW = {
     "train.cutmix": math.inf,
     "optimizer.lr": math.inf,
     "optimizer.momentum": 1,
+    "segmentation.deep_supervision": math.inf,
+    "segmentation.overlap": 1,
 }
 
 
@@ -67,7 +77,7 @@ def check(config: Config) -> Config:
             raise InputError(f"{key} must be at most {MOST[key]}, got {value}")
         if key in below and not value < below[key]:
             raise InputError(f"{key} must be below {below[key]}, got {value}")
-    for problem in (*_optimizer_problems(config), *_train_problems(config)):
+    for problem in (*_optimizer_problems(config), *_train_problems(config), *_task_problems(config)):
         raise InputError(problem)
     return config
 
@@ -95,6 +105,17 @@ def _train_problems(config: Config) -> Iterator[str]:
         yield f"train.cuda_graph needs train.iteration_size 1, got {train.iteration_size}"
     if train.cuda_graph and train.device in ("cpu", "mps"):
         yield f"train.cuda_graph needs train.device cuda, got {train.device}"
+
+
+def _task_problems(config: Config) -> Iterator[str]:
+    """Keys that the other task alone has."""
+    if config.task == "classification":
+        if config.segmentation != SegmentationConfig():
+            yield f"segmentation.* needs a dataset with masks, and {config.data['name']!r} has labels; leave it out"
+        return
+    for key, off in (("mixup", "0"), ("cutmix", "0"), ("cuda_graph", "false")):
+        if getattr(config.train, key):
+            yield f"train.{key} is for classification, and {config.data['name']!r} has masks; set it to {off}"
 
 
 def _value(config: Config, key: str) -> Any:

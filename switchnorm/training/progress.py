@@ -59,7 +59,9 @@ class PlainProgress(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the epoch."""
         self._print(
-            trainer, f"step {trainer.num_training_batches}/{trainer.num_training_batches}", ("loss", "val_accuracy")
+            trainer,
+            f"step {trainer.num_training_batches}/{trainer.num_training_batches}",
+            ("loss", "val_accuracy", "val_mean_iou"),
         )
 
     def _print(self, trainer: pl.Trainer, where: str, names: tuple[str, ...]) -> None:
@@ -74,7 +76,7 @@ class PlainProgress(pl.Callback):
         for name in names:
             if name in metrics:
                 value = float(metrics[name])
-                parts.append(f"{name} {100 * value:.2f} %" if "accuracy" in name else f"{name} {value:.4f}")
+                parts.append(f"{name} {value:.4f}" if "loss" in name else f"{name} {100 * value:.2f} %")
         parts += [f"{self.images / elapsed:.0f} images/s", f"{duration(left)} left"]
         if trainer.is_global_zero:
             print("  ".join(parts), flush=True)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -23,6 +23,8 @@ from switchnorm.training.config import (
     ModelConfig,
     OptimizerConfig,
     ScheduleConfig,
+    SegmentationConfig,
+    Task,
     TrainConfig,
 )
 from switchnorm.training.limits import check
@@ -33,6 +35,7 @@ SECTIONS = {
     "train": TrainConfig,
     "optimizer": OptimizerConfig,
     "schedule": ScheduleConfig,
+    "segmentation": SegmentationConfig,
     "claim": ClaimConfig,
 }
 
@@ -89,8 +92,10 @@ def evaluation_config(flags: Sequence[str]) -> Config:
     Raises:
         InputError: as `read_config`.
     """
-    flags = ["--train.epochs=1", "--train.batch_size=256", *_long(flags)]
-    return check(_parse(_parser(_dataset_name({}, flags, "the command line")), [], flags))
+    flags = _long(flags)
+    dataset = _dataset_name({}, flags, "the command line")
+    pictures = {"classification": 256, "segmentation": 8}[DATASETS[dataset].task]
+    return check(_parse(_parser(dataset), [], ["--train.epochs=1", f"--train.batch_size={pictures}", *flags]))
 
 
 def to_yaml(config: Config) -> str:
@@ -101,7 +106,7 @@ def to_yaml(config: Config) -> str:
 def _parser(dataset: str) -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
-    parser.add_argument("--task", type=Literal["classification"], default="classification")
+    parser.add_argument("--task", type=Task, default=DATASETS[dataset].task)
     parser.add_argument("--seed", type=int, default=0)
     for name, section in SECTIONS.items():
         parser.add_class_arguments(section, name)
@@ -121,6 +126,9 @@ def _parse(parser: ArgumentParser, recipe: list[str], flags: list[str]) -> Confi
     except (argparse.ArgumentError, TypeError, ValueError) as error:
         raise InputError(_one_line(error)) from error
     del values["config"]
+    if values["task"] != DATASETS[values["data"]["name"]].task:
+        data = values["data"]["name"]
+        raise InputError(f"task {values['task']!r} does not fit {data!r}; the nearest is {DATASETS[data].task!r}")
     values["optimizer"]["groups"] = [GroupConfig(**group) for group in values["optimizer"]["groups"]]
     return Config(**{key: SECTIONS[key](**value) if key in SECTIONS else value for key, value in values.items()})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,8 +18,10 @@ from switchnorm.training.build import (
     build_model,
     check_channels,
     check_device,
+    check_task,
     rehearse,
     steps_per_epoch,
+    training_batches,
     training_task,
 )
 from switchnorm.training.config import Config
@@ -84,6 +86,7 @@ def dry_run(config: Config) -> DryRun:
         InputError: whatever would keep the run from starting, but for missing data.
     """
     check_device(config)
+    check_task(config)
     if "WORLD_SIZE" in os.environ:
         raise InputError("a dry run takes one process; start it without torchrun")
     dataset = create_dataset(**config.data)
@@ -142,10 +145,17 @@ def _folder(root: str | None) -> Path:
 
 def _batch(config: Config, dataset: Dataset, samples: int) -> Batch:
     """The first of the run's pictures; raises what the whole batch would raise."""
-    dataset.train_batches(batch_size=config.train.batch_size, seed=config.seed, epochs=config.train.epochs)
-    return next(iter(dataset.train_batches(batch_size=samples, seed=config.seed, epochs=config.train.epochs)))
+    training_batches(config, dataset)
+    return next(iter(training_batches(_smaller(config, samples), dataset)))
+
+
+def _smaller(config: Config, samples: int) -> Config:
+    return replace(config, train=replace(config.train, batch_size=samples))
 
 
 def _noise(dataset: Dataset, samples: int, classes: int) -> Batch:
-    images = torch.randn(samples, dataset.channels, dataset.size, dataset.size)
+    height, width = dataset.shape
+    images = torch.randn(samples, dataset.channels, height, width)
+    if dataset.task == "segmentation":
+        return images, torch.arange(height * width).expand(samples, -1).reshape(-1, height, width) % classes
     return images, torch.arange(samples) % classes

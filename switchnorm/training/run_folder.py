@@ -15,23 +15,13 @@ from typing import Any
 from switchnorm.errors import InputError
 from switchnorm.training.config import Config
 from switchnorm.training.recipe import read_config, to_yaml
-
-#: The columns of metrics.csv.
-METRICS = (
-    "epoch",
-    "step",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_accuracy_top5",
-    "learning_rate",
-    "radius",
-    "images_per_second",
-)
+from switchnorm.training.scores import columns
 
 #: The columns of importance.csv.
 IMPORTANCE = ("epoch", "layer", "moment", "statistic", "importance")
+
+#: The columns of classes.csv, of segmentation.
+CLASSES = ("epoch", "class", "iou", "accuracy", "pixels")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -71,6 +61,21 @@ class RunFolder:
         return self.path / "importance.csv"
 
     @property
+    def classes_file(self) -> Path:
+        """Of segmentation, a row per class for every epoch."""
+        return self.path / "classes.csv"
+
+    @property
+    def confusion_file(self) -> Path:
+        """Of segmentation, the last epoch's counts of pixels by true and predicted class."""
+        return self.path / "confusion.csv"
+
+    @property
+    def examples(self) -> Path:
+        """Of segmentation, the folder of some test pictures with truth and prediction."""
+        return self.path / "examples"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of last.ckpt and best.ckpt."""
         return self.path / "checkpoints"
@@ -82,7 +87,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """The checkpoint with the best validation accuracy."""
+        """The checkpoint with the best score in validation."""
         return self.checkpoints / "best.ckpt"
 
     @classmethod
@@ -141,7 +146,8 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, str]]:
         """The rows of metrics.csv, by column; raise `InputError` if it is another file."""
-        return [dict(zip(METRICS, row, strict=False)) for row in read_rows(self.metrics_file, METRICS)]
+        names = columns(self.config().task)
+        return [dict(zip(names, row, strict=True)) for row in read_rows(self.metrics_file, names)]
 
     def update_record(self, **changes: Any) -> None:
         """Change entries of the record."""
@@ -188,15 +194,16 @@ class EpochTable:
         self.path = path
         rows = read_rows(path, columns) if path.is_file() else []
         kept = [row for row in rows if int(row[0]) < first_epoch]
-        write_atomically(path, _csv([columns, *kept]))
+        write_atomically(path, csv_text([columns, *kept]))
 
     def append(self, rows: Sequence[Sequence[object]]) -> None:
         """Add rows at the end."""
         with self.path.open("a", newline="", encoding="utf-8") as file:
-            file.write(_csv(rows))
+            file.write(csv_text(rows))
 
 
-def _csv(rows: Sequence[Sequence[object]]) -> str:
+def csv_text(rows: Sequence[Sequence[object]]) -> str:
+    """Rows as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.weights import read_state
+
+#: What networks for segmentation call their encoder, and what stands beside it: ours, and torchvision's.
+_ENCODERS = {"encoder": "decoder", "backbone": "classifier"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class WarmStart:
         missing: entries of the network that the checkpoint lacks; they stay as they were initialised.
         unexpected: entries of the checkpoint that the network lacks.
         shapes: entries that both have in different shapes, as "key (theirs) for (ours)".
+        classifier: entries of the checkpoint's classifier, where a network for segmentation took the rest as encoder.
     """
 
     file: str
@@ -32,10 +37,16 @@ class WarmStart:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     shapes: tuple[str, ...]
+    classifier: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"warm start: {len(self.matched)} of {self.total} entries from {self.file}"
-        kinds = (("missing there", self.missing), ("unknown here", self.unexpected), ("of another shape", self.shapes))
+        kinds = (
+            ("missing there", self.missing),
+            ("unknown here", self.unexpected),
+            ("of another shape", self.shapes),
+            ("of its classifier left out", self.classifier),
+        )
         return "; ".join([text, *(f"{len(keys)} {what} ({_some(keys)})" for what, keys in kinds if keys)])
 
     @property
@@ -51,11 +62,16 @@ class WarmStart:
             "missing": list(self.missing),
             "unexpected": list(self.unexpected),
             "shapes": list(self.shapes),
+            "classifier": list(self.classifier),
         }
 
 
 def warm_start(model: nn.Module, path: str | Path) -> WarmStart:
     """Load what fits of a checkpoint; entries fit by name and shape, the published layouts' shapes included.
+
+    Normalizations that are numbered alike fit whether they are called "bn1" or "sn1". A network for segmentation takes
+    a checkpoint of its own kind as it is, and one for classification, or of an encoder alone, as its encoder's. The
+    published SSN networks pool in their stem with other padding than encoders do; their weights fit all the same.
 
     Args:
         model: the network.
@@ -69,21 +85,61 @@ def warm_start(model: nn.Module, path: str | Path) -> WarmStart:
     """
     theirs = read_state(path)
     ours = model.state_dict()
-    shared = [key for key in ours if key in theirs]
-    fitting = [key for key in shared if _fits(theirs[key], ours[key])]
+    part = _encoder(ours, theirs)
+    named = _named_as(ours, theirs, part)
+    shared = [key for key in ours if key in named]
+    fitting = [key for key in shared if _fits(theirs[named[key]], ours[key])]
     # Counters and schedules alone are no start.
     if not any(ours[key].is_floating_point() and ours[key].numel() > 1 for key in fitting):
-        raise InputError(_nothing(model, path, theirs, shared))
-    _load(model, {key: theirs[key] for key in fitting}, ours)
+        raise InputError(_nothing(model, path, theirs, {key: named[key] for key in shared}))
+    _load(model, {key: theirs[named[key]].reshape(ours[key].shape) for key in fitting}, ours)
+    unknown = [key for key in theirs if key not in set(named.values())]
+    classifier = _classifier(theirs, unknown) if part else []
     return WarmStart(
         str(path),
         matched=tuple(fitting),
-        missing=tuple(key for key in ours if key not in theirs),
-        unexpected=tuple(key for key in theirs if key not in ours),
+        missing=tuple(key for key in ours if key not in named),
+        unexpected=tuple(key for key in unknown if key not in classifier),
         shapes=tuple(
-            f"{key} {tuple(theirs[key].shape)} for {tuple(ours[key].shape)}" for key in shared if key not in fitting
+            f"{key} {tuple(theirs[named[key]].shape)} for {tuple(ours[key].shape)}"
+            for key in shared
+            if key not in fitting
         ),
+        classifier=tuple(classifier),
     )
+
+
+def _encoder(ours: Iterable[str], theirs: Iterable[str]) -> str:
+    """What the keys of a network's encoder begin with, if the checkpoint's do not; "" where names are as they are."""
+    parts = {key.partition(".")[0] for key in ours}
+    part = next((name for name, beside in _ENCODERS.items() if {name, beside} <= parts), "")
+    return "" if any(key.startswith(f"{part}.") for key in theirs) else part and f"{part}."
+
+
+def _named_as(ours: Iterable[str], theirs: Iterable[str], part: str) -> dict[str, str]:
+    """The checkpoint's key for each of the network's that it has; its keys are looked for in a part of the network."""
+    known = {_unlabelled(key): key for key in ours}
+    found: dict[str, str] = {}
+    for key in theirs:
+        # torchvision's MobileNets have their features below a name that their backbones lack.
+        for name in (part + key, part + key.removeprefix("features.")):
+            mine = known.get(_unlabelled(name))
+            if mine is not None:
+                found.setdefault(mine, key)
+                break
+    return found
+
+
+def _unlabelled(key: str) -> str:
+    """A key without what the network calls its numbered normalizations."""
+    return re.sub(r"\b(?:bn|sn)(?=\d+\.)", "norm", key)
+
+
+def _classifier(theirs: Mapping[str, Tensor], unknown: Iterable[str]) -> list[str]:
+    """Those of the keys that belong to the modules with linear layers."""
+    unknown = list(unknown)
+    heads = {key.partition(".")[0] for key in unknown if key.endswith("weight") and theirs[key].dim() == 2}
+    return [key for key in unknown if key.partition(".")[0] in heads]
 
 
 def _load(model: nn.Module, state: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:
@@ -97,12 +153,13 @@ def _fits(theirs: Tensor, ours: Tensor) -> bool:
     return theirs.shape == ours.shape or (ours.dim() == 1 and theirs.squeeze().shape == ours.squeeze().shape)
 
 
-def _nothing(model: nn.Module, path: str | Path, theirs: Mapping[str, Tensor], shared: Iterable[str]) -> str:
+def _nothing(model: nn.Module, path: str | Path, theirs: Mapping[str, Tensor], shared: Mapping[str, str]) -> str:
     start = f"nothing of {str(path)!r} fits {type(model).__name__}"
     ours = model.state_dict()
     other = next((key for key in shared if ours[key].numel() > 1), None)
     if other is not None:
-        return f"{start}: its {other} is {tuple(theirs[other].shape)}, expected {tuple(ours[other].shape)}"
+        found = tuple(theirs[shared[other]].shape)
+        return f"{start}: its {shared[other]} is {found}, expected {tuple(ours[other].shape)}"
     first = next(iter(ours))
     nearest = difflib.get_close_matches(first, theirs, n=1, cutoff=0) or list(theirs)[:1]
     return f"{start}: it has no {first!r}; the nearest name in it is {nearest[0]!r}"

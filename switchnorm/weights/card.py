@@ -27,6 +27,9 @@ class Card:
         dropped: entries that were left out: what lay beside the state dict, and counters unknown to the published code.
         format: of the file that was read: "safetensors", "torch zip", "torch legacy" or "torch tar".
         switchnorm: the version that converted it.
+        decoder_md5: of the decoder's file, where the network was published as two; `md5` is then the encoder's.
+        alike: other networks that the file may belong to as well: they differ in dilation, of which keys and shapes
+            show nothing, and `network` is the one that was published. Empty where `--network` said which it is.
     """
 
     name: str | None
@@ -46,6 +49,8 @@ class Card:
     dropped: tuple[str, ...]
     format: str
     switchnorm: str
+    decoder_md5: str | None = None
+    alike: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """The card as a JSON object."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from switchnorm.errors import InputError
 from switchnorm.weights.formats import read_content
 from switchnorm.weights.metadata import Metadata
+from switchnorm.weights.pair import PARTS, joined
 
 # How training systems wrap a network: DataParallel, our own runs.
 _WRAPPERS = ("module.", "model.")
@@ -99,13 +100,24 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> No
         raise InputError(f"{source} does not fit {type(model).__name__}: " + "; ".join(problems))
 
 
-def load_published(model: nn.Module, path: str | Path) -> nn.Module:
+def load_published(model: nn.Module, path: str | Path, decoder: str | Path | None = None) -> nn.Module:
     """Load a published checkpoint (or any other) into `model`, strictly; returns the model.
 
+    Args:
+        model: the network.
+        path: the file; with `decoder`, that of the encoder, whose keys begin as the encoder's own.
+        decoder: the decoder's file, where a network for segmentation was published as two.
+
     Raises:
-        InputError: as `read_state` and `load_state`.
+        InputError: as `read_state` and `load_state`; two files for a network without encoder and decoder.
     """
-    load_state(model, read_state(path), f"checkpoint {str(path)!r}")
+    if decoder is None:
+        load_state(model, read_state(path), f"checkpoint {str(path)!r}")
+        return model
+    if not all(isinstance(getattr(model, part, None), nn.Module) for part in PARTS):
+        raise InputError(f"{type(model).__name__} has no encoder and decoder; load one file")
+    source = f"checkpoint {str(path)!r} with decoder {str(decoder)!r}"
+    load_state(model, joined(read_state(path), read_state(decoder), source), source)
     return model
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,20 +17,39 @@ from switchnorm import __version__
 from switchnorm.errors import InputError
 from switchnorm.weights.card import Card
 from switchnorm.weights.checkpoint import CheckpointFile, read_checkpoint
-from switchnorm.weights.identity import check_identity, file_md5, identify
+from switchnorm.weights.identity import check_identity, check_network, file_md5, identify
 from switchnorm.weights.importance import layer_statistics
 from switchnorm.weights.layout import published_shapes, switchable_prefixes, to_ours, to_published
 from switchnorm.weights.metadata import Metadata
+from switchnorm.weights.pair import divided, joined
 from switchnorm.weights.published import PUBLISHED, Checkpoint, published
-from switchnorm.weights.recognise import class_count, norm_of, recognise
+from switchnorm.weights.recognise import Recognised, class_count, norm_of, recognise
 from switchnorm.weights.writing import check_free, write_whole
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".pth.tar")
 _NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "radius", "mean_fixed", "var_fixed")
 
 
-def convert(path: str | Path, out: str | Path, name: str | None = None, force: bool = False) -> Card:
-    """Convert a checkpoint file.
+@dataclass(frozen=True)
+class _Source:
+    """What was read: the file, two of them as one; its state in our layout; what is known of it."""
+
+    file: CheckpointFile
+    state: dict[str, Tensor]
+    metadata: Metadata
+    verified: bool
+
+
+def convert(
+    path: str | Path,
+    out: str | Path,
+    name: str | None = None,
+    force: bool = False,
+    *,
+    decoder: str | Path | None = None,
+    network: str | None = None,
+) -> Card:
+    """Convert a checkpoint file, or the two files of a network for segmentation.
 
     Args:
         path: a checkpoint of any format, see `switchnorm.weights.read_state`: published, or of a run.
@@ -37,6 +57,9 @@ def convert(path: str | Path, out: str | Path, name: str | None = None, force: b
             OUT.pth.tar takes the published one, as a file that PyTorch of the papers' time reads too.
         name: which of `switchnorm.weights.PUBLISHED` the file is; None finds out by its sum and its name.
         force: whether to replace existing files.
+        decoder: the decoder's file where encoder and decoder are two: it is read beside `path` for OUT.safetensors, and
+            otherwise written beside `out`.
+        network: which network the file is of, where keys do not tell, as for dilation; None finds out.
 
     Returns:
         The card.
@@ -44,33 +67,66 @@ def convert(path: str | Path, out: str | Path, name: str | None = None, force: b
     Raises:
         InputError: no readable checkpoint, not the one it should be, or nowhere to write. Nothing is written then.
     """
-    path, out = Path(path), Path(out)
+    path, out, decoder = Path(path), Path(out), None if decoder is None else Path(decoder)
     to_safetensors = out.suffix == ".safetensors"
-    if not to_safetensors and not out.name.endswith(_TORCH_SUFFIXES):
-        raise InputError(f"{str(out)!r} has an unknown suffix; choose .safetensors, {', '.join(_TORCH_SUFFIXES)}")
-    card_file = out.with_suffix(".json")
-    for target in (out, card_file) if to_safetensors else (out,):
-        check_free(target, force)
-        if target.exists() and path.exists() and target.samefile(path):
-            raise InputError(f"{str(path)!r} cannot become itself; choose another name")
-    file = read_checkpoint(path)
-    state, reshaped = to_ours(_dense(path, file.state))
-    metadata, verified = _metadata(path, file, state, reshaped, name)
-    dropped = list(file.beside)
+    _check_suffix(out, (".safetensors", *_TORCH_SUFFIXES))
+    read = [path] if decoder is None or not to_safetensors else [path, decoder]
+    targets = [out, out.with_suffix(".json")] if to_safetensors else [out] if decoder is None else [out, decoder]
+    if not to_safetensors:
+        _check_suffix(targets[-1], _TORCH_SUFFIXES)
+    _check_targets(targets, read, force)
+    source = _read(read, name, network)
     if to_safetensors:
-        written, prefix = state, ""
-    else:
-        written, counters = to_published(state, metadata.shapes)
-        container, prefix = _container(metadata, state)
-        dropped += counters
-    card = _card(file, state, metadata, verified, dropped)
-    changed = [key for key, value in written.items() if value.shape != file.state[key].shape]
-    card = replace(card, reshaped=len(changed), removed_prefix="" if prefix == file.prefix else file.prefix)
-    if to_safetensors:
-        _write_safetensors(out, card_file, written, metadata, card)
-    else:
-        _write_torch(out, {prefix + key: value for key, value in written.items()}, container)
+        card = _card(source, source.state, "", [])
+        _write_safetensors(out, targets[1], source.state, source.metadata, card)
+        return card
+    state, counters = to_published(source.state, source.metadata.shapes)
+    parts = (state,) if decoder is None else divided(state, repr(str(path)))
+    origins = _origins(source, pair=decoder is not None)
+    card = _card(source, state, origins[0][1], counters)
+    _write_torch({to: (part, *origin) for to, part, origin in zip(targets, parts, origins, strict=True)})
     return card
+
+
+def _check_suffix(out: Path, suffixes: tuple[str, ...]) -> None:
+    if not out.name.endswith(suffixes):
+        raise InputError(f"{str(out)!r} has an unknown suffix; choose {', '.join(suffixes)}")
+
+
+def _check_targets(targets: Sequence[Path], read: Sequence[Path], force: bool) -> None:
+    """Raise `InputError` if a file cannot be written, or would be written over one that is read or written."""
+    if len(set(targets)) < len(targets):
+        raise InputError(f"{str(targets[0])!r} cannot be encoder and decoder; choose another name")
+    for target in targets:
+        check_free(target, force)
+        for path in read:
+            if target.exists() and path.exists() and target.samefile(path):
+                raise InputError(f"{str(path)!r} cannot become itself; choose another name")
+
+
+def _read(paths: Sequence[Path], name: str | None, network: str | None) -> _Source:
+    """Read one file, or the encoder's and the decoder's."""
+    path, *others = paths
+    file = read_checkpoint(path)
+    if not others:
+        state, reshaped = to_ours(_dense(path, file.state))
+        known = _known(path, file, name)
+        if known is not None:
+            check_identity(path, state, known)
+        metadata = _metadata(path, file, state, reshaped, known, network)
+        return _Source(file, state, metadata, known is not None and metadata.md5 == known.md5)
+    if name is not None:
+        raise InputError(f"{name} is one file; leave out --name or --decoder")
+    second = read_checkpoint(others[0])
+    beside = tuple(dict.fromkeys((*file.beside, *second.beside)))
+    # What a file says of itself is not said of both.
+    said = Metadata(statistics=file.metadata.statistics)
+    state = joined(file.state, second.state, f"checkpoint {str(path)!r} with decoder {str(others[0])!r}")
+    file = replace(file, state=state, beside=beside, metadata=said)
+    state, reshaped = to_ours(_dense(path, file.state))
+    metadata = _metadata(path, file, state, reshaped, None, network)
+    origin = None if metadata.container is None else (second.container, second.prefix)
+    return _Source(file, state, replace(metadata, decoder=origin, decoder_md5=file_md5(others[0])), False)
 
 
 def _dense(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -81,33 +137,52 @@ def _dense(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
 
-def _metadata(
-    path: Path, file: CheckpointFile, state: Mapping[str, Tensor], reshaped: list[str], name: str | None
-) -> tuple[Metadata, bool]:
-    """What is known of the file, and whether its sum is the published one."""
+def _known(path: Path, file: CheckpointFile, name: str | None) -> Checkpoint | None:
+    """Which published checkpoint a file is."""
     recorded = file.metadata
-    md5 = file_md5(path)
-    known = _recorded(path, recorded, name) if recorded.md5 else identify(path, md5, name)
+    return _recorded(path, recorded, name) if recorded.md5 else identify(path, file_md5(path), name)
+
+
+def _metadata(
+    path: Path,
+    file: CheckpointFile,
+    state: Mapping[str, Tensor],
+    reshaped: list[str],
+    known: Checkpoint | None,
+    network: str | None,
+) -> Metadata:
+    """What is known of a file."""
+    recorded = file.metadata
+    if network is not None:
+        check_network(path, state, network, known)
     if known is not None:
-        check_identity(path, state, known)
         found = replace(recorded, network=known.network, norm=known.norm, statistics=known.statistics)
         found = replace(found, name=known.name, source=known.source, top1=known.top1, top5=known.top5)
     else:
-        network = recognise(state)
         found = replace(
-            recorded,
-            network=network.network if network else recorded.network,
+            _of_network(recorded, None if network else recognise(state), network),
             norm=norm_of(state) or recorded.norm,
             statistics=_common_statistics(state, recorded.statistics),
         )
-    found = replace(found, md5=recorded.md5 or md5, order=tuple(state))
+    found = replace(found, md5=recorded.md5 or file_md5(path), order=tuple(state))
     own = "model." in file.prefix or (bool(switchable_prefixes(state)) and not reshaped)
     if recorded.md5 is None and not own and file.format != "safetensors":
         usual = published_shapes(state)
         saved = {key: tuple(value.shape) for key, value in file.state.items()}
         exceptions = {key: shape for key, shape in saved.items() if usual.get(key, shape) != shape}
         found = replace(found, container=file.container, prefix=file.prefix, shapes=exceptions)
-    return found, known is not None and found.md5 == known.md5
+    return found
+
+
+def _of_network(recorded: Metadata, found: Recognised | None, stated: str | None) -> Metadata:
+    """What was recorded, with the network: as it is stated, or recorded unless keys contradict, or else recognised."""
+    if stated is not None:
+        return replace(recorded, network=stated, alike=())
+    if found is None or recorded.network in found.alike:
+        return recorded
+    return (
+        recorded if recorded.network == found.network else replace(recorded, network=found.network, alike=found.alike)
+    )
 
 
 def _recorded(path: Path, recorded: Metadata, name: str | None) -> Checkpoint | None:
@@ -125,18 +200,27 @@ def _common_statistics(state: Mapping[str, Tensor], recorded: tuple[str, ...] | 
     return found.pop() if len(found) == 1 and not any("statistic " in s for each in found for s in each) else None
 
 
-def _container(metadata: Metadata, state: Mapping[str, Tensor]) -> tuple[str, str]:
-    """The entry of a training checkpoint and the prefix that the published code expects, if the file had no others."""
+def _origins(source: _Source, *, pair: bool) -> list[tuple[str, str]]:
+    """The entry of a training checkpoint and the prefix that each file had, or that the published code expects."""
+    metadata = source.metadata
+    recorded = None
     if metadata.container is not None and metadata.prefix is not None:
-        return metadata.container, metadata.prefix
-    if not switchable_prefixes(state) and metadata.network in {c.network for c in PUBLISHED if c.norm == "gn+ws"}:
-        return "", "module."
-    return "state_dict", ""
+        recorded = metadata.container, metadata.prefix
+    if pair:
+        # Files of two networks, saved as they are.
+        return [recorded, metadata.decoder] if recorded and metadata.decoder else [("", "")] * 2
+    if recorded and metadata.decoder is None:
+        return [recorded]
+    if not switchable_prefixes(source.state) and metadata.network in {
+        c.network for c in PUBLISHED if c.norm == "gn+ws"
+    }:
+        return [("", "module.")]
+    return [("state_dict", "")]
 
 
-def _card(
-    file: CheckpointFile, state: Mapping[str, Tensor], metadata: Metadata, verified: bool, dropped: list[str]
-) -> Card:
+def _card(source: _Source, written: Mapping[str, Tensor], prefix: str, counters: list[str]) -> Card:
+    """The card of what was written with a prefix, without `counters`."""
+    file, state, metadata = source.file, source.state, source.metadata
     parameters = (value.numel() for key, value in state.items() if key.rsplit(".", 1)[-1] not in _NO_PARAMETERS)
     return Card(
         name=metadata.name,
@@ -148,14 +232,16 @@ def _card(
         top5=metadata.top5,
         source=metadata.source,
         md5=str(metadata.md5),
-        verified=verified,
+        verified=source.verified,
         keys=len(state),
         parameters=sum(parameters),
-        removed_prefix=file.prefix,
-        reshaped=0,
-        dropped=tuple(dropped),
+        removed_prefix="" if prefix == file.prefix else file.prefix,
+        reshaped=sum(value.shape != file.state[key].shape for key, value in written.items()),
+        dropped=(*file.beside, *counters),
         format=file.format,
         switchnorm=__version__,
+        decoder_md5=metadata.decoder_md5,
+        alike=metadata.alike,
     )
 
 
@@ -174,8 +260,12 @@ def _write_safetensors(out: Path, beside: Path, state: dict[str, Tensor], metada
     write_whole({out: write, beside: describe})
 
 
-def _write_torch(out: Path, state: Mapping[str, Tensor], container: str) -> None:
-    content = OrderedDict(state)
-    value = {container: content} if container else content
-    # PyTorch before 1.6, which the published code was written for, reads no other format.
-    write_whole({out: lambda target: torch.save(value, target, _use_new_zipfile_serialization=False)})
+def _write_torch(files: Mapping[Path, tuple[Mapping[str, Tensor], str, str]]) -> None:
+    """Write for each path a state, under an entry of a training checkpoint if there is one, with a prefix."""
+
+    def write(state: Mapping[str, Tensor], container: str, prefix: str, target: Path) -> None:
+        content = OrderedDict((prefix + key, value) for key, value in state.items())
+        # PyTorch before 1.6, which the published code was written for, reads no other format.
+        torch.save({container: content} if container else content, target, _use_new_zipfile_serialization=False)
+
+    write_whole({path: partial(write, *content) for path, content in files.items()})

@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from switchnorm.errors import InputError
+from switchnorm.models import create_model
 from switchnorm.weights.importance import layer_statistics
 from switchnorm.weights.layout import switchable_prefixes
 from switchnorm.weights.published import PUBLISHED, Checkpoint, published
@@ -60,6 +62,18 @@ def check_identity(path: Path, state: Mapping[str, Tensor], known: Checkpoint) -
             f"{str(path)!r} has not the keys and shapes of {known.network}, which {known.name} is; "
             "leave out --name, or choose another"
         )
+
+
+def check_network(path: Path, state: Mapping[str, Tensor], network: str, known: Checkpoint | None) -> None:
+    """Raise `InputError` if `network` has not the keys and shapes of `state`, or is not the published one's."""
+    if known is not None and known.network != network:
+        raise InputError(f"{known.name} is of {known.network}, not of {network}; leave out --network")
+    if recognise(state, [network]) is None:
+        with torch.device("meta"):
+            create_model(network)  # It knows the nearest name to a wrong one.
+        found = recognise(state)
+        other = f"those of {found.network}" if found else "those of no network known here"
+        raise InputError(f"{str(path)!r} has not the keys and shapes of {network}, but {other}; leave out --network")
 
 
 def _other(checkpoint: Checkpoint | None) -> str:

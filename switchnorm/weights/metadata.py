@@ -13,8 +13,9 @@ from torch import Tensor
 
 from switchnorm.errors import InputError
 
-_TEXTS = ("name", "network", "norm", "source", "md5")
+_TEXTS = ("name", "network", "norm", "source", "md5", "decoder_md5")
 _NUMBERS = ("top1", "top5")
+_ORIGIN = ("container", "prefix", "decoder", "alike", "shapes", "order")
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,11 @@ class Metadata:
     """The origin of the numbers in a file; empty where nothing is known.
 
     Attributes:
-        name, network, norm, source, md5, top1, top5: as in `Card`; md5 is the sum of the file as its authors saved it.
+        name, network, norm, source, md5, top1, top5, decoder_md5, alike: as in `Card`; the sums are those of the files
+            as their authors saved them.
         statistics: what its switchable layers mix, in the order of the logits.
         container, prefix: as in `CheckpointFile`, of the published file that was converted; None for other files.
+        decoder: the same two of the decoder's file, where there were two; None otherwise.
         shapes: of entries whose published shape cannot be told from ours.
         order: the keys as they were ordered there: that of the network's depth, which safetensors does not keep.
     """
@@ -36,9 +39,12 @@ class Metadata:
     md5: str | None = None
     top1: float | None = None
     top5: float | None = None
+    decoder_md5: str | None = None
+    alike: tuple[str, ...] = ()
     statistics: tuple[str, ...] | None = None
     container: str | None = None
     prefix: str | None = None
+    decoder: tuple[str, str] | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     order: tuple[str, ...] = ()
 
@@ -50,7 +56,7 @@ class Metadata:
         """
         texts = {name: getattr(self, name) for name in _TEXTS}
         numbers = {name: getattr(self, name) for name in _NUMBERS}
-        origin = {"container": self.container, "prefix": self.prefix, "shapes": self.shapes, "order": self.order}
+        origin = {name: getattr(self, name) for name in _ORIGIN}
         return {
             "format": "pt",
             "switchnorm": version,
@@ -83,10 +89,13 @@ class Metadata:
             shapes = {str(key): tuple(int(n) for n in shape) for key, shape in origin["shapes"].items()}
             if any(math.prod(shape) != state[key].numel() for key, shape in shapes.items()):
                 raise ValueError("shapes of other entries")
-            if not all(origin[name] is None or isinstance(origin[name], str) for name in ("container", "prefix")):
+            # Files of before there were networks for segmentation say nothing of a decoder.
+            decoder = origin.get("decoder") and tuple(origin["decoder"])
+            texts = (origin["container"], origin["prefix"], *(decoder or (None, None)))
+            if len(texts) != 4 or not all(text is None or isinstance(text, str) for text in texts):
                 raise TypeError("no text")
-            order = tuple(str(key) for key in origin["order"])
-            return cls(**found, shapes=shapes, order=order, container=origin["container"], prefix=origin["prefix"])
+            found |= {name: tuple(str(key) for key in origin.get(name, ())) for name in ("order", "alike")}
+            return cls(**found, shapes=shapes, container=texts[0], prefix=texts[1], decoder=decoder)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"checkpoint {str(path)!r} has damaged metadata; convert it again with `switchnorm convert`"

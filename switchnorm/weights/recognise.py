@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from switchnorm.errors import InputError
-from switchnorm.models import create_model, list_models
+from switchnorm.models import create_model, list_models, task_of
 from switchnorm.models.registry import FAMILIES
 from switchnorm.weights.layout import switchable_prefixes, to_ours
 
@@ -33,17 +33,20 @@ class Recognised:
     Attributes:
         network: its name for `switchnorm.create_model`.
         num_classes: its number of logits.
+        alike: networks that differ from it in dilation alone, which leaves no trace in keys and shapes.
     """
 
     network: str
     num_classes: int
+    alike: tuple[str, ...] = ()
 
 
 def recognise(state: Mapping[str, Tensor], among: Iterable[str] | None = None) -> Recognised | None:
     """The network whose keys and shapes are those of `state`, in either layout; None if there is none.
 
-    Networks are chosen by depth and norm before any is built, and built without memory for their weights. Those of
-    torchvision are known only where their names tell their depth.
+    Networks are chosen by task, depth and norm before any is built, and built without memory for their weights. Those
+    of torchvision are known only where their names tell their depth, or where they are for segmentation. Of networks
+    that differ in dilation alone the published one is taken: an output stride of 32 before UPerNet, 8 before others.
 
     Args:
         state: tensors by key.
@@ -53,10 +56,11 @@ def recognise(state: Mapping[str, Tensor], among: Iterable[str] | None = None) -
     norm = norm_of(state)
     classes = class_count(state)
     wanted = _signature(state)
+    options = {"aux_loss": True} if any(key.startswith("aux_classifier.") for key in state) else {}
     for name in candidates(state) if among is None else among:
-        model = _built(name, norm, classes)
+        model = _built(name, norm, classes, options)
         if model is not None and _signature(model.state_dict()) == wanted:
-            return Recognised(name, classes)
+            return Recognised(name, classes, _alike(name))
     return None
 
 
@@ -72,12 +76,12 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _built(name: str, norm: str | None, classes: int) -> nn.Module | None:
+def _built(name: str, norm: str | None, classes: int, options: dict[str, Any]) -> nn.Module | None:
     """A network without memory for its weights; None where it cannot be built so, or with this norm."""
     for stand_in in _STAND_IN[norm]:
         try:
             with torch.device("meta"), _Unfilled():
-                return create_model(name, norm=stand_in, num_classes=classes)
+                return create_model(name, norm=stand_in, num_classes=classes, **options)
         except (InputError, NotImplementedError):
             continue
     return None
@@ -92,16 +96,43 @@ def norm_of(state: Mapping[str, Tensor]) -> str | None:
 
 
 def candidates(state: Mapping[str, Tensor]) -> Iterator[str]:
-    """The networks that `state` could belong to, likeliest first, judged by its norm and its number of layers."""
-    norm = norm_of(state) or "gn"
-    depth = sum(value.dim() > 1 for key, value in _weights(state) if not re.search("downsample|shortcut", key.lower()))
-    own = [name for family in FAMILIES for name in family.names]
+    """The networks that `state` could belong to, likeliest first, judged by its parts, norm and number of layers."""
+    parts = {key.partition(".")[0] for key in state}
+    if parts == {"encoder", "decoder"}:
+        yield from _pairings(_depth((key, value) for key, value in state.items() if key.startswith("encoder.")))
+        return
+    if "backbone" in parts and parts <= {"backbone", "classifier", "aux_classifier"}:
+        yield from (name for name in list_models() if task_of(name) == "segmentation" and name not in _own())
+        return
+    norm, depth = norm_of(state) or "gn", _depth(state.items())
+    own = _own("classification")
     # A network that was made for another norm is less likely than one that was made for any.
     likely = [name for name in own if usual_norm(name) in (norm, "bn")]
     yield from sorted(_near(likely, depth), key=lambda name: usual_norm(name) != norm)
     # Only now is it worth waiting for torchvision.
-    yield from _near([name for name in list_models() if name not in own and _FOREIGN.match(name)], depth)
+    yield from _near([name for name in list_models() if name not in _own() and _FOREIGN.match(name)], depth)
     yield from _near([name for name in own if name not in likely], depth)
+
+
+def _own(*tasks: str) -> list[str]:
+    """The names of this library's own networks, for some tasks or all."""
+    return [name for family in FAMILIES if not tasks or family.task in tasks for name in family.names]
+
+
+def _pairings(depth: int) -> Iterator[str]:
+    """Pairings of encoders near a depth with every decoder, each with the dilation that was published for it."""
+    for name in _own("segmentation"):
+        encoder, _, decoder = name.partition("+")
+        found = re.fullmatch(r"resnet(\d+)(_dilated8)?", encoder)
+        usual = found is not None and (found[2] is None) == decoder.startswith("upernet")
+        if found is not None and usual and abs(int(found[1]) - depth) <= _DEPTH_TOLERANCE:
+            yield name
+
+
+def _alike(name: str) -> tuple[str, ...]:
+    """The networks that differ from one in dilation alone."""
+    plain = re.compile(r"_dilated\d+(?=\+)")
+    return tuple(n for n in _own("segmentation") if n != name and plain.sub("", n) == plain.sub("", name))
 
 
 def usual_norm(name: str) -> str | None:
@@ -117,15 +148,26 @@ def _near(names: Iterable[str], depth: int) -> list[str]:
     return sorted((name for name in distance if distance[name] <= _DEPTH_TOLERANCE), key=lambda n: (distance[n], n))
 
 
+def _depth(entries: Iterable[tuple[str, Tensor]]) -> int:
+    """The number of layers with weights, without those of shortcuts."""
+    return sum(not re.search("downsample|shortcut", key.lower()) for key, _ in _weights(dict(entries)))
+
+
 def _weights(state: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
     """Weights of convolutions and linear layers."""
     return [(key, value) for key, value in to_ours(state)[0].items() if key.endswith("weight") and value.dim() > 1]
 
 
 def class_count(state: Mapping[str, Tensor]) -> int:
-    """The number of rows of the classifier: of the linear layer that comes last, or else of the last convolution."""
-    weights = [value for _, value in _weights(state)]
-    last = [value for value in weights if value.dim() == 2] or weights
+    """The number of rows of the classifier.
+
+    That is the linear layer that comes last, or else the last convolution, of those with a bias if there are any: in
+    networks for segmentation only classifiers have one.
+    """
+    weights = _weights(state)
+    linear = [value for _, value in weights if value.dim() == 2]
+    biased = [value for key, value in weights if f"{key.removesuffix('weight')}bias" in state]
+    last = linear or biased or [value for _, value in weights]
     return len(last[-1]) if last else 1
 
 

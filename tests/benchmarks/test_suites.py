@@ -8,9 +8,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from benchmarks import layers, networks, shapes, subjects, weights
+from benchmarks import decoders, layers, networks, shapes, subjects, weights
 from benchmarks.agreement import MismatchError
 from benchmarks.runner import run_case
+from switchnorm.errors import InputError
 from switchnorm.layers import SwitchNorm2d
 
 
@@ -95,3 +96,47 @@ def test_a_network_may_be_wrong_by_rounding_and_not_by_more(monkeypatch: pytest.
             continue
         with pytest.raises(MismatchError, match="the loss is wrong by"):
             _ = network.agreed
+
+
+DECODERS = (
+    "--encoder",
+    "resnet18",
+    "--size",
+    "32",
+    "--rounds",
+    "1",
+    "--decoders",
+    "c1_bilinear",
+    "ppm_bilinear_deepsup",
+)
+
+
+def test_decoders() -> None:
+    (case,) = decoders.cases(options(decoders, *DECODERS))
+    outcome = run_case(case)
+    assert outcome.failures == {}
+    assert [row["way"] for row in outcome.rows] == ["c1_bilinear", "c1_bilinear_deepsup"]
+    assert all(row["peak_bytes"] > 0 and row["images_per_second"] > 0 for row in outcome.rows)
+    assert {(pair.of, pair.quantity) for pair in outcome.ratios} == {
+        ("c1_bilinear_deepsup", "time"),
+        ("c1_bilinear_deepsup", "peak_bytes"),
+    }
+    assert all(ratio.value > 1 for pair, ratio in outcome.ratios.items() if pair.quantity == "peak_bytes")
+
+
+def test_a_decoder_that_computes_something_else_has_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairing = decoders.Pairing("c1_bilinear", decoders.Setting("resnet18", "gn", 32, 2, "cpu"))
+    assert pairing.agreed
+    with torch.no_grad():
+        pairing.model.decoder.conv_last.bias.fill_(float("nan"))
+    with pytest.raises(MismatchError, match="not finite"):
+        pairing.check()
+    results = iter([1.0, 1.01, 1.2])  # The truth, the reference in float32, and the usual path.
+    monkeypatch.setattr(decoders.Pairing, "_results", lambda self, dtype: {"the loss": [torch.tensor(next(results))]})
+    with pytest.raises(MismatchError, match="the loss is wrong by"):
+        _ = decoders.Pairing("c1_bilinear", pairing.setting).agreed
+
+
+def test_an_encoder_that_does_not_exist_is_named_first() -> None:
+    with pytest.raises(InputError, match="the nearest valid stride is 8"):
+        decoders.cases(options(decoders, "--encoder", "resnet18_dilated2"))

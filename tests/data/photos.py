@@ -55,10 +55,15 @@ def jpeg_bytes(seed=0, **options):
     return buffer.getvalue()
 
 
-def imagenet_sample():
-    """The folder of one real picture per ImageNet class; skips where it is not here."""
+def real_data(name):
+    """A folder of real data; skips where it is not here."""
     beside = Path(__file__).resolve().parents[3] / "shared" / "data"
-    folder = Path(os.environ.get("SWITCHNORM_DATA", beside)) / "imagenet_sample"
+    folder = Path(os.environ.get("SWITCHNORM_DATA", beside)) / name
     if not folder.is_dir():
         pytest.skip(f"no real pictures in {folder}; SWITCHNORM_DATA names the folder above")
     return folder
+
+
+def imagenet_sample():
+    """The folder of one real picture per ImageNet class; skips where it is not here."""
+    return real_data("imagenet_sample")

@@ -158,6 +158,29 @@ def test_a_loaded_state_continues_with_the_very_next_batch(samples, handed_out):
     assert_same(list(itertools.islice(endless(resumed), 12 - handed_out)), whole[handed_out:])
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 7, 12])
+def test_an_epoch_is_a_window_in_the_sequence_of_passes(samples, steps):
+    plain = list(itertools.islice(endless(training(samples, batch_size=2)), 24))  # 5 to a pass
+    batches = training(samples, batch_size=2, steps=steps)
+    assert len(batches) == steps
+    assert_same([batch for _ in range(24 // steps) for batch in batches], plain[: 24 // steps * steps])
+    for number in range(24):
+        resumed = training(samples, batch_size=2, steps=steps)
+        resumed.load_state_dict({"epoch": number // steps, "position": number % steps})
+        assert_same([next(iter(resumed))], plain[number : number + 1])
+
+
+def test_an_epoch_without_steps_is_refused(samples):
+    with pytest.raises(InputError, match="steps must be at least 1, or none for a whole pass, got 0"):
+        training(samples, steps=0)
+
+
+def test_finish_sees_the_pass_of_a_window_that_spans_two(samples):
+    seen = []
+    list(training(samples, steps=5, finish=lambda images, seed, turn, index: seen.append(turn) or images))
+    assert seen == [0, 0, 1, 1, 2]
+
+
 def test_the_state_counts_the_batch_in_use(samples):
     batches = training(samples)
     assert batches.state_dict() == {"epoch": 0, "position": 0}

@@ -64,7 +64,7 @@ def test_words_are_seeds_of_64_bits():
 def test_no_two_purposes_share_a_stream():
     ranges = {Stream.LIGHTING: 3, Stream.ERASING_AREA: 10, Stream.ERASING_RATIO: 10}
     used = [number for stream in Stream for number in range(stream, stream + ranges.get(stream, 1))]
-    assert sorted(used) == list(range(33))
+    assert sorted(used) == list(range(36))
 
 
 def test_a_number_depends_on_its_own_index_alone():

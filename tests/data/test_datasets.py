@@ -10,8 +10,11 @@ from switchnorm.errors import InputError
 from tests.data.conftest import OfficialFiles
 from tests.data.photos import jpeg_bytes, write_tree
 
+#: Those whose pictures have a label each; the others have one for each pixel.
+CLASSIFIED = [name for name, dataset in DATASETS.items() if dataset.task == "classification"]
+
 #: What the constructor demands.
-NEEDED = {"imagenet": ["--data.root", "somewhere"], "folder": ["--data.root", "somewhere"]}
+NEEDED = {name: ["--data.root", "somewhere"] for name in DATASETS if name not in ("digits", "cifar10", "cifar100")}
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +32,25 @@ def datasets(tmp_path_factory):
     options = {"imagenet": photos, "folder": photos, "digits": {}}
     made = {
         name: create_dataset(name, **options.get(name, {}), **({} if name == "digits" else {"root": str(root / name)}))
-        for name in DATASETS
+        for name in CLASSIFIED
     }
     for dataset in made.values():
         dataset.prepare()
     return made
 
 
-@pytest.fixture(params=DATASETS)
+@pytest.fixture(params=CLASSIFIED)
 def dataset(request, datasets) -> Dataset:
     return datasets[request.param]
+
+
+def test_the_tasks_of_all_datasets():
+    assert {dataset.task for dataset in DATASETS.values()} == {"classification", "segmentation"}
+    assert {name for name in DATASETS if name not in CLASSIFIED} == {"ade20k", "camvid", "cityscapes", "masks"}
+
+
+def test_the_largest_image_is_the_square_one(dataset):
+    assert dataset.shape == (dataset.size, dataset.size)
 
 
 def check(images, labels, dataset, *views):
@@ -106,6 +118,16 @@ def test_facts_are_known_before_anything_is_read(name, classes, channels, size, 
     assert "samples" not in vars(dataset)
 
 
+@pytest.mark.parametrize(
+    ("name", "classes", "first", "last"),
+    [("ade20k", 150, "wall", "flag"), ("camvid", 11, "sky", "bicyclist"), ("cityscapes", 19, "road", "bicycle")],
+)
+def test_classes_of_pixels_are_known_before_anything_is_read(name, classes, first, last):
+    dataset = create_dataset(name, root="nowhere")
+    assert (dataset.num_classes, dataset.channels, len(set(dataset.classes))) == (classes, 3, classes)
+    assert (dataset.classes[0], dataset.classes[-1]) == (first, last)
+
+
 def test_options_reach_the_dataset():
     assert create_dataset("cifar10", root="somewhere", augment=False) == DATASETS["cifar10"](
         root="somewhere", augment=False
@@ -121,8 +143,9 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 def test_the_constructor_is_the_schema(name):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(DATASETS[name], "data")
-    options = vars(parser.parse_args(["--data.augment", "true", *NEEDED.get(name, [])]).data)
-    assert DATASETS[name](**options).augment is True
+    flag = "augment" if name in CLASSIFIED else "flip"
+    options = vars(parser.parse_args([f"--data.{flag}", "false", *NEEDED.get(name, [])]).data)
+    assert getattr(DATASETS[name](**options), flag) is False
     documented = [action for action in parser._actions if action.dest.startswith("data.")]
     assert len(documented) == len(options)
     assert all(action.help for action in documented)

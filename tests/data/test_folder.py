@@ -184,6 +184,26 @@ def test_the_last_epochs_are_plain_also_right_after_a_resume(tree, epoch, epochs
     assert all(plain) if expected else not any(plain)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_epoch_is_a_window_in_the_sequence_of_passes(tree, steps, workers):
+    def batches(**options):
+        return folder(tree, workers=workers, random_erasing=0.5).train_batches(batch_size=4, seed=7, **options)
+
+    count = 14 if workers == 0 else 7
+    plain = list(itertools.islice(endless(batches()), count))  # 3 to a pass
+    assert_same(list(itertools.islice(endless(batches(steps=steps)), count)), plain)
+    resumed = batches(steps=steps)
+    resumed.load_state_dict({"epoch": 4 // steps, "position": 4 % steps})
+    assert_same([next(iter(resumed))], plain[4:5])
+
+
+@pytest.mark.parametrize(("epochs", "steps", "plain_from"), [(9, None, 4), (9, 3, 4), (6, 4, 3), (10, 1, 0), (4, 4, 1)])
+def test_plain_epochs_are_passes_whatever_an_epoch_is(tree, epochs, steps, plain_from):
+    batches = folder(tree).train_batches(batch_size=4, seed=7, epochs=epochs, steps=steps)
+    assert max(batches.reader.crops.plain_from, 0) == plain_from
+
+
 def damage(tree):
     """One truncated picture, one empty one, one that is text, in both splits."""
     for split in ("train", "val"):

@@ -9,9 +9,10 @@ from torch import nn
 import switchnorm
 from switchnorm.errors import InputError
 from switchnorm.layers import BatchNorm2d, GroupNorm, SparseSwitchNorm2d, SwitchNorm2d, WSConv2d
-from switchnorm.models import foreign
+from switchnorm.models import foreign, task_of
 
 TORCHVISION = torchvision.models.list_models(module=torchvision.models)
+SEGMENTATION = torchvision.models.list_models(module=torchvision.models.segmentation)
 
 
 def count(model: nn.Module, kind: type[nn.Module]) -> int:
@@ -23,6 +24,61 @@ def test_every_classification_network_of_torchvision_is_known():
     assert set(TORCHVISION) <= set(switchnorm.list_models())
     for name in TORCHVISION:
         assert foreign.TORCHVISION.builder(name).__module__.startswith("torchvision.models."), name
+
+
+def test_every_segmentation_network_of_torchvision_is_known_as_one():
+    assert set(SEGMENTATION) <= set(switchnorm.list_models())
+    tasks = {name: task_of(name) for name in (*TORCHVISION, *SEGMENTATION)}
+    assert {name for name, task in tasks.items() if task == "segmentation"} == set(SEGMENTATION)
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "kind", "number"),
+    [
+        ("fcn_resnet50", "sn", SwitchNorm2d, 54),
+        ("deeplabv3_mobilenet_v3_large", "gn+ws", GroupNorm, 53),
+        ("lraspp_mobilenet_v3_large", "ssn", SparseSwitchNorm2d, 47),
+    ],
+)
+def test_the_normalization_of_segmentation_networks_is_switched(name, norm, kind, number):
+    model = switchnorm.create_model(name, norm=norm, num_classes=5)
+    assert (count(model, kind), count(model, nn.BatchNorm2d)) == (number, 0)
+    logits = model(torch.randn(2, 3, 40, 48))
+    assert {key: tuple(value.shape) for key, value in logits.items()} == {"out": (2, 5, 40, 48)}
+    logits["out"].square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["deeplabv3_resnet50", "lraspp_mobilenet_v3_large"])
+def test_without_a_norm_segmentation_networks_are_as_their_authors_built_them(name):
+    torch.manual_seed(3)
+    expected = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+    torch.manual_seed(3)
+    found = switchnorm.create_model(name)
+    assert repr(found) == repr(expected)
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), expected.parameters(), strict=True))
+
+
+def test_the_auxiliary_classifier_is_at_work_in_training_alone():
+    torch.manual_seed(3)
+    expected = torchvision.models.get_model("deeplabv3_mobilenet_v3_large", weights_backbone=None, aux_loss=True)
+    torch.manual_seed(3)
+    found = switchnorm.create_model("deeplabv3_mobilenet_v3_large", aux_loss=True)
+    assert list(found.state_dict()) == list(expected.state_dict())
+    x = torch.randn(2, 3, 40, 48)
+    calls = []
+    found.aux_classifier.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        ours, theirs = found.eval()(x), expected.eval()(x)
+        assert list(ours) == ["out"]
+        assert calls == []
+        assert torch.equal(ours["out"], theirs["out"])
+        found.train()
+        for module in (found.backbone, found.classifier, found.aux_classifier):
+            module.eval()  # Dropout would differ.
+        ours = found(x)
+    assert list(ours) == list(theirs) == ["out", "aux"]
+    assert torch.equal(ours["aux"], theirs["aux"])
 
 
 def test_timm_is_listed_where_it_is_asked_for():
@@ -171,6 +227,20 @@ def test_options_reach_the_network():
             {"norm": "gn+ws"},
             "has no normalization that switches, only LayerNorm, LayerNorm2d; leave norm",
         ),
+        (
+            "fcn_resnet50",
+            {"weights_backbone": "DEFAULT"},
+            "starts at random, without 'weights_backbone'; load a file with load_published",
+        ),
+        # torchvision's builders take any name and do nothing with it.
+        ("fcn_resnet50", {"aux_los": True}, "option of 'fcn_resnet50' 'aux_los' is unknown; did you mean 'aux_loss'?"),
+        ("fcn_resnet50", {"aux_loss": 1}, "option 'aux_loss' of 'fcn_resnet50' takes a bool, got 1"),
+        (
+            "lraspp_mobilenet_v3_large",
+            {"aux_loss": True},
+            "model 'lraspp_mobilenet_v3_large' takes no options, got 'aux_loss'",
+        ),
+        ("fcn_resnet18", {}, "model 'fcn_resnet18' is unknown; did you mean"),
         ("resnet18", {"num_classes": 0}, "num_classes 0 is impossible; the nearest valid number is 1"),
     ],
 )

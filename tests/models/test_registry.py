@@ -12,6 +12,7 @@ from torch import nn
 import switchnorm
 from switchnorm.errors import InputError
 from switchnorm.layers import Spec, SwitchNorm
+from switchnorm.models import task_of
 from switchnorm.models.family import COMMON, Family
 from switchnorm.models.options import explained
 from switchnorm.models.registry import FAMILIES
@@ -173,10 +174,29 @@ def test_every_listed_name_belongs_to_one_family():
             assert [other for other in FAMILIES if other.numbers(name) is not None] == [family], name
 
 
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("cifar_resnet20", "classification"),
+        ("resnetv1sn50", "classification"),
+        ("resnet50", "classification"),
+        ("timm:resnet10t", "classification"),
+        ("resnet50_dilated8+ppm_bilinear_deepsup", "segmentation"),
+        ("resnet18+upernet", "segmentation"),
+        ("deeplabv3_resnet50", "segmentation"),
+        ("no such network", "classification"),
+    ],
+)
+def test_the_task_is_known_by_the_name(name, task):
+    assert task_of(name) == task
+
+
 def test_our_networks_need_no_other_library():
     code = """
 import sys, switchnorm
 switchnorm.create_model("cifar_resnet20")
+switchnorm.create_model("resnet18+c1_bilinear")
+switchnorm.models.task_of("fcn_resnet50")
 try: switchnorm.create_model("resnetv1sn50", norm="sm")
 except ValueError as error: print(error)
 print("torchvision" in sys.modules, "timm" in sys.modules)

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
+from playwright.sync_api import Browser
+
+from tests.browser import chromium
+from tests.report import scenes
+from tests.report.visits import Open, Visit
 
 EPOCHS = 6
 LAYERS = [
     "stem.norm",
     *(f"stages.{stage}.{block}.norm{norm}" for stage in range(2) for block in range(2) for norm in (1, 2)),
 ]
+SCENE_LAYERS = ["encoder.sn1", "encoder.layer1.0.sn1", "encoder.layer2.0.sn1", "decoder.cbr.1", "decoder.cbr_deepsup.1"]
 STATISTICS = ("instance", "layer", "batch")
 FINAL = {"bn": 0.70, "gn+ws": 0.78, "sn": 0.80, "ssn": 0.81}
 SEEDS = (0, 1, 2)
 METRICS = [
     "epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "val_accuracy_top5",
+    "learning_rate", "radius", "images_per_second",
+]  # fmt: skip
+
+SEGMENTATION_METRICS = [
+    "epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_mean_iou", "val_accuracy", "val_overall",
     "learning_rate", "radius", "images_per_second",
 ]  # fmt: skip
 
@@ -33,16 +44,31 @@ def make_run(tmp_path: Path) -> Make:
 
     def make(
         norm: str, seed: int = 0, *, final: float | None = None, settings: dict[str, Any] | None = None,
-        epochs: int = EPOCHS, layers: Sequence[str] = LAYERS, folder: str | None = None,
+        epochs: int = EPOCHS, layers: Sequence[str] = LAYERS, folder: str | None = None, task: str = "classification",
     ) -> Path:  # fmt: skip
         path = tmp_path / (folder or f"{norm.replace('+', '-')}-{seed}")
         path.mkdir()
         accuracy = FINAL[norm] + 0.01 * (seed - 1) if final is None else final
-        write_config(path, norm, seed, settings or {})
+        write_config(path, norm, seed, {"task": task, **(settings or {})})
         write_provenance(path, norm, seed)
-        write_metrics(path, accuracy, epochs, norm == "ssn")
+        write_metrics(path, accuracy, epochs, norm == "ssn", task)
         if norm.split("+")[0] in ("sn", "ssn"):
             write_importance(path, norm, epochs, layers)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def make_scenes(make_run: Make) -> Make:
+    """`make_run` for segmentation, with classes, confusion and pictures: `make_scenes("sn", classes=11)`."""
+
+    def make(
+        norm: str, seed: int = 0, *, classes: int = 4, settings: dict[str, Any] | None = None, **options: Any
+    ) -> Path:
+        data = {"data.name": "camvid", "model.name": "resnet18+c1_bilinear", **(settings or {})}
+        path = make_run(norm, seed, task="segmentation", settings=data, layers=SCENE_LAYERS, **options)
+        scenes.write(path, classes, shift=2 if norm == "bn" else 1)
         return path
 
     return make
@@ -52,6 +78,36 @@ def make_run(tmp_path: Path) -> Make:
 def runs(make_run: Make) -> list[Path]:
     """Four normalizers with three seeds each."""
     return [make_run(norm, seed) for norm in FINAL for seed in SEEDS]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Open]:
+    """A function that opens a report and waits for its figures; what it opened is closed after the test."""
+    pages = []
+
+    def open_page(path: Path, scheme: Literal["light", "dark"] = "light", width: int = 1280) -> Visit:
+        page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+        pages.append(page)
+        seen = Visit(page)
+        page.on(
+            "console", lambda said: seen.complaints.append(said.text) if said.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (seen.complaints.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: seen.requests.append(request.url))
+        page.goto(path.as_uri())
+        page.locator(".plot[aria-busy]").first.wait_for(state="detached")
+        return seen
+
+    yield open_page
+    for page in pages:
+        page.close()
 
 
 def write_config(path: Path, norm: str, seed: int, settings: dict[str, Any]) -> None:
@@ -87,10 +143,11 @@ def write_provenance(path: Path, norm: str, seed: int) -> None:
     (path / "run.json").write_text(json.dumps(provenance, indent=2))
 
 
-def write_metrics(path: Path, final: float, epochs: int, with_radius: bool) -> None:
-    """Accuracy peaks an epoch before the end, one point above the final one."""
+def write_metrics(path: Path, final: float, epochs: int, with_radius: bool, task: str) -> None:
+    """The score peaks an epoch before the end, one point above the final one; pixel accuracy is 0.1 above mean IoU."""
+    is_segmentation = task == "segmentation"
     with (path / "metrics.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, METRICS)
+        writer = csv.DictWriter(file, SEGMENTATION_METRICS if is_segmentation else METRICS)
         writer.writeheader()
         for epoch in range(epochs):
             left = 1 - (epoch + 1) / epochs
@@ -101,7 +158,11 @@ def write_metrics(path: Path, final: float, epochs: int, with_radius: bool) -> N
                 "train_loss": 0.2 + 2 * left**2,
                 "train_accuracy": accuracy,
             }
-            row |= {"val_loss": 0.4 + left, "val_accuracy": accuracy, "val_accuracy_top5": 0.99}
+            row |= {"val_loss": 0.4 + left}
+            if is_segmentation:
+                row |= {"val_mean_iou": accuracy, "val_accuracy": accuracy + 0.1, "val_overall": accuracy + 0.05}
+            else:
+                row |= {"val_accuracy": accuracy, "val_accuracy_top5": 0.99}
             row |= {"learning_rate": 0.1 * left, "radius": (1 - left) if with_radius else "", "images_per_second": 900}
             writer.writerow(row)
 

@@ -88,7 +88,7 @@ class TestResults:
     def test_means_spread_and_differences(self, runs: list[Path]) -> None:
         row = by_label(*runs)["SN"]
         assert (row.seeds, row.epochs, row.samples_per_gpu) == (3, (EPOCHS, EPOCHS), 2)
-        assert row.accuracy == pytest.approx(0.80)
+        assert row.value == pytest.approx(0.80)
         assert row.spread == pytest.approx(stdev([0.79, 0.80, 0.81]))
         assert row.best == pytest.approx(0.81)
         assert row.difference == pytest.approx(0.10)
@@ -145,7 +145,7 @@ class TestResults:
         (path / "metrics.csv").write_text("epoch,train_loss\n0,1\n")
         (path / "run.json").write_text("{}")
         row = by_label(path)["SN"]
-        assert (row.accuracy, row.seconds, row.difference) == (None, None, None)
+        assert (row.value, row.seconds, row.difference) == (None, None, None)
         assert cells(row)["Accuracy %"] == ("–", False)
 
     def test_seeds_of_different_length_show_both(self, make_run: Make) -> None:

@@ -11,6 +11,8 @@ from switchnorm.models import create_model
 from switchnorm.training.launch import start
 from switchnorm.training.recipe import read_config
 from switchnorm.training.warm_start import warm_start
+from switchnorm.weights import convert
+from tests.weights.files import recorded_state
 
 
 @pytest.fixture
@@ -66,6 +68,137 @@ def test_published_layouts_fit(saved):
     assert torch.equal(ours.bn1.weight, theirs.bn1.weight)
 
 
+def segmentation(norm: str, name: str = "resnet18_dilated8+c1_bilinear") -> nn.Module:
+    return create_model(name, norm=norm, num_classes=3)
+
+
+def entries(network: nn.Module, part: str, without: tuple[str, ...] = ()) -> set[str]:
+    """The keys of a part of a network, but for those that end with some words."""
+    return {key for key in network.state_dict() if key.startswith(part) and not key.endswith(without)}
+
+
+MIXING = ("mean_weight", "var_weight")
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def randomized(network: nn.Module) -> nn.Module:
+    for value in network.state_dict().values():
+        if value.is_floating_point():
+            value.uniform_(0.1, 0.9)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "missing"),
+    [
+        # Published names on both sides, on one, on the other, and on none.
+        ("resnetv1sn18", "sn", ()),
+        ("resnet18", "sn", MIXING),
+        ("resnetv1sn18", "gn", ()),
+        ("resnet18", "bn", ()),
+        ("l_resnet18", "bn", RUNNING),
+    ],
+)
+def test_a_classifier_s_weights_become_the_encoder_s(saved, theirs, ours, missing):
+    source, target = randomized(create_model(theirs)), segmentation(ours)
+    before = {key: value.clone() for key, value in target.state_dict().items()}
+    report = warm_start(target, saved(source.state_dict()))
+    assert set(report.matched) == entries(target, "encoder.", missing)
+    assert set(report.missing) == set(before) - set(report.matched)
+    assert report.classifier == ("fc.weight", "fc.bias")
+    assert report.shapes == ()
+    assert {key.rpartition(".")[2] for key in report.unexpected} == (
+        {*MIXING, *RUNNING} if (theirs, ours) == ("resnetv1sn18", "gn") else set()
+    )
+    after, state = target.state_dict(), source.state_dict()
+    for key in report.missing:
+        assert torch.equal(after[key], before[key]), key
+    for key in report.matched:
+        name = key.removeprefix("encoder.")
+        name = name if name in state else name.replace("sn", "bn") if "sn" in name else name.replace("bn", "sn")
+        assert torch.equal(after[key], state[name]), key
+    assert "2 of its classifier left out (fc.weight, fc.bias)" in str(report)
+    assert report.record()["classifier"] == ["fc.weight", "fc.bias"]
+
+
+@pytest.mark.parametrize(
+    ("record", "norm"), [("resnetv1sn50", "sn"), ("resnetv1ssn50", "ssn"), ("resnetv1ssn50", "bn")]
+)
+def test_published_weights_become_the_encoder_s(saved, record, norm):
+    state = recorded_state(record)
+    target = segmentation(norm, "resnet50_dilated8+c1_bilinear")
+    report = warm_start(target, saved(state))
+    # The published layout has no counters.
+    assert set(report.matched) == entries(target, "encoder.", ("num_batches_tracked",))
+    assert len(report.matched) + len(report.unexpected) + 2 == len(state)
+    assert (report.unexpected == ()) == (norm != "bn")
+    name = "encoder.layer3.1.bn2" if norm == "bn" else "encoder.layer3.1.sn2"
+    assert torch.equal(target.state_dict()[f"{name}.running_var"], state["layer3.1.sn2.running_var"].flatten())
+    (Path(report.file)).unlink()
+
+
+def test_a_run_s_checkpoint_and_a_converted_one_become_the_encoder_s(tmp_path):
+    source = randomized(create_model("resnetv1sn18"))
+    torch.save(
+        {"state_dict": {f"model.{k}": v for k, v in source.state_dict().items()}, "epoch": 1}, tmp_path / "x.ckpt"
+    )
+    convert(tmp_path / "x.ckpt", tmp_path / "x.safetensors")
+    for file in (tmp_path / "x.ckpt", tmp_path / "x.safetensors"):
+        target = segmentation("sn")
+        report = warm_start(target, file)
+        assert set(report.matched) == entries(target, "encoder.")
+        assert torch.equal(target.encoder.layer4[1].sn2.mean_weight, source.layer4[1].sn2.mean_weight)
+        file.unlink()
+
+
+def test_a_whole_network_for_segmentation_is_taken_by_its_own_names(saved):
+    source = randomized(segmentation("sn", "resnet18+upernet_lite"))
+    target = segmentation("sn", "resnet18+upernet_lite")
+    report = warm_start(target, saved(source.state_dict()))
+    assert (report.missing, report.unexpected, report.shapes, report.classifier) == ((), (), (), ())
+    assert torch.equal(target.decoder.conv_last[1].weight, source.decoder.conv_last[1].weight)
+    other = segmentation("bn")
+    report = warm_start(other, saved(source.state_dict()))
+    assert set(report.matched) == entries(other, "encoder.")
+    assert set(report.unexpected) == entries(source, "decoder.") | {
+        key for key in source.state_dict() if key.endswith(MIXING)
+    }
+    assert set(report.missing) == entries(other, "decoder.")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "classifier"),
+    [
+        ("fcn_resnet50", "resnet50", ("fc.weight", "fc.bias")),
+        ("fcn_resnet50", "resnetv1sn50", ("fc.weight", "fc.bias")),
+        (
+            "lraspp_mobilenet_v3_large",
+            "mobilenet_v3_large",
+            ("classifier.0.weight", "classifier.0.bias", "classifier.3.weight", "classifier.3.bias"),
+        ),
+    ],
+)
+def test_torchvision_s_networks_take_a_classifier_s_weights_as_their_backbone_s(saved, name, source, classifier):
+    theirs, ours = create_model(source, norm="bn"), create_model(name, norm="bn")
+    report = warm_start(ours, saved(theirs.state_dict()))
+    assert set(report.matched) == entries(ours, "backbone.")
+    assert set(report.missing) == entries(ours, "classifier.")
+    assert (report.unexpected, report.shapes) == ((), ())
+    assert report.classifier == classifier
+    first, *_ = theirs.parameters()
+    assert torch.equal(next(ours.parameters()), first)
+    (Path(report.file)).unlink()
+
+
+def test_another_encoder_is_an_error_or_reported(saved):
+    deeper = create_model("resnetv1sn50", last_gamma=False)
+    report = warm_start(segmentation("sn"), saved(deeper.state_dict()))
+    assert "encoder.layer1.0.conv1.weight (64, 64, 1, 1) for (64, 64, 3, 3)" in report.shapes
+    assert "layer1.0.conv3.weight" in report.unexpected
+    with pytest.raises(InputError, match=r"it has no 'encoder.conv1.weight'; the nearest name in it is 'decoder"):
+        warm_start(segmentation("sn"), saved({"decoder.x.weight": torch.zeros(3, 3)}))
+
+
 @pytest.mark.parametrize(
     ("state", "message"),
     [
@@ -91,7 +224,7 @@ def test_a_run_starts_with_them_and_records_it(saved, recipe, tmp_path, capsys):
     record = run.record()["warm_start"]
     assert record["file"].endswith("w.pt")
     assert record["matched"] == len(theirs.state_dict())
-    assert record["missing"] == record["unexpected"] == record["shapes"] == []
+    assert record["missing"] == record["unexpected"] == record["shapes"] == record["classifier"] == []
 
 
 def test_a_file_that_is_not_there_leaves_no_folder(recipe, tmp_path):

@@ -1,5 +1,6 @@
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -120,3 +121,40 @@ def test_files_without_a_state_dict_are_refused(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "x.pth")
     with pytest.raises(InputError, match="holds no state dict"):
         read_state(tmp_path / "x.pth")
+
+
+def parts(tmp_path, model: nn.Module) -> list[Path]:
+    """Files of a network's encoder and decoder."""
+    files = [tmp_path / f"{part}.pth" for part in ("encoder", "decoder")]
+    for file in files:
+        torch.save(model.get_submodule(file.stem).state_dict(), file)
+    return files
+
+
+def test_encoder_and_decoder_load_from_two_files(tmp_path):
+    source = filled(switchnorm.create_model("resnet18_dilated8+c1_bilinear", norm="sn", num_classes=3))
+    target = switchnorm.create_model("resnet18_dilated8+c1_bilinear", norm="sn", num_classes=3)
+    assert load_published(target, *parts(tmp_path, source)) is target
+    assert all(torch.equal(value, source.state_dict()[key]) for key, value in target.state_dict().items())
+
+
+def test_two_files_that_are_no_encoder_and_decoder_are_named(tmp_path):
+    model = switchnorm.create_model("resnet18_dilated8+c1_bilinear", norm="gn", num_classes=3)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    encoder, decoder = parts(tmp_path, model)
+    other = switchnorm.create_model("cifar_resnet20")
+    with pytest.raises(InputError, match="CifarResNet has no encoder and decoder; load one file"):
+        load_published(other, encoder, decoder)
+    with pytest.raises(
+        InputError, match=r"checkpoint '.*decoder.pth' with decoder '.*encoder.pth' does not fit EncoderDecoder: "
+    ):
+        load_published(model, decoder, encoder)
+    torch.save(model.state_dict(), tmp_path / "whole.pth")
+    with pytest.raises(InputError, match=r"holds encoder\.conv1\.weight as a whole network does; give that file alone"):
+        load_published(model, tmp_path / "whole.pth", decoder)
+    torch.save({"cbr.0.weight": torch.zeros(3)}, decoder)
+    with pytest.raises(
+        InputError, match=r"missing \(.*decoder\.cbr\.1\.weight.*1 of another shape \(decoder\.cbr\.0\.weight"
+    ):
+        load_published(model, encoder, decoder)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

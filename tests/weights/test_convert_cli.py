@@ -1,6 +1,7 @@
 """`switchnorm convert`: what it prints and writes, and its mistakes in one line."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,6 +73,32 @@ def test_a_known_checkpoint_shows_what_is_claimed_of_it(capsys, monkeypatch, tmp
     out = capsys.readouterr().out
     assert "x.safetensors: l_resnet50; network l_resnet50; norm gn+ws" in out
     assert "claimed accuracy: top-1 76.28 %, top-5 93.01 % (https://github.com/joe-siyuan-qiao/" in out
+
+
+def test_a_pair_becomes_one_file_and_two_again(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with torch.device("meta"):
+        model = switchnorm.create_model("resnet18+upernet_lite", norm="sn", num_classes=2)
+    for part in ("encoder", "decoder"):
+        state = model.get_submodule(part).state_dict()
+        write_zip(
+            {key: torch.zeros(value.shape, dtype=torch.half) for key, value in state.items()}, Path(f"{part}.pth")
+        )
+    main(["convert", "encoder.pth", "x.safetensors", "--decoder", "decoder.pth"])
+    card = json.loads(Path("x.json").read_text())
+    assert capsys.readouterr().out.splitlines() == [
+        "x.safetensors: no published checkpoint; network resnet18+upernet_lite; norm sn; "
+        "statistics instance, layer, batch",
+        "  or resnet18_dilated16+upernet_lite, resnet18_dilated8+upernet_lite, for keys do not tell dilation; "
+        "--network says which it is",
+        f"  read torch zip, {card['keys']} tensors, {card['parameters']} parameters, 0 reshaped",
+        f"  MD5 {card['md5']}",
+        f"  MD5 {card['decoder_md5']} (decoder)",
+    ]
+    main(["convert", "x.safetensors", "e.pth", "--decoder", "d.pth", "--network", "resnet18_dilated8+upernet_lite"])
+    assert "network resnet18_dilated8+upernet_lite; norm sn" in capsys.readouterr().out.splitlines()[0]
+    assert "fpn_in.0.0.weight" in torch.load("d.pth", weights_only=True)
+    assert torch.load("e.pth", weights_only=True)["sn1.weight"].shape == (1, 64, 1, 1)
 
 
 def test_mistakes_are_one_line_and_change_nothing(fails, tmp_path):

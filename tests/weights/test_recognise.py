@@ -4,12 +4,14 @@ import pytest
 import torch
 
 import switchnorm
+from switchnorm.models import task_of
 from switchnorm.weights import recognise as module
 from switchnorm.weights.recognise import Recognised, candidates, norm_of, recognise
 from tests.weights.files import GOLDEN, recorded_state
 
 RECORDED = [path.name.removesuffix(".keys.json") for path in sorted(GOLDEN.glob("*.keys.json"))]
 CLASSIFIERS = [name for name in RECORDED if not name.startswith("ade_")]
+PUBLISHED_PAIR = "ade_resnet50_dilated8_c1_bilinear_deepsup"
 
 
 @pytest.fixture
@@ -55,6 +57,40 @@ def test_networks_without_the_batch_statistic_are_recognised():
     state = {key: value for key, value in recorded_state("resnetv1sn18").items() if "running" not in key}
     state = {key: value[:2] if key.endswith(("mean_weight", "var_weight")) else value for key, value in state.items()}
     assert recognise(state) == Recognised("resnetv1sn18", 1000)
+
+
+def test_the_published_network_for_segmentation_is_recognised_but_for_its_dilation(built):
+    alike = ("resnet50+c1_bilinear_deepsup", "resnet50_dilated16+c1_bilinear_deepsup")
+    found = recognise(recorded_state(PUBLISHED_PAIR))
+    assert found == Recognised("resnet50_dilated8+c1_bilinear_deepsup", 150, alike)
+    assert len(built) <= 2
+
+
+@pytest.mark.parametrize(
+    ("network", "norm", "options"),
+    [
+        ("resnet18+upernet", "bn", {}),
+        ("resnet18+upernet_lite", "ssn", {}),
+        ("resnet34_dilated8+ppm_bilinear", "gn", {}),
+        ("resnet101_dilated8+ppm_bilinear_deepsup", "sn", {}),
+        ("fcn_resnet50", "bn", {"aux_loss": True}),
+        ("deeplabv3_resnet101", "sn", {}),
+        ("lraspp_mobilenet_v3_large", "gn", {}),
+    ],
+)
+def test_networks_for_segmentation_are_recognised_in_any_order_of_keys(network, norm, options, built):
+    with torch.device("meta"):
+        state = switchnorm.create_model(network, norm=norm, num_classes=7, **options).state_dict()
+    for found in (recognise(state), recognise({key: state[key] for key in sorted(state)})):
+        assert found is not None
+        assert (found.network, found.num_classes) == (network, 7)
+        assert len(found.alike) == (2 if "+" in network else 0)
+    assert len(built) <= 12
+
+
+def test_no_network_for_segmentation_is_tried_for_a_classifier(built):
+    assert recognise({**recorded_state("resnetv1sn18"), "extra.weight": torch.zeros(3)}) is None
+    assert not [name for name in built if task_of(name) == "segmentation"]
 
 
 def test_foreign_and_changed_networks_are_not(built):

@@ -1,14 +1,15 @@
-"""Residual networks for ImageNet: a stem, four stages of blocks, and a classifier of the average over the map."""
+"""Residual networks for ImageNet: a stem and four stages of blocks, and a classifier of the average over the map."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
-from switchnorm.models.blocks import Conv, Layers, PreActivationBlock, ResidualBlock, basic, bottleneck
+from switchnorm.models.blocks import Conv, Layers, PreActivationBlock, ResidualBlock, basic, bottleneck, dilated
 from switchnorm.models.parts import init_convolutions, stage
 
 #: Blocks in each stage (He et al., CVPR 2016, table 1).
@@ -19,28 +20,79 @@ BOTTLENECK_DEPTHS = (50, 101, 152)
 STEM, WIDTHS = 64, (64, 128, 256, 512)
 
 
-class ResNet(nn.Module):
-    """A residual network with the normalization after each convolution.
+class ResidualStages(nn.Module):
+    """The stem and the four stages of a residual network.
 
     He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1; with several groups: Xie et al.,
     "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017, table 1. The stride of a bottleneck is
-    that of its 3x3 convolution. Convolutions start as `init_convolutions` draws them.
+    that of its 3x3 convolution.
 
     Args:
         depth: 18, 34, 50, 101 or 152; several groups need one of the last three.
         layers: the normalization, its arguments, and what its modules are called.
-        num_classes: the number of logits.
-        dropout: the share of features that training drops before the classifier.
         pool: the stem's pooling.
         groups: of the 3x3 convolutions in bottlenecks.
         width: channels of a group in the first stage; twice as many in each of the next.
-        last_gamma: whether the scale of the last normalization of each block starts at 0.
+        dilations: of the 3x3 convolutions of each stage; a stage with another than 1 keeps its maps' size.
 
     Raises:
         InputError: another depth.
     """
 
     block: ClassVar[type[ResidualBlock] | type[PreActivationBlock]] = ResidualBlock
+
+    def __init__(
+        self,
+        depth: int,
+        layers: Layers,
+        *,
+        pool: nn.Module | None = None,
+        groups: int = 1,
+        width: int = WIDTHS[0],
+        dilations: Sequence[int] = (1, 1, 1, 1),
+    ) -> None:
+        super().__init__()
+        check_depth(depth, BLOCKS if groups == 1 else BOTTLENECK_DEPTHS)
+        expansion = 4 if depth in BOTTLENECK_DEPTHS else 1
+        #: Channels of the stages' maps.
+        self.channels = tuple(channels * expansion for channels in WIDTHS)
+
+        def block(dilation: int, in_channels: int, channels: int, stride: int) -> nn.Module:
+            inner = channels // expansion * width * groups // WIDTHS[0]
+            shapes = basic(channels, stride) if expansion == 1 else bottleneck(channels, stride, inner, groups)
+            return self.block(in_channels, shapes if dilation == 1 else dilated(shapes, dilation), layers)
+
+        self.conv1 = layers.conv(3, Conv(STEM, 7, 2))
+        self.stem_norm = layers.named(1)
+        self.add_module(self.stem_norm, layers.normalization(STEM))
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1) if pool is None else pool
+        first, second, third, fourth = self.channels
+        counts, blocks = BLOCKS[depth], [partial(block, dilation) for dilation in dilations]
+        self.layer1 = stage(blocks[0], STEM, first, counts[0], 1)
+        self.layer2 = stage(blocks[1], first, second, counts[1], 2)
+        self.layer3 = stage(blocks[2], second, third, counts[2], 2)
+        self.layer4 = stage(blocks[3], third, fourth, counts[3], 2)
+
+    def stem(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, 64, H / 4, W / 4), sides rounded up."""
+        return self.maxpool(self.relu(getattr(self, self.stem_norm)(self.conv1(x))))
+
+
+class ResNet(ResidualStages):
+    """A residual network with the normalization after each convolution: stages, and a classifier of their average.
+
+    Convolutions start as `init_convolutions` draws them.
+
+    Args:
+        depth, layers, pool, groups, width: as of `ResidualStages`.
+        num_classes: the number of logits.
+        dropout: the share of features that training drops before the classifier.
+        last_gamma: whether the scale of the last normalization of each block starts at 0.
+
+    Raises:
+        InputError: another depth.
+    """
 
     def __init__(
         self,
@@ -54,29 +106,10 @@ class ResNet(nn.Module):
         width: int = WIDTHS[0],
         last_gamma: bool = False,
     ) -> None:
-        super().__init__()
-        check_depth(depth, BLOCKS if groups == 1 else BOTTLENECK_DEPTHS)
-        expansion = 4 if depth in BOTTLENECK_DEPTHS else 1
-
-        def block(in_channels: int, channels: int, stride: int) -> nn.Module:
-            inner = channels // expansion * width * groups // WIDTHS[0]
-            shapes = basic(channels, stride) if expansion == 1 else bottleneck(channels, stride, inner, groups)
-            return self.block(in_channels, shapes, layers)
-
-        first, second, third, fourth = (channels * expansion for channels in WIDTHS)
-        counts = BLOCKS[depth]
-        self.conv1 = layers.conv(3, Conv(STEM, 7, 2))
-        self.stem_norm = layers.named(1)
-        self.add_module(self.stem_norm, layers.normalization(STEM))
-        self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, padding=1) if pool is None else pool
-        self.layer1 = stage(block, STEM, first, counts[0], 1)
-        self.layer2 = stage(block, first, second, counts[1], 2)
-        self.layer3 = stage(block, second, third, counts[2], 2)
-        self.layer4 = stage(block, third, fourth, counts[3], 2)
+        super().__init__(depth, layers, pool=pool, groups=groups, width=width)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(fourth, num_classes)
+        self.fc = nn.Linear(self.channels[-1], num_classes)
         init_convolutions(self)
         if last_gamma:
             for module in self.modules():
@@ -85,8 +118,7 @@ class ResNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> the last stage's maps (N, C, H / 32, W / 32), sides rounded up."""
-        x = self.maxpool(self.relu(getattr(self, self.stem_norm)(self.conv1(x))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> logits (N, num_classes)."""

@@ -1,0 +1,52 @@
+"""`switchnorm predict`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from switchnorm.cli.answers import add_answering, answering_flags
+from switchnorm.cli.command import Commands
+
+_FLAGS = ("--checkpoint", "--out", "--scales", "--flip", "--window", "--device", "--precision")
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    predict = commands.add(
+        "predict", _run, "write masks and overlays of pictures, by a segmentation run", _help(), flags=_FLAGS
+    )
+    predict.add_argument("run_folder", type=Path, metavar="RUN", help="a run folder")
+    predict.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="files, or folders of files")
+    predict.add_argument("--checkpoint", metavar="C", default="best", help="of RUN: best (default), last, or a file")
+    predict.add_argument("--out", type=Path, metavar="DIR", help="where to write (RUN/predictions)")
+    add_answering(predict)
+    predict.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where to compute (as RUN did)")
+    predict.add_argument("--precision", choices=("32", "bf16", "16", "64"), help="of the computation (as RUN's)")
+
+
+def _help() -> str:
+    return """Write masks and overlays of pictures, by a segmentation run.
+
+  switchnorm predict runs/camvid-small-sn street.jpg holiday/
+  switchnorm predict runs/camvid-small-sn pictures/ --scales 360 480 --flip --out masks
+
+NAME.jpg becomes NAME.png, a mask that numbers the classes as the dataset's own annotations do, with a palette, and
+NAME_overlay.jpg to look at."""
+
+
+def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
+    from switchnorm.training.launch import checkpoint_of
+    from switchnorm.training.recipe import read_config
+    from switchnorm.training.run_folder import RunFolder
+
+    run = RunFolder.open(options.run_folder)
+    flags = [f"--{name}={getattr(options, name)}" for name in ("device", "precision") if getattr(options, name)]
+    config = read_config(run.config_file, [*answering_flags(options), *flags])
+    checkpoint = checkpoint_of(run, options.checkpoint)
+    from switchnorm.training.predict import predict_pictures
+
+    out = options.out or run.path / "predictions"
+    count = predict_pictures(config, checkpoint, options.pictures, out)
+    print(f"{out}: masks and overlays of {count} picture{'' if count == 1 else 's'}, by {checkpoint}")

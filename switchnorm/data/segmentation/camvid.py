@@ -1,0 +1,45 @@
+"""CamVid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from switchnorm.data.segmentation.dataset import SegmentationDataset
+from switchnorm.data.segmentation.labels import Numbering
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_COLORS = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (0, 0, 192),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+
+
+@dataclass(frozen=True)
+class CamVid(SegmentationDataset):
+    """CamVid's road scenes (Brostow, Fauqueur and Cipolla, 2009) in the 11 classes that are commonly evaluated.
+
+    Pictures in train, val and test, masks of the same names in trainannot, valannot and testannot, which number the
+    classes from 0; 11 is void.
+    """
+
+    classes: ClassVar[tuple[str, ...]] = tuple(_COLORS)
+    numbering: ClassVar[Numbering] = Numbering(tuple(range(11)), (11,))
+
+    @property
+    def palette(self) -> np.ndarray[Any, Any]:
+        """CamVid's own colour of each class: (11, 3) uint8."""
+        import numpy as np
+
+        return np.array(list(_COLORS.values()), np.uint8)

@@ -1,0 +1,39 @@
+"""From 8-bit pixels to what a network is given."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from switchnorm.data.folder import MEAN, STD
+from switchnorm.data.loader import Normalization
+
+Preset = Literal["rgb", "published"]
+
+#: Mean of blue, green and red in 0..255 that the published segmentation networks were trained to expect subtracted.
+PUBLISHED_MEAN = (102.9801, 115.9465, 122.7717)
+
+
+class Colors:
+    """Normalizes pixels.
+
+    Args:
+        preset: "rgb", red, green and blue less ImageNet's mean over its deviation; or "published", blue, green and red
+            in 0..255 less their mean.
+        device: where the pixels are.
+    """
+
+    def __init__(self, preset: Preset, device: torch.device | str = "cpu") -> None:
+        self.reversed = preset == "published"
+        if self.reversed:
+            self._normalize = Normalization(PUBLISHED_MEAN, (1.0, 1.0, 1.0), device)
+        else:
+            self._normalize = Normalization(
+                tuple(255 * value for value in MEAN), tuple(255 * value for value in STD), device
+            )
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Pixels (..., 3, H, W) uint8, red, green, blue, as new float32 ones; 0 is the mean colour."""
+        return self._normalize(pixels.flip(-3) if self.reversed else pixels)

@@ -1,0 +1,23 @@
+"""A picture as evaluation sees it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Scene(NamedTuple):
+    """A picture at all the sizes at which a network is asked about it.
+
+    Args:
+        index: which test picture it is.
+        pictures: (3, h, w) float32, normalized, one for each size; sides are multiples of the dataset's `multiple`.
+        size: height and width of the original.
+        truth: (height, width) uint8 labels; None where nobody knows them.
+    """
+
+    index: int  # type: ignore[assignment]  # a tuple has a method of this name, which nobody needs here
+    pictures: tuple[Tensor, ...]
+    size: tuple[int, int]
+    truth: Tensor | None

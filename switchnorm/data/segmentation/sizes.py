@@ -1,0 +1,118 @@
+"""How large pictures are shown. Sizes are (height, width) in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from switchnorm.data.counter import Stream, integers, uniform
+
+Size = tuple[int, int]
+
+
+def fitted(size: Size, side: int | None, longest: int | None) -> Size:
+    """The size at which a picture's short side is `side`, or smaller where the long one would exceed `longest`.
+
+    None as side keeps the picture's size, None as longest bounds nothing. Sides are rounded down, as in the published
+    evaluation of ADE20K (CSAILVision/semantic-segmentation-pytorch).
+    """
+    numerator, denominator = (1, 1) if side is None else (side, min(size))
+    if longest is not None and max(size) * numerator > longest * denominator:
+        numerator, denominator = longest, max(size)
+    return max(size[0] * numerator // denominator, 1), max(size[1] * numerator // denominator, 1)
+
+
+def rounded_up(size: Size, multiple: int) -> Size:
+    """The next size whose sides are multiples."""
+    return -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple
+
+
+def common(sizes: Iterable[Size], multiple: int) -> Size:
+    """The smallest size of such sides that holds all of them."""
+    heights, widths = zip(*sizes, strict=True)
+    return rounded_up((max(heights), max(widths)), multiple)
+
+
+@dataclass(frozen=True)
+class EvaluationSizes:
+    """At which sizes evaluation shows a picture.
+
+    Args:
+        sides: short sides; none shows it once, at its own size.
+        longest: the longest side, before it is rounded; None for no bound.
+        multiple: of which all sides are multiples; they are rounded up to it.
+    """
+
+    sides: tuple[int, ...]
+    longest: int | None
+    multiple: int
+
+    def __call__(self, size: Size) -> list[Size]:
+        """The sizes at which a picture of that size is shown."""
+        return [rounded_up(fitted(size, side, self.longest), self.multiple) for side in self.sides or (None,)]
+
+
+@dataclass(frozen=True)
+class TrainingSizes:
+    """To which sizes training resizes pictures, and how large their batches are.
+
+    Args:
+        sides: the short sides from which each batch draws one; none keeps the pictures' sizes.
+        longest: the longest side after that; None for no bound.
+        scale: least and greatest random factor, uniform, that each picture is resized by besides; None for none.
+        crop: size of the windows that are cut out then; None shows whole pictures.
+        multiple: of which the sides of a batch are multiples.
+    """
+
+    sides: tuple[int, ...]
+    longest: int | None
+    scale: tuple[float, float] | None
+    crop: Size | None
+    multiple: int
+
+    def of_batch(self, seed: int, turn: int, place: int, index: Tensor, sizes: Tensor) -> list[Size]:
+        """The sizes to which a batch's pictures are resized.
+
+        Args:
+            seed: the run's seed.
+            turn: the pass over the data.
+            place: the batch's place in the pass; with seed and pass it decides the short side.
+            index: (N,) int64, the samples' places in the dataset; with seed and pass they decide the factor.
+            sizes: (N, 2) int64, the sizes of the files.
+        """
+        side = None
+        if self.sides:
+            drawn = integers(seed, turn, torch.tensor([place]), Stream.SHORT_SIDE, len(self.sides))
+            side = self.sides[int(drawn)]
+        targets = [fitted((height, width), side, self.longest) for height, width in sizes.tolist()]
+        if self.scale is None:
+            return targets
+        low, high = self.scale
+        factors = (low + (high - low) * uniform(seed, turn, index, Stream.SCALE)).tolist()
+        return [_scaled(size, factor) for size, factor in zip(targets, factors, strict=True)]
+
+    def canvas(self, targets: Sequence[Size]) -> Size:
+        """The size of a batch of pictures that were resized to `targets`."""
+        return self.crop if self.crop is not None else common(targets, self.multiple)
+
+    def largest(self, sizes: Tensor) -> Size:
+        """The largest size that a batch of pictures of `sizes` (N, 2) can have."""
+        if self.crop is not None:
+            return self.crop
+        factor = 1.0 if self.scale is None else self.scale[1]
+        distinct: list[list[int]] = sizes.unique(dim=0).tolist()
+        return common(
+            (
+                _scaled(fitted((height, width), side, self.longest), factor)
+                for height, width in distinct
+                for side in self.sides or (None,)
+            ),
+            self.multiple,
+        )
+
+
+def _scaled(size: Size, factor: float) -> Size:
+    return max(round(size[0] * factor), 1), max(round(size[1] * factor), 1)

@@ -1,0 +1,63 @@
+"""Networks for semantic segmentation: any encoder with any decoder."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from switchnorm.layers import Spec
+from switchnorm.models.segmentation.decoders import C1, Decoder, PyramidPooling, UPerNet
+from switchnorm.models.segmentation.encoder import Encoder
+
+#: Channels of the feature pyramid by the decoder's name.
+WIDTHS = {"upernet": 512, "upernet_lite": 256}
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder, and a decoder of its maps.
+
+    Args:
+        encoder: from pictures to the maps of four stages.
+        decoder: from these to logits.
+    """
+
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """(N, 3, H, W) -> "out": logits (N, K, h, w) at the decoder's own size; in training perhaps "aux" too."""
+        return self.decoder(self.encoder(x))
+
+
+def c1(depth: int, stride: int | None, deepsup: str | None, *, norm: Spec, num_classes: int) -> EncoderDecoder:
+    """An encoder with `C1`.
+
+    Args:
+        depth: of the encoder.
+        stride: its output stride; None for 32.
+        deepsup: "deepsup" for deep supervision.
+        norm: the normalization of encoder and decoder.
+        num_classes: K.
+
+    Raises:
+        InputError: a depth or stride that no encoder has.
+    """
+    encoder = Encoder(depth, stride or 32, norm)
+    return EncoderDecoder(encoder, C1(encoder.channels, norm, num_classes, deep_supervision=deepsup is not None))
+
+
+def pyramid_pooling(
+    depth: int, stride: int | None, deepsup: str | None, *, norm: Spec, num_classes: int, dropout: float = 0.1
+) -> EncoderDecoder:
+    """An encoder with `PyramidPooling`; arguments and errors as of `c1`, and the share of channels dropped."""
+    encoder = Encoder(depth, stride or 32, norm)
+    supervised = deepsup is not None
+    decoder = PyramidPooling(encoder.channels, norm, num_classes, deep_supervision=supervised, dropout=dropout)
+    return EncoderDecoder(encoder, decoder)
+
+
+def upernet(depth: int, stride: int | None, kind: str, *, norm: Spec, num_classes: int) -> EncoderDecoder:
+    """An encoder with `UPerNet`, "upernet" or "upernet_lite"; other arguments and errors as of `c1`."""
+    encoder = Encoder(depth, stride or 32, norm)
+    return EncoderDecoder(encoder, UPerNet(encoder.channels, norm, num_classes, width=WIDTHS[kind]))

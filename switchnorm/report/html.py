@@ -1,0 +1,95 @@
+"""What the page is made of: sections, figures and tables as HTML. Every word from outside passes through `escape`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+import plotly.graph_objects as go
+
+from switchnorm.report.tables import Cell, Table
+
+
+def section(title: str, *parts: str) -> str:
+    """A part of the page under a heading of its own; nothing where it would be empty."""
+    content = "".join(parts)
+    return f"<section>\n<h2>{title}</h2>\n{content}\n</section>" if content else ""
+
+
+def folded(title: str, content: str, aside: str = "") -> str:
+    """The content behind a line that opens it; as it is where there is no title."""
+    if not title:
+        return content
+    more = f" <span>· {escape(aside)}</span>" if aside else ""
+    return f'<details><summary>{escape(title)}{more}</summary><div class="body">{content}</div></details>'
+
+
+def note(text: str) -> str:
+    """A paragraph in the background; nothing where there is nothing to say."""
+    return f'<p class="note">{escape(text)}</p>' if text else ""
+
+
+def colour_legend(colours: Mapping[str, str], label: str) -> str:
+    """What each colour stands for."""
+    items = (f"<li>{swatch(colour)}{escape(name)}</li>" for name, colour in colours.items())
+    return f'<ul class="legend" aria-label="{escape(label)}">{"".join(items)}</ul>'
+
+
+def swatch(colour: str) -> str:
+    """A small field of a colour."""
+    return (
+        '<svg class="swatch" viewBox="0 0 30 12" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect width="30" height="12" rx="2" fill="{escape(colour)}"/></svg>'
+    )
+
+
+def figure(drawing: go.Figure, caption: str, description: str, control: str = "") -> str:
+    """A figure as data, which page.js draws into the element before it."""
+    # "<" is the only character that could end the script element early.
+    data = drawing.to_json().replace("<", "\\u003c")
+    return (
+        f"<figure><figcaption>{escape(caption)}</figcaption>"
+        f'<div class="plot" role="img" aria-busy="true" aria-label="{escape(description)}" '
+        f'style="height: {drawing.layout.height}px"></div>'
+        f'<script type="application/json">{data}</script>{control}</figure>'
+    )
+
+
+def table(content: Table) -> str:
+    """A table that scrolls sideways where it is too wide, and the notes below it."""
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in content.columns)
+    blocks = "".join(
+        f"<tbody>{''.join(map(_row, content.rows[start:end]))}</tbody>"
+        for start, end in itertools.pairwise([0, *content.blocks, len(content.rows)])
+    )
+    notes = f'<p class="note">{"<br>".join(map(escape, content.notes))}</p>' if content.notes else ""
+    return scrolling(content.caption, f"<thead><tr>{head}</tr></thead>{blocks}") + notes
+
+
+def scrolling(caption: str, rows: str, kind: str = "") -> str:
+    """The frame of a table: a caption that stays while the rows scroll."""
+    said = escape(caption)
+    marked = f' class="{kind}"' if kind else ""
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{said}">'
+        f"<table{marked}><caption>{said}</caption>{rows}</table></div>"
+    )
+
+
+def _row(row: Iterable[Cell]) -> str:
+    return f"<tr>{''.join(_cell(cell, place == 0) for place, cell in enumerate(row))}</tr>"
+
+
+def _cell(cell: Cell, is_name: bool) -> str:
+    kinds = " ".join(["best"] * cell.strong + ["share"] * (cell.share is not None))
+    share = "" if cell.share is None else f' style="--share: {100 * cell.share:.0f}%"'
+    name, attributes = ("th", ' scope="row"') if is_name else ("td", "")
+    marked = f' class="{kinds}"' if kinds else ""
+    colour = "" if cell.colour is None else swatch(cell.colour)
+    return f"<{name}{attributes}{marked}{share}>{colour}{escape(cell.text)}</{name}>"
+
+
+def stacked(parts: Sequence[str]) -> str:
+    """Parts beside each other where there is room."""
+    return f'<div class="grid">{"".join(parts)}</div>'

@@ -1,0 +1,121 @@
+"""Semantic segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import SumMetric
+
+from switchnorm.data.segmentation import IGNORED, Scene
+from switchnorm.tasks.confusion import ConfusionMatrix, Scores
+from switchnorm.tasks.prediction import Views, predict
+from switchnorm.tasks.task import MakeOptimizer, Task
+
+
+class Segmentation(Task):
+    """Cross entropy per pixel, and what the ADE20K benchmark measures (Zhou et al., CVPR 2017).
+
+    A training batch is (images (N, 3, H, W), labels (N, h, w)): the loss is taken at the labels' resolution. A batch of
+    validation is a list of scenes, each answered at its original size by the average over views and scales.
+
+    Logs "loss" in every training step, and "val_loss", "val_accuracy" (of pixels), "val_mean_iou" (over all classes, an
+    absent one counting 0) and "val_overall" (the mean of these two) after validation, over the pixels of all processes
+    together.
+
+    Args:
+        model: images -> {"out": logits (N, K, h', w')} and, in training, the logits "aux" of a supervised inner layer.
+        num_classes: K.
+        label_smoothing: share of the target that is spread over all classes, in training.
+        deep_supervision: weight of the loss of "aux".
+        views: over what evaluation averages besides the scales.
+        make_optimizer, channels_last: as `Task`.
+
+    Attributes:
+        watched: indices of the test pictures whose predictions validation keeps.
+        seen: of these, the predictions of this process: index -> (H, W) uint8 on the CPU.
+        scores: of the last validation.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        num_classes: int,
+        label_smoothing: float = 0.0,
+        deep_supervision: float = 0.4,
+        views: Views | None = None,
+        make_optimizer: MakeOptimizer | None = None,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(model, make_optimizer, channels_last)
+        self.label_smoothing = label_smoothing
+        self.deep_supervision = deep_supervision
+        self.views = views or Views()
+        self.watched: frozenset[int] = frozenset()
+        self.seen: dict[int, Tensor] = {}
+        self.scores: Scores | None = None
+        self.confusion = ConfusionMatrix(num_classes)
+        # float64, because a float32 does not count beyond 16 million pixels.
+        self.val_loss, self.val_pixels = (SumMetric().set_dtype(torch.float64) for _ in range(2))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The loss of a batch."""
+        images, labels = batch
+        answer = self.answer(images)
+        logits = _at(answer["out"], labels)
+        loss = self._loss(logits, labels)
+        if "aux" in answer and self.deep_supervision:
+            loss = loss + self.deep_supervision * self._loss(_at(answer["aux"], labels), labels)
+        counts = labels != IGNORED
+        right = ((logits.detach().argmax(1) == labels) & counts).sum() / counts.sum().clamp(min=1)
+        self.train_loss.update(loss.detach() * len(labels), len(labels))
+        self.train_accuracy.update(right * len(labels), len(labels))
+        self.log("loss", loss)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the predictions that were kept."""
+        self.seen = {}
+
+    def validation_step(self, batch: Sequence[Scene], batch_idx: int) -> None:
+        """Answer and count scenes."""
+        for scene, found in predict(self.answer, batch, self.views):
+            assert scene.truth is not None
+            self.confusion.update(found.labels, scene.truth)
+            self.val_loss.update(found.loss)
+            self.val_pixels.update(found.pixels)
+            self.pictures.update(1)
+            if scene.index in self.watched:
+                self.seen[scene.index] = found.labels.cpu()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log what was counted."""
+        self.scores = scores = Scores(self.confusion.compute().cpu())
+        loss = self.val_loss.compute() / self.val_pixels.compute()
+        self.log("val_loss", loss.float())
+        values = {"accuracy": scores.pixel_accuracy, "mean_iou": scores.mean_iou, "overall": scores.overall}
+        for name, value in values.items():
+            self.log(f"val_{name}", value, prog_bar=name == "mean_iou")
+        for metric in (self.confusion, self.val_loss, self.val_pixels):
+            metric.reset()
+        self.count_pictures()
+
+    def predict_step(self, batch: Sequence[Scene], batch_idx: int) -> list[tuple[int, Tensor]]:
+        """The index of each scene and its labels, (H, W) uint8 on the CPU."""
+        return [(scene.index, found.labels.cpu()) for scene, found in predict(self.answer, batch, self.views)]
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean over the pixels that count; 0 where none does, and not the NaN of an empty mean."""
+        total = F.cross_entropy(
+            logits, labels, ignore_index=IGNORED, label_smoothing=self.label_smoothing, reduction="sum"
+        )
+        return total / (labels != IGNORED).sum().clamp(min=1)
+
+
+def _at(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logits (N, K, h, w) at the resolution of labels (N, H, W)."""
+    if logits.shape[2:] == labels.shape[1:]:
+        return logits
+    return F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=False)

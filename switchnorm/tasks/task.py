@@ -1,0 +1,96 @@
+"""What every task has: a network, an optimizer that is handed in, and metrics that survive a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import SumMetric
+
+from switchnorm.tasks.mean import SampleMean
+
+MakeOptimizer = Callable[[nn.Module], tuple[torch.optim.Optimizer, LRScheduler]]
+
+
+class Task(pl.LightningModule):
+    """A network under training or evaluation; subclasses say what a batch means.
+
+    Args:
+        model: the network.
+        make_optimizer: model -> optimizer and its schedule, which advances with each optimizer step; without it the
+            task can only evaluate.
+        channels_last: whether pictures are laid out with the channels last.
+
+    Attributes:
+        counted: the number of pictures of the last validation, over all processes.
+    """
+
+    def __init__(
+        self, model: nn.Module, make_optimizer: MakeOptimizer | None = None, channels_last: bool = False
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._make_optimizer = make_optimizer
+        self._channels_last = channels_last
+        self.counted = 0
+        self.pictures = SumMetric()
+        self.train_loss, self.train_accuracy = SampleMean(), SampleMean()
+
+    def layout(self, images: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) in the memory format that the network gets them in."""
+        return images.contiguous(memory_format=torch.channels_last) if self._channels_last else images
+
+    def answer(self, images: Tensor) -> Any:
+        """What the network says of pictures (N, C, H, W)."""
+        return self.model(self.layout(images))
+
+    def take_training_metrics(self) -> dict[str, float]:
+        """Mean loss and accuracy of the training steps since the last call; every process must call."""
+        metrics = {"train_loss": self.train_loss, "train_accuracy": self.train_accuracy}
+        values = {name: float(metric.compute()) for name, metric in metrics.items()}
+        for metric in metrics.values():
+            metric.reset()
+        return values
+
+    def count_pictures(self) -> None:
+        """Keep how many pictures validation has seen, and start to count anew; every process must call."""
+        self.counted = int(self.pictures.compute())
+        self.pictures.reset()
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and schedule that were handed in."""
+        if self._make_optimizer is None:
+            raise RuntimeError("this task was made without an optimizer: it can only evaluate")
+        optimizer, schedule = self._make_optimizer(self.model)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the parameters of all groups with the same "max_norm" to it, then all together as the trainer says."""
+        limited: dict[float, list[nn.Parameter]] = {}
+        for group in optimizer.param_groups:
+            if "max_norm" in group:
+                limited.setdefault(group["max_norm"], []).extend(group["params"])
+        for max_norm, parameters in limited.items():
+            nn.utils.clip_grad_norm_(parameters, max_norm)
+        if gradient_clip_val is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the means of an unfinished epoch, so that a resumed run reports what the unkilled one would."""
+        checkpoint["training_metrics"] = [m.metric_state for m in (self.train_loss, self.train_accuracy)]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the means of an unfinished epoch."""
+        for metric, state in zip((self.train_loss, self.train_accuracy), checkpoint["training_metrics"], strict=True):
+            for name, value in state.items():
+                setattr(metric, name, value.to(metric.device))
+            metric._update_count = 1

@@ -1,0 +1,112 @@
+"""What a segmentation run shows class by class and picture by picture: written after each validation."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch.distributed as dist
+from torch import Tensor
+
+from switchnorm.data.segmentation import SegmentationDataset
+from switchnorm.data.segmentation.palette import mask_image
+from switchnorm.tasks import Segmentation
+from switchnorm.tasks.confusion import Scores, confusion
+from switchnorm.training.images import write_image
+from switchnorm.training.run_folder import CLASSES, EpochTable, RunFolder, csv_text, write_atomically
+
+#: The longest side of an example's pictures, in pixels; larger ones are shown smaller.
+_LONGEST = 640
+
+
+class ClassHistory(pl.Callback):
+    """Writes classes.csv, confusion.csv and the examples after each validation.
+
+    Args:
+        run: where to.
+        dataset: what is evaluated.
+        examples: how many test pictures to keep, evenly spread over the test set.
+    """
+
+    def __init__(self, run: RunFolder, dataset: SegmentationDataset, examples: int) -> None:
+        self.run = run
+        self.dataset = dataset
+        self.examples = examples
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the table, and say which predictions to keep."""
+        assert isinstance(pl_module, Segmentation)
+        total = self.dataset.test_size
+        count = min(self.examples, total)
+        pl_module.watched = frozenset((2 * place + 1) * total // (2 * count) for place in range(count))
+        if trainer.is_global_zero:
+            self.classes = EpochTable(self.run.classes_file, CLASSES, trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what the epoch's validation found."""
+        assert isinstance(pl_module, Segmentation)
+        seen = _of_all_processes(trainer, pl_module.seen)
+        if not trainer.is_global_zero or pl_module.scores is None:
+            return
+        epoch, scores, names = trainer.current_epoch, pl_module.scores, self.dataset.classes
+        self.classes.append([[epoch, *row] for row in class_rows(names, scores)])
+        write_atomically(self.run.confusion_file, confusion_text(names, scores))
+        if seen:
+            write_examples(self.run.examples, self.dataset, seen, epoch)
+
+
+def class_rows(names: tuple[str, ...], scores: Scores) -> list[tuple[Any, ...]]:
+    """Class, IoU, accuracy and pixels of every class; empty where there is nothing to divide by."""
+
+    def rounded(value: float) -> float | str:
+        return "" if math.isnan(value) else round(value, 6)
+
+    numbers = zip(names, scores.iou.tolist(), scores.accuracy.tolist(), scores.pixels.tolist(), strict=True)
+    return [(name, rounded(iou), rounded(accuracy), int(pixels)) for name, iou, accuracy, pixels in numbers]
+
+
+def confusion_text(names: tuple[str, ...], scores: Scores) -> str:
+    """The counts of pixels as CSV: a row per true class, a column per predicted class."""
+    return csv_text(
+        [["truth", *names], *([name, *row] for name, row in zip(names, scores.matrix.tolist(), strict=True))]
+    )
+
+
+def write_examples(folder: Path, dataset: SegmentationDataset, predictions: Mapping[int, Tensor], epoch: int) -> None:
+    """Write picture, truth and prediction of some test pictures, and what they are; see docs/design.md.
+
+    Args:
+        folder: where to.
+        dataset: whose test pictures they are.
+        predictions: by index of the test picture, (H, W) uint8.
+        epoch: after which the network was asked.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    described = []
+    for index, prediction in sorted(predictions.items()):
+        name, picture, truth = dataset.test_name(index), dataset.test_picture(index), dataset.test_truth(index)
+        share = min(1.0, _LONGEST / max(picture.size))
+        size = (max(1, round(picture.width * share)), max(1, round(picture.height * share)))
+        write_image(folder / f"{name}.jpg", picture.resize(size), quality=85)
+        for kind, labels in (("truth", truth), ("prediction", prediction)):
+            mask = mask_image(labels, dataset.palette)
+            write_image(folder / f"{name}.{kind}.png", mask.resize(size, resample=0))  # 0: the nearest pixel
+        scores = Scores(confusion(prediction, truth, len(dataset.classes)))
+        described.append({"name": name, "accuracy": scores.pixel_accuracy, "mean_iou": scores.mean_iou_present})
+    colors = (f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in dataset.palette.tolist())
+    classes = [{"name": name, "color": color} for name, color in zip(dataset.classes, colors, strict=True)]
+    content = {"epoch": epoch, "classes": classes, "pictures": described}
+    write_atomically(folder / "examples.json", json.dumps(content, indent=1) + "\n")
+
+
+def _of_all_processes(trainer: pl.Trainer, seen: dict[int, Tensor]) -> dict[int, Tensor]:
+    """The predictions of all processes, which must all call; the network's answers may lie in any of them."""
+    if trainer.world_size == 1:
+        return seen
+    gathered: list[dict[int, Tensor]] = [{}] * trainer.world_size
+    dist.all_gather_object(gathered, seen)
+    return {index: labels for each in gathered for index, labels in each.items()}

@@ -1,0 +1,25 @@
+"""Pictures as files that a kill cannot spoil."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+
+def write_image(path: Path, image: Image.Image, **options: Any) -> None:
+    """Write a JPEG or PNG file, as its name ends, so that a kill leaves the old content or the new, never a part.
+
+    Args:
+        path: ends with .jpg or .png.
+        image: in a mode that the format takes.
+        **options: of Pillow's writer.
+    """
+    content = io.BytesIO()
+    image.save(content, "JPEG" if path.suffix == ".jpg" else "PNG", **options)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_bytes(content.getvalue())
+    os.replace(beside, path)

@@ -1,0 +1,119 @@
+"""The pages on the tasks against the code: every recipe, every key, every command."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from switchnorm.cli import parser as command_line
+from switchnorm.cli.answers import answering_flags
+from switchnorm.data import DATASETS
+from switchnorm.recipes import find_recipe, recipes
+from switchnorm.training.config import ClaimConfig, Config
+from switchnorm.training.recipe import SECTIONS, evaluation_config, read_config
+
+DOCS = Path(__file__).parents[2] / "docs"
+TASKS = ("classification", "segmentation")
+PAGES = {task: (DOCS / f"{task}.md").read_text(encoding="utf-8") for task in TASKS}
+
+
+def commands(task: str) -> list[str]:
+    page = PAGES[task].replace("\\\n", "")
+    return re.findall(r"^    (?:torchrun .* -m )?(switchnorm [^.].*)$", page, re.MULTILINE)
+
+
+COMMANDS = [command for task in TASKS for command in commands(task)]
+
+
+def section(task: str, title: str) -> str:
+    return PAGES[task].partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a text's tables, but for their heads."""
+    tables = re.findall(r"^\|(?:---\|)+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for table in tables for line in table.splitlines()]
+
+
+def keys(text: str) -> list[str]:
+    """What stands in the first column of a text's tables, as code."""
+    return [key for row in rows(text) for key in re.findall(r"`([^`]*)`", row[0])]
+
+
+def claimed(claim: ClaimConfig) -> str:
+    if claim.error is not None:
+        return f"error {claim.error:.2f}"
+    numbers = (claim.top1, claim.top5, claim.mean_iou, claim.pixel_accuracy, claim.overall)
+    return " / ".join(f"{number:.2f}" for number in numbers if number is not None)
+
+
+def names(schema: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(schema)}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_table_lists_every_recipe_with_its_network_and_claim(task):
+    configs = {name: read_config(find_recipe(name)) for name in recipes()}
+    expected = [
+        [f"`{name}`", f"`{config.model.name}`", claimed(config.claim)]
+        for name, config in configs.items()
+        if config.task == task
+    ]
+    found = rows(section(task, "Recipes"))
+    assert [row[:3] for row in found] == expected
+    assert all(row[3] for row in found), "say what was measured, or that nothing was"
+
+
+def test_the_tables_of_features_have_every_key_once_and_no_other():
+    expected = {f"{part}.{key}" for part, schema in SECTIONS.items() for key in names(schema)}
+    expected |= names(Config) - set(SECTIONS) - {"data"}
+    tables = section("classification", "Training features") + section("segmentation", "Train")
+    listed = [key.removesuffix(".KEY") for key in keys(tables)]
+    assert len(listed) == len(set(listed))
+    # A recipe's own network stands in the table of recipes.
+    assert set(listed) == expected - {"model.name"}
+
+
+@pytest.mark.parametrize(
+    ("task", "representative"), [("classification", "folder"), ("segmentation", "ade20k"), ("segmentation", "masks")]
+)
+def test_the_tables_of_data_know_every_dataset_and_every_key(task, representative):
+    listed = keys(section(task, "Data"))
+    datasets = [key for key in listed if not key.startswith("data.")]
+    assert set(datasets) == {name for name, dataset in DATASETS.items() if dataset.task == task}
+    known = set().union(*(names(dataset) for dataset in DATASETS.values() if dataset.task == task))
+    options = {key.removeprefix("data.") for key in listed if key.startswith("data.")}
+    assert options <= known
+    described = options | set(re.findall(r"`(?:--data\.)?(\w+)", section(task, "Data")))
+    assert names(DATASETS[representative]) <= described
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_its_commands_are_understood(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [word for word in shlex.split(command, comments=True)[1:] if word != "COMMAND"]
+    options, rest = command_line().parse_known_args(words)
+    if options.command in ("train", "study") and rest:
+        name = rest[0] if options.command == "train" else options.recipe or "cifar10/geometry"
+        if name == "my.yaml":
+            Path(name).write_text(find_recipe("digits/resnet9").read_text())
+        read_config(find_recipe(name), rest[1:])
+    elif options.command == "eval" and options.weights is not None:
+        evaluation_config([*answering_flags(options), *rest])
+    else:
+        assert rest in ([], ["RUN"]), "nobody would understand these"
+
+
+@pytest.mark.parametrize(
+    ("task", "kinds"),
+    [
+        ("classification", {"train", "eval", "inspect", "report", "convert", "study"}),
+        ("segmentation", {"train", "eval", "predict", "study"}),
+    ],
+)
+def test_there_are_commands_of_every_kind(task, kinds):
+    assert {command.split()[1] for command in commands(task)} >= kinds
