@@ -16,6 +16,8 @@ from switchnorm.report.scene_tables import best_first, class_table, mistake_tabl
 from switchnorm.report.scenes import Example, Picture, Scenes, read_scenes
 from switchnorm.report.tables import Table
 
+#: The label of pixels that do not count, in the masks of all runs.
+IGNORED = 255
 # So many classes are read as a whole; of more, the best and the worst are shown and the rest is folded away.
 _FEW_CLASSES, _ENDS = 30, 10
 _FEW_NAMES = 24
@@ -47,13 +49,17 @@ def classes(groups: Sequence[Group], details: Details) -> str:
     if not known:
         return ""
     said = "IoU is the share of correct pixels among all that are of a class or were taken for it; the best is on top."
-    return section("Class by class", note(said), *_each(known, details, _classes))
+    return section("Class by class", note(said + _first_seed(known)), *_each(known, details, _classes))
 
 
 def pictures(groups: Sequence[Group], details: Details) -> str:
     """Test pictures with their truth and what each run makes of them; nothing where no run keeps any."""
     known = [group for group in groups if (found := details.get(group.runs[0].path)) and found.examples]
-    return section("Pictures", *_each(known, details, _pictures))
+    return section("Pictures", note(_first_seed(known).strip()), *_each(known, details, _pictures))
+
+
+def _first_seed(groups: Sequence[Group]) -> str:
+    return " Of several seeds the first is shown." if any(len(group.runs) > 1 for group in groups) else ""
 
 
 def _each(groups: Sequence[Group], details: Details, draw: Callable[[Sequence[Shown]], str]) -> Iterator[str]:
@@ -135,17 +141,16 @@ def _pictures(shown: Sequence[Shown]) -> str:
     runs = shown[:_FEW_RUNS]
     rows = _rows(runs)
     left_out = len(shown) - len(runs)
-    said = (
-        f"After epoch {_epochs(runs)}. A picture’s mean IoU is over the classes in its truth or prediction. "
-        "What is hatched does not count."
-    )
+    said = [f"After epoch {_epochs(runs)}. A picture’s mean IoU is over the classes in its truth or prediction."]
+    if IGNORED in _labels(runs):
+        said.append("What is hatched does not count.")
     if left_out:
-        said += f" The predictions of {left_out} more {'run is' if left_out == 1 else 'runs are'} left out."
+        said.append(f"The predictions of {left_out} more {'run is' if left_out == 1 else 'runs are'} left out.")
     drawn = [_row(name, row) for name, row in rows.items()]
     rest = drawn[_FEW_PICTURES:]
     more = folded(f"{len(rest)} more picture{'' if len(rest) == 1 else 's'}", "".join(rest)) if rest else ""
     legend = colour_legend(_present(runs), "Colours of the classes")
-    return note(said) + legend + "".join(drawn[:_FEW_PICTURES]) + more
+    return note(" ".join(said)) + legend + "".join(drawn[:_FEW_PICTURES]) + more
 
 
 def _rows(shown: Sequence[Shown]) -> dict[str, dict[str, Example]]:
@@ -173,9 +178,7 @@ def _row(name: str, examples: Mapping[str, Example]) -> str:
 
 def _quality(label: str, example: Example) -> str:
     numbers = (("pixel accuracy", example.accuracy), ("mean IoU", example.mean_iou))
-    said = ", ".join(
-        f"{name} {100 * value:.1f} %".replace(" ", "\u00a0") for name, value in numbers if value is not None
-    )
+    said = ", ".join(f"{name}\u00a0{100 * value:.1f}\u00a0%" for name, value in numbers if value is not None)
     return f"{label}: {said}" if said else label
 
 
@@ -189,9 +192,13 @@ def _image(picture: Picture, caption: str, description: str, kind: str = "photo"
 def _present(shown: Sequence[Shown]) -> dict[str, str]:
     """The colours of the classes that some mask shows."""
     colours = list(_colours(shown).items())
-    examples = [each for one in shown if one.scenes.examples for each in one.scenes.examples.pictures]
-    labels = {label for each in examples for mask in (each.truth, each.prediction) for label in mask.labels}
-    return dict(colours[label] for label in sorted(labels) if label < len(colours))
+    return dict(colours[label] for label in sorted(_labels(shown)) if label < len(colours))
+
+
+def _labels(shown: Sequence[Shown]) -> set[int]:
+    """All that is in some mask."""
+    examples = (each for one in shown if one.scenes.examples for each in one.scenes.examples.pictures)
+    return {label for each in examples for mask in (each.truth, each.prediction) for label in mask.labels}
 
 
 def _colours(shown: Sequence[Shown]) -> dict[str, str]:

@@ -112,7 +112,10 @@ def read_classes(run: Path) -> tuple[ClassScore, ...]:
         for name in ("iou", "accuracy"):
             if not 0 <= (values[name] or 0) <= 1:
                 raise InputError(f"{where}: {name} is {row[name]}, expected a fraction from 0 to 1")
-        epochs.setdefault(epoch, []).append(ClassScore(row["class"], values["iou"], values["accuracy"], int(pixels)))
+        classes = epochs.setdefault(epoch, [])
+        if any(each.name == row["class"] for each in classes):
+            raise InputError(f"{where}: class {row['class']!r} comes twice in an epoch")
+        classes.append(ClassScore(row["class"], values["iou"], values["accuracy"], int(pixels)))
     return tuple(epochs[max(epochs)]) if epochs else ()
 
 
@@ -161,6 +164,8 @@ def read_examples(run: Path) -> Examples | None:
         raise InputError(
             f"{path} is damaged: expected epoch, classes with colours, and pictures with scores"
         ) from error
+    if len(colours) != len(found["classes"]):
+        raise InputError(f"{path} is damaged: two classes have the same name")
     if bad := next((colour for colour in colours.values() if not _COLOUR.fullmatch(colour)), None):
         raise InputError(f"{path} is damaged: {bad!r} is no colour such as #1f77b4")
     return Examples(epoch, colours, pictures)

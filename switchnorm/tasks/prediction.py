@@ -160,7 +160,8 @@ class _Lines(NamedTuple):
         above = place.long()
         share = (place - above)[:, None].to(_precise(logits))
         below = (above + 1).clamp_max(source - 1)
-        return cls(*(each.to(logits.device) for each in (above, below, share)), above.tolist())
+        device = logits.device
+        return cls(above.to(device), below.to(device), share.to(device), above.tolist())
 
 
 def _softmax(logits: Tensor, lines: _Lines, rows: slice, width: int) -> Tensor:

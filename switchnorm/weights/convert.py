@@ -108,25 +108,27 @@ def _read(paths: Sequence[Path], name: str | None, network: str | None) -> _Sour
     """Read one file, or the encoder's and the decoder's."""
     path, *others = paths
     file = read_checkpoint(path)
+    md5 = file.metadata.md5 or file_md5(path)
     if not others:
         state, reshaped = to_ours(_dense(path, file.state))
-        known = _known(path, file, name)
+        known = _recorded(path, file.metadata, name) if file.metadata.md5 else identify(path, md5, name)
         if known is not None:
             check_identity(path, state, known)
-        metadata = _metadata(path, file, state, reshaped, known, network)
-        return _Source(file, state, metadata, known is not None and metadata.md5 == known.md5)
+        metadata = replace(_metadata(path, file, state, reshaped, known, network), md5=md5)
+        return _Source(file, state, metadata, known is not None and known.md5 == md5)
     if name is not None:
         raise InputError(f"{name} is one file; leave out --name or --decoder")
     second = read_checkpoint(others[0])
     beside = tuple(dict.fromkeys((*file.beside, *second.beside)))
     # What a file says of itself is not said of both.
     said = Metadata(statistics=file.metadata.statistics)
-    state = joined(file.state, second.state, f"checkpoint {str(path)!r} with decoder {str(others[0])!r}")
-    file = replace(file, state=state, beside=beside, metadata=said)
-    state, reshaped = to_ours(_dense(path, file.state))
-    metadata = _metadata(path, file, state, reshaped, None, network)
+    both = joined(file.state, second.state, f"checkpoint {str(path)!r} with decoder {str(others[0])!r}")
+    file = replace(file, state=both, beside=beside, metadata=said)
+    state, reshaped = to_ours(_dense(path, both))
+    metadata = replace(_metadata(path, file, state, reshaped, None, network), md5=md5)
     origin = None if metadata.container is None else (second.container, second.prefix)
-    return _Source(file, state, replace(metadata, decoder=origin, decoder_md5=file_md5(others[0])), False)
+    decoder_md5 = second.metadata.md5 or file_md5(others[0])
+    return _Source(file, state, replace(metadata, decoder=origin, decoder_md5=decoder_md5), False)
 
 
 def _dense(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -137,12 +139,6 @@ def _dense(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
 
-def _known(path: Path, file: CheckpointFile, name: str | None) -> Checkpoint | None:
-    """Which published checkpoint a file is."""
-    recorded = file.metadata
-    return _recorded(path, recorded, name) if recorded.md5 else identify(path, file_md5(path), name)
-
-
 def _metadata(
     path: Path,
     file: CheckpointFile,
@@ -151,7 +147,7 @@ def _metadata(
     known: Checkpoint | None,
     network: str | None,
 ) -> Metadata:
-    """What is known of a file."""
+    """What is known of a file, but for its sum."""
     recorded = file.metadata
     if network is not None:
         check_network(path, state, network, known)
@@ -164,7 +160,7 @@ def _metadata(
             norm=norm_of(state) or recorded.norm,
             statistics=_common_statistics(state, recorded.statistics),
         )
-    found = replace(found, md5=recorded.md5 or file_md5(path), order=tuple(state))
+    found = replace(found, order=tuple(state))
     own = "model." in file.prefix or (bool(switchable_prefixes(state)) and not reshaped)
     if recorded.md5 is None and not own and file.format != "safetensors":
         usual = published_shapes(state)
@@ -178,11 +174,9 @@ def _of_network(recorded: Metadata, found: Recognised | None, stated: str | None
     """What was recorded, with the network: as it is stated, or recorded unless keys contradict, or else recognised."""
     if stated is not None:
         return replace(recorded, network=stated, alike=())
-    if found is None or recorded.network in found.alike:
+    if found is None or recorded.network in (found.network, *found.alike):
         return recorded
-    return (
-        recorded if recorded.network == found.network else replace(recorded, network=found.network, alike=found.alike)
-    )
+    return replace(recorded, network=found.network, alike=found.alike)
 
 
 def _recorded(path: Path, recorded: Metadata, name: str | None) -> Checkpoint | None:

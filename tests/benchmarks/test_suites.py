@@ -107,7 +107,7 @@ DECODERS = (
     "1",
     "--decoders",
     "c1_bilinear",
-    "ppm_bilinear_deepsup",
+    "c1_bilinear_deepsup",
 )
 
 

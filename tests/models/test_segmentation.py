@@ -381,6 +381,7 @@ def test_dropout_as_published_unless_given():
     ("arguments", "message"),
     [
         ({"name": "resnet50_dilated4+upernet"}, "output stride 4 is impossible; the nearest valid stride is 8"),
+        ({"name": "resnet50_dilated0+ppm_bilinear"}, "output stride 0 is impossible; the nearest valid stride is 8"),
         ({"name": "resnet50_dilated20+upernet"}, "output stride 20 is impossible; the nearest valid stride is 16"),
         ({"name": "resnet42+c1_bilinear"}, "depth 42 has no layout; the nearest valid depth is 34"),
         (

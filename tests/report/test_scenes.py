@@ -79,11 +79,13 @@ class TestFiles:
 
 CLASSES, CONFUSION, EXAMPLES = "classes.csv", "confusion.csv", "examples/examples.json"
 GOOD = {"epoch": 1, "classes": [], "pictures": [{"name": "street", "accuracy": 1, "mean_iou": 1}]}
+TWICE = {"name": "a", "color": "#000000"}
 HEADER = "epoch,class,iou,accuracy,pixels\n"
 DAMAGE: dict[str, tuple[str, str | bytes | None, str]] = {
     "classes without a column": (CLASSES, "epoch,class\n", "must name the column 'iou'"),
     "no pixels": (CLASSES, HEADER + "0,road,,,\n", "line 2: expected a number for both epoch and pixels"),
     "a percentage": (CLASSES, HEADER + "0,road,54,0.5,3\n", "line 2: iou is 54, expected a fraction from 0 to 1"),
+    "a class twice": (CLASSES, HEADER + "0,a,,,3\n0,a,,,3\n", "line 3: class 'a' comes twice in an epoch"),
     "an empty matrix": (CONFUSION, "", "expected a line of class names"),
     "no header": (CONFUSION, "road,sky\nroad,1\n", "expected 'truth' and the classes"),
     "a class short": (CONFUSION, "truth,road,sky\nroad,1,2\n", "then a line for each of them in order"),
@@ -94,6 +96,7 @@ DAMAGE: dict[str, tuple[str, str | bytes | None, str]] = {
     "a name for a number": (EXAMPLES, json.dumps(GOOD | {"epoch": "x"}), "expected epoch, classes"),
     "a file elsewhere": (EXAMPLES, json.dumps(GOOD | {"pictures": [{"name": "../a"}]}), "'../a' is no name"),
     "no colour": (EXAMPLES, json.dumps(GOOD | {"classes": [{"name": "a", "color": "red"}]}), "'red' is no colour"),
+    "a colour twice": (EXAMPLES, json.dumps(GOOD | {"classes": [TWICE, TWICE]}), "two classes have the same name"),
     "a picture that is gone": ("examples/street.jpg", None, "street.jpg is missing, but examples.json lists it"),
     "half a picture": ("examples/street.truth.png", b"\x89PNG\r\n\x1a\n\x00", "cannot be read as a picture"),
     "another kind of file": ("examples/street.jpg", "<svg onload='alert(1)'/>", "cannot be read as a picture"),
@@ -187,6 +190,22 @@ class TestPage:
         text = page(tmp_path, *paths)
         assert "The predictions of 2 more runs are left out." in text
         assert text.partition('<div class="scene"')[2].partition("</div>")[0].count("<img") == 2 + 6
+
+    def test_of_several_seeds_the_first_is_shown_and_said_to_be(self, make_scenes: Make, tmp_path: Path) -> None:
+        paths = [make_scenes("sn", seed) for seed in (0, 1)]
+        said = "Of several seeds the first is shown."
+        assert said not in page(tmp_path, paths[0])
+        text = page(tmp_path, *paths)
+        assert text.count(said) == 2
+        assert "Each class in sn-0" in text
+        assert "in sn-1" not in text
+
+    def test_hatching_is_explained_where_there_is_some(self, make_scenes: Make, tmp_path: Path) -> None:
+        path = make_scenes("sn")
+        assert "What is hatched does not count." in page(tmp_path, path)
+        for file in path.glob("examples/*.prediction.png"):
+            file.with_name(file.name.replace("prediction", "truth")).write_bytes(file.read_bytes())
+        assert "hatched" not in page(tmp_path, path)
 
     def test_encoder_and_decoder_are_looked_at_apart(self, make_scenes: Make, tmp_path: Path) -> None:
         path = make_scenes("sn")

@@ -80,8 +80,8 @@ class C1(Decoder):
 class PyramidPooling(Decoder):
     """Averages over ever smaller parts of the map beside the map itself.
 
-    Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section 3.2. The map of a single pixel has no variance,
-    which is 0 here and nothing but Batch Norm of a single picture minds.
+    Zhao et al., "Pyramid Scene Parsing Network", CVPR 2017, section 3.2. The average of a whole map is one pixel, whose
+    variance is 0, where the published code has NaN; Batch Norm of a single picture refuses it in training.
 
     Args:
         channels, norm, num_classes, deep_supervision: as of `C1`.

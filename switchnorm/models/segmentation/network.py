@@ -43,7 +43,7 @@ def c1(depth: int, stride: int | None, deepsup: str | None, *, norm: Spec, num_c
     Raises:
         InputError: a depth or stride that no encoder has.
     """
-    encoder = Encoder(depth, stride or 32, norm)
+    encoder = Encoder(depth, 32 if stride is None else stride, norm)
     return EncoderDecoder(encoder, C1(encoder.channels, norm, num_classes, deep_supervision=deepsup is not None))
 
 
@@ -51,7 +51,7 @@ def pyramid_pooling(
     depth: int, stride: int | None, deepsup: str | None, *, norm: Spec, num_classes: int, dropout: float = 0.1
 ) -> EncoderDecoder:
     """An encoder with `PyramidPooling`; arguments and errors as of `c1`, and the share of channels dropped."""
-    encoder = Encoder(depth, stride or 32, norm)
+    encoder = Encoder(depth, 32 if stride is None else stride, norm)
     supervised = deepsup is not None
     decoder = PyramidPooling(encoder.channels, norm, num_classes, deep_supervision=supervised, dropout=dropout)
     return EncoderDecoder(encoder, decoder)
@@ -59,5 +59,5 @@ def pyramid_pooling(
 
 def upernet(depth: int, stride: int | None, kind: str, *, norm: Spec, num_classes: int) -> EncoderDecoder:
     """An encoder with `UPerNet`, "upernet" or "upernet_lite"; other arguments and errors as of `c1`."""
-    encoder = Encoder(depth, stride or 32, norm)
+    encoder = Encoder(depth, 32 if stride is None else stride, norm)
     return EncoderDecoder(encoder, UPerNet(encoder.channels, norm, num_classes, width=WIDTHS[kind]))
