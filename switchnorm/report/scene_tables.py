@@ -51,7 +51,7 @@ def side_by_side(
         texts = [percent(found[name].iou) for found in scores.values()]
         best = percent(max((found[name].iou or 0 for found in scores.values()), default=0))
         cells = (
-            Cell(text, strong=text == best, share=found[name].iou)
+            Cell(text, strong=text == best != percent(0.0), share=found[name].iou)
             for text, found in zip(texts, scores.values(), strict=True)
         )
         rows.append((Cell(name, colour=colours.get(name)), Cell(_share(first[name].pixels, total)), *cells))
