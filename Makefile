@@ -39,14 +39,15 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks data
 	$(BIN)/python -m benchmarks table
 
-# uv where it is there or can be installed, else pip.
+# uv where it is there or can be installed, else pip, which compiles to bytecode without being asked: the many processes
+# that tests start would otherwise each compile torch anew where Python may not write beside the sources.
 $(READY): pyproject.toml
 	if command -v uv >/dev/null 2>&1; then \
 		test -x $(BIN)/python || uv venv --python $(PYTHON) .venv; \
-		uv pip install --python $(BIN)/python -e '.[dev]'; \
+		uv pip install --compile-bytecode --python $(BIN)/python -e '.[dev]'; \
 	else \
 		test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
-		if $(BIN)/python -m pip install --quiet uv; then $(BIN)/uv pip install --python $(BIN)/python -e '.[dev]'; \
+		if $(BIN)/python -m pip install --quiet uv; then $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -e '.[dev]'; \
 		else $(BIN)/python -m pip install -e '.[dev]'; fi; \
 	fi
 	touch $(READY)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 _VIEWS = "of classification: views of each picture to average: centre (default), flip (and its mirror), ten (crops)"
 
 #: What RUN understands; any other key is the run's own.
-_FLAGS = ("--checkpoint", "--views", "--weights", "--device", "--precision", "--batch-size", "--data.root")
+_FLAGS = (
+    *("--checkpoint", "--views", "--weights", "--split", "--scales", "--flip", "--window"),
+    *("--device", "--precision", "--batch-size", "--segmentation.overlap", "--data.root"),
+)
 
 
 def add(commands: Commands) -> None:
@@ -46,8 +49,8 @@ def _help() -> str:
   switchnorm eval runs/ade20k-resnet50_dilated8_c1_sn --scales 300 400 500 600 --flip
 
 RUN evaluates the averaged weights where train.ema made some, and understands the flags --device, --precision,
---batch-size and --data.KEY. With --weights, the flags --model, --norm, --conv, --model.options.KEY, --data and
---data.KEY say what they belong to."""
+--batch-size, --segmentation.overlap and --data.KEY. With --weights, the flags --model, --norm, --conv,
+--model.options.KEY, --data and --data.KEY say what they belong to."""
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -78,6 +81,10 @@ def _eval_run(folder: Path, own: Sequence[str], flags: Sequence[str], options: a
     from switchnorm.training.run_folder import RunFolder
 
     run = RunFolder.open(folder)
+    given = ("--split", "--scales", "--flip", "--window")
+    asked = next((flag for flag in given if getattr(options, flag[2:]) not in (None, False)), None)
+    if asked is not None and run.config().task != "segmentation":
+        raise InputError(f"{asked} is for segmentation, and {str(folder)!r} is one of classification; leave it out")
     # Evaluation records no graph, and so does not need the device that training recorded one on.
     config = read_config(run.config_file, ["--train.cuda_graph=false", *own, *flags])
     checkpoint = checkpoint_of(run, options.checkpoint or "last")

@@ -9,7 +9,7 @@ from pathlib import Path
 from switchnorm.cli.answers import add_answering, answering_flags
 from switchnorm.cli.command import Commands
 
-_FLAGS = ("--checkpoint", "--out", "--scales", "--flip", "--window", "--device", "--precision")
+_FLAGS = ("--checkpoint", "--out", "--scales", "--flip", "--window", "--device", "--precision", "--data.root")
 
 
 def add(commands: Commands) -> None:
@@ -24,6 +24,7 @@ def add(commands: Commands) -> None:
     add_answering(predict)
     predict.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where to compute (as RUN did)")
     predict.add_argument("--precision", choices=("32", "bf16", "16", "64"), help="of the computation (as RUN's)")
+    predict.add_argument("--data.root", metavar="DIR", help="the data's folder, whose classes.txt 'masks' reads")
 
 
 def _help() -> str:
@@ -33,7 +34,7 @@ def _help() -> str:
   switchnorm predict runs/camvid-small-sn pictures/ --scales 360 480 --flip --out masks
 
 NAME.jpg becomes NAME.png, a mask that numbers the classes as the dataset's own annotations do, with a palette, and
-NAME_overlay.jpg to look at."""
+NAME_overlay.jpg to look at. Photographs are turned as their EXIF data says."""
 
 
 def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
@@ -42,7 +43,8 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
     from switchnorm.training.run_folder import RunFolder
 
     run = RunFolder.open(options.run_folder)
-    flags = [f"--{name}={getattr(options, name)}" for name in ("device", "precision") if getattr(options, name)]
+    given = {name: getattr(options, name) for name in ("device", "precision", "data.root")}
+    flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
     config = read_config(run.config_file, [*answering_flags(options), *flags])
     checkpoint = checkpoint_of(run, options.checkpoint)
     from switchnorm.training.predict import predict_pictures

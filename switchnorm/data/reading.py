@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
@@ -19,7 +20,7 @@ class DamagedError(Exception):
 
 
 def read_picture(path: str) -> Image.Image:
-    """The picture of a file in red, green and blue, whatever kind of file it is and whatever its name says.
+    """The picture of a file in red, green and blue of 8 bits, whatever kind of file it is and whatever its name says.
 
     Raises:
         DamagedError: no such file, or not a whole picture.
@@ -29,6 +30,8 @@ def read_picture(path: str) -> Image.Image:
             if picture.mode == "RGB":
                 picture.load()
                 return picture
+            if picture.mode.startswith("I"):  # of 16 bits, which Pillow would cut off at 255
+                picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
             return picture.convert("RGB")
     except MemoryError:
         raise

@@ -58,8 +58,6 @@ class Found(NamedTuple):
     """(height, width) uint8: the class of each pixel, at the picture's original size."""
     loss: float
     """Sum of the negative log-likelihood over the pixels whose truth counts; 0 without a truth."""
-    pixels: int
-    """So many count."""
 
 
 def predict(network: Network, scenes: Iterable[Scene], views: Views | None = None) -> Iterator[tuple[Scene, Found]]:
@@ -105,8 +103,8 @@ def _find(scene: Scene, logits: Sequence[Tensor]) -> Found:
         if scene.truth is not None:
             losses.append(_loss(shares, scene.truth[rows]))
     if scene.truth is None:
-        return Found(labels, 0.0, 0)
-    return Found(labels, math.fsum(torch.stack(losses).tolist()), int((scene.truth != IGNORED).sum()))
+        return Found(labels, 0.0)
+    return Found(labels, math.fsum(torch.stack(losses).tolist()))
 
 
 def _loss(shares: Tensor, truth: Tensor) -> Tensor:

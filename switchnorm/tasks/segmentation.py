@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import SumMetric
@@ -18,8 +19,9 @@ from switchnorm.tasks.task import MakeOptimizer, Task
 class Segmentation(Task):
     """Cross entropy per pixel, and what the ADE20K benchmark measures (Zhou et al., CVPR 2017).
 
-    A training batch is (images (N, 3, H, W), labels (N, h, w)): the loss is taken at the labels' resolution. A batch of
-    validation is a list of scenes, each answered at its original size by the average over views and scales.
+    A training batch is (images (N, 3, H, W), labels (N, h, w)): the loss is taken at the labels' resolution, and is the
+    mean over the pixels that count, those of all processes together. A batch of validation is a list of scenes, each
+    answered at its original size by the average over views and scales.
 
     Logs "loss" in every training step, and "val_loss", "val_accuracy" (of pixels), "val_mean_iou" (over all classes, an
     absent one counting 0) and "val_overall" (the mean of these two) after validation, over the pixels of all processes
@@ -57,19 +59,18 @@ class Segmentation(Task):
         self.seen: dict[int, Tensor] = {}
         self.scores: Scores | None = None
         self.confusion = ConfusionMatrix(num_classes)
-        # float64, because a float32 does not count beyond 16 million pixels.
-        self.val_loss, self.val_pixels = (SumMetric().set_dtype(torch.float64) for _ in range(2))
+        self.val_loss = SumMetric()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
         images, labels = batch
         answer = self.answer(images)
+        counted = _counted(labels)
         logits = _at(answer["out"], labels)
-        loss = self._loss(logits, labels)
-        if "aux" in answer and self.deep_supervision:
-            loss = loss + self.deep_supervision * self._loss(_at(answer["aux"], labels), labels)
-        counts = labels != IGNORED
-        right = ((logits.detach().argmax(1) == labels) & counts).sum() / counts.sum().clamp(min=1)
+        loss = self._loss(logits, labels) / counted
+        if "aux" in answer:  # at weight 0 too: processes wait for the gradient of every parameter
+            loss = loss + self.deep_supervision * self._loss(_at(answer["aux"], labels), labels) / counted
+        right = (logits.detach().argmax(1) == labels).sum() / counted
         self.train_loss.update(loss.detach() * len(labels), len(labels))
         self.train_accuracy.update(right * len(labels), len(labels))
         self.log("loss", loss)
@@ -85,7 +86,6 @@ class Segmentation(Task):
             assert scene.truth is not None
             self.confusion.update(found.labels, scene.truth)
             self.val_loss.update(found.loss)
-            self.val_pixels.update(found.pixels)
             self.pictures.update(1)
             if scene.index in self.watched:
                 self.seen[scene.index] = found.labels.cpu()
@@ -93,12 +93,11 @@ class Segmentation(Task):
     def on_validation_epoch_end(self) -> None:
         """Log what was counted."""
         self.scores = scores = Scores(self.confusion.compute().cpu())
-        loss = self.val_loss.compute() / self.val_pixels.compute()
-        self.log("val_loss", loss.float())
+        self.log("val_loss", self.val_loss.compute() / scores.matrix.sum())
         values = {"accuracy": scores.pixel_accuracy, "mean_iou": scores.mean_iou, "overall": scores.overall}
         for name, value in values.items():
             self.log(f"val_{name}", value, prog_bar=name == "mean_iou")
-        for metric in (self.confusion, self.val_loss, self.val_pixels):
+        for metric in (self.confusion, self.val_loss):
             metric.reset()
         self.count_pictures()
 
@@ -107,11 +106,20 @@ class Segmentation(Task):
         return [(scene.index, found.labels.cpu()) for scene, found in predict(self.answer, batch, self.views)]
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean over the pixels that count; 0 where none does, and not the NaN of an empty mean."""
-        total = F.cross_entropy(
-            logits, labels, ignore_index=IGNORED, label_smoothing=self.label_smoothing, reduction="sum"
-        )
-        return total / (labels != IGNORED).sum().clamp(min=1)
+        """The sum over the pixels that count. Summed here, for on CUDA the loss's own sums have no fixed order."""
+        smoothing = self.label_smoothing
+        return F.cross_entropy(
+            logits, labels, ignore_index=IGNORED, label_smoothing=smoothing, reduction="none"
+        ).sum()
+
+
+def _counted(labels: Tensor) -> Tensor:
+    """How many pixels count, (): the mean over the processes, whose gradients are averaged; more than 0."""
+    count = (labels != IGNORED).sum()
+    if not (dist.is_available() and dist.is_initialized()):
+        return count.clamp(min=1)
+    dist.all_reduce(count)
+    return count.clamp(min=1) / dist.get_world_size()
 
 
 def _at(logits: Tensor, labels: Tensor) -> Tensor:

@@ -86,9 +86,10 @@ def prepare_evaluation(config: Config) -> tuple[nn.Module, Dataset]:
 
 
 def check_task(config: Config) -> None:
-    """Raise `InputError` for a network that answers another question than the dataset asks, or views it cannot have."""
+    """Raise `InputError` for a network that answers another question than the dataset asks, or views that cannot be."""
     answered = task_of(config.model.name)
     if answered != config.task:
+        build_model(config, None)  # which knows the nearest name to one that is none
         example = _EXAMPLES[config.task]
         raise InputError(
             f"model {config.model.name!r} is for {answered}, and {config.data['name']!r} for {config.task}; "

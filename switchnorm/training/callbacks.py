@@ -46,6 +46,10 @@ class RadiusSchedule(pl.Callback):
 class FrozenStatistics(pl.Callback):
     """Keeps batch statistics in training at the running ones that the network started with."""
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Freeze them: an epoch that is resumed in its middle does not start."""
+        freeze_statistics(pl_module)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Freeze them, after whoever put the network into training mode."""
         freeze_statistics(pl_module)
@@ -88,8 +92,8 @@ class History(pl.Callback):
         self.rows: list[tuple[int, str, str, str, float]] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the tables."""
-        self.began = time.monotonic()
+        """Open the tables, and start the clock of an epoch that is resumed in its middle."""
+        self.began = self.started = time.monotonic()
         if trainer.is_global_zero:
             self.earlier = float(self.run.record()["seconds"] or 0)
             self.metrics = EpochTable(self.run.metrics_file, self.columns, trainer.current_epoch)

@@ -86,9 +86,11 @@ def write_examples(folder: Path, dataset: SegmentationDataset, predictions: Mapp
         epoch: after which the network was asked.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    described = []
+    described: list[dict[str, Any]] = []
     for index, prediction in sorted(predictions.items()):
         name, picture, truth = dataset.test_name(index), dataset.test_picture(index), dataset.test_truth(index)
+        if any(other["name"] == name for other in described):  # of another folder of the test set
+            name = f"{name}-{index}"
         share = min(1.0, _LONGEST / max(picture.size))
         size = (max(1, round(picture.width * share)), max(1, round(picture.height * share)))
         write_image(folder / f"{name}.jpg", picture.resize(size), quality=85)

@@ -34,7 +34,7 @@ LEAST = {
     "schedule.power": 0,
     "schedule.warmup_epochs": 0,
     "segmentation.deep_supervision": 0,
-    "segmentation.window": 1,
+    "segmentation.window": 32,
     "segmentation.overlap": 0,
     "segmentation.examples": 0,
     "claim.top1": 0,

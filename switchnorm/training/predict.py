@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from switchnorm.data import create_dataset
@@ -26,24 +26,27 @@ from switchnorm.weights import load_state, read_state
 def predict_pictures(config: Config, checkpoint: Path, pictures: Sequence[Path], out: Path) -> int:
     """Write NAME.png and NAME_overlay.jpg for each picture NAME.*.
 
+    Pictures are turned as their EXIF data says, like everybody who shows them does.
+
     Args:
         config: of the run.
         checkpoint: of the run.
         pictures: files, and folders of which every picture is taken.
-        out: the folder to write to; files of these names are replaced.
+        out: the folder to write to; files of these names are replaced, but none of the pictures.
 
     Returns:
         How many pictures there were.
 
     Raises:
-        InputError: a run of another task, a picture that is missing, damaged or shares its name with another, or a
-            checkpoint of another network. The masks of the pictures before a damaged one are there.
+        InputError: a run of another task, a picture that is missing, damaged, shares its name with another or would be
+            replaced, or a checkpoint of another network. The masks of the pictures before a damaged one are there.
     """
     if config.task != "segmentation":
         raise InputError(f"predict writes masks, and this run is one of {config.task}; expected one of segmentation")
     if world_size() > 1:
         raise InputError("predict takes one process; start it without torchrun")
     files = _found(pictures)
+    _check_apart(files, out)
     check_device(config)
     check_task(config)
     dataset = create_dataset(**config.data)
@@ -70,9 +73,30 @@ def _found(places: Sequence[Path]) -> list[Path]:
             if not file.is_file():
                 raise InputError(f"picture {str(file)!r} is missing; expected a file or a folder of files")
             other = files.setdefault(file.stem, file)
-            if other is not file:
+            if other.resolve() != file.resolve():
                 raise InputError(f"{str(other)!r} and {str(file)!r} would share the mask {file.stem}.png; rename one")
     return list(files.values())
+
+
+def _check_apart(files: Sequence[Path], out: Path) -> None:
+    """Raise `InputError` if a picture would be replaced by somebody's mask or overlay."""
+    own = {file.resolve() for file in files}
+    replaced = next((path for file in files for path in _written(file, out) if path.resolve() in own), None)
+    if replaced is not None:
+        raise InputError(f"picture {str(replaced)!r} would be replaced; write to another folder than its own with --out")
+
+
+def _written(file: Path, out: Path) -> tuple[Path, Path]:
+    """Where the mask of a picture goes, and the overlay."""
+    return out / f"{file.stem}.png", out / f"{file.stem}_overlay.jpg"
+
+
+def _read(file: Path) -> Image.Image:
+    """A picture as it is to be shown: cameras that were held upright store it lying, and say so in the file."""
+    try:
+        return ImageOps.exif_transpose(read_picture(str(file)))
+    except DamagedError as error:
+        raise InputError(f"cannot read {error}") from error
 
 
 class _Scenes:
@@ -87,11 +111,7 @@ class _Scenes:
 
     def __iter__(self) -> Iterator[list[Scene]]:
         for index, file in enumerate(self.files):
-            try:
-                picture = read_picture(str(file))
-            except DamagedError as error:
-                raise InputError(f"cannot read {error}") from error
-            yield [self.dataset.scene(picture)._replace(index=index)]
+            yield [self.dataset.scene(_read(file))._replace(index=index)]
 
 
 class _MaskWriter(pl.Callback):
@@ -114,7 +134,6 @@ class _MaskWriter(pl.Callback):
         """Write the masks and overlays of a batch."""
         for index, labels in outputs:
             file = self.files[index]
-            with Image.open(file) as picture:
-                shown = overlay(picture.convert("RGB"), labels, self.dataset.palette)
-            write_image(self.out / f"{file.stem}_overlay.jpg", shown, quality=90)
-            write_image(self.out / f"{file.stem}.png", written_mask(labels, self.dataset))
+            mask, shown = _written(file, self.out)
+            write_image(shown, overlay(_read(file), labels, self.dataset.palette), quality=90)
+            write_image(mask, written_mask(labels, self.dataset))

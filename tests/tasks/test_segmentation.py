@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchmetrics import Metric
 
 from switchnorm.data.segmentation import IGNORED, Scene
 from switchnorm.tasks import Segmentation
@@ -78,6 +79,26 @@ def test_a_batch_of_padding_alone_has_no_loss_and_a_gradient_of_zero():
     loss.backward()
     assert loss == 0
     assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in model.parameters())
+
+
+def test_without_deep_supervision_every_parameter_has_a_gradient():
+    """Of 0 for those of the inner branch: processes that average gradients wait for all of them."""
+    model = Halves()
+    task = Segmentation(model, CLASSES, deep_supervision=0.0)
+    task.log = lambda *arguments, **options: None
+    images, labels = torch.randn(2, 3, 8, 12), torch.randint(CLASSES, (2, 8, 12))
+    loss = task.training_step((images, labels), 0)
+    loss.backward()
+    assert loss.item() == pytest.approx(plain_loss(model.out(images), labels).item(), rel=1e-6)
+    assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in model.aux.parameters())
+    assert model.out.weight.grad.abs().sum() > 0
+
+
+def test_nothing_is_counted_in_float64():
+    """MPS has none."""
+    metrics = [module for module in Segmentation(Halves(), CLASSES).modules() if isinstance(module, Metric)]
+    assert len(metrics) == 5
+    assert all(value.dtype != torch.float64 for metric in metrics for value in metric.metric_state.values())
 
 
 def scenes():

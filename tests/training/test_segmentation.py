@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,11 +18,16 @@ import yaml
 from PIL import Image
 
 from switchnorm.cli import main
+from switchnorm.data import create_dataset
+from switchnorm.data.segmentation import IGNORED
+from switchnorm.recipes import find_recipe
 from switchnorm.training import dry_run
+from switchnorm.training.examples import write_examples
 from switchnorm.training.recipe import read_config
+from switchnorm.training.run_folder import RunFolder
 from tests.training.scenes import CLASSES, VOID, write_scenes
 from tests.training.test_processes import torchrun
-from tests.training.test_resume import assert_same_run, rows, wait_for
+from tests.training.test_resume import CLOCK, assert_same_run, rows, wait_for
 
 CONFIG = {
     "model": {"name": "resnet18+c1_bilinear_deepsup", "norm": "sn"},
@@ -54,6 +60,12 @@ def recipe(tmp_path: Path) -> Path:
     return write_recipe(tmp_path)
 
 
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """A CSV file with all its columns."""
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
 def switchnorm(folder: Path, *arguments: str | Path) -> str:
     """What `switchnorm ...` prints in a folder."""
     done = subprocess.run(
@@ -84,8 +96,7 @@ def test_a_run_leaves_what_the_design_says(trained):
     record = json.loads((folder / "run.json").read_text())
     assert record["result"].keys() == {"val_mean_iou", "val_accuracy", "val_overall", "best_val_mean_iou"}
 
-    with (folder / "classes.csv").open(newline="") as file:
-        by_class = list(csv.DictReader(file))
+    by_class = read_rows(folder / "classes.csv")
     assert [(row["epoch"], row["class"]) for row in by_class] == [(e, name) for e in "01" for name in CLASSES]
     ious = [float(row["iou"]) for row in by_class[3:]]
     assert sum(ious) / 3 == pytest.approx(float(last["val_mean_iou"]), abs=1e-5)
@@ -110,6 +121,21 @@ def test_a_run_leaves_what_the_design_says(trained):
     assert described["pictures"][0]["accuracy"] == pytest.approx(share)
 
 
+def test_examples_of_equal_names_stay_apart(tmp_path):
+    root = write_scenes(tmp_path / "scenes", {"val": 2})
+    for folder in ("val", "valannot"):
+        for number, city in enumerate(("ulm", "bonn")):
+            (root / folder / city).mkdir()
+            (root / folder / f"val{number:02}.png").rename(root / folder / city / "street.png")
+    data = create_dataset("masks", root=str(root), ignore=[VOID])
+    right = torch.where(data.test_truth(0) == IGNORED, 0, data.test_truth(0))
+    write_examples(tmp_path, data, {0: right, 1: torch.zeros_like(data.test_truth(1))}, epoch=0)
+    described = json.loads((tmp_path / "examples.json").read_text())["pictures"]
+    assert [(each["name"], each["accuracy"] == 1) for each in described] == [("street", True), ("street-1", False)]
+    for index, name in enumerate(("street", "street-1")):
+        assert np.array_equal(np.array(Image.open(tmp_path / f"{name}.truth.png")), data.test_truth(index))
+
+
 def test_evaluation_finds_what_training_found(trained):
     where, _ = trained
     last = rows(where / "done/metrics.csv")[-1]
@@ -124,6 +150,7 @@ def test_evaluation_finds_what_training_found(trained):
 
 def test_a_killed_run_ends_as_the_unkilled_one(command, run, recipe, tmp_path):
     flags = (recipe, "--train.checkpoint_minutes", "0", "--epochs", "2", "--train.epoch_steps", "4", "--norm", "ssn")
+    flags += ("--train.frozen_statistics", "true")
     assert run("train", *flags, "--out", "reference")[0] == 0
     process = command("train", *flags, "--out", "killed")
     checkpoint = tmp_path / "killed/checkpoints/last.ckpt"
@@ -135,9 +162,15 @@ def test_a_killed_run_ends_as_the_unkilled_one(command, run, recipe, tmp_path):
     assert_same_run(tmp_path / "reference", tmp_path / "killed")
     for name in ("classes.csv", "confusion.csv", "examples/examples.json"):
         assert (tmp_path / "reference" / name).read_text() == (tmp_path / "killed" / name).read_text()
+    rates = [float(read_rows(tmp_path / name / "metrics.csv")[0][CLOCK]) for name in ("reference", "killed")]
+    assert rates[1] > rates[0] / 50, "the clock of the epoch that was resumed ran since something else"
 
 
 def test_processes_train_and_evaluate_as_one(run, recipe, tmp_path):
+    for file in sorted((tmp_path / "scenes/trainannot").iterdir())[::2]:  # so that the pixels of shares differ in number
+        labels = np.array(Image.open(file))
+        labels[labels.shape[0] // 3 :] = VOID
+        Image.fromarray(labels).save(file)
     flags = (recipe, "--epochs", "1", "--norm", "bn", "--precision", "64", "--samples-per-gpu", "null")
     assert run("train", *flags, "--out", "one")[0] == 0
     done = torchrun(tmp_path, 2, "train", *flags, "--train.sync", "true", "--out", "two")
@@ -199,22 +232,44 @@ def test_predict_writes_masks_and_overlays(trained, tmp_path):
     assert Image.open(written / "sky_overlay.jpg").size == (70, 33)
 
 
+def test_predict_turns_photographs_and_finds_data_that_has_moved(trained, tmp_path, monkeypatch, capsys):
+    where, _ = trained
+    monkeypatch.chdir(tmp_path)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be shown a quarter turn clockwise
+    shown = Image.open(where / "scenes/val/val01.png")
+    shown.save("shown.png")
+    shown.transpose(Image.Transpose.ROTATE_90).save("stored.png", exif=turned)
+    shutil.copytree(where / "done", "moved")
+    config = yaml.safe_load(Path("moved/config.yaml").read_text())
+    config["data"]["root"] = "gone"
+    Path("moved/config.yaml").write_text(yaml.safe_dump(config))
+    root = str(where / "scenes")
+    main(["predict", "moved", "shown.png", "./shown.png", "stored.png", "--out", "masks", "--data.root", root])
+    assert "of 2 pictures" in capsys.readouterr().out
+    for kind in (".png", "_overlay.jpg"):
+        shown, stored = (np.array(Image.open(f"masks/{name}{kind}")) for name in ("shown", "stored"))
+        assert np.array_equal(shown, stored)
+
+
 def test_predict_says_what_is_wrong_before_it_writes(trained, tmp_path, monkeypatch, capsys):
     where, _ = trained
     monkeypatch.chdir(tmp_path)
     for folder in ("empty", "other"):
         Path(folder).mkdir()
-    for file in ("a.png", "other/a.png"):
+    for file in ("a.png", "b_overlay.jpg", "b.jpg", "other/a.png"):
         Image.new("RGB", (40, 40)).save(file)
     Path("no.png").write_text("no picture")
-    for pictures, message in [
+    for arguments, message in [
         (("nothing.png",), "'nothing.png' is missing"),
         (("empty",), "'empty' holds no pictures"),
         (("a.png", "other"), "would share the mask a.png"),
         (("no.png",), "cannot read no.png"),
+        (("other", "--out", "other"), "'other/a.png' would be replaced; write to another folder"),
+        (("b.jpg", "b_overlay.jpg", "--out", "."), "'b_overlay.jpg' would be replaced"),
     ]:
         with pytest.raises(SystemExit) as ended:
-            main(["predict", str(where / "done"), *pictures, "--out", "masks"])
+            main(["predict", str(where / "done"), "--out", "masks", *arguments])
         assert ended.value.code == 2
         err = capsys.readouterr().err
         assert message in err
@@ -226,9 +281,11 @@ def test_predict_says_what_is_wrong_before_it_writes(trained, tmp_path, monkeypa
     ("flags", "message"),
     [
         (("--model", "resnet18"), "model 'resnet18' is for classification, and 'masks' for segmentation"),
+        (("--model", "resnet18_dilated8+ppm"), "model 'resnet18_dilated8+ppm' is unknown; did you mean"),
         (("--task", "classification"), "task 'classification' does not fit 'masks'; the nearest is 'segmentation'"),
         (("--train.mixup", "0.2"), "train.mixup is for classification"),
         (("--segmentation.window", "50"), "window 50 is no multiple of 32 pixels; the nearest is 64"),
+        (("--segmentation.window", "0"), "segmentation.window must be at least 32"),
         (("--segmentation.overlap", "1"), "segmentation.overlap must be below 1"),
         (("--train.epoch_steps", "0"), "train.epoch_steps must be at least 1"),
         (("--batch-size", "16", "--samples-per-gpu", "2"), "batch"),
@@ -248,16 +305,44 @@ def test_mistakes_are_one_line_and_leave_nothing(trained, tmp_path, capsys, flag
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (("--segmentation.overlap", "1"), "segmentation.overlap must be below 1"),
+        (("--scale", "300"), "argument '--scale' is unknown; did you mean '--scales'?"),
+        (("--splits", "test"), "argument '--splits' is unknown; did you mean '--split'?"),
+        (("--views", "flip"), "take --flip and --scales for segmentation"),
+    ],
+)
+def test_evaluation_says_which_flag_was_meant(trained, monkeypatch, capsys, flags, message):
+    where, _ = trained
+    monkeypatch.chdir(where)
+    with pytest.raises(SystemExit) as ended:
+        main(["eval", "done", *flags])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
         (("--segmentation.flip", "true"), "segmentation.* needs a dataset with masks, and 'digits' has labels"),
         (("--model", "resnet18_dilated8+c1_bilinear"), "is for segmentation, and 'digits' for classification"),
     ],
 )
-def test_classification_has_no_segmentation(tmp_path, capsys, flags, message):
+def test_classification_has_no_segmentation_in_training(tmp_path, capsys, flags, message):
     with pytest.raises(SystemExit) as ended:
         main(["train", "digits/resnet9", *flags, "--out", str(tmp_path / "wrong")])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "wrong").exists()
+
+
+@pytest.mark.parametrize("flags", [("--flip",), ("--scales", "32"), ("--split", "test")])
+def test_classification_has_no_segmentation_in_evaluation(tmp_path, monkeypatch, capsys, flags):
+    monkeypatch.chdir(tmp_path)
+    RunFolder.create(Path("run"), read_config(find_recipe("digits/resnet9")), ())
+    with pytest.raises(SystemExit) as ended:
+        main(["eval", "run", *flags])
+    assert ended.value.code == 2
+    assert f"{flags[0]} is for segmentation, and 'run' is one of classification" in capsys.readouterr().err
 
 
 def test_a_damaged_scene_stops_the_run_with_a_line(run, recipe, tmp_path):
