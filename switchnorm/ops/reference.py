@@ -9,7 +9,7 @@ from torch import Tensor
 
 from switchnorm.ops.kernels.base import Operands
 from switchnorm.ops.moments import moments
-from switchnorm.ops.rule import Rule, derive, mix, pivot_of, weights_of
+from switchnorm.ops.rule import Rule, derive, map_factor, mix, pivot_of, weights_of
 
 
 def normalize(operands: Operands, rule: Rule, relu: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -17,7 +17,7 @@ def normalize(operands: Operands, rule: Rule, relu: bool) -> tuple[Tensor, Tenso
     x, mean_importance, var_importance, weight, bias, residual, running = operands
     mean, var = moments(x)
     pivot = pivot_of(rule, mean, running)
-    derived = derive(rule, mean, var, running, pivot)
+    derived = derive(rule, mean, var * map_factor(rule), running, pivot)
     mean = mix([s.mean for s in derived.statistics], weights_of(mean_importance, mean))
     var = mix([s.var for s in derived.statistics], weights_of(var_importance, var))
     y = _affine(x, pivot, mean, var, weight, bias, rule.eps)

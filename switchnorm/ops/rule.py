@@ -79,12 +79,10 @@ def derive(rule: Rule, mean: Tensor, var: Tensor, running: Table | None = None, 
 
     Args:
         rule: what to derive.
-        mean, var: (N, C), with the population variance of each map.
+        mean, var: (N, C); the variance is the one that the rule uses, `map_factor` times the population variance.
         running: the (C,) mean and variance to use as the batch statistic.
         pivot: as `pivot_of` gives it, or None where all means are small enough without.
     """
-    factor = map_factor(rule)
-    var = var * factor if factor != 1 else var
     mean = mean if pivot is None else mean - pivot
     flat = rule.unbiased and rule.flat
     torch_running = 0 if rule.unbiased else rule.size
@@ -150,7 +148,8 @@ def mix(tables: Sequence[Tensor], weights: Weights) -> Tensor:
     if len(weights) == 1 and isinstance(weights[0], float) and weights[0] == 1:
         return tables[0]
     mixed = None
-    for table, weight in zip(tables, weights, strict=True):
+    # The moments themselves come last, since tables of other statistics are mostly smaller.
+    for table, weight in reversed(list(zip(tables, weights, strict=True))):
         mixed = _plus(mixed, table, weight)
     assert mixed is not None
     return mixed

@@ -66,7 +66,7 @@ class Moments(NamedTuple):
     """The moments of maps.
 
     Attributes:
-        mean, var: (N, C), population variances.
+        mean, var: (N, C).
         far: (N, 1), which samples hold a mean so large against its deviation that sums about 0 would lose its digits.
             As a bool, it speaks of all samples; kernels to which this makes no difference say True.
     """
@@ -101,8 +101,8 @@ class Kernel(ABC):
         """Why this kernel cannot take x, for a sentence "... because REASON"; None where it can."""
 
     @abstractmethod
-    def moments(self, x: Tensor) -> Moments:
-        """Mean and population variance of each map."""
+    def moments(self, x: Tensor, factor: float) -> Moments:
+        """The mean of each map, and `factor` times its population variance."""
 
     @abstractmethod
     def affine(self, x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor | None, far: Tensor | bool) -> Tensor:
@@ -166,7 +166,7 @@ class Kernel(ABC):
             # Nobody looks at the maps, so that any may be far; and nobody uses these tables.
             mean, var = (cast(table, accumulation_dtype(x.dtype))[None] for table in operands.running)
             return Moments(mean, var, True)
-        return self.moments(x)
+        return self.moments(x, map_factor(rule))
 
     def backward(self, forward: Forward, operands: Operands, rule: Rule, relu: bool, dy: Tensor) -> Gradients:
         """The gradient of every operand.

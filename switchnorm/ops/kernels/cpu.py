@@ -35,8 +35,8 @@ SMALL = 1 << 21
 SAMPLE = 1 << 17
 #: Elements of channels-last x up to which one temporary product is fastest.
 WHOLE = 1 << 20
-#: Elements of a temporary product of smaller samples: memory that large is new each time, and its pages are missing.
-CHUNK = 1 << 18
+#: Elements of a temporary product of larger x, into which that of the whole is folded, so that it stays in the cache.
+FOLDED = 1 << 18
 
 
 class CpuKernel(Kernel):
@@ -72,16 +72,16 @@ class CpuKernel(Kernel):
             rule._replace(statistics=tuple(rule.statistics[k] for k in used)),
         )
 
-    def moments(self, x: Tensor) -> Moments:
+    def moments(self, x: Tensor, factor: float) -> Moments:
         """Sums and sums of squares in one read; a second look, about the mean, at maps where these cancel."""
         size = map_size(x)
         if size == 1:
             mean = x.view(x.shape[:2]).contiguous()
             return Moments(mean, torch.zeros_like(mean), far=True)
-        mean, var = _sums(x, x, None, 1 / size)
+        mean, var = _sums(x, x, None, factor / size)
         mean /= size
-        var.addcmul_(mean, mean, value=-1)
-        margin = torch.addcmul(var, mean, mean, value=-(FAR**-2))
+        var.addcmul_(mean, mean, value=-factor)
+        margin = torch.addcmul(var, mean, mean, value=-factor * FAR**-2)
         if margin.min().item() >= 0:
             return Moments(mean, var, far=False)
         far, x = margin < 0, maps(x)
@@ -91,7 +91,7 @@ class CpuKernel(Kernel):
             rows = x[at] - centre[:, None]
             shift = rows.mean(1)
             mean[at] = centre + shift
-            var[at] = rows.square_().mean(1) - shift.square()
+            var[at] = (rows.square_().mean(1) - shift.square()).mul_(factor)
         return Moments(mean, var, far.any(1, keepdim=True))
 
     def affine(self, x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor | None, far: Tensor | bool) -> Tensor:
@@ -157,30 +157,30 @@ def _sums(dy: Tensor, x: Tensor, centre: Tensor | None, scale: Tensor | float, f
 def _channels_last_sums(
     dy: Tensor, x: Tensor, centre: Tensor | None, scale: Tensor | float, far: Tensor | bool
 ) -> Table:
-    n, c, size = x.shape
+    _, c, size = x.shape
     if c * size >= SAMPLE:
         return _sums_by_sample(dy, x, centre, scale)
     # Where no sample is far, sums about 0 are as good, and move to the centre afterwards.
     moved = centre is not None and far is False
-    about = None if moved else centre
-    step = max(1, CHUNK // (c * size))
-    if x.numel() <= WHOLE:
-        total, product = dy.sum(2), _product(dy, x, about).sum(2)
-    else:
-        total, product = x.new_empty(2, n, c).unbind()
-        centres = [None] * n if about is None else about.split(step)
-        parts = zip(dy.split(step), x.split(step), centres, total.split(step), product.split(step), strict=False)
-        for of_dy, of_x, of_centre, into_total, into_product in parts:
-            torch.sum(_product(of_dy, of_x, of_centre), 2, out=into_product)
-            torch.sum(of_dy, 2, out=into_total)
+    total = dy.sum(2)
+    parts = 1 if x.numel() <= WHOLE else -(-x.numel() // FOLDED)
+    product = _folded_product(dy, x, None if moved else centre, -(-size // parts)).sum(2)
     if centre is not None and moved:
         product.addcmul_(centre, total, value=-1)
     return total, product.mul_(scale)
 
 
-def _product(dy: Tensor, x: Tensor, centre: Tensor | None) -> Tensor:
-    """dy * (x - centre)."""
-    return x * dy if centre is None else (x - centre[..., None]).mul_(dy)
+def _folded_product(dy: Tensor, x: Tensor, centre: Tensor | None, length: int) -> Tensor:
+    """dy * (x - centre), added up over pieces of at most that length of each map."""
+    folded = None
+    for piece_of_dy, piece in zip(dy.split(length, 2), x.split(length, 2), strict=True):
+        distance = piece if centre is None else piece - centre[..., None]
+        if folded is None:
+            folded = piece_of_dy * distance
+        else:
+            folded[..., : piece.shape[2]].addcmul_(piece_of_dy, distance)
+    assert folded is not None
+    return folded
 
 
 def _sums_by_sample(dy: Tensor, x: Tensor, centre: Tensor | None, scale: Tensor | float) -> Table:

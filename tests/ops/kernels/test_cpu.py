@@ -138,7 +138,7 @@ SHAPES = {
     "a large map, in pieces": ((1, 2, 96, 100), torch.contiguous_format),
     "a large map without divisors": ((1, 2, 8209, 1), torch.contiguous_format),
     "channels-last, whole": ((3, 40, 7, 7), torch.channels_last),
-    "channels-last, in chunks": ((17, 512, 11, 11), torch.channels_last),
+    "channels-last, folded": ((17, 512, 11, 11), torch.channels_last),
     "channels-last, by sample": ((2, 64, 40, 40), torch.channels_last),
 }
 
@@ -149,7 +149,7 @@ def test_every_way_to_sum(shape: tuple[int, ...], memory_format: torch.memory_fo
     x = (torch.randn(shape) + offset).contiguous(memory_format=memory_format)
     dy = torch.randn(shape).contiguous(memory_format=memory_format)
     path = cpu.CpuKernel()
-    mean, var, far = path.moments(x)
+    mean, var, far = path.moments(x, 1.0)
     exact = x.double()
     torch.testing.assert_close(mean.double(), exact.mean((2, 3)), rtol=1e-7, atol=2e-5)
     torch.testing.assert_close(var.double(), exact.var((2, 3), correction=0), rtol=2e-5, atol=0)
@@ -183,9 +183,9 @@ class Counting(cpu.CpuKernel):
         self.took.append(rule.statistics)
         return super().forward(operands, rule, relu)
 
-    def moments(self, x: Tensor) -> Moments:
+    def moments(self, x: Tensor, factor: float) -> Moments:
         self.took.append(("moments",))
-        return super().moments(x)
+        return super().moments(x, factor)
 
 
 @pytest.fixture
@@ -256,7 +256,7 @@ def test_constant_maps_have_no_variance(memory_format: torch.memory_format) -> N
     """Among maps that have one, whatever the constant."""
     x = torch.randn(2, 5, 9, 9).contiguous(memory_format=memory_format)
     x[0, 1], x[1, 3], x[1, 4] = 0.0, 1.1, -3e7
-    mean, var, _ = cpu.CpuKernel().moments(x)
+    mean, var, _ = cpu.CpuKernel().moments(x, 1.0)
     constant = torch.zeros(2, 5, dtype=torch.bool)
     constant[[0, 1, 1], [1, 3, 4]] = True
     assert (var[constant] == 0).all()

@@ -29,10 +29,10 @@ class TritonKernel(Kernel):
             return f"it does not take {str(x.dtype).removeprefix('torch.')}"
         return None
 
-    def moments(self, x: Tensor) -> Moments:
-        """One launch."""
+    def moments(self, x: Tensor, factor: float) -> Moments:
+        """One launch, and the factor."""
         mean, var = library.moments(x).unbind()
-        return Moments(mean, var, True)
+        return Moments(mean, var.mul_(factor) if factor != 1 else var, True)
 
     def affine(self, x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor | None, far: Tensor | bool) -> Tensor:
         """One launch."""
