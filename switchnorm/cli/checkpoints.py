@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
 def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
     from switchnorm.weights import convert
 
-    chosen = {"decoder": options.decoder, "network": options.network}
+    chosen = {"decoder": options.decoder, "network": options.network or _network_of_run(options.file)}
     card = convert(options.file, options.out, options.name, options.force, **chosen)
     what = [card.name or "no published checkpoint", f"network {card.network or 'unknown'}", f"norm {card.norm or '?'}"]
     what += ["statistics " + ", ".join(card.statistics)] if card.statistics else []
@@ -50,3 +50,14 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
         print(f"  MD5 {card.decoder_md5} (decoder)")
     if card.top1 is not None and card.top5 is not None:
         print(f"  claimed accuracy: top-1 {100 * card.top1:.2f} %, top-5 {100 * card.top5:.2f} % ({card.source})")
+
+
+def _network_of_run(file: Path) -> str | None:
+    """The network of a run's checkpoint, where keys alone do not tell its dilation; None for any other file."""
+    from switchnorm.training.run_folder import RunFolder
+
+    run = RunFolder(file.parent.parent)
+    if not run.config_file.is_file():
+        return None
+    name = run.config().model.name
+    return name if "+" in name else None

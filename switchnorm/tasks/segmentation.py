@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -92,7 +91,9 @@ class Segmentation(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Log what was counted."""
-        self.scores = scores = Scores(self.confusion.compute().cpu())
+        classes = self.confusion.num_classes
+        # torchmetrics makes a number of a matrix of a single class.
+        self.scores = scores = Scores(self.confusion.compute().cpu().view(classes, classes))
         self.log("val_loss", self.val_loss.compute() / scores.matrix.sum())
         values = {"accuracy": scores.pixel_accuracy, "mean_iou": scores.mean_iou, "overall": scores.overall}
         for name, value in values.items():
@@ -108,9 +109,7 @@ class Segmentation(Task):
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The sum over the pixels that count. Summed here, for on CUDA the loss's own sums have no fixed order."""
         smoothing = self.label_smoothing
-        return F.cross_entropy(
-            logits, labels, ignore_index=IGNORED, label_smoothing=smoothing, reduction="none"
-        ).sum()
+        return F.cross_entropy(logits, labels, ignore_index=IGNORED, label_smoothing=smoothing, reduction="none").sum()
 
 
 def _counted(labels: Tensor) -> Tensor:

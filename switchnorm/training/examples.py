@@ -98,7 +98,9 @@ def write_examples(folder: Path, dataset: SegmentationDataset, predictions: Mapp
             mask = mask_image(labels, dataset.palette)
             write_image(folder / f"{name}.{kind}.png", mask.resize(size, resample=0))  # 0: the nearest pixel
         scores = Scores(confusion(prediction, truth, len(dataset.classes)))
-        described.append({"name": name, "accuracy": scores.pixel_accuracy, "mean_iou": scores.mean_iou_present})
+        numbers = {"accuracy": scores.pixel_accuracy, "mean_iou": scores.mean_iou_present}
+        # JSON has no NaN, which a picture of void alone gets.
+        described.append({"name": name, **{key: None if math.isnan(v) else v for key, v in numbers.items()}})
     colors = (f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in dataset.palette.tolist())
     classes = [{"name": name, "color": color} for name, color in zip(dataset.classes, colors, strict=True)]
     content = {"epoch": epoch, "classes": classes, "pictures": described}

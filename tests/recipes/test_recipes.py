@@ -56,7 +56,13 @@ MILLIONS = {
 FEW = 2
 
 #: Pictures of segmentation for that step, which would otherwise be up to 1,000 pixels wide.
-SMALL = ["--data.short_sides=[48]", "--data.longest=64", "--data.crop=null", "--data.scale=null"]
+SMALL = [
+    "--data.short_sides=[48]",
+    "--data.test_sides=[48]",
+    "--data.longest=64",
+    "--data.crop=null",
+    "--data.scale=null",
+]
 
 
 @functools.cache
@@ -101,6 +107,13 @@ def test_the_rows_of_ade20k_differ_in_the_normalizer_alone(name):
     for config in (ours, theirs):
         del config["claim"], config["model"]["norm"], config["train"]["sync"], config["train"]["samples_per_gpu"]
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_it_has_no_group_of_parameters_that_is_trained_as_all_others(name):
+    """Its glob would change nothing, and refuse every network without such parameters."""
+    groups = config_of(name).optimizer.groups
+    assert all(group.lr_factor != 1 or group.weight_decay is not None for group in groups)
 
 
 @pytest.mark.parametrize("name", CIFAR100)

@@ -94,6 +94,21 @@ def test_without_deep_supervision_every_parameter_has_a_gradient():
     assert model.out.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.gpu
+def test_deterministic_operations_have_a_loss():
+    """torch refuses its own sums of the loss over pixels, whose order on a GPU is that of the moment."""
+    task = Segmentation(Halves().eval(), CLASSES).cuda()
+    task.log = lambda *arguments, **options: None
+    images, labels = torch.randn(2, 3, 8, 12), torch.randint(CLASSES, (2, 4, 6))
+    torch.use_deterministic_algorithms(True)
+    try:
+        loss = task.training_step((images.cuda(), labels.cuda()), 0)
+        loss.backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert loss.item() == pytest.approx(plain_loss(task.model.cpu().out(images), labels).item(), rel=1e-5)
+
+
 def test_nothing_is_counted_in_float64():
     """MPS has none."""
     metrics = [module for module in Segmentation(Halves(), CLASSES).modules() if isinstance(module, Metric)]
@@ -151,6 +166,15 @@ def test_validation_is_the_benchmark_over_all_pixels_together(flip):
     assert task.counted == 3
     assert task.seen.keys() == {0, 2}
     assert all(torch.equal(task.seen[index].long(), predictions[index]) for index in task.seen)
+
+
+def test_a_single_class_is_always_found():
+    model = nn.Sequential()
+    model.forward = lambda images: {"out": images[:, :1]}
+    task = Segmentation(model, 1)
+    batch = [scene._replace(truth=scene.truth.minimum(torch.tensor(0).byte())) for scene in scenes()]
+    (metrics,) = trainer().validate(task, Loader([batch]), verbose=False)
+    assert metrics == {"val_loss": 0, "val_accuracy": 1, "val_mean_iou": 1, "val_overall": 1}
 
 
 def test_what_was_seen_is_of_the_last_validation():

@@ -121,18 +121,29 @@ def test_a_run_leaves_what_the_design_says(trained):
     assert described["pictures"][0]["accuracy"] == pytest.approx(share)
 
 
-def test_examples_of_equal_names_stay_apart(tmp_path):
-    root = write_scenes(tmp_path / "scenes", {"val": 2})
+def test_a_converted_checkpoint_is_of_the_network_of_its_run(trained, tmp_path, capsys):
+    where, _ = trained
+    main(["convert", str(where / "done/checkpoints/best.ckpt"), str(tmp_path / "best.safetensors")])
+    assert "network resnet18+c1_bilinear_deepsup;" in capsys.readouterr().out
+
+
+def test_examples_of_equal_names_stay_apart_and_void_has_no_score(tmp_path):
+    root = write_scenes(tmp_path / "scenes", {"val": 3})
     for folder in ("val", "valannot"):
-        for number, city in enumerate(("ulm", "bonn")):
+        for number, city in enumerate(("aachen", "bonn", "cologne")):
             (root / folder / city).mkdir()
             (root / folder / f"val{number:02}.png").rename(root / folder / city / "street.png")
+    Image.new("L", Image.open(root / "val/cologne/street.png").size, VOID).save(root / "valannot/cologne/street.png")
     data = create_dataset("masks", root=str(root), ignore=[VOID])
-    right = torch.where(data.test_truth(0) == IGNORED, 0, data.test_truth(0))
-    write_examples(tmp_path, data, {0: right, 1: torch.zeros_like(data.test_truth(1))}, epoch=0)
-    described = json.loads((tmp_path / "examples.json").read_text())["pictures"]
-    assert [(each["name"], each["accuracy"] == 1) for each in described] == [("street", True), ("street-1", False)]
-    for index, name in enumerate(("street", "street-1")):
+    predictions = {index: torch.zeros_like(data.test_truth(index)) for index in (1, 2)}
+    predictions[0] = torch.where(data.test_truth(0) == IGNORED, 0, data.test_truth(0))
+    write_examples(tmp_path, data, predictions, epoch=0)
+    first, second, void = json.loads((tmp_path / "examples.json").read_text())["pictures"]
+    assert (first["name"], first["accuracy"], first["mean_iou"]) == ("street", 1, 1)
+    assert second["name"] == "street-1"
+    assert second["accuracy"] < 1
+    assert (void["name"], void["accuracy"], void["mean_iou"]) == ("street-2", None, None)
+    for index, name in enumerate(("street", "street-1", "street-2")):
         assert np.array_equal(np.array(Image.open(tmp_path / f"{name}.truth.png")), data.test_truth(index))
 
 
@@ -167,7 +178,9 @@ def test_a_killed_run_ends_as_the_unkilled_one(command, run, recipe, tmp_path):
 
 
 def test_processes_train_and_evaluate_as_one(run, recipe, tmp_path):
-    for file in sorted((tmp_path / "scenes/trainannot").iterdir())[::2]:  # so that the pixels of shares differ in number
+    for file in sorted((tmp_path / "scenes/trainannot").iterdir())[
+        ::2
+    ]:  # so that the pixels of shares differ in number
         labels = np.array(Image.open(file))
         labels[labels.shape[0] // 3 :] = VOID
         Image.fromarray(labels).save(file)

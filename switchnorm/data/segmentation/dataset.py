@@ -95,8 +95,15 @@ class SegmentationDataset(Dataset):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of the largest training batch; the sizes of all pictures are read to know it."""
-        return self._training_sizes.largest(self._train.sizes)
+        """Height and width of the largest training batch; the sizes of all pictures are read to know it.
+
+        Where there are no training pictures it is that of pictures 640 wide and 480 high, for a dry run with noise.
+        """
+        try:
+            train = self._train
+        except InputError:
+            return self._training_sizes.largest(torch.tensor([[480, 640]]))
+        return self._training_sizes.largest(train.sizes)
 
     @property
     def size(self) -> int:
