@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import SumMetric
 
 from switchnorm.data.segmentation import IGNORED, Scene
+from switchnorm.errors import InputError
 from switchnorm.tasks.confusion import ConfusionMatrix, Scores
 from switchnorm.tasks.prediction import Views, predict
 from switchnorm.tasks.task import MakeOptimizer, Task
@@ -94,6 +95,10 @@ class Segmentation(Task):
         classes = self.confusion.num_classes
         # torchmetrics makes a number of a matrix of a single class.
         self.scores = scores = Scores(self.confusion.compute().cpu().view(classes, classes))
+        if not scores.matrix.any():
+            raise InputError(
+                f"no pixel of the test pictures counts: every label is {IGNORED}; expected some of a class"
+            )
         self.log("val_loss", self.val_loss.compute() / scores.matrix.sum())
         values = {"accuracy": scores.pixel_accuracy, "mean_iou": scores.mean_iou, "overall": scores.overall}
         for name, value in values.items():

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+
+from switchnorm.training.run_folder import write_atomically
 
 
 def write_image(path: Path, image: Image.Image, **options: Any) -> None:
@@ -20,6 +21,4 @@ def write_image(path: Path, image: Image.Image, **options: Any) -> None:
     """
     content = io.BytesIO()
     image.save(content, "JPEG" if path.suffix == ".jpg" else "PNG", **options)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content.getvalue())
-    os.replace(beside, path)
+    write_atomically(path, content.getvalue())

@@ -83,7 +83,9 @@ def _check_apart(files: Sequence[Path], out: Path) -> None:
     own = {file.resolve() for file in files}
     replaced = next((path for file in files for path in _written(file, out) if path.resolve() in own), None)
     if replaced is not None:
-        raise InputError(f"picture {str(replaced)!r} would be replaced; write to another folder than its own with --out")
+        raise InputError(
+            f"picture {str(replaced)!r} would be replaced; write to another folder than its own with --out"
+        )
 
 
 def _written(file: Path, out: Path) -> tuple[Path, Path]:

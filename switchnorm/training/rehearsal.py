@@ -42,6 +42,7 @@ class DryRun:
         steps_per_epoch: optimizer steps of an epoch; None where the data is not here.
         lr: the learning rate that the schedule multiplies.
         loss: of the step.
+        start: what of a checkpoint the network starts with, in words; "" without one.
     """
 
     parameters: int
@@ -50,12 +51,14 @@ class DryRun:
     steps_per_epoch: int | None
     lr: float
     loss: float
+    start: str = ""
 
     def __str__(self) -> str:
         data = f"of noise, for the data is not here ({self.missing})" if self.missing else "of the training set"
         steps = "" if self.steps_per_epoch is None else f", {self.steps_per_epoch} steps per epoch"
+        start = f"{self.start}\n" if self.start else ""
         return (
-            f"{self.parameters:,} parameters{steps}, learning rate {self.lr:g}; "
+            f"{start}{self.parameters:,} parameters{steps}, learning rate {self.lr:g}; "
             f"one step on {self.samples} pictures {data}: loss {self.loss:.4f}"
         )
 
@@ -93,15 +96,14 @@ def dry_run(config: Config) -> DryRun:
     missing = _missing(dataset)
     model = build_model(config, _num_classes(dataset))
     check_channels(config, model, dataset)
-    if config.train.warm_start is not None:
-        warm_start(model, config.train.warm_start)
+    start = "" if config.train.warm_start is None else str(warm_start(model, config.train.warm_start))
     classes = rehearse(model, config.train.batch_size, dataset)
     samples = min(config.train.batch_size, 2 * (config.train.samples_per_gpu or 2))
     steps = None if missing else steps_per_epoch(config, dataset)
     batch = _noise(dataset, samples, classes) if missing else _batch(config, dataset, samples)
     loss = _one_step(config, model, batch, classes, (steps or 1) * config.train.epochs)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return DryRun(parameters, samples, missing, steps, effective_lr(config), loss)
+    return DryRun(parameters, samples, missing, steps, effective_lr(config), loss, start)
 
 
 def _one_step(config: Config, model: nn.Module, batch: Batch, classes: int, steps: int) -> float:

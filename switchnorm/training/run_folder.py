@@ -24,11 +24,11 @@ IMPORTANCE = ("epoch", "layer", "moment", "statistic", "importance")
 CLASSES = ("epoch", "class", "iou", "accuracy", "pixels")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a kill leaves the old content or the new, never a part."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8, so that a kill leaves the old content or the new, never a part."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with beside.open("wb") as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(beside, path)

@@ -7,6 +7,7 @@ from torch import nn
 from torchmetrics import Metric
 
 from switchnorm.data.segmentation import IGNORED, Scene
+from switchnorm.errors import InputError
 from switchnorm.tasks import Segmentation
 from switchnorm.tasks.prediction import Views
 from tests.tasks.test_classification import trainer
@@ -175,6 +176,12 @@ def test_a_single_class_is_always_found():
     batch = [scene._replace(truth=scene.truth.minimum(torch.tensor(0).byte())) for scene in scenes()]
     (metrics,) = trainer().validate(task, Loader([batch]), verbose=False)
     assert metrics == {"val_loss": 0, "val_accuracy": 1, "val_mean_iou": 1, "val_overall": 1}
+
+
+def test_a_test_set_in_which_nothing_counts_is_an_error():
+    void = [scene._replace(truth=torch.full(scene.size, IGNORED, dtype=torch.uint8)) for scene in scenes()]
+    with pytest.raises(InputError, match="no pixel of the test pictures counts"):
+        trainer().validate(Segmentation(Halves(), CLASSES), Loader([void]), verbose=False)
 
 
 def test_what_was_seen_is_of_the_last_validation():

@@ -218,6 +218,16 @@ def test_frozen_statistics_stay_and_everything_else_is_trained(run, recipe, tmp_
             assert not torch.equal(after[key], value), key
 
 
+def test_a_dry_run_says_what_it_starts_with(trained):
+    where, _ = trained
+    start = where / "done/checkpoints/last.ckpt"
+    done = dry_run(read_config(where / "small.yaml", ["--train.warm_start", str(start)]))
+    first, second = str(done).splitlines()
+    assert first.startswith("warm start: ")
+    assert f"entries from {start}" in first
+    assert "one step on 4 pictures" in second
+
+
 @pytest.mark.parametrize("model", ["fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large"])
 def test_networks_of_torchvision_train_under_the_same_task(trained, model):
     where, _ = trained
