@@ -204,6 +204,8 @@ def _sums_by_sample(dy: Tensor, x: Tensor, centre: Tensor | None, scale: Tensor 
 
 def _channel_sums(dy: Tensor, x: Tensor, centre: Tensor, scale: Tensor) -> Table:
     """Sums of dy and of dy * (x - centre) * scale per channel: gradients of Batch Norm's bias and weight."""
+    # Of channels-last input it takes tables for dense, and reads beyond one that was expanded.
+    centre, scale = centre.contiguous(), scale.contiguous()
     _, product, total = _batch_norm_backward(dy, x, None, None, None, centre, scale, True, 0.0, [False, True, True])
     return total, product
 
@@ -221,8 +223,8 @@ def _scaled_and_shifted(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     # A running variance of 0 and an eps of 1 make a deviation of 1.
     _batch_norm_into(
         x.view(view),
-        scale.reshape(-1),
-        shift.reshape(-1),
+        scale.reshape(-1).contiguous(),
+        shift.reshape(-1).contiguous(),
         *(zero, zero, False, 0.0, 1.0),
         out=out.view(view),
         save_mean=none,

@@ -139,8 +139,18 @@ SHAPES = {
     "a large map without divisors": ((1, 2, 8209, 1), torch.contiguous_format),
     "channels-last, whole": ((3, 40, 7, 7), torch.channels_last),
     "channels-last, folded": ((17, 512, 11, 11), torch.channels_last),
-    "channels-last, by sample": ((2, 64, 40, 40), torch.channels_last),
+    "channels-last, by sample": ((2, 96, 40, 40), torch.channels_last),
+    "channels-last, by sample, in pieces": ((2, 24, 80, 80), torch.channels_last),
+    "single elements": ((1, 40, 1, 1), torch.contiguous_format),
 }
+
+#: What a table (N, C) is made of: layer statistics alone give one number per sample, batch statistics one per channel.
+TABLES = {"each": (1, 1), "of samples": (1, 0), "of channels": (0, 1), "one": (0, 0)}
+
+
+def table(shape: tuple[int, ...], kind: str) -> Tensor:
+    """A table (N, C) whose numbers differ only along some dimensions, expanded along the others."""
+    return torch.randn([n if differs else 1 for n, differs in zip(shape, TABLES[kind], strict=False)]).expand(shape[:2])
 
 
 @pytest.mark.parametrize(("shape", "memory_format"), SHAPES.values(), ids=SHAPES)
@@ -153,7 +163,7 @@ def test_every_way_to_sum(shape: tuple[int, ...], memory_format: torch.memory_fo
     exact = x.double()
     torch.testing.assert_close(mean.double(), exact.mean((2, 3)), rtol=1e-7, atol=2e-5)
     torch.testing.assert_close(var.double(), exact.var((2, 3), correction=0), rtol=2e-5, atol=0)
-    assert (far is False) == (offset == 0)
+    assert (far is False) == (offset == 0 and shape[2:] != (1, 1))
     total, product = path.sums(dy, x, mean, torch.ones_like(mean), far)
     difference = exact - mean.double()[..., None, None]
     size = shape[2] * shape[3]
@@ -163,14 +173,35 @@ def test_every_way_to_sum(shape: tuple[int, ...], memory_format: torch.memory_fo
 
 @pytest.mark.parametrize(("shape", "memory_format"), SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("far", [True, False])
-def test_sums_about_a_centre_and_scaled(shape: tuple[int, ...], memory_format: torch.memory_format, far: bool) -> None:
+@pytest.mark.parametrize("kind", TABLES)
+def test_sums_about_a_centre_and_scaled(
+    shape: tuple[int, ...], memory_format: torch.memory_format, far: bool, kind: str
+) -> None:
     x, dy = (torch.randn(shape).contiguous(memory_format=memory_format) for _ in range(2))
-    centre, scale = torch.randn(shape[:2]), torch.rand(shape[:2]) + 0.5
+    centre, scale = (table(shape, kind) for _ in range(2))
     total, product = cpu.CpuKernel().sums(dy, x, centre, scale, far)
     exact = ((x.double() - centre[..., None, None]) * dy * scale[..., None, None]).sum((2, 3))
     size = shape[2] * shape[3]
     torch.testing.assert_close(total.double(), dy.double().sum((2, 3)), rtol=0, atol=1e-6 * size)
     torch.testing.assert_close(product.double(), exact, rtol=0, atol=2e-6 * size)
+
+
+@pytest.mark.parametrize("layout", [torch.Tensor.contiguous, channels_last])
+@pytest.mark.parametrize("shape", [(1, 160, 30, 30), (2, 40, 64, 64), (1, 40, 1, 1), (2, 1, 400, 400)], ids=str)
+@pytest.mark.parametrize("statistics", [("layer",), ("batch",), ("group:1",)], ids=str)
+def test_one_statistic_alone_has_a_small_table(
+    statistics: tuple[str, ...], shape: tuple[int, ...], layout: Any
+) -> None:
+    """On samples too large for the drawn cases: what is shared is one number, which no pass may take for many."""
+    if statistics == ("batch",) and shape[0] * shape[2] == 1:
+        statistics = ("layer",)
+    leaves = {"x": layout(torch.randn(shape)), "mean_logits": torch.randn(1), "var_logits": torch.randn(1)}
+    case = Case(leaves, layout(torch.randn(shape)), statistics, {}, 0.0)
+    ours, theirs = results(case, "cpu", torch.float32), results(case, "reference", torch.float64)
+    for name, exact in theirs.items():
+        torch.testing.assert_close(
+            ours[name].double(), exact, rtol=1e-4, atol=1e-4 * max(1.0, float(exact.abs().max()))
+        )
 
 
 class Counting(cpu.CpuKernel):
