@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 _VIEWS = "of classification: views of each picture to average: centre (default), flip (and its mirror), ten (crops)"
 
+#: What only segmentation has.
+_SEGMENTATION = ("--split", "--confusion", "--scales", "--flip", "--window")
+
 #: What RUN understands; any other key is the run's own.
 _FLAGS = (
-    *("--checkpoint", "--views", "--weights", "--split", "--scales", "--flip", "--window"),
+    *("--checkpoint", "--views", "--weights", *_SEGMENTATION),
     *("--device", "--precision", "--batch-size", "--segmentation.overlap", "--data.root"),
 )
 
@@ -38,6 +41,12 @@ def add(commands: Commands) -> None:
     )
     evaluate.add_argument("--views", choices=("centre", "flip", "ten"), default="centre", help=_VIEWS)
     evaluate.add_argument("--split", metavar="SPLIT", help="of segmentation: the pictures to evaluate, val or test")
+    evaluate.add_argument(
+        "--confusion",
+        type=Path,
+        metavar="FILE",
+        help="of segmentation: write pixels by true and predicted class as CSV",
+    )
     add_answering(evaluate)
 
 
@@ -60,11 +69,13 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     if options.weights is not None:
         if options.checkpoint is not None:
             raise InputError("--checkpoint is one of RUN's, and --weights any file; leave one of them out")
+        data = evaluation_config(arguments)
+        _check_task(options, data.task, repr(data.data["name"]))
         config = evaluation_config([*own, *arguments])
         from switchnorm.training.evaluate import evaluate_weights
 
         name = " and ".join(map(str, options.weights))
-        _print_evaluation(name, config, evaluate_weights(options.weights, config, options.views))
+        _tell(name, config, evaluate_weights(options.weights, config, options.views), options.confusion)
         return
     if not arguments or arguments[0].startswith("-"):
         raise InputError("eval takes a run folder, or --weights FILE; see `switchnorm eval --help`")
@@ -81,21 +92,36 @@ def _eval_run(folder: Path, own: Sequence[str], flags: Sequence[str], options: a
     from switchnorm.training.run_folder import RunFolder
 
     run = RunFolder.open(folder)
-    given = ("--split", "--scales", "--flip", "--window")
-    asked = next((flag for flag in given if getattr(options, flag[2:]) not in (None, False)), None)
-    if asked is not None and run.config().task != "segmentation":
-        raise InputError(f"{asked} is for segmentation, and {str(folder)!r} is one of classification; leave it out")
+    _check_task(options, run.config().task, repr(str(folder)))
     # Evaluation records no graph, and so does not need the device that training recorded one on.
     config = read_config(run.config_file, ["--train.cuda_graph=false", *own, *flags])
     checkpoint = checkpoint_of(run, options.checkpoint or "last")
     from switchnorm.training.evaluate import evaluate
 
-    _print_evaluation(str(checkpoint), config, evaluate(run, checkpoint, options.views, config))
+    _tell(str(checkpoint), config, evaluate(run, checkpoint, options.views, config), options.confusion)
 
 
-def _print_evaluation(what: str, config: Config, found: Evaluation) -> None:
+def _check_task(options: argparse.Namespace, task: str, what: str) -> None:
+    """Raise `InputError` for a flag that only segmentation has, and for a file that cannot be written."""
+    asked = next((flag for flag in _SEGMENTATION if getattr(options, flag[2:]) not in (None, False)), None)
+    if asked is not None and task != "segmentation":
+        raise InputError(f"{asked} is for segmentation, and {what} is one of classification; leave it out")
+    if options.confusion is not None and not options.confusion.absolute().parent.is_dir():
+        raise InputError(
+            f"--confusion {str(options.confusion)!r}: there is no folder {str(options.confusion.parent)!r}"
+        )
+
+
+def _tell(what: str, config: Config, found: Evaluation, confusion: Path | None) -> None:
     from switchnorm.training.launch import first_process
     from switchnorm.training.words import evaluation
 
-    if first_process():
-        print(*evaluation(what, config.data["name"], found), sep="\n")
+    if not first_process():
+        return
+    print(*evaluation(what, config.data["name"], found), sep="\n")
+    if confusion is not None and found.scores is not None:
+        from switchnorm.training.examples import confusion_text
+        from switchnorm.training.run_folder import write_atomically
+
+        write_atomically(confusion, confusion_text(found.classes, found.scores))
+        print(f"\n{confusion}: pixels by true and predicted class")

@@ -150,11 +150,13 @@ def test_examples_of_equal_names_stay_apart_and_void_has_no_score(tmp_path):
 def test_evaluation_finds_what_training_found(trained):
     where, _ = trained
     last = rows(where / "done/metrics.csv")[-1]
-    out = switchnorm(where, "eval", "done")
+    out = switchnorm(where, "eval", "done", "--confusion", "again.csv")
+    assert (where / "again.csv").read_text() == (where / "done/confusion.csv").read_text()
     assert "on the 5 test pictures of masks" in out
     assert f"{100 * float(last['val_mean_iou']):.2f} %" in out
     assert f"{100 * float(last['val_overall']):.2f} %" in out
-    assert [line.split()[0] for line in out.splitlines()[-4:]] == ["class", *CLASSES]
+    assert [line.split()[0] for line in out.splitlines()[-6:-2]] == ["class", *CLASSES]
+    assert out.splitlines()[-1] == "again.csv: pixels by true and predicted class"
     out = switchnorm(where, "eval", "done", "--split", "test", "--scales", "32", "64", "--flip", "--window", "32")
     assert "on the 3 test pictures" in out
 
@@ -341,6 +343,22 @@ def test_evaluation_says_which_flag_was_meant(trained, monkeypatch, capsys, flag
         main(["eval", "done", *flags])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_eval_cannot_do_is_said_at_once(trained, capsys):
+    where, _ = trained
+    weights = ("--weights", "none.pt", "--model", "digits_resnet9", "--data", "digits")
+    for flags, message in [
+        ((str(where / "done"), "--confusion", "no/where.csv"), "there is no folder 'no'"),
+        ((*weights, "--scales", "32"), "--scales is for segmentation, and 'digits' is one of classification"),
+        ((*weights, "--confusion", "a.csv"), "--confusion is for segmentation"),
+    ]:
+        with pytest.raises(SystemExit) as ended:
+            main(["eval", *flags])
+        assert ended.value.code == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
