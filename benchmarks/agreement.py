@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from switchnorm.ops import kernel
+
 #: The largest error that passes, as a share of the largest number of the expected tensor.
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}
+
+#: How many times the reference's own error, and what share of the result beside it, an error may be.
+ROUNDING, TOLERANCE = 3, 1e-3
 
 
 class MismatchError(Exception):
@@ -40,6 +46,39 @@ def require_agreement(
         error = _largest(_difference(result, truth))
         if not error <= tolerance * size:
             raise MismatchError(f"{name} differs by {error:.2g} where the largest number is {size:.2g}")
+
+
+def require_accuracy(results: Callable[[torch.dtype], Mapping[str, Sequence[Tensor]]]) -> None:
+    """Compare a network in float32 with the reference in float64.
+
+    Rounding grows through some fifty layers, by how much the reference in float32 tells.
+
+    Args:
+        results: what the network computes in a dtype, tensors by what they are called together.
+
+    Raises:
+        MismatchError: an error far above that of the reference in float32, or NaN.
+    """
+    with kernel("reference"):
+        truth = results(torch.float64)
+        by_rounding = _errors(results(torch.float32), truth)
+    for name, error in _errors(results(torch.float32), truth).items():
+        if not error <= ROUNDING * by_rounding[name] + TOLERANCE:
+            raise MismatchError(
+                f"{name} is wrong by {error:.2g} of its size, and by {by_rounding[name]:.2g} in the reference"
+            )
+
+
+def _errors(found: Mapping[str, Sequence[Tensor]], truth: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
+    """The norm of each error over that of the truth."""
+    return {
+        name: _norm([result.double() - each for result, each in zip(found[name], exact, strict=True)]) / _norm(exact)
+        for name, exact in truth.items()
+    }
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    return math.hypot(*(float(torch.linalg.vector_norm(tensor)) for tensor in tensors))
 
 
 def _difference(result: Tensor | None, truth: Tensor | None) -> Tensor:

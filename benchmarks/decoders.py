@@ -12,15 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.agreement import MismatchError
+from benchmarks.agreement import MismatchError, require_accuracy
 from benchmarks.case import Case, Pair, Way
 from benchmarks.measure import Effort
 from benchmarks.memory import peak_bytes
-from benchmarks.networks import ROUNDING, TOLERANCE, errors
 from benchmarks.options import add_device, check_device
 from switchnorm.errors import InputError
 from switchnorm.models import create_model
-from switchnorm.ops import kernel
 
 #: What the others are held against.
 PLAINEST = "c1_bilinear"
@@ -123,14 +121,7 @@ class Pairing:
 
         The truth is the reference in float64, on small pictures and without dropout.
         """
-        with kernel("reference"):
-            truth = self._results(torch.float64)
-            by_rounding = errors(self._results(torch.float32), truth)
-        for name, error in errors(self._results(torch.float32), truth).items():
-            if not error <= ROUNDING * by_rounding[name] + TOLERANCE:
-                raise MismatchError(
-                    f"{name} is wrong by {error:.2g} of its size, and by {by_rounding[name]:.2g} in the reference"
-                )
+        require_accuracy(self._results)
         return True
 
     def _results(self, dtype: torch.dtype) -> dict[str, list[Tensor]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +13,7 @@ import torchvision
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.agreement import MismatchError
+from benchmarks.agreement import MismatchError, require_accuracy
 from benchmarks.case import Case, Pair, Way
 from benchmarks.measure import Effort
 from benchmarks.memory import peak_bytes
@@ -23,7 +21,6 @@ from benchmarks.options import add_device, check_device
 from benchmarks.subjects import LAYOUTS
 from switchnorm import switch
 from switchnorm.errors import InputError, unknown
-from switchnorm.ops import kernel
 
 #: What the network's normalization is switched to; None leaves torch's Batch Norm.
 SPECS = {"BN": None, "SN": "sn", "SSN": "ssn", "GN": "gn", "BN + WS": "bn+ws", "GN + WS": "gn+ws"}
@@ -46,8 +43,6 @@ ROUNDS = {"cpu": 6, "cuda": 30}
 SIZE = 224
 #: Pictures small enough for float64, yet with more than one element per channel where the network ends.
 CHECKED_SIZE, CHECKED_BATCH = 64, 8
-#: How many times the reference's own error, and what share of the result beside it, an error may be.
-ROUNDING, TOLERANCE = 3, 1e-3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,15 +145,7 @@ class Network:
         The truth is the reference in float64, on small pictures. Rounding grows through some fifty layers, by how much
         the reference in float32 tells.
         """
-        with kernel("reference"):
-            truth = self._results(torch.float64)
-            by_rounding = errors(self._results(torch.float32), truth)
-        found = errors(self._results(torch.float32), truth)
-        for name, error in found.items():
-            if not error <= ROUNDING * by_rounding[name] + TOLERANCE:
-                raise MismatchError(
-                    f"{name} is wrong by {error:.2g} of its size, and by {by_rounding[name]:.2g} in the reference"
-                )
+        require_accuracy(self._results)
         return True
 
     def _results(self, dtype: torch.dtype) -> dict[str, list[Tensor]]:
@@ -182,18 +169,6 @@ class Network:
         labels = torch.randint(1000, (count,), generator=generator)
         device = self.setting.device
         return images.to(device, memory_format=LAYOUTS[self.setting.layout]), labels.to(device)
-
-
-def errors(found: Mapping[str, Sequence[Tensor]], truth: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
-    """The norm of each error over that of the truth."""
-    return {
-        name: _norm([result.double() - each for result, each in zip(found[name], exact, strict=True)]) / _norm(exact)
-        for name, exact in truth.items()
-    }
-
-
-def _norm(tensors: Sequence[Tensor]) -> float:
-    return math.hypot(*(float(torch.linalg.vector_norm(tensor)) for tensor in tensors))
 
 
 def _case(setting: Setting, phase: str, rounds: int) -> Case:
