@@ -12,7 +12,7 @@ from torch import Tensor
 
 from switchnorm.data import create_dataset
 from switchnorm.data.listing import pictures_below
-from switchnorm.data.pictures import DamagedError, read_picture
+from switchnorm.data.reading import DamagedError, read_picture
 from switchnorm.data.segmentation import Scene, SegmentationDataset
 from switchnorm.data.segmentation.palette import overlay, written_mask
 from switchnorm.errors import InputError

@@ -8,7 +8,8 @@ from PIL import Image
 from switchnorm.data import Folder
 from switchnorm.data.counter import permutation
 from switchnorm.data.lighting import lighting
-from switchnorm.data.pictures import EvaluationCrops, TrainingCrops, read_picture
+from switchnorm.data.pictures import EvaluationCrops, TrainingCrops
+from switchnorm.data.reading import read_picture
 from switchnorm.errors import InputError
 from switchnorm.training.recipe import read_config, to_yaml
 from tests.data.photos import truncate, write_lists

@@ -5,7 +5,8 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from switchnorm.data.counter import Stream, words
-from switchnorm.data.pictures import DamagedError, EvaluationCrops, TrainingCrops, read_picture
+from switchnorm.data.pictures import EvaluationCrops, TrainingCrops
+from switchnorm.data.reading import DamagedError, read_picture
 from tests.data.photos import imagenet_sample, jpeg_bytes, photo, truncate
 
 INDEX = torch.arange(40)
