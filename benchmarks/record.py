@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from switchnorm.training.provenance import hardware, versions
+from switchnorm.runs.provenance import hardware, versions
 
 RESULTS = Path(__file__).parent / "results"
 

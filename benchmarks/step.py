@@ -18,13 +18,13 @@ from benchmarks.measure import Effort
 from benchmarks.memory import peak_bytes
 from benchmarks.options import add_device, check_device
 from benchmarks.stepping import CapturedStep, StepByHand, Training, from_loader
+from switchnorm.config.recipe import read_config
+from switchnorm.config.schema import Config
 from switchnorm.data import Cifar10, Digits, Samples
 from switchnorm.data.memory import InMemory
 from switchnorm.errors import InputError
 from switchnorm.ops import kernel
 from switchnorm.recipes import find_recipe
-from switchnorm.training.config import Config
-from switchnorm.training.recipe import read_config
 
 NORMS = ("bn", "sn", "ssn", "gn+ws")
 #: How `switchnorm train` is told to take its steps, by the name of the way.

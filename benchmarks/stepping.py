@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
+from switchnorm.config.schema import Config
 from switchnorm.data import Dataset
 from switchnorm.data.loader import Batch
 from switchnorm.surgery import set_radius
 from switchnorm.tasks import Classification
 from switchnorm.training.build import build_model, total_steps, training_task
-from switchnorm.training.config import Config
 from switchnorm.training.fit import step_callbacks
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.optimizer import make_optimizer

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from switchnorm import __version__
 from switchnorm.cli import checkpoints, evaluate, predict, runs, study, train
 from switchnorm.cli.command import Commands, Parser
+from switchnorm.config import plugins
 from switchnorm.errors import InputError, unknown
 
 # Each command imports what it needs when it runs, so that --help and mistakes are answered at once.
@@ -18,9 +19,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     hint = ""
     try:
+        # First, for what they register may be named by all that follows.
+        named, arguments = plugins.split(arguments)
+        plugins.load(named)
         options, rest = parser().parse_known_args(arguments)
         if rest and options.flags is not None:
             raise unknown("argument", rest[0], options.flags)
+        if options.flags is None:  # a command whose flags make a configuration, which keeps the plugins
+            rest += [f"--plugins={name}" for name in named]
         studies = options.command in ("study", "demo")
         hint = "the same command continues" if studies else "continue a run with `switchnorm train --resume RUN`"
         options.run(options, rest)

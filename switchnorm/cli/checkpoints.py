@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
 
 def _network_of_run(file: Path) -> str | None:
     """The network of a run's checkpoint, where keys alone do not tell its dilation; None for any other file."""
-    from switchnorm.training.run_folder import RunFolder
+    from switchnorm.runs.folder import RunFolder
 
     run = RunFolder(file.parent.parent)
     if not run.config_file.is_file():

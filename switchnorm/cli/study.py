@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from switchnorm.cli.command import Commands
 from switchnorm.errors import InputError
+from switchnorm.runs.geometries import Geometry
 from switchnorm.studies import STUDIES, find_study
-from switchnorm.studies.geometries import Geometry
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

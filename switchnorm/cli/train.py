@@ -13,8 +13,8 @@ from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe, recipes
 
 if TYPE_CHECKING:
-    from switchnorm.training.config import Config
-    from switchnorm.training.run_folder import RunFolder
+    from switchnorm.config.schema import Config
+    from switchnorm.runs.folder import RunFolder
 
 
 def add(commands: Commands) -> None:
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     if not arguments or arguments[0].startswith("-"):
         raise InputError("train starts with a recipe, or continues with --resume RUN; see `switchnorm train --help`")
     _check_together(options, arguments)
-    from switchnorm.training.recipe import read_config
+    from switchnorm.config.recipe import read_config
 
     recipe = find_recipe(arguments[0])
     config = read_config(recipe, arguments[1:])
@@ -96,6 +96,8 @@ def _resume(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         "--workers": options.workers,
         "--dry-run": options.dry_run,
     }
+    # Plugins are imported already; the run's configuration names those that it needs.
+    arguments = [flag for flag in arguments if not flag.startswith("--plugins=")]
     given = [*arguments, *(flag for flag, value in others.items() if value not in (None, False))]
     if given:
         raise InputError(f"--resume continues a run as it was configured; leave out {given[0]}")
@@ -105,23 +107,24 @@ def _resume(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
 
 def _print_outcome(run: RunFolder, result: dict[str, Any]) -> None:
-    from switchnorm.training.launch import first_process
+    from switchnorm.processes import is_first
     from switchnorm.training.words import outcome
 
-    if first_process():
+    if is_first():
         print(*outcome(run, result), sep="\n")
 
 
 def _train_seeds(options: argparse.Namespace, config: Config, folder: Path, command: Sequence[str]) -> None:
+    from switchnorm.config.claim import beside
+    from switchnorm.config.task_spec import find_task
     from switchnorm.studies.seeds import train_seeds
-    from switchnorm.training.claim import beside
-    from switchnorm.training.scores import SCORE, title
 
     out = options.out or folder
     found = train_seeds(config, options.seeds, out, command, options.workers)
-    score = found[SCORE[config.task]]
+    spec = find_task(config.task)
+    score = found[spec.score.column]
     several = "" if score.deviation is None else " (mean and sample standard deviation)"
-    print(f"{out}: {title(config.task)} {score}, {len(score.values)} seeds{several}")
-    claim = beside(config.claim, {name: spread.mean for name, spread in found.items()})
+    print(f"{out}: {spec.score_title} {score}, {len(score.values)} seeds{several}")
+    claim = beside(config.claim, config.task, {name: spread.mean for name, spread in found.items()})
     if claim is not None:
         print(f"  {claim}")

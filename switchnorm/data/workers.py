@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader
 
 from switchnorm.data.reading import Asked, Batch, BatchReader, Failure
 from switchnorm.errors import InputError
+from switchnorm.processes import local_world_size
 
 
 def default_workers() -> int:
     """The cores that this process may use less one, shared by the processes that torchrun started on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1, 0)
+    return max(cores // local_world_size() - 1, 0)
 
 
 def read_batches(

@@ -2,9 +2,9 @@
 
 from switchnorm.report.grid_files import write_tables
 from switchnorm.report.page import write
-from switchnorm.report.runs import Run, load_run
 from switchnorm.report.terminal import live_grid, print_grids, print_importance, print_results
-from switchnorm.studies.geometries import Absent
+from switchnorm.runs.geometries import Absent
+from switchnorm.runs.run import Run, load_run
 
 __all__ = [
     "Absent",

@@ -11,8 +11,8 @@ from statistics import fmean
 import plotly.graph_objects as go
 
 from switchnorm.report.groups import Group
-from switchnorm.report.runs import LayerWeights
 from switchnorm.report.tables import MOMENTS, all_statistics, weights
+from switchnorm.runs.importance import LayerWeights
 
 # Told apart with any colour vision (simulated: protan, deutan, tritan), and of 3:1 contrast on white and on near-black.
 _STATISTIC_COLOURS = {"instance": "#d97706", "layer": "#b8306b", "group": "#2fa28b", "batch": "#2b6cb8"}

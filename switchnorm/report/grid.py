@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from switchnorm.config.schema import Config
 from switchnorm.report.groups import Group, display_norm, labels
-from switchnorm.report.runs import Run
-from switchnorm.report.score import CLASSIFICATION, Score
-from switchnorm.studies.geometries import Absent, Geometry
+from switchnorm.runs.geometries import Absent, Geometry
+from switchnorm.runs.run import Run
+from switchnorm.runs.score import Score, score_of
 
 #: Differences are shown to these, where they are in the table.
 BASELINES = ("bn", "gn")
@@ -130,7 +131,7 @@ def grids(groups: Sequence[Group], absent: Iterable[Absent] = (), least: int = 2
             buckets.setdefault((group.score, *setting_of(group)), []).append(group)
     missing = list(absent)
     if missing and not buckets:
-        buckets[CLASSIFICATION, "", ""] = []
+        buckets[score_of(Config.task), "", ""] = []
     first = next(iter(buckets), None)
     found = [_grid(setting, bucket, missing if setting == first else []) for setting, bucket in buckets.items()]
     return [grid for grid in found if len(grid.columns) >= least]

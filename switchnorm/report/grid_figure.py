@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from switchnorm.report.figures import Style, norm_styles, plain, short, translucent
 from switchnorm.report.grid import Grid
-from switchnorm.studies.geometries import Geometry
+from switchnorm.runs.geometries import Geometry
 
 
 def by_samples(grid: Grid) -> go.Figure | None:

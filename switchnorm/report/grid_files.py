@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from switchnorm.files import write_file
 from switchnorm.report.grid import Grid, grids
 from switchnorm.report.grid_table import grid_table
 from switchnorm.report.groups import group_runs
-from switchnorm.report.runs import Run, load_run
-from switchnorm.report.tables import Table, duration
-from switchnorm.studies.geometries import Absent
+from switchnorm.report.tables import Table
+from switchnorm.runs.durations import duration
+from switchnorm.runs.geometries import Absent
+from switchnorm.runs.run import Run, load_run
 
 
 def write_tables(
@@ -38,9 +39,7 @@ def write_tables(
         folder / "table.json": json.dumps({**facts, "tables": [_numbers(grid) for grid in found]}, indent=2) + "\n",
     }
     for path, text in files.items():
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        write_file(path, text)
     return list(files)
 
 

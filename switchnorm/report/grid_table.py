@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from switchnorm.report.grid import Grid, GridCell
 from switchnorm.report.tables import Cell, Table
-from switchnorm.studies.geometries import Geometry
+from switchnorm.runs.geometries import Geometry
 
 _REDUCED, _INCOMPLETE = "†", "‡"
 # As many reasons as can be read; a mistake in the recipe fails every training alike.

@@ -6,8 +6,8 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from switchnorm.report.runs import Run
-from switchnorm.report.score import Score
+from switchnorm.runs.run import Run
+from switchnorm.runs.score import Score
 
 # What may differ between the runs of one group: the seed, and where each writes.
 _PER_RUN = ("seed", "name", "out", "output", "folder")

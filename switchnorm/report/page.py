@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -11,14 +10,16 @@ from string import Template
 
 from plotly.offline import get_plotlyjs
 
+from switchnorm.config.task_spec import find_task, loaded
 from switchnorm.errors import InputError
-from switchnorm.report import scene_sections, sections
+from switchnorm.files import write_file
+from switchnorm.report import sections
 from switchnorm.report.grid import grids
-from switchnorm.report.groups import group_runs
-from switchnorm.report.runs import load_run
+from switchnorm.report.groups import Group, by_score, group_runs
 from switchnorm.report.tables import results
 from switchnorm.report.words import comparison, headline
-from switchnorm.studies.geometries import Absent
+from switchnorm.runs.geometries import Absent
+from switchnorm.runs.run import load_run
 
 
 def write(runs: Sequence[Path], out: Path, absent: Sequence[Absent] = ()) -> Path:
@@ -42,12 +43,7 @@ def write(runs: Sequence[Path], out: Path, absent: Sequence[Absent] = ()) -> Pat
         raise InputError(f"{out} is a folder; the report is one file: give {out / 'report.html'}")
     text = _page(runs, absent)
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, out)
-    finally:
-        part.unlink(missing_ok=True)
+    write_file(out, text)
     return out
 
 
@@ -55,13 +51,11 @@ def _page(paths: Sequence[Path], absent: Sequence[Absent]) -> str:
     runs = [load_run(path) for path in dict.fromkeys(paths)]
     groups = group_runs(runs)
     rows = results(groups)
-    details = scene_sections.read_details(groups)
     parts = (
         sections.geometry(grids(groups, absent)),
         sections.results(groups),
         sections.curves(groups),
-        scene_sections.pictures(groups, details),
-        scene_sections.classes(groups, details),
+        *_of_tasks(groups),
         sections.choices(groups),
         sections.provenance(groups),
     )
@@ -75,6 +69,13 @@ def _page(paths: Sequence[Path], absent: Sequence[Absent]) -> str:
         # The whole of plotly.js: its Python package ships no smaller bundle.
         plotly=get_plotlyjs(),
     )
+
+
+def _of_tasks(groups: Sequence[Group]) -> Iterator[str]:
+    """The sections that belong to one task each, of the tasks that the groups have."""
+    for score, members in by_score(groups).items():
+        sections = loaded(find_task(score.task).sections)
+        yield from () if sections is None else sections(members)
 
 
 def _asset(name: str) -> str:

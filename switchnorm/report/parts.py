@@ -1,28 +1,23 @@
-"""The parts of a segmentation network, whose layers are looked at apart."""
+"""The parts of a network, whose layers are looked at apart."""
 
 from __future__ import annotations
 
-from switchnorm.report.runs import LayerWeights, Run
-
-# How layers' names begin, in this library's networks and in torchvision's.
-_PARTS = {
-    "encoder": "Encoder",
-    "backbone": "Encoder",
-    "decoder": "Decoder",
-    "classifier": "Decoder",
-    "aux_classifier": "Decoder",
-}
+from switchnorm.config.task_spec import find_task
+from switchnorm.runs.importance import LayerWeights
+from switchnorm.runs.run import Run
 
 
 def parts(run: Run) -> dict[str, dict[int, list[LayerWeights]]]:
-    """A run's importance by epoch, by part of the network; all of it under "" where the network is not of two parts."""
-    found = {_PARTS.get(layer.layer.partition(".")[0], "") for layer in run.choices}
-    if run.task != "segmentation" or found != {"Encoder", "Decoder"}:
+    """A run's importance by epoch, by part of the network as its task names them; all under "" where it lacks some."""
+    titles = find_task(run.task).parts
+
+    def part(layer: LayerWeights) -> str:
+        return titles.get(layer.layer.partition(".")[0], "")
+
+    expected = list(dict.fromkeys(titles.values()))
+    if not expected or {part(layer) for layer in run.choices} != set(expected):
         return {"": run.importance}
     return {
-        title: {
-            epoch: [layer for layer in layers if _PARTS.get(layer.layer.partition(".")[0]) == title]
-            for epoch, layers in run.importance.items()
-        }
-        for title in ("Encoder", "Decoder")
+        title: {epoch: [layer for layer in layers if part(layer) == title] for epoch, layers in run.importance.items()}
+        for title in expected
     }

@@ -16,10 +16,12 @@ from switchnorm.report.grid_table import grid_table
 from switchnorm.report.groups import Group, by_score
 from switchnorm.report.html import colour_legend, figure, folded, note, section, stacked, table
 from switchnorm.report.parts import parts
-from switchnorm.report.runs import LayerWeights, Run
-from switchnorm.report.score import CLASSIFICATION, Score
-from switchnorm.report.tables import all_statistics, duration, importance_table, results_table
+from switchnorm.report.tables import all_statistics, importance_table, results_table
 from switchnorm.report.words import mixture
+from switchnorm.runs.durations import duration
+from switchnorm.runs.importance import LayerWeights
+from switchnorm.runs.run import Run
+from switchnorm.runs.score import Score
 
 # Caption, column of metrics.csv, scale, and height of each panel; one that no run has measured is left out.
 _Panel = tuple[str, str, int, int]
@@ -68,12 +70,8 @@ def results(groups: Sequence[Group]) -> str:
         said += " ± is the sample standard deviation over seeds."
     if any(row.baseline for row in rows):
         said += " “vs BN” is in points, against BN on the same data and network at the same samples per GPU."
-    if any(row.score != CLASSIFICATION for row in rows):
-        said += (
-            " Mean IoU is over all classes, one that is in neither truth nor prediction counting 0; "
-            "overall is the mean of it and of the pixel accuracy."
-        )
-    return section("Results", note(said), *_by_task(groups, _results))
+    remarks = dict.fromkeys(row.score.remark for row in rows if row.score.remark)
+    return section("Results", note(" ".join([said, *remarks])), *_by_task(groups, _results))
 
 
 def _by_task(groups: Sequence[Group], draw: Callable[[Score, Sequence[Group]], str]) -> Iterator[str]:

@@ -5,28 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Any, Protocol
+from typing import Any
 
 from switchnorm.report.groups import Group, baseline
-from switchnorm.report.score import Score
+from switchnorm.runs.durations import duration
+from switchnorm.runs.importance import ImportanceRow
+from switchnorm.runs.score import Score
 
 _ONE_HOT = 1 - 1e-6
 MOMENTS = {"mean": "mean", "var": "variance"}
-
-
-class LayerImportance(Protocol):
-    """One layer's importance, from a live model or from a file."""
-
-    @property
-    def layer(self) -> str: ...  # noqa: D102 - the names say it all
-    @property
-    def statistics(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def mean(self) -> tuple[float, ...]: ...  # noqa: D102
-    @property
-    def var(self) -> tuple[float, ...]: ...  # noqa: D102
-    @property
-    def frozen(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -178,7 +165,7 @@ def _winners(rows: Sequence[Result]) -> set[str]:
     return {row.label for row in rows if row.value is not None and percent(row.value) == best[str(row.data)]}
 
 
-def importance_table(layers: Sequence[LayerImportance], caption: str = "Importance of each statistic") -> Table:
+def importance_table(layers: Sequence[ImportanceRow], caption: str = "Importance of each statistic") -> Table:
     """A row per layer: the weight of each statistic in the mean and in the variance, the largest of each strong."""
     statistics = all_statistics(layers)
     titles = [f"{title} {statistic}" for title in MOMENTS.values() for statistic in statistics]
@@ -189,17 +176,17 @@ def importance_table(layers: Sequence[LayerImportance], caption: str = "Importan
     return Table(caption, ("Layer", *titles, "State"), tuple(rows))
 
 
-def all_statistics(layers: Iterable[LayerImportance]) -> list[str]:
+def all_statistics(layers: Iterable[ImportanceRow]) -> list[str]:
     """Every statistic that some layer mixes, in the order of first appearance."""
     return list(dict.fromkeys(statistic for layer in layers for statistic in layer.statistics))
 
 
-def weights(layer: LayerImportance, moment: str) -> dict[str, float]:
+def weights(layer: ImportanceRow, moment: str) -> dict[str, float]:
     """The layer's weights for "mean" or "var", by statistic."""
     return dict(zip(layer.statistics, getattr(layer, moment), strict=True))
 
 
-def state(layer: LayerImportance) -> str:
+def state(layer: ImportanceRow) -> str:
     """In a word, how settled a layer is: frozen, one-hot in both or in one moment, or nothing while it mixes."""
     hard = [MOMENTS[moment] for moment in MOMENTS if max(getattr(layer, moment)) >= _ONE_HOT]
     if layer.frozen:
@@ -207,22 +194,13 @@ def state(layer: LayerImportance) -> str:
     return "one-hot" if len(hard) == len(MOMENTS) else "".join(f"{moment} one-hot" for moment in hard)
 
 
-def _weight_cells(layer: LayerImportance, moment: str, statistics: Sequence[str]) -> list[Cell]:
+def _weight_cells(layer: ImportanceRow, moment: str, statistics: Sequence[str]) -> list[Cell]:
     mine = weights(layer, moment)
     largest = max(mine, key=mine.__getitem__)
     return [
         Cell(f"{mine[each]:.2f}", strong=each == largest, share=mine[each]) if each in mine else Cell("")
         for each in statistics
     ]
-
-
-def duration(seconds: float | None) -> str:
-    """A time in the unit that keeps it short."""
-    if seconds is None:
-        return "–"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -14,9 +14,10 @@ from rich.text import Text
 from switchnorm.report.grid import grids
 from switchnorm.report.grid_table import grid_table
 from switchnorm.report.groups import by_score, group_runs
-from switchnorm.report.runs import load_run
-from switchnorm.report.tables import Cell, LayerImportance, Table, importance_table, results, results_table
-from switchnorm.studies.geometries import Absent
+from switchnorm.report.tables import Cell, Table, importance_table, results, results_table
+from switchnorm.runs.geometries import Absent
+from switchnorm.runs.importance import ImportanceRow
+from switchnorm.runs.run import load_run
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 # A pipe has no width; rich would assume 80 columns and cut the numbers off.
@@ -45,7 +46,7 @@ def live_grid(runs: Sequence[Path], absent: Sequence[Absent] = ()) -> Renderable
     return Group(*(_drawing(replace(grid_table(grid, differences=False), notes=()), on_screen=True) for grid in found))
 
 
-def print_importance(layers: Sequence[LayerImportance], console: Console | None = None) -> None:
+def print_importance(layers: Sequence[ImportanceRow], console: Console | None = None) -> None:
     """Print how much each layer relies on each statistic, a row per layer in the order given."""
     if layers:
         _print(importance_table(layers), console)

@@ -6,16 +6,17 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from switchnorm.report.groups import display_norm
-from switchnorm.report.runs import LayerWeights, Run
-from switchnorm.report.score import CLASSIFICATION, Score
 from switchnorm.report.tables import MOMENTS, Result, all_statistics, state, weights
+from switchnorm.runs.importance import LayerWeights
+from switchnorm.runs.run import Run
+from switchnorm.runs.score import Score
 
 
 def headline(rows: Sequence[Result]) -> str:
     """The finding, for each score: the widest lead over BN in a fair comparison, or else the best value."""
     scores = list(dict.fromkeys(row.score for row in rows))
     # An accuracy needs no name, unless another score stands beside it.
-    named = len(scores) > 1 or scores[0] != CLASSIFICATION
+    named = len(scores) > 1 or scores[0].name != "accuracy"
     return " ".join(_finding([row for row in rows if row.score == score], score, named) for score in scores)
 
 

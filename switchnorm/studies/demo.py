@@ -7,13 +7,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from switchnorm.config.recipe import read_config
+from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
 from switchnorm.studies.folder import check_folder, locked
 from switchnorm.studies.parallel import default_workers, train_all
 from switchnorm.studies.progress import StudyProgress
-from switchnorm.training.config import Config
-from switchnorm.training.recipe import read_config
 
 NORMS = ("bn", "gn+ws", "sn", "ssn")
 SEEDS = (0, 1, 2)

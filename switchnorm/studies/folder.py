@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from switchnorm.config.recipe import read_config
+from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
-from switchnorm.training.config import Config
-from switchnorm.training.recipe import read_config
 
 #: Run folders and the configurations of their runs.
 Plan = Sequence[tuple[Path, Config]]

@@ -7,7 +7,6 @@ The learning rate follows the batch linearly (Goyal et al., 2017), from the reci
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,17 +16,18 @@ from typing import Any
 import torch
 from rich.console import Console, RenderableType
 
+from switchnorm.config.recipe import SHORT, read_config
+from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
 from switchnorm.models import parse_norm
+from switchnorm.processes import world_size
 from switchnorm.recipes import find_recipe
+from switchnorm.runs.folder import RunFolder
+from switchnorm.runs.geometries import Absent, Geometry
 from switchnorm.studies.folder import Plan, check_folder, locked
-from switchnorm.studies.geometries import Absent, Geometry
 from switchnorm.studies.parallel import Outcome, default_workers, train_all
 from switchnorm.studies.progress import StudyProgress, cost
 from switchnorm.training.build import prepare
-from switchnorm.training.config import Config
-from switchnorm.training.recipe import SHORT, read_config
-from switchnorm.training.run_folder import RunFolder
 
 NORMS = ("bn", "gn", "sn", "ssn", "gn+ws")
 #: What SN and SSN mix at one sample per GPU, where there is no batch, as published; BN has no cell there.
@@ -184,7 +184,7 @@ def plan_study(
     Raises:
         InputError: anything wrong with these; flags that the study sets itself.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if world_size() > 1:
         raise InputError("a study runs on one device, with ghost batches for the others; start it without torchrun")
     _check_flags(flags)
     if workers is not None and workers < 1:

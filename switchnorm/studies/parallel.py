@@ -21,11 +21,11 @@ from typing import Any, Protocol
 
 import torch
 
+from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
+from switchnorm.runs.folder import RunFolder
 from switchnorm.studies.folder import Plan, clear_unborn
-from switchnorm.training.config import Config
 from switchnorm.training.launch import resume, start
-from switchnorm.training.run_folder import RunFolder
 
 # A fresh interpreter for each worker: forking a process that has run torch's threads can hang.
 _CONTEXT = multiprocessing.get_context("spawn")

@@ -14,10 +14,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from switchnorm.config.schema import Config
+from switchnorm.config.task_spec import find_task
+from switchnorm.runs.durations import clock
 from switchnorm.studies.folder import Plan
 from switchnorm.studies.parallel import Outcome
-from switchnorm.training.config import Config
-from switchnorm.training.scores import SCORE
 
 _PLAIN_SECONDS = 60.0
 # Samples that take as long as what every step costs besides; only ratios between batch sizes matter.
@@ -54,7 +55,7 @@ class StudyProgress:
         self.workers = workers
         self.result = result
         self.costs = {path: cost(config) for path, config in plan}
-        self.scores = {path: SCORE[config.task] for path, config in plan}
+        self.scores = {path: find_task(config.task).score.column for path, config in plan}
         self.epochs = {path: config.train.epochs for path, config in plan}
         self.titles = {path: title(path, config) for path, config in plan}
         self.ended_count = 0
@@ -150,10 +151,3 @@ def epochs_done(path: Path) -> int:
         return max((path / "metrics.csv").read_bytes().count(b"\n") - 1, 0)
     except OSError:
         return 0
-
-
-def clock(seconds: float) -> str:
-    """A time as 1:02:03, or 2:03."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from switchnorm.config.limits import check
+from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
+from switchnorm.processes import world_size
 from switchnorm.studies.folder import check_folder, locked
 from switchnorm.studies.parallel import cores, train_all
 from switchnorm.studies.progress import StudyProgress
 from switchnorm.training.build import prepare
-from switchnorm.training.config import Config
-from switchnorm.training.limits import check
-from switchnorm.training.trainer import world_size
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
@@ -12,6 +13,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import SumMetric
 
 from switchnorm.tasks.mean import SampleMean
+
+if TYPE_CHECKING:
+    from switchnorm.config.schema import Config
+    from switchnorm.data import Dataset
+    from switchnorm.runs.folder import RunFolder
 
 MakeOptimizer = Callable[[nn.Module], tuple[torch.optim.Optimizer, LRScheduler]]
 
@@ -40,12 +46,45 @@ class Task(pl.LightningModule):
         self.pictures = SumMetric()
         self.train_loss, self.train_accuracy = SampleMean(), SampleMean()
 
+    @classmethod
+    @abstractmethod
+    def build(
+        cls, config: Config, model: nn.Module, num_classes: int, make_optimizer: MakeOptimizer | None = None
+    ) -> Task:
+        """The task of a run.
+
+        Args:
+            config: of the run.
+            model: the network.
+            num_classes: K.
+            make_optimizer: as the constructor's.
+        """
+
+    @staticmethod
+    def logits(output: Any) -> Any:
+        """Of what the network returns in training, the logits (N, K, ...)."""
+        return output
+
+    @staticmethod
+    def noise_labels(samples: int, shape: tuple[int, int], num_classes: int) -> Tensor:
+        """Labels for noise pictures of a height and width, where a rehearsal has no data: (N,) int64."""
+        return torch.arange(samples) % num_classes
+
+    @classmethod
+    def records(cls, run: RunFolder, config: Config, dataset: Dataset) -> list[pl.Callback]:
+        """What writes files of its own into the run folder, besides the tables that all runs have."""
+        return []
+
+    def details(self, dataset: Dataset) -> list[str]:
+        """Lines that `switchnorm eval` prints below the metrics of the last validation."""
+        return []
+
     def layout(self, images: Tensor) -> Tensor:
         """Pictures (N, C, H, W) in the memory format that the network gets them in."""
         return images.contiguous(memory_format=torch.channels_last) if self._channels_last else images
 
-    def answer(self, images: Tensor) -> Any:
-        """What the network says of pictures (N, C, H, W)."""
+    def forward(self, images: Tensor) -> Any:
+        """The network's output for pictures (N, C, H, W)."""
         return self.model(self.layout(images))
 
     def take_training_metrics(self) -> dict[str, float]:

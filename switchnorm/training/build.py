@@ -9,19 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from switchnorm.config.schema import Config
+from switchnorm.config.task_spec import find_task, loaded
 from switchnorm.data import Dataset, TrainingLoader, create_dataset
 from switchnorm.errors import InputError
 from switchnorm.models import create_model, task_of
+from switchnorm.processes import world_size
 from switchnorm.surgery import ghost, sync
-from switchnorm.tasks import Classification, Segmentation, Task, mixing
-from switchnorm.tasks.prediction import Views
-from switchnorm.tasks.task import MakeOptimizer
-from switchnorm.training.config import Config
+from switchnorm.tasks.task import MakeOptimizer, Task
 from switchnorm.training.optimizer import make_optimizer, parameter_groups
-from switchnorm.training.trainer import world_size
-
-#: A network for each task, for those who named one of another.
-_EXAMPLES = {"classification": "resnetv1sn50", "segmentation": "resnet50_dilated8+c1_bilinear_deepsup"}
 
 
 def build_model(config: Config, num_classes: int | None) -> nn.Module:
@@ -86,16 +82,15 @@ def prepare_evaluation(config: Config) -> tuple[nn.Module, Dataset]:
 
 
 def check_task(config: Config) -> None:
-    """Raise `InputError` for a network that answers another question than the dataset asks, or views that cannot be."""
+    """Raise `InputError` for a network that is for another task than the dataset."""
     answered = task_of(config.model.name)
     if answered != config.task:
         build_model(config, None)  # which knows the nearest name to one that is none
-        example = _EXAMPLES[config.task]
+        example = find_task(config.task).example
         raise InputError(
             f"model {config.model.name!r} is for {answered}, and {config.data['name']!r} for {config.task}; "
             f"take a model such as {example!r}"
         )
-    views_of(config)
 
 
 def check_device(config: Config) -> None:
@@ -137,7 +132,7 @@ def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> int:
     height, width = dataset.shape
     images = torch.empty(samples, dataset.channels, height, width, device="meta", dtype=dtype)
     try:
-        answer = copy.deepcopy(model).to("meta").train()(images)
+        output = copy.deepcopy(model).to("meta").train()(images)
     except InputError:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:  # how networks of others say so
@@ -145,7 +140,7 @@ def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> int:
         raise InputError(
             f"{type(model).__name__} does not take pictures of {height}x{width} pixels: {reason}"
         ) from error
-    logits = answer["out"] if dataset.task == "segmentation" else answer
+    logits = task_class(dataset.task).logits(output)
     if not isinstance(logits, torch.Tensor):
         raise InputError(f"{type(model).__name__} returns more than logits in training; choose another model")
     return int(logits.shape[1])
@@ -175,30 +170,12 @@ def training_task(config: Config, model: nn.Module, num_classes: int, steps: int
     return make_task(config, model, num_classes, partial(make_optimizer, total_steps=steps, config=config))
 
 
-def views_of(config: Config) -> Views:
-    """What of each picture evaluation of segmentation shows the network; raise `InputError` if that is impossible."""
-    own = config.segmentation
-    return Views(own.flip, own.window, own.overlap)
-
-
 def make_task(config: Config, model: nn.Module, num_classes: int, make_optimizer: MakeOptimizer | None = None) -> Task:
     """The run's task; without an optimizer it can only evaluate."""
-    train = config.train
-    if config.task == "segmentation":
-        return Segmentation(
-            model,
-            num_classes,
-            label_smoothing=train.label_smoothing,
-            deep_supervision=config.segmentation.deep_supervision,
-            views=views_of(config),
-            make_optimizer=make_optimizer,
-            channels_last=train.channels_last,
-        )
-    return Classification(
-        model,
-        num_classes,
-        label_smoothing=train.label_smoothing,
-        make_optimizer=make_optimizer,
-        mix=mixing(train.mixup, train.cutmix, num_classes),
-        channels_last=train.channels_last,
-    )
+    return task_class(config.task).build(config, model, num_classes, make_optimizer)
+
+
+def task_class(name: str) -> type[Task]:
+    """The class that trains a task."""
+    found: type[Task] = loaded(find_task(name).task)
+    return found

@@ -10,12 +10,12 @@ import pytorch_lightning as pl
 import torch
 
 from switchnorm.layers import SparseSwitchNorm
+from switchnorm.runs.folder import RunFolder
+from switchnorm.runs.importance import COLUMNS, Row, importance_rows
+from switchnorm.runs.tables import EpochTable
 from switchnorm.surgery import freeze_statistics, harden, importance, set_radius
-from switchnorm.tasks import Task
-from switchnorm.training.config import Task as TaskName
+from switchnorm.tasks.task import Task
 from switchnorm.training.optimizer import current_lr
-from switchnorm.training.run_folder import IMPORTANCE, EpochTable, RunFolder
-from switchnorm.training.scores import columns
 
 
 class RadiusSchedule(pl.Callback):
@@ -78,18 +78,18 @@ class History(pl.Callback):
 
     Args:
         run: where to.
-        task: what is measured.
+        columns: of metrics.csv.
     """
 
-    def __init__(self, run: RunFolder, task: TaskName) -> None:
+    def __init__(self, run: RunFolder, columns: tuple[str, ...]) -> None:
         self.run = run
-        self.columns = columns(task)
+        self.columns = columns
         self.earlier = 0.0
         self.began = 0.0
         self.images = 0
         self.seconds = 0.0
         self.started = 0.0
-        self.rows: list[tuple[int, str, str, str, float]] = []
+        self.rows: list[Row] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the tables, and start the clock of an epoch that is resumed in its middle."""
@@ -98,7 +98,7 @@ class History(pl.Callback):
             self.earlier = float(self.run.record()["seconds"] or 0)
             self.metrics = EpochTable(self.run.metrics_file, self.columns, trainer.current_epoch)
             if importance(pl_module):
-                self.importance = EpochTable(self.run.importance_file, IMPORTANCE, trainer.current_epoch)
+                self.importance = EpochTable(self.run.importance_file, COLUMNS, trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -116,7 +116,8 @@ class History(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Read what the layers chose, in the weights that are being evaluated."""
-        self.rows = _importance_rows(trainer.current_epoch, pl_module)
+        assert isinstance(pl_module, Task)
+        self.rows = importance_rows(trainer.current_epoch, importance(pl_module.model))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch's rows."""
@@ -142,12 +143,3 @@ class History(pl.Callback):
         self.run.update_record(seconds=round(self.earlier + time.monotonic() - self.began, 1))
         for logger in trainer.loggers:
             logger.log_metrics(scalars, step=trainer.global_step)
-
-
-def _importance_rows(epoch: int, module: pl.LightningModule) -> list[tuple[int, str, str, str, float]]:
-    return [
-        (epoch, row.layer.removeprefix("model."), moment, statistic, round(value, 6))
-        for row in importance(module)
-        for moment, weights in (("mean", row.mean), ("var", row.var))
-        for statistic, value in zip(row.statistics, weights, strict=True)
-    ]

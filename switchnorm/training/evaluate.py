@@ -10,38 +10,38 @@ from typing import Any
 
 from torch import nn
 
+from switchnorm.config.claim import make_claim
+from switchnorm.config.schema import Config
+from switchnorm.config.task_spec import find_task, tasks
 from switchnorm.data import Dataset, Views
 from switchnorm.errors import InputError
-from switchnorm.tasks import Segmentation
-from switchnorm.tasks.confusion import Scores
+from switchnorm.runs.folder import RunFolder
+from switchnorm.tasks.task import Task
 from switchnorm.training.build import make_task, prepare_evaluation
-from switchnorm.training.config import ClaimConfig, Config
-from switchnorm.training.config import Task as TaskName
 from switchnorm.training.loaders import Loaders
-from switchnorm.training.run_folder import RunFolder
 from switchnorm.training.trainer import make_trainer
 from switchnorm.weights import load_published, load_state, read_checkpoint, read_state
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network answers on a test set.
+    """How well a network does on a test set.
 
     Args:
-        task: what was asked.
-        metrics: "val_loss" and what the task measures (`switchnorm.training.scores`), in [0, 1].
+        data: the dataset's name.
+        metrics: "val_loss" and what the task measures, in [0, 1].
         pictures: how many there are.
-        claim: what is reported elsewhere.
-        classes: their names, of segmentation.
-        scores: of segmentation, class by class.
+        claim: what is reported elsewhere, as the configuration has it.
+        task: what was evaluated, with whatever it keeps of its last validation.
+        dataset: on what.
     """
 
-    task: TaskName
+    data: str
     metrics: dict[str, float]
     pictures: int
-    claim: ClaimConfig
-    classes: tuple[str, ...] = ()
-    scores: Scores | None = None
+    claim: dict[str, Any]
+    task: Task
+    dataset: Dataset
 
 
 def evaluate(run: RunFolder, checkpoint: Path, views: Views = "centre", config: Config | None = None) -> Evaluation:
@@ -76,11 +76,11 @@ def evaluate_weights(weights: Sequence[Path], config: Config, views: Views = "ce
     model, dataset = prepare_evaluation(config)
     load_published(model, *weights)
     # What is claimed of published weights is claimed on ImageNet.
-    claim = claim_of(weights[0]) if config.data["name"] == "imagenet" else ClaimConfig()
+    claim = claim_of(weights[0]) if config.data["name"] == "imagenet" else make_claim()
     return _evaluate(config, model, dataset, views, claim)
 
 
-def claim_of(weights: Path) -> ClaimConfig:
+def claim_of(weights: Path) -> dict[str, Any]:
     """What a checkpoint's metadata, or the card beside it, claims; empty where there is neither.
 
     Raises:
@@ -93,24 +93,24 @@ def claim_of(weights: Path) -> ClaimConfig:
         try:
             entries = json.loads(card.read_text(encoding="utf-8"))
             top1, top5, source = (entries.get(name) for name in ("top1", "top5", "source"))
-            return ClaimConfig(top1=_percent(top1), top5=_percent(top5), source=str(source or ""))
+            return make_claim(top1=_percent(top1), top5=_percent(top5), source=str(source or ""))
         except (ValueError, TypeError, AttributeError):
-            return ClaimConfig()  # some other JSON file
-    return ClaimConfig(top1=_percent(top1), top5=_percent(top5), source=source or "")
+            return make_claim()  # some other JSON file
+    return make_claim(top1=_percent(top1), top5=_percent(top5), source=source or "")
 
 
 def _percent(share: Any) -> float | None:
     return None if share is None else 100 * float(share)
 
 
-def _evaluate(config: Config, model: nn.Module, dataset: Dataset, views: Views, claim: ClaimConfig) -> Evaluation:
-    if config.task == "segmentation" and views != "centre":
-        raise InputError(f"views {views!r} are for classification; take --flip and --scales for segmentation")
+def _evaluate(config: Config, model: nn.Module, dataset: Dataset, views: Views, claim: dict[str, Any]) -> Evaluation:
+    spec = find_task(config.task)
+    if views not in spec.views:
+        able = " and ".join(task.name for task in tasks().values() if views in task.views)
+        raise InputError(f"views {views!r} are for {able}; {spec.views_hint or 'leave them out'}")
     task = make_task(config, model, dataset.num_classes)
     with make_trainer(config.train, logger=False, enable_progress_bar=False, enable_checkpointing=False) as trainer:
         (metrics,) = trainer.validate(task, Loaders(dataset, config, views), verbose=False)
     measured = {name: float(value) for name, value in metrics.items()}
-    if isinstance(task, Segmentation):
-        return Evaluation(config.task, measured, task.counted, claim, dataset.classes, task.scores)
-    comparable = claim if views == "centre" else ClaimConfig()  # published accuracies are those of one crop
-    return Evaluation(config.task, measured, task.counted, comparable)
+    comparable = claim if views == "centre" else make_claim()  # published results are those of one crop
+    return Evaluation(config.data["name"], measured, task.counted, comparable, task, dataset)

@@ -10,20 +10,18 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
+from switchnorm.config.schema import Config
+from switchnorm.config.task_spec import find_task
 from switchnorm.data import Dataset
-from switchnorm.data.segmentation import SegmentationDataset
+from switchnorm.runs.folder import RunFolder
 from switchnorm.training.averaging import WeightAverage
-from switchnorm.training.build import total_steps, training_task
+from switchnorm.training.build import task_class, total_steps, training_task
 from switchnorm.training.callbacks import FrozenStatistics, History, RadiusSchedule, StepSeed
 from switchnorm.training.checkpoints import BestCheckpoint, MidEpochCheckpoint
-from switchnorm.training.config import Config
-from switchnorm.training.examples import ClassHistory
 from switchnorm.training.graphs import GraphedNetwork
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.measure import peak_memory, reset_peak_memory, steady_rate
 from switchnorm.training.progress import PlainProgress, ProgressBar
-from switchnorm.training.run_folder import RunFolder
-from switchnorm.training.scores import MEASURED, SCORE
 from switchnorm.training.trainer import make_trainer
 
 
@@ -42,7 +40,8 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     """
     steps = total_steps(config, dataset)
     task = training_task(config, model, dataset.num_classes, steps)
-    score = SCORE[config.task]
+    spec = find_task(config.task)
+    score = spec.score.column
     best = BestCheckpoint(run.checkpoints, score)
     newest = [
         ModelCheckpoint(run.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True),
@@ -69,7 +68,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     if not trainer.is_global_zero:
         return {}
     rows = run.metrics()
-    result = {name: float(rows[-1][name]) for name in MEASURED[config.task] if rows[-1][name]}
+    result = {name: float(rows[-1][name]) for name in (metric.column for metric in spec.metrics) if rows[-1][name]}
     result[f"best_{score}"] = max(float(row[score]) for row in rows)
     run.update_record(
         status="finished",
@@ -98,11 +97,9 @@ def step_callbacks(config: Config, steps: int) -> list[pl.Callback]:
 
 
 def _records(run: RunFolder, config: Config, dataset: Dataset) -> list[pl.Callback]:
-    """What writes the run's tables."""
-    history = History(run, config.task)
-    if isinstance(dataset, SegmentationDataset):
-        return [history, ClassHistory(run, dataset, config.segmentation.examples)]
-    return [history]
+    """What writes the run's tables, and the files that its task adds."""
+    history = History(run, find_task(config.task).columns)
+    return [history, *task_class(config.task).records(run, config, dataset)]
 
 
 def _progress(quiet: bool) -> list[pl.Callback]:

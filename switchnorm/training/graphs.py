@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from switchnorm.tasks import Task
+from switchnorm.tasks.task import Task
 
 
 class GraphedNetwork(pl.Callback):

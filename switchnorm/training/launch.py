@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from switchnorm.config.schema import Config
 from switchnorm.data import create_dataset
 from switchnorm.errors import InputError
+from switchnorm.processes import is_first, world_size
+from switchnorm.runs.folder import RunFolder, free_folder
 from switchnorm.surgery import LayerImportance, importance
 from switchnorm.training.build import build_model, prepare
 from switchnorm.training.checkpoints import check_resumable
-from switchnorm.training.config import Config
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
-from switchnorm.training.run_folder import RunFolder, free_folder
 from switchnorm.training.warm_start import warm_start
 from switchnorm.weights import file_importance, load_state, read_state
-
-
-def first_process() -> bool:
-    """Whether this is the process that writes: the only one, or torchrun's first."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def start(
@@ -49,10 +44,10 @@ def start(
     warm = _warm_start(model, config, quiet)
     path = default if out is None else out
     # Processes of one run must agree on its folder: the first makes it, and none looks for a free name.
-    if out is None and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if out is None and world_size() == 1:
         path = free_folder(path)
-    run = RunFolder.create(path, config, command) if first_process() else RunFolder(path)
-    if first_process():
+    run = RunFolder.create(path, config, command) if is_first() else RunFolder(path)
+    if is_first():
         run.update_record(learning_rate=effective_lr(config), **warm)
     return run, train(run, config, model, dataset, quiet=quiet)
 
@@ -87,7 +82,7 @@ def _warm_start(model: nn.Module, config: Config, quiet: bool) -> dict[str, Any]
         report = warm_start(model, config.train.warm_start)
         lines.append(str(report))
         record = {"warm_start": report.record()}
-    if first_process() and not quiet:
+    if is_first() and not quiet:
         print(*lines, sep="\n", end="\n" if lines else "")
     return record
 

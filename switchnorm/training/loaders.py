@@ -6,9 +6,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from switchnorm.config.schema import Config
 from switchnorm.data import Dataset, TrainingLoader, Views
 from switchnorm.training.build import training_batches
-from switchnorm.training.config import Config
 
 
 class Loaders(pl.LightningDataModule):

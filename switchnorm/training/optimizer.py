@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from switchnorm.config.schema import Config, GroupConfig, OptimizerConfig
 from switchnorm.errors import InputError
 from switchnorm.layers import SparseSwitchNorm, SwitchNorm
-from switchnorm.training.config import Config, GroupConfig, OptimizerConfig
 from switchnorm.training.schedule import factor
 
 

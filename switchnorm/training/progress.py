@@ -9,6 +9,9 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 
+from switchnorm.config.task_spec import tasks
+from switchnorm.runs.durations import clock
+
 
 class ProgressBar(RichProgressBar):
     """Lightning's bar: rate, time left in the epoch, loss, accuracy.
@@ -61,7 +64,7 @@ class PlainProgress(pl.Callback):
         self._print(
             trainer,
             f"step {trainer.num_training_batches}/{trainer.num_training_batches}",
-            ("loss", "val_accuracy", "val_mean_iou"),
+            ("loss", *dict.fromkeys(task.score.column for task in tasks().values())),
         )
 
     def _print(self, trainer: pl.Trainer, where: str, names: tuple[str, ...]) -> None:
@@ -77,17 +80,10 @@ class PlainProgress(pl.Callback):
             if name in metrics:
                 value = float(metrics[name])
                 parts.append(f"{name} {value:.4f}" if "loss" in name else f"{name} {100 * value:.2f} %")
-        parts += [f"{self.images / elapsed:.0f} images/s", f"{duration(left)} left"]
+        parts += [f"{self.images / elapsed:.0f} images/s", f"{clock(left)} left"]
         if trainer.is_global_zero:
             print("  ".join(parts), flush=True)
 
     @staticmethod
     def _done(trainer: pl.Trainer) -> int:
         return int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1
-
-
-def duration(seconds: float) -> str:
-    """Seconds as "0:42" or "1:02:03"."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,10 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from switchnorm.config.schema import Config
 from switchnorm.data import Cifar10, Cifar100, Dataset, create_dataset
 from switchnorm.data.cifar_files import locate
 from switchnorm.data.loader import Batch
 from switchnorm.errors import InputError
+from switchnorm.processes import is_launched
 from switchnorm.training.build import (
     build_model,
     check_channels,
@@ -21,10 +22,10 @@ from switchnorm.training.build import (
     check_task,
     rehearse,
     steps_per_epoch,
+    task_class,
     training_batches,
     training_task,
 )
-from switchnorm.training.config import Config
 from switchnorm.training.fit import step_callbacks
 from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.trainer import make_trainer
@@ -90,7 +91,7 @@ def dry_run(config: Config) -> DryRun:
     """
     check_device(config)
     check_task(config)
-    if "WORLD_SIZE" in os.environ:
+    if is_launched():
         raise InputError("a dry run takes one process; start it without torchrun")
     dataset = create_dataset(**config.data)
     missing = _missing(dataset)
@@ -158,6 +159,4 @@ def _smaller(config: Config, samples: int) -> Config:
 def _noise(dataset: Dataset, samples: int, classes: int) -> Batch:
     height, width = dataset.shape
     images = torch.randn(samples, dataset.channels, height, width)
-    if dataset.task == "segmentation":
-        return images, torch.arange(height * width).expand(samples, -1).reshape(-1, height, width) % classes
-    return images, torch.arange(samples) % classes
+    return images, task_class(dataset.task).noise_labels(samples, (height, width), classes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from switchnorm.training.config import ScheduleConfig
+from switchnorm.config.schema import ScheduleConfig
 
 
 def factor(schedule: ScheduleConfig, step: int, total_steps: int, epochs: int) -> float:

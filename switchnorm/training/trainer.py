@@ -12,15 +12,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from switchnorm.config.schema import TrainConfig
+from switchnorm.processes import local_world_size, world_size
 from switchnorm.training.checkpoints import AtomicCheckpointIO
-from switchnorm.training.config import TrainConfig
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
-
-
-def world_size() -> int:
-    """How many processes torchrun started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager
@@ -29,10 +25,8 @@ def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
 
     What it changes in this process, that operations are deterministic, holds until the context is left.
     """
-    devices, nodes = 1, 1
-    if "LOCAL_WORLD_SIZE" in os.environ:
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = world_size() // devices
+    devices = local_world_size()
+    nodes = world_size() // devices
     with _quiet_lightning(), _restored_determinism():
         if config.deterministic:
             torch.backends.cudnn.deterministic = True

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from switchnorm import __version__
 from switchnorm.errors import InputError
+from switchnorm.files import check_free, write_files
 from switchnorm.weights.card import Card
 from switchnorm.weights.checkpoint import CheckpointFile, read_checkpoint
 from switchnorm.weights.identity import check_identity, check_network, file_md5, identify
@@ -24,7 +25,6 @@ from switchnorm.weights.metadata import Metadata
 from switchnorm.weights.pair import divided, joined
 from switchnorm.weights.published import PUBLISHED, Checkpoint, published
 from switchnorm.weights.recognise import Recognised, class_count, norm_of, recognise
-from switchnorm.weights.writing import check_free, write_whole
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".pth.tar")
 _NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "radius", "mean_fixed", "var_fixed")
@@ -251,7 +251,7 @@ def _write_safetensors(out: Path, beside: Path, state: dict[str, Tensor], metada
     def describe(target: Path) -> None:
         target.write_text(card.to_json())
 
-    write_whole({out: write, beside: describe})
+    write_files({out: write, beside: describe})
 
 
 def _write_torch(files: Mapping[Path, tuple[Mapping[str, Tensor], str, str]]) -> None:
@@ -262,4 +262,4 @@ def _write_torch(files: Mapping[Path, tuple[Mapping[str, Tensor], str, str]]) ->
         # PyTorch before 1.6, which the published code was written for, reads no other format.
         torch.save({container: content} if container else content, target, _use_new_zipfile_serialization=False)
 
-    write_whole({path: partial(write, *content) for path, content in files.items()})
+    write_files({path: partial(write, *content) for path, content in files.items()})

@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
+from switchnorm.config.recipe import read_config, to_yaml
 from switchnorm.data import Folder
 from switchnorm.data.counter import permutation
 from switchnorm.data.lighting import lighting
 from switchnorm.data.pictures import EvaluationCrops, TrainingCrops
 from switchnorm.data.reading import read_picture
 from switchnorm.errors import InputError
-from switchnorm.training.recipe import read_config, to_yaml
 from tests.data.photos import truncate, write_lists
 
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))

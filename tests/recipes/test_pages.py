@@ -6,15 +6,18 @@ import dataclasses
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from switchnorm.cli import parser as command_line
-from switchnorm.cli.answers import answering_flags
+from switchnorm.cli.flags import config_flags
+from switchnorm.config.claim import make_claim
+from switchnorm.config.recipe import evaluation_config, read_config
+from switchnorm.config.schema import SECTIONS, Config
+from switchnorm.config.task_spec import tasks
 from switchnorm.data import DATASETS
 from switchnorm.recipes import find_recipe, recipes
-from switchnorm.training.config import ClaimConfig, Config
-from switchnorm.training.recipe import SECTIONS, evaluation_config, read_config
 
 DOCS = Path(__file__).parents[2] / "docs"
 TASKS = ("classification", "segmentation")
@@ -44,10 +47,10 @@ def keys(text: str) -> list[str]:
     return [key for row in rows(text) for key in re.findall(r"`([^`]*)`", row[0])]
 
 
-def claimed(claim: ClaimConfig) -> str:
-    if claim.error is not None:
-        return f"error {claim.error:.2f}"
-    numbers = (claim.top1, claim.top5, claim.mean_iou, claim.pixel_accuracy, claim.overall)
+def claimed(claim: dict[str, Any]) -> str:
+    if claim["error"] is not None:
+        return f"error {claim['error']:.2f}"
+    numbers = (claim["top1"], claim["top5"], claim["mean_iou"], claim["pixel_accuracy"], claim["overall"])
     return " / ".join(f"{number:.2f}" for number in numbers if number is not None)
 
 
@@ -70,7 +73,10 @@ def test_the_table_lists_every_recipe_with_its_network_and_claim(task):
 
 def test_the_tables_of_features_have_every_key_once_and_no_other():
     expected = {f"{part}.{key}" for part, schema in SECTIONS.items() for key in names(schema)}
-    expected |= names(Config) - set(SECTIONS) - {"data"}
+    for task in tasks().values():
+        expected |= {f"{task.name}.{key}" for key in names(task.section)} if task.section else set()
+    expected |= {f"claim.{key}" for key in make_claim()}
+    expected |= names(Config) - set(SECTIONS) - {"data", "tasks", "claim"}
     tables = section("classification", "Training features") + section("segmentation", "Train")
     listed = [key.removesuffix(".KEY") for key in keys(tables)]
     assert len(listed) == len(set(listed))
@@ -103,7 +109,8 @@ def test_its_commands_are_understood(command, tmp_path, monkeypatch):
             Path(name).write_text(find_recipe("digits/resnet9").read_text())
         read_config(find_recipe(name), rest[1:])
     elif options.command == "eval" and options.weights is not None:
-        evaluation_config([*answering_flags(options), *rest])
+        task = evaluation_config(rest).task
+        evaluation_config([*config_flags(options, "eval", task, "it"), *rest])
     else:
         assert rest in ([], ["RUN"]), "nobody would understand these"
 

@@ -16,7 +16,7 @@ from switchnorm.report.grid import Grid, grids
 from switchnorm.report.grid_figure import by_samples
 from switchnorm.report.grid_table import grid_table
 from switchnorm.report.groups import group_runs
-from switchnorm.studies.geometries import Geometry
+from switchnorm.runs.geometries import Geometry
 from tests.report.conftest import Make
 
 FULL, PAIR, ONE = Geometry(8, 32), Geometry(8, 2), Geometry(1, 16)

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from switchnorm.errors import InputError
+from switchnorm.runs.folder import RunFolder
 from switchnorm.studies import demo
-from switchnorm.training.run_folder import RunFolder
 
 
 def test_all_norms_get_the_same_budget_and_tuning(tmp_path):

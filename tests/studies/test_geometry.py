@@ -14,16 +14,16 @@ import torch
 import yaml
 
 from switchnorm.cli import main
+from switchnorm.config.recipe import read_config, to_yaml
+from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
+from switchnorm.runs.folder import RunFolder
+from switchnorm.runs.geometries import Absent, Geometry
 from switchnorm.studies.folder import check_folder, locked
-from switchnorm.studies.geometries import Absent, Geometry
 from switchnorm.studies.geometry import PRESETS, plan_study
 from switchnorm.studies.parallel import train_one
-from switchnorm.training.config import Config
 from switchnorm.training.optimizer import effective_lr
-from switchnorm.training.recipe import read_config, to_yaml
-from switchnorm.training.run_folder import RunFolder
 
 
 def study(tmp_path, *flags, norms=("bn", "sn"), geometries=("8x32", "8x2"), seeds=(0,), **options):

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from switchnorm.config.recipe import read_config
 from switchnorm.recipes import find_recipe
+from switchnorm.runs.folder import RunFolder
 from switchnorm.studies.parallel import Outcome, train_all, train_one
-from switchnorm.training.recipe import read_config
-from switchnorm.training.run_folder import RunFolder
 from tests.data.photos import write_tree
 
 FLAGS = ("--epochs=1", "--batch-size=512", "--schedule.warmup_epochs=0", "--device=cpu")

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from switchnorm.config.recipe import read_config
 from switchnorm.recipes import find_recipe
 from switchnorm.studies.parallel import Outcome
 from switchnorm.studies.progress import StudyProgress, clock, cost
-from switchnorm.training.recipe import read_config
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from switchnorm.config.recipe import read_config
 from switchnorm.recipes import find_recipe
 from switchnorm.training.build import prepare, total_steps
 from switchnorm.training.optimizer import make_optimizer
-from switchnorm.training.recipe import read_config
 
 #: The first five losses of digits/resnet9 in float64, seed 0, ghost batches of 2.
 LOSSES = {

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
 from switchnorm.training.build import build_model, prepare, training_task
 from switchnorm.training.evaluate import evaluate
 from switchnorm.training.launch import start
-from switchnorm.training.recipe import read_config
 from switchnorm.training.trainer import make_trainer
 
 SHORT = ("--epochs", "1", "--batch-size", "512", "--samples-per-gpu", "null", "--norm", "bn")

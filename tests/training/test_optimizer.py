@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from switchnorm.config.schema import Config, GroupConfig, ModelConfig, OptimizerConfig, TrainConfig
 from switchnorm.errors import InputError
 from switchnorm.layers import SparseSwitchNorm2d, SwitchNorm2d
 from switchnorm.tasks import Classification
-from switchnorm.training.config import Config, GroupConfig, ModelConfig, OptimizerConfig, TrainConfig
 from switchnorm.training.optimizer import current_lr, effective_lr, make_optimizer, parameter_groups
 
 

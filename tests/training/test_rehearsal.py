@@ -4,13 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from switchnorm.config.recipe import read_config
 from switchnorm.data import Cifar10, create_dataset
 from switchnorm.errors import InputError
 from switchnorm.models import create_model
 from switchnorm.recipes import find_recipe
 from switchnorm.training import dry_run
 from switchnorm.training.build import build_model, rehearse
-from switchnorm.training.recipe import read_config
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 import pytest
 
-from switchnorm.training.config import ScheduleConfig
+from switchnorm.config.schema import ScheduleConfig
 from switchnorm.training.schedule import factor
 
 

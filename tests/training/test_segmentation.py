@@ -18,13 +18,13 @@ import yaml
 from PIL import Image
 
 from switchnorm.cli import main
+from switchnorm.config.recipe import read_config
 from switchnorm.data import create_dataset
 from switchnorm.data.segmentation import IGNORED
 from switchnorm.recipes import find_recipe
+from switchnorm.runs.folder import RunFolder
+from switchnorm.tasks.segmentation.records import write_examples
 from switchnorm.training import dry_run
-from switchnorm.training.examples import write_examples
-from switchnorm.training.recipe import read_config
-from switchnorm.training.run_folder import RunFolder
 from tests.training.scenes import CLASSES, VOID, write_scenes
 from tests.training.test_processes import torchrun
 from tests.training.test_resume import CLOCK, assert_same_run, rows, wait_for

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
 from switchnorm.models import create_model
 from switchnorm.training.launch import start
-from switchnorm.training.recipe import read_config
 from switchnorm.training.warm_start import warm_start
 from switchnorm.weights import convert
 from tests.weights.files import recorded_state

@@ -1,0 +1,70 @@
+"""Flags that only runs of one task have, as the tasks' registrations describe them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from switchnorm.config.task_spec import Flag, TaskSpec, find_task, tasks
+from switchnorm.errors import InputError
+
+
+def add_task_flags(command: argparse.ArgumentParser, name: str) -> None:
+    """Add to the command of that name the flags of every task; one that several tasks have is theirs together."""
+    known: dict[str, list[str]] = {}
+    for task, flag in _flags(name):
+        known.setdefault(flag.name, []).append(task.name)
+    added: set[str] = set()
+    for _, flag in _flags(name):
+        if flag.name not in added:
+            added.add(flag.name)
+            owners = " and ".join(known[flag.name])
+            command.add_argument(flag.name, dest=flag.attribute, help=f"of {owners}: {flag.help}", **flag.options)
+
+
+def task_flag_names(name: str) -> list[str]:
+    """Their names, of the command of that name."""
+    return list(dict.fromkeys(flag.name for _, flag in _flags(name)))
+
+
+def config_flags(options: argparse.Namespace, name: str, task: str, what: str) -> list[str]:
+    """What the command line said, as flags of the configuration.
+
+    Args:
+        options: of the command.
+        name: the command.
+        task: of what it is about.
+        what: that is, for errors.
+
+    Raises:
+        InputError: a flag that only other tasks have, or a file to write in a folder that is not there.
+    """
+    own = {flag.name for flag in find_task(task).flags}
+    keys = []
+    for other, flag in _flags(name):
+        value = getattr(options, flag.attribute)
+        if value is None:
+            continue
+        if flag.name not in own:
+            raise InputError(f"{flag.name} is for {other.name}, and {what} is one of {task}; leave it out")
+        if other.name != task:
+            continue
+        if flag.output and not value.absolute().parent.is_dir():
+            raise InputError(f"{flag.name} {str(value)!r}: there is no folder {str(value.parent)!r}")
+        if flag.key:
+            keys.append(f"--{flag.key}={str(value).lower() if isinstance(value, bool) else value}")
+    return keys
+
+
+def outputs(options: argparse.Namespace, task: str) -> Iterator[tuple[Flag, object]]:
+    """The flags of a task that name a file to write after evaluation, with the file."""
+    for flag in find_task(task).flags:
+        if flag.output and getattr(options, flag.attribute, None) is not None:
+            yield flag, getattr(options, flag.attribute)
+
+
+def _flags(command: str) -> Iterator[tuple[TaskSpec, Flag]]:
+    for task in tasks().values():
+        for flag in task.flags:
+            if command in flag.commands:
+                yield task, flag

@@ -1,0 +1,61 @@
+"""What somebody reported, beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from switchnorm.config.keys import flatten
+from switchnorm.config.schema import Config
+from switchnorm.config.task_spec import find_task, tasks
+
+#: Keys that say where and how a run is computed, and not what is trained; the task names more.
+_COMPUTED = (
+    *("train.device", "train.precision", "train.checkpoint_minutes", "train.channels_last", "train.compile"),
+    *("train.deterministic", "train.cuda_graph"),
+    *("data.root", "data.train_folder", "data.val_folder", "data.train_list", "data.val_list", "data.workers"),
+    *("seed", "plugins"),
+)
+
+
+def claim_keys() -> list[str]:
+    """The keys of a claim, those of all tasks."""
+    return [claim.key for task in tasks().values() for claim in task.claims]
+
+
+def make_claim(source: str = "", status: str = "", **reported: float | None) -> dict[str, Any]:
+    """A configuration's `claim`: what is reported in %, by the tasks' keys, and null for the rest of them."""
+    return {**dict.fromkeys(claim_keys()), **reported, "source": source, "status": status}
+
+
+def is_changed(written: Config, config: Config) -> bool:
+    """Whether `config` trains anything else than `written`; neither the seed nor where the data lies makes it so."""
+    one, other = (
+        {key: value for key, value in flatten(each.content()) if not key.startswith("claim.")}
+        for each in (written, config)
+    )
+    computed = (*_COMPUTED, *find_task(written.task).computed)
+    return any(one.get(key) != other.get(key) for key in one.keys() | other.keys() if key not in computed)
+
+
+def beside(claim: Mapping[str, Any], task: str, measured: Mapping[str, float]) -> str | None:
+    """A measured result and the claim about it, in one line.
+
+    Args:
+        claim: what is reported, as the configuration has it.
+        task: what was trained.
+        measured: what was measured, in [0, 1], under the names of the columns of metrics.csv.
+
+    Returns:
+        "top-1 error 6.42 % (published 6.11 %)", with whatever else is claimed and was measured, and the source; None
+        where nothing is.
+    """
+    pairs = []
+    for each in find_task(task).claims:
+        reported = claim.get(each.key)
+        if reported is not None and each.column in measured:
+            value = 1 - measured[each.column] if each.error else measured[each.column]
+            pairs.append(f"{each.title} {100 * value:.2f} % (published {reported:.2f} %)")
+    if not pairs:
+        return None
+    return "; ".join([", ".join(pairs), *filter(None, (claim.get("source"), claim.get("status")))])

@@ -1,0 +1,96 @@
+"""Which values of a configuration make sense, alone and together; needs neither torch nor Lightning."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from switchnorm.config.ranges import Range
+from switchnorm.config.schema import Config
+from switchnorm.config.task_spec import find_task, tasks
+from switchnorm.errors import InputError
+
+#: The range of every number that all tasks have.
+RANGES = {
+    "seed": Range(0, below=2**63),
+    "train.epochs": Range(1),
+    "train.batch_size": Range(1),
+    "train.epoch_steps": Range(1),
+    "train.samples_per_gpu": Range(1),
+    "train.iteration_size": Range(1),
+    "train.label_smoothing": Range(0, below=1),
+    "train.checkpoint_minutes": Range(0),
+    "train.ema": Range(0, below=1),
+    "train.mixup": Range(0, below=math.inf),
+    "train.cutmix": Range(0, below=math.inf),
+    "optimizer.lr": Range(0, below=math.inf),
+    "optimizer.lr_per": Range(1),
+    "optimizer.momentum": Range(0, below=1),
+    "optimizer.weight_decay": Range(0),
+    "optimizer.sparse_lr_factor": Range(0),
+    "optimizer.sparse_clip_norm": Range(0),
+    "optimizer.clip_norm": Range(0),
+    "schedule.gamma": Range(0),
+    "schedule.power": Range(0),
+    "schedule.warmup_epochs": Range(0),
+}
+
+_PERCENT = Range(0, most=100)
+
+
+def check(config: Config) -> Config:
+    """Return `config` if its values make sense together; raise `InputError` naming the first key that does not."""
+    if config.model.name is None:
+        raise InputError("model.name must be a name, got null")
+    warmup = replace(RANGES["schedule.warmup_epochs"], below=config.train.epochs)
+    for key, allowed in {**RANGES, "schedule.warmup_epochs": warmup}.items():
+        allowed.check(key, _value(config, key))
+    for name, task in tasks().items():
+        for key, allowed in task.ranges.items():
+            allowed.check(f"{name}.{key}", getattr(config.tasks[name], key))
+        for claim in task.claims:
+            _PERCENT.check(f"claim.{claim.key}", config.claim[claim.key])
+    for problem in (*_optimizer_problems(config), *_train_problems(config), *_task_problems(config)):
+        raise InputError(problem)
+    return config
+
+
+def _optimizer_problems(config: Config) -> Iterator[str]:
+    optimizer, schedule = config.optimizer, config.schedule
+    if optimizer.nesterov and optimizer.momentum == 0:
+        yield "optimizer.nesterov needs a momentum above 0; set optimizer.nesterov to false"
+    if schedule.milestones != sorted(schedule.milestones):
+        yield f"schedule.milestones must rise, got {schedule.milestones}"
+    for place, group in enumerate(optimizer.groups):
+        for name, value in (("lr_factor", group.lr_factor), ("weight_decay", group.weight_decay)):
+            if value is not None and not 0 <= value < math.inf:
+                yield f"optimizer.groups[{place}].{name} must be at least 0, got {value}"
+
+
+def _train_problems(config: Config) -> Iterator[str]:
+    train = config.train
+    if train.sync and train.samples_per_gpu is not None:
+        yield "train.sync and train.samples_per_gpu exclude each other; set samples_per_gpu to null"
+    if train.cuda_graph and train.compile:
+        yield "train.cuda_graph and train.compile exclude each other; set one of them to false"
+    if train.cuda_graph and train.iteration_size > 1:
+        # The recorded backward pass writes each gradient where it wrote the last one.
+        yield f"train.cuda_graph needs train.iteration_size 1, got {train.iteration_size}"
+    if train.cuda_graph and train.device in ("cpu", "mps"):
+        yield f"train.cuda_graph needs train.device cuda, got {train.device}"
+
+
+def _task_problems(config: Config) -> Iterator[str]:
+    """What the run's task refuses, and keys that another task alone has."""
+    for name, task in tasks().items():
+        if name != config.task and task.section is not None and config.tasks[name] != task.section():
+            data = config.data["name"]
+            yield f"{name}.* needs a dataset for {name}, and {data!r} is one for {config.task}; leave it out"
+    yield from find_task(config.task).check(config)
+
+
+def _value(config: Config, key: str) -> Any:
+    return functools.reduce(getattr, key.split("."), config)

@@ -1,0 +1,202 @@
+"""Recipe and flags -> configuration, and back to YAML."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from switchnorm.config import plugins
+from switchnorm.config.claim import claim_keys, is_changed, make_claim
+from switchnorm.config.keys import flatten
+from switchnorm.config.limits import check
+from switchnorm.config.schema import SECTIONS, Config, GroupConfig
+from switchnorm.config.task_spec import find_task, tasks
+from switchnorm.data import DATASETS
+from switchnorm.errors import InputError, unknown
+
+#: Keys that hold keys of their own, which others know.
+OPEN = ("model.options",)
+
+#: Short flags, and the keys that they stand for.
+SHORT = {
+    "model": "model.name",
+    "norm": "model.norm",
+    "conv": "model.conv",
+    "data": "data.name",
+    "samples_per_gpu": "train.samples_per_gpu",
+    "batch_size": "train.batch_size",
+    "epochs": "train.epochs",
+    "precision": "train.precision",
+    "device": "train.device",
+    "lr": "optimizer.lr",
+}
+
+
+def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
+    """The configuration that a recipe and flags make together; flags win.
+
+    A claim is about the recipe as it is written: flags that change what is trained take it away.
+
+    Args:
+        recipe: a YAML file.
+        flags: "--key", "value" or "--key=value" with the keys of the configuration ("train.epochs") or of `SHORT`.
+
+    Raises:
+        InputError: an unknown key, with the nearest valid one, or a value of the wrong type or out of range.
+    """
+    named, flags = plugins.split(flags)
+    plugins.load(named)
+    content = _read_yaml(recipe)
+    written = _plugins(content, recipe)
+    plugins.load_known(written, str(recipe))
+    flags = _long(flags)
+    parser = _parser(_dataset_name(content, flags, recipe.name))
+    keys = _keys(parser)
+    for key, _ in flatten(content, keys):
+        if key != "plugins" and not _is_key(key, keys):
+            raise unknown(f"key in {recipe.name}", key, keys)
+    config = check(_parse(parser, ["--config", str(recipe)], flags))
+    config.plugins = tuple(dict.fromkeys((*written, *named)))
+    if config.claim != make_claim() and flags:
+        original = _without_flags(content, recipe)
+        if original is None or is_changed(original, config):
+            given = {flag.partition("=")[0] for flag in flags}
+            kept = {key: value for key, value in config.claim.items() if f"--claim.{key}" in given}
+            config = replace(config, claim=make_claim(**kept))
+    return config
+
+
+def evaluation_config(flags: Sequence[str]) -> Config:
+    """The configuration that flags alone make, for evaluating: a model, a dataset, and how to compute.
+
+    Raises:
+        InputError: as `read_config`.
+    """
+    named, flags = plugins.split(flags)
+    plugins.load(named)
+    flags = _long(flags)
+    dataset = _dataset_name({}, flags, "the command line")
+    pictures = find_task(DATASETS[dataset].task).evaluation_batch
+    config = _parse(_parser(dataset), [], ["--train.epochs=1", f"--train.batch_size={pictures}", *flags])
+    return check(replace(config, plugins=tuple(named)))
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as a recipe that `read_config` turns into the same configuration."""
+    return yaml.safe_dump(config.content(), sort_keys=False)
+
+
+def _parser(dataset: str) -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--task", type=str, default=DATASETS[dataset].task)
+    parser.add_argument("--plugins", type=list[str], default=[])
+    parser.add_argument("--seed", type=int, default=0)
+    for name, section in SECTIONS.items():
+        parser.add_class_arguments(section, name)
+    for name, task in tasks().items():
+        if task.section is not None:
+            parser.add_class_arguments(task.section, name)
+    for key in claim_keys():
+        parser.add_argument(f"--claim.{key}", type=float | None, default=None)
+    for key in ("source", "status"):
+        parser.add_argument(f"--claim.{key}", type=str, default="")
+    parser.add_argument("--data.name", type=str, default=dataset)
+    parser.add_class_arguments(DATASETS[dataset], "data")
+    return parser
+
+
+def _parse(parser: ArgumentParser, recipe: list[str], flags: list[str]) -> Config:
+    keys = _keys(parser)
+    for flag in flags:
+        key = flag.partition("=")[0]
+        if flag.startswith("--") and not _is_key(key[2:].removesuffix("+"), keys):
+            raise unknown("flag", key, [f"--{key}" for key in (*SHORT, *keys)])
+    try:
+        values = parser.parse_args([*recipe, *flags]).as_dict()
+    except (argparse.ArgumentError, TypeError, ValueError) as error:
+        raise InputError(_one_line(error)) from error
+    del values["config"]
+    if values["task"] != DATASETS[values["data"]["name"]].task:
+        data = values["data"]["name"]
+        raise InputError(f"task {values['task']!r} does not fit {data!r}; the nearest is {DATASETS[data].task!r}")
+    values["optimizer"]["groups"] = [GroupConfig(**group) for group in values["optimizer"]["groups"]]
+    values["plugins"] = tuple(values["plugins"])
+    sections = {name: task.section for name, task in tasks().items() if task.section is not None}
+    own = {name: section(**values.pop(name)) for name, section in sections.items()}
+    values |= {name: section(**values[name]) for name, section in SECTIONS.items()}
+    return Config(**values, tasks=own)
+
+
+def _plugins(content: dict[str, Any], recipe: Path) -> list[str]:
+    """The plugins that a recipe names."""
+    names = content.get("plugins", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"plugins in {recipe.name} must be a list of modules such as [my_norms], got {names!r}")
+    return names
+
+
+def _without_flags(content: dict[str, Any], recipe: Path) -> Config | None:
+    """The configuration of a recipe without flags; None where it needs them."""
+    try:
+        return _parse(_parser(_dataset_name(content, (), recipe.name)), ["--config", str(recipe)], [])
+    except InputError:
+        return None
+
+
+def _keys(parser: ArgumentParser) -> list[str]:
+    return [key for key in parser.get_defaults().keys() if key != "config"]  # noqa: SIM118, not a dict
+
+
+def _is_key(key: str, keys: Sequence[str]) -> bool:
+    return key in keys or key.startswith(tuple(f"{name}." for name in OPEN))
+
+
+def _dataset_name(content: dict[str, Any], flags: Sequence[str], where: str) -> str:
+    data = content.get("data")
+    name = data.get("name") if isinstance(data, dict) else None
+    for flag, value in itertools.pairwise([*flags, ""]):
+        key, equals, attached = flag.partition("=")
+        if key == "--data.name":
+            name = attached if equals else value
+    if name is None:
+        raise InputError(f"{where} names no dataset; add data.name, one of {', '.join(DATASETS)}")
+    if str(name) not in DATASETS:
+        raise unknown("dataset", str(name), DATASETS)
+    return str(name)
+
+
+def _long(flags: Sequence[str]) -> list[str]:
+    """Spell out short flags; "-" within a flag is "_"."""
+    spelled = []
+    for flag in flags:
+        key, equals, value = flag.partition("=")
+        if key.startswith("--"):
+            key = key[2:].replace("-", "_")
+            key = "--" + SHORT.get(key, key)
+        spelled.append(key + equals + value)
+    return spelled
+
+
+def _read_yaml(recipe: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{recipe} is no YAML file: {_one_line(error)}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{recipe} is no recipe; expected keys such as 'model', 'data' and 'train'")
+    return content
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    text = re.sub(r"^Parser key \"([^\"]+)\":", r"\1:", text)
+    return re.sub(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[(.*?)\])", r"expected \1\2", text)

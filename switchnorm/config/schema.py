@@ -1,0 +1,191 @@
+"""The configuration of a run: what a recipe may say, what a flag may change, what the run folder keeps.
+
+This module needs neither torch nor Lightning, so that a wrong flag is reported at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+@dataclass
+class ModelConfig:
+    """The network.
+
+    Args:
+        name: as `switchnorm.list_models()` knows it.
+        norm: bn, gn, gn:G, in, ln, sn or ssn; with +ws for weight-standardized convolutions. null takes what the name
+            says.
+        conv: "ws" for weight-standardized convolutions, another way to say +ws.
+        options: what else the network takes, by name, for example its dropout.
+    """
+
+    name: str
+    norm: str | None = None
+    conv: Literal["", "ws"] = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrainConfig:
+    """The training.
+
+    Args:
+        epochs: how often the network is validated and saved; each is a pass over the training set, or `epoch_steps`.
+        epoch_steps: batches of an epoch; null takes those of one pass over the training set.
+        batch_size: samples per step, over all devices.
+        samples_per_gpu: over how many samples batch statistics are taken, as that many samples per GPU without
+            synchronisation give (ghost batches); null takes each device's share of the batch.
+        sync: whether batch statistics span all devices.
+        frozen_statistics: whether batch statistics are the running ones that the network starts with, never those of a
+            batch ("frozen BN"); scale and shift are trained all the same. Best with warm_start.
+        iteration_size: batches whose gradients are averaged into one optimizer step.
+        label_smoothing: in [0, 1).
+        precision: of the computation: 32, bf16 or 16 (mixed with float32 weights), or 64.
+        device: auto, cpu, cuda or mps; several of them through torchrun.
+        checkpoint_minutes: how often a checkpoint is written inside an epoch, besides the one after each epoch.
+        ema: decay of an exponential moving average of the weights, which is then what is evaluated and kept as the
+            result; null for none.
+        mixup: alpha of mixup (Zhang et al., 2018): every picture is blended with another, and so are their labels; 0
+            for none. With cutmix, each batch draws one of the two.
+        cutmix: alpha of CutMix (Yun et al., 2019): a rectangle of every picture shows another; 0 for none.
+        channels_last: whether the network and its pictures lie in memory with the channels last.
+        compile: whether torch.compile translates the network.
+        deterministic: whether operations that may differ from call to call are replaced, or refused where they cannot.
+        cuda_graph: whether the network's forward and backward pass are recorded once and replayed, so that a small
+            network does not wait for Python; on one CUDA device, without compile and iteration_size.
+        warm_start: a checkpoint whose weights the network starts with, as far as they fit; null for none.
+    """
+
+    epochs: int
+    batch_size: int
+    epoch_steps: int | None = None
+    samples_per_gpu: int | None = None
+    sync: bool = False
+    frozen_statistics: bool = False
+    iteration_size: int = 1
+    label_smoothing: float = 0.0
+    precision: Literal["32", "bf16", "16", "64"] = "32"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    checkpoint_minutes: float = 5.0
+    ema: float | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = False
+    cuda_graph: bool = False
+    warm_start: str | None = None
+
+
+@dataclass
+class GroupConfig:
+    """How some of the parameters are trained.
+
+    Args:
+        match: a glob over the names of parameters, for example "layer1.*"; the first that matches a parameter decides.
+        lr_factor: what they get of the learning rate.
+        weight_decay: of these parameters; null as all others.
+    """
+
+    match: str
+    lr_factor: float = 1.0
+    weight_decay: float | None = None
+
+
+@dataclass
+class OptimizerConfig:
+    """SGD.
+
+    Args:
+        lr: the learning rate, which the schedule multiplies.
+        lr_per: for how many samples per optimizer step `lr` is given; it is scaled linearly to those of this run,
+            batch_size * iteration_size (Goyal et al., 2017). null leaves it as it is.
+        momentum: share of the old velocity that is kept.
+        nesterov: whether to look ahead by one velocity.
+        weight_decay: of every parameter but the importance logits.
+        decay_norms: whether that includes biases and the normalizers' scale and shift.
+        groups: parameters that are trained otherwise; importance logits follow its learning rates, not its decays.
+        sparse_lr_factor: what SSN's importance logits get of the learning rate.
+        sparse_clip_norm: the largest norm of the gradient of SSN's importance logits together.
+        clip_norm: the largest norm of the gradient of all parameters together; null for none.
+    """
+
+    lr: float = 0.1
+    lr_per: int | None = None
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    decay_norms: bool = True
+    groups: list[GroupConfig] = field(default_factory=list)
+    sparse_lr_factor: float = 0.1
+    sparse_clip_norm: float = 1.0
+    clip_norm: float | None = None
+
+
+@dataclass
+class ScheduleConfig:
+    """The learning rate over the run.
+
+    Args:
+        name: step, cosine or polynomial.
+        milestones: epochs after which step multiplies the rate by gamma.
+        gamma: factor of step.
+        power: exponent of polynomial.
+        warmup_epochs: epochs over which the rate rises linearly at first.
+    """
+
+    name: Literal["step", "cosine", "polynomial"] = "cosine"
+    milestones: list[int] = field(default_factory=list)
+    gamma: float = 0.1
+    power: float = 0.9
+    warmup_epochs: float = 0.0
+
+
+@dataclass
+class Config:
+    """A whole run.
+
+    Args:
+        model: the network.
+        data: `name`, and the arguments of that dataset's class in `switchnorm.data`.
+        train: the training.
+        optimizer: SGD.
+        schedule: the learning rate over the run.
+        tasks: the sections that belong to one task each, by its name; see `switchnorm.config.task_spec.TaskSpec`.
+        claim: what is reported elsewhere for this very training, shown beside the result: in % under the keys of the
+            tasks' claims, null where it is not reported; `source`, who reported it and where; and `status`, where it
+            stands, for example "not rerun here".
+        task: what the labels are for, which the dataset decides.
+        plugins: modules of the user's own, which register normalizers, datasets, networks or tasks.
+        seed: of the initial weights, the order of samples, augmentation and dropout.
+    """
+
+    model: ModelConfig
+    data: dict[str, Any]
+    train: TrainConfig
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    tasks: dict[str, Any] = field(default_factory=dict)
+    claim: dict[str, Any] = field(default_factory=dict)
+    task: str = "classification"
+    plugins: tuple[str, ...] = ()
+    seed: int = 0
+
+    @property
+    def own(self) -> Any:
+        """The section of the run's own task; None where it has none."""
+        return self.tasks.get(self.task)
+
+    def content(self) -> dict[str, Any]:
+        """The configuration as a recipe says it, section by section."""
+        content = asdict(self)
+        sections, plugins = content.pop("tasks"), list(content.pop("plugins"))
+        before = {key: content.pop(key) for key in (*SECTIONS, "data") if key in content}
+        ordered = {key: before[key] for key in ("model", "data", "train", "optimizer", "schedule")}
+        return {**ordered, **sections, **content, **({"plugins": plugins} if plugins else {})}
+
+
+#: Sections of every run's configuration whose constructor is their schema.
+SECTIONS = {"model": ModelConfig, "train": TrainConfig, "optimizer": OptimizerConfig, "schedule": ScheduleConfig}

@@ -1,0 +1,196 @@
+"""What a task is to everybody else: its metrics, its part of the configuration, its flags, and where its code is.
+
+The description needs no torch. What needs it, the `Task` that trains and the report's sections, is named by a string
+such as "switchnorm.tasks.classification.task:Classification" and imported by whoever asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from switchnorm.config.ranges import Range
+from switchnorm.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from switchnorm.config.schema import Config
+
+Found = TypeVar("Found")
+
+#: The package whose import registers the tasks that come with this library.
+_BUILT_IN = "switchnorm.tasks"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What validation measures: a fraction in [0, 1] of which more is better.
+
+    Args:
+        column: of metrics.csv, "val_accuracy".
+        title: as a result is told, "top-1".
+        name: in the middle of a sentence of the report, "accuracy"; "" keeps it out of the report's tables.
+    """
+
+    column: str
+    title: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What somebody may report for a training, in %: a key of the configuration's `claim`.
+
+    Args:
+        key: below `claim`, "top1".
+        title: beside the measured result, "top-1".
+        column: of metrics.csv, what it is held against.
+        error: whether it is what is missing to 100 %.
+    """
+
+    key: str
+    title: str
+    column: str
+    error: bool = False
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag of `switchnorm eval` and its like that only runs of one task have.
+
+    Args:
+        name: "--flip".
+        help: a line, which says what it does.
+        commands: those that have it.
+        key: of the configuration, which is set to the flag's value; "" sets none.
+        options: of `argparse.ArgumentParser.add_argument`.
+        output: where the flag names a file to write after evaluation: "package.module:function", called as
+            `function(path, evaluation)`, which returns the line to print.
+    """
+
+    name: str
+    help: str
+    commands: tuple[str, ...] = ("eval",)
+    key: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    output: str = ""
+
+    @property
+    def attribute(self) -> str:
+        """What argparse calls it."""
+        return self.name.removeprefix("--").replace("-", "_")
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task: what the labels of a dataset are for, and so what a batch means.
+
+    Args:
+        name: in lower case, as datasets and networks name it; also the section of the configuration that is its own.
+        task: the `switchnorm.tasks.Task` that trains: the class, or "package.module:Class".
+        metrics: what validation measures, losses aside; the first is the score, by which runs are judged.
+        score_title: the score as a result is told, "validation accuracy".
+        example: a network for it, for those who named one for another task.
+        section: a dataclass whose fields, all with defaults, are the keys `NAME.*` of the configuration; None for none.
+        ranges: of the numbers in there, by field.
+        check: from a configuration of this task to what is wrong with it, a line each.
+        claims: what others may report.
+        computed: dotted keys that do not change what is trained, so that a claim stays beside the result.
+        flags: of commands, see `Flag`.
+        views: which views of a picture evaluation can average, see `switchnorm.data.Views`.
+        views_hint: what to use in place of others.
+        evaluation_batch: pictures of a batch where weights are evaluated without a recipe.
+        remark: a sentence on the scores, for the report; "" for none.
+        parts: parts of a network whose layers the report shows apart: its title by the first word of layers' names.
+        sections: of the report: from the groups of runs of this task to sections of the page, as HTML; the function, or
+            "package.module:function". None for none.
+        predictor: what `switchnorm predict` writes, see `switchnorm.training.predict.Predictor`; the class, or
+            "package.module:Class". None where the task predicts nothing.
+    """
+
+    name: str
+    task: Any
+    metrics: tuple[Metric, ...]
+    score_title: str
+    example: str
+    section: type | None = None
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    check: Callable[[Config], Iterable[str]] = lambda config: ()
+    claims: tuple[Claim, ...] = ()
+    computed: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
+    views: tuple[str, ...] = ("centre",)
+    views_hint: str = ""
+    evaluation_batch: int = 8
+    remark: str = ""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    sections: Any = None
+    predictor: Any = None
+
+    @property
+    def score(self) -> Metric:
+        """The metric by which a run is judged: the best checkpoint has the highest."""
+        return self.metrics[0]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of metrics.csv."""
+        return (
+            *("epoch", "step", "train_loss", "train_accuracy", "val_loss"),
+            *(metric.column for metric in self.metrics),
+            *("learning_rate", "radius", "images_per_second"),
+        )
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """What the columns of validation are called where a result is told."""
+        return {"val_loss": "loss", **{metric.column: metric.title for metric in self.metrics}}
+
+
+_TASKS: dict[str, TaskSpec] = {}
+
+
+def register(spec: TaskSpec) -> TaskSpec:
+    """Make a task known to datasets, commands and reports.
+
+    Raises:
+        InputError: the name is taken by another task, is no lower-case word or that of another section of the
+            configuration; no metrics; claims that another task has for something else.
+    """
+    from switchnorm.config.schema import SECTIONS
+
+    if not spec.name.isidentifier() or spec.name != spec.name.lower() or spec.name in (*SECTIONS, "data", "seed"):
+        raise InputError(f"task {spec.name!r} cannot be called so; expected a word in lower case such as 'detection'")
+    if spec.name in _TASKS and _TASKS[spec.name] != spec:
+        raise InputError(f"task {spec.name!r} is registered already; choose another name")
+    if not spec.metrics:
+        raise InputError(f"task {spec.name!r} measures nothing; its first metric is the score of its runs")
+    for claim in spec.claims:
+        others = [one for task in _TASKS.values() if task.name != spec.name for one in task.claims]
+        if any(one.key == claim.key for one in others):
+            raise InputError(f"claim {claim.key!r} of task {spec.name!r} is another task's; choose another key")
+    _TASKS[spec.name] = spec
+    return spec
+
+
+def tasks() -> dict[str, TaskSpec]:
+    """Every task by name, those of this library first."""
+    importlib.import_module(_BUILT_IN)
+    return dict(_TASKS)
+
+
+def find_task(name: str) -> TaskSpec:
+    """The task of that name; raise `InputError` with the nearest otherwise."""
+    known = tasks()
+    if name not in known:
+        raise unknown("task", name, known)
+    return known[name]
+
+
+def loaded(found: Any) -> Any:
+    """What a field of a `TaskSpec` names: itself, or what "package.module:name" says."""
+    if not isinstance(found, str):
+        return found
+    module, _, name = found.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,157 @@
+"""Run folders as data: reading the files that training leaves behind, and nothing else of a run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from switchnorm.config import plugins
+from switchnorm.config.keys import flatten
+from switchnorm.config.schema import Config
+from switchnorm.config.task_spec import tasks
+from switchnorm.errors import InputError
+from switchnorm.runs.importance import LayerWeights, read_importance
+from switchnorm.runs.reading import record, text
+from switchnorm.runs.score import Score, score_of
+from switchnorm.runs.tables import number, table
+
+_LOSSES = ("train_loss", "val_loss")
+# What networks normalize with where the configuration leaves it to their name; a test holds it against the models.
+_OWN_NORMS = {
+    r"resnetv\dsn\d+": "sn",
+    r"resnetv\dssn\d+": "ssn",
+    r"l_resne(x)?t\d+": "gn+ws",
+    r"(cifar|digits)_.*": "bn",
+    r"resnet\d+(_dilated\d+)?\+.*": "bn",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run, as its folder describes it."""
+
+    path: Path
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    metrics: list[dict[str, float | None]]
+    """A row per finished epoch; a value that was not measured, or is not finite, is None."""
+    importance: dict[int, list[LayerWeights]]
+    """The layers in the order of depth, by epoch; empty where no layer mixes statistics."""
+    diverged: int | None = None
+    """The epoch in which the loss stopped being a number, if it ended so."""
+
+    @property
+    def name(self) -> str:
+        """What the run calls itself, else the name of its folder."""
+        return str(self.provenance.get("name") or self.path.name)
+
+    @property
+    def norm(self) -> str:
+        """The normalizer, as the configuration spells it, or as the network has it where that leaves it open."""
+        model = self.config["model"]
+        return str(model["norm"]) if model.get("norm") else _own_norm(str(model.get("name")))
+
+    @property
+    def task(self) -> str:
+        """What the network was trained for."""
+        return str(self.config.get("task") or Config.task)
+
+    @property
+    def score(self) -> Score:
+        """The number by which the run is judged."""
+        return score_of(self.task)
+
+    @property
+    def seed(self) -> Any:
+        """The seed, or None."""
+        return self.config.get("seed")
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.provenance.get("status") == "finished"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration as one level of dotted keys; no samples per GPU means the whole batch on one."""
+        settings = {**dict(flatten(self.config)), "task": self.task, "model.norm": self.norm}
+        if settings.get("train.samples_per_gpu") is None:
+            settings["train.samples_per_gpu"] = settings.get("train.batch_size")
+        return settings
+
+    @property
+    def choices(self) -> list[LayerWeights]:
+        """The importance after the last epoch."""
+        return self.importance[max(self.importance)] if self.importance else []
+
+    def measured(self, column: str) -> dict[int, float]:
+        """A column of the metrics by epoch, without the epochs that did not measure it."""
+        rows = ((row["epoch"], row.get(column)) for row in self.metrics)
+        return {int(epoch): value for epoch, value in rows if epoch is not None and value is not None}
+
+
+def load_run(path: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        InputError: the folder is not a run's, a file is missing or damaged, or no epoch was finished.
+    """
+    path = Path(path)
+    if not (path / "config.yaml").is_file():
+        inside = any(path.glob("*/config.yaml"))
+        hint = f"; the folders inside it are: give {path / '*'}" if inside else ""
+        raise InputError(f"{path} is not a run folder: it has no config.yaml{hint}")
+    metrics, diverged = _read_metrics(path / "metrics.csv")
+    return Run(
+        path=path,
+        config=_read_config(path / "config.yaml"),
+        provenance=record(path / "run.json", "the provenance of a run"),
+        metrics=metrics,
+        importance=read_importance(path / "importance.csv"),
+        diverged=diverged,
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(text(path))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is damaged: expected the configuration of a run as YAML") from error
+    model = config.get("model") if isinstance(config, dict) else None
+    if not isinstance(model, dict) or not (model.get("norm") or model.get("name")):
+        raise InputError(f"{path} names no network: expected the key model.name")
+    task = str(config.get("task") or Config.task)
+    try:
+        if task not in tasks():
+            plugins.load_known(config.get("plugins") or [], str(path))
+        score_of(task)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return config
+
+
+def _own_norm(network: str) -> str:
+    """What a network normalizes with by itself; networks of torchvision and timm are as their authors built them."""
+    return next((norm for pattern, norm in _OWN_NORMS.items() if re.fullmatch(pattern, network)), "built-in")
+
+
+def _read_metrics(path: Path) -> tuple[list[dict[str, float | None]], int | None]:
+    """A row per epoch, and the epoch in which the loss stopped being a number for good."""
+    metrics = []
+    diverged: int | None = None
+    for where, row in table(path, ("epoch",)):
+        values = {name: number(where, name, written) for name, written in row.items()}
+        if values["epoch"] is None:
+            raise InputError(f"{where}: the row has no epoch")
+        if not any(row.get(loss, "").strip() and values[loss] is None for loss in _LOSSES):
+            diverged = None
+        elif diverged is None:
+            diverged = int(values["epoch"])
+        metrics.append(values)
+    if not metrics:
+        raise InputError(f"{path} has no rows: expected a run with at least one finished epoch")
+    return metrics, diverged

@@ -1,0 +1,20 @@
+"""The registration of image classification."""
+
+from __future__ import annotations
+
+from switchnorm.config.task_spec import Claim, Metric, TaskSpec
+
+CLASSIFICATION = TaskSpec(
+    "classification",
+    task="switchnorm.tasks.classification.task:Classification",
+    metrics=(Metric("val_accuracy", "top-1", "accuracy"), Metric("val_accuracy_top5", "top-5")),
+    score_title="validation accuracy",
+    example="resnetv1sn50",
+    claims=(
+        Claim("error", "top-1 error", "val_accuracy", error=True),
+        Claim("top1", "top-1", "val_accuracy"),
+        Claim("top5", "top-5", "val_accuracy_top5"),
+    ),
+    views=("centre", "flip", "ten"),
+    evaluation_batch=256,
+)

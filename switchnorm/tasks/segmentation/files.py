@@ -1,0 +1,236 @@
+"""The files of a segmentation run: classes.csv, confusion.csv and examples/, as they are written and read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from switchnorm.errors import InputError
+from switchnorm.files import write_file
+from switchnorm.runs.reading import record, text
+from switchnorm.runs.tables import csv_text, number, table
+
+if TYPE_CHECKING:
+    from switchnorm.tasks.segmentation.confusion import Scores
+
+#: A row per class and epoch; empty where there is nothing to divide by.
+CLASSES = "classes.csv"
+CLASS_COLUMNS = ("epoch", "class", "iou", "accuracy", "pixels")
+#: Of the last epoch: a row per true class, a column per predicted class, in pixels.
+CONFUSION = "confusion.csv"
+#: Of the last epoch: the folder of some test pictures with target and prediction, and the list of them.
+EXAMPLES, EXAMPLES_LIST = "examples", "examples.json"
+
+_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """How well a class was found. Fractions; None where there is nothing to divide by."""
+
+    name: str
+    iou: float | None
+    accuracy: float | None
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Which class was taken for which: pixels by true class (rows) and predicted class."""
+
+    names: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it goes into the page."""
+
+    uri: str
+    width: int
+    height: int
+    labels: tuple[int, ...] = ()
+    """Of a mask: which labels are in it."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test picture with its truth and a prediction, and how good that is."""
+
+    name: str
+    accuracy: float | None
+    mean_iou: float | None
+    picture: Picture
+    truth: Picture
+    prediction: Picture
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The test pictures that a run shows."""
+
+    epoch: int
+    colours: dict[str, str]
+    """Of the classes, in the order of labels."""
+    pictures: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """All that a segmentation run says besides its scores."""
+
+    classes: tuple[ClassScore, ...]
+    confusion: Confusion | None
+    examples: Examples | None
+
+    @property
+    def colours(self) -> dict[str, str]:
+        """Of the classes, by name, where they are known."""
+        return {} if self.examples is None else self.examples.colours
+
+
+def write_evaluation(path: Path, evaluation: Any) -> str:
+    """Write the confusion matrix of a `switchnorm.training.evaluate.Evaluation`; returns what was written, in words."""
+    write_file(path, confusion_text(evaluation.dataset.classes, evaluation.task.scores))
+    return f"{path}: pixels by true and predicted class"
+
+
+def class_rows(names: Sequence[str], scores: Scores) -> list[tuple[Any, ...]]:
+    """Class, IoU, accuracy and pixels of every class; empty where there is nothing to divide by."""
+
+    def rounded(value: float) -> float | str:
+        return "" if math.isnan(value) else round(value, 6)
+
+    numbers = zip(names, scores.iou.tolist(), scores.accuracy.tolist(), scores.pixels.tolist(), strict=True)
+    return [(name, rounded(iou), rounded(accuracy), int(pixels)) for name, iou, accuracy, pixels in numbers]
+
+
+def confusion_text(names: Sequence[str], scores: Scores) -> str:
+    """The counts of pixels as CSV: a row per true class, a column per predicted class."""
+    return csv_text(
+        [["truth", *names], *([name, *row] for name, row in zip(names, scores.matrix.tolist(), strict=True))]
+    )
+
+
+def read_scenes(run: Path) -> Scenes:
+    """What there is in a run folder; a file that is absent is nothing.
+
+    Raises:
+        InputError: a file is damaged, or a picture that is listed is missing.
+    """
+    return Scenes(read_classes(run), read_confusion(run), read_examples(run))
+
+
+def read_classes(run: Path) -> tuple[ClassScore, ...]:
+    """The classes after the last epoch, in the order of labels; nothing where the file is absent.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = run / CLASSES
+    if not path.exists():
+        return ()
+    epochs: dict[float, list[ClassScore]] = {}
+    for where, row in table(path, CLASS_COLUMNS):
+        values = {name: number(where, name, row[name]) for name in CLASS_COLUMNS if name != "class"}
+        epoch, pixels = values["epoch"], values["pixels"]
+        if epoch is None or pixels is None:
+            raise InputError(f"{where}: expected a number for both epoch and pixels")
+        for name in ("iou", "accuracy"):
+            if not 0 <= (values[name] or 0) <= 1:
+                raise InputError(f"{where}: {name} is {row[name]}, expected a fraction from 0 to 1")
+        classes = epochs.setdefault(epoch, [])
+        if any(each.name == row["class"] for each in classes):
+            raise InputError(f"{where}: class {row['class']!r} comes twice in an epoch")
+        classes.append(ClassScore(row["class"], values["iou"], values["accuracy"], int(pixels)))
+    return tuple(epochs[max(epochs)]) if epochs else ()
+
+
+def read_confusion(run: Path) -> Confusion | None:
+    """The confusion matrix of the last validation; None where the file is absent.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = run / CONFUSION
+    if not path.exists():
+        return None
+    try:
+        head, *rows = csv.reader(io.StringIO(text(path), newline=""))
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path} is damaged: expected a line of class names, then a line for each class") from error
+    names = tuple(head[1:])
+    if head[:1] != ["truth"] or tuple(row[0] if row else "" for row in rows) != names:
+        raise InputError(f"{path} is damaged: expected 'truth' and the classes, then a line for each of them in order")
+    counts = []
+    for place, row in enumerate(rows, start=2):
+        if len(row) != len(head) or not all(count.isdecimal() for count in row[1:]):
+            raise InputError(f"{path}, line {place}: expected {len(names)} counts of pixels")
+        counts.append(tuple(map(int, row[1:])))
+    return Confusion(names, tuple(counts))
+
+
+def read_examples(run: Path) -> Examples | None:
+    """The test pictures of the last validation; None where there are none.
+
+    Raises:
+        InputError: a file is damaged, or a picture that is listed is missing.
+    """
+    folder = run / EXAMPLES
+    path = folder / EXAMPLES_LIST
+    if not path.exists():
+        return None
+    found = record(path, "a run's test pictures")
+    try:
+        colours = {str(each["name"]): str(each["color"]) for each in found["classes"]}
+        pictures = tuple(_example(folder, each) for each in found["pictures"])
+        epoch = int(found["epoch"])
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path} is damaged: expected epoch, classes with colours, and pictures with scores"
+        ) from error
+    if len(colours) != len(found["classes"]):
+        raise InputError(f"{path} is damaged: two classes have the same name")
+    if bad := next((colour for colour in colours.values() if not _COLOUR.fullmatch(colour)), None):
+        raise InputError(f"{path} is damaged: {bad!r} is no colour such as #1f77b4")
+    return Examples(epoch, colours, pictures)
+
+
+def _example(folder: Path, described: Mapping[str, Any]) -> Example:
+    name = str(described["name"])
+    if Path(name).name != name:  # a report shows nothing from beside the run
+        raise InputError(f"{folder / EXAMPLES_LIST} is damaged: {name!r} is no name of a picture")
+    accuracy, mean_iou = (_fraction(described[key]) for key in ("accuracy", "mean_iou"))
+    kinds = ("jpg", "truth.png", "prediction.png")
+    return Example(name, accuracy, mean_iou, *(_picture(folder / f"{name}.{kind}") for kind in kinds))
+
+
+def _fraction(value: Any) -> float | None:
+    number = None if value is None else float(value)
+    return number if number is not None and 0 <= number <= 1 else None
+
+
+def _picture(path: Path) -> Picture:
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            image.load()
+            kind, size = str(image.format).lower(), image.size
+            labels = image.getcolors(256) if image.mode in ("P", "L") else None
+    except FileNotFoundError as error:
+        raise InputError(f"{path} is missing, but {EXAMPLES_LIST} lists it") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is damaged: it cannot be read as a picture") from error
+    uri = f"data:image/{kind};base64,{b64encode(content).decode()}"
+    return Picture(uri, size[0], size[1], tuple(sorted(int(label) for _, label in labels or ())))

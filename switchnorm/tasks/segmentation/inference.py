@@ -1,0 +1,36 @@
+"""How evaluation asks a segmentation network: mirrored too, in sliding windows. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from switchnorm.errors import InputError
+
+#: Windows start at multiples of this many pixels, the coarsest grid of the encoders.
+GRID = 32
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How a network is asked about a picture; what it says of mirrors and windows is averaged.
+
+    Args:
+        flip: whether the mirror image is shown too.
+        window: side in pixels of square windows that slide over the picture, a multiple of `GRID`; what overlaps is
+            averaged, and the last ones end with the picture, up to `GRID` - 1 pixels smaller. None for whole pictures.
+        overlap: share of a window's side that the next one covers again, in [0, 1).
+
+    Raises:
+        InputError: the window or the overlap is impossible.
+    """
+
+    flip: bool = False
+    window: int | None = None
+    overlap: float = 1 / 3
+
+    def __post_init__(self) -> None:
+        if self.window is not None and (self.window < GRID or self.window % GRID):
+            near = max(GRID, round(self.window / GRID) * GRID)
+            raise InputError(f"window {self.window} is no multiple of {GRID} pixels; the nearest is {near}")
+        if not 0 <= self.overlap < 1:
+            raise InputError(f"overlap {self.overlap} is not in [0, 1): windows have to move on; 0.33 is usual")

@@ -1,0 +1,102 @@
+"""What a segmentation run shows class by class and picture by picture: written after each validation."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch.distributed as dist
+from torch import Tensor
+
+from switchnorm.data.segmentation import SegmentationDataset
+from switchnorm.data.segmentation.palette import mask_image
+from switchnorm.files import write_file
+from switchnorm.runs.folder import RunFolder
+from switchnorm.runs.tables import EpochTable
+from switchnorm.tasks.segmentation import files
+from switchnorm.tasks.segmentation.confusion import Scores, confusion
+from switchnorm.tasks.segmentation.images import write_image
+from switchnorm.tasks.segmentation.task import Segmentation
+
+#: The longest side of an example's pictures, in pixels; larger ones are shown smaller.
+_LONGEST = 640
+
+
+class ClassHistory(pl.Callback):
+    """Writes classes.csv, confusion.csv and the examples after each validation.
+
+    Args:
+        run: where to.
+        dataset: what is evaluated.
+        examples: how many test pictures to keep, evenly spread over the test set.
+    """
+
+    def __init__(self, run: RunFolder, dataset: SegmentationDataset, examples: int) -> None:
+        self.run = run
+        self.dataset = dataset
+        self.examples = examples
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the table, and say which predictions to keep."""
+        assert isinstance(pl_module, Segmentation)
+        total = self.dataset.test_size
+        count = min(self.examples, total)
+        pl_module.watched = frozenset((2 * place + 1) * total // (2 * count) for place in range(count))
+        if trainer.is_global_zero:
+            self.classes = EpochTable(self.run.path / files.CLASSES, files.CLASS_COLUMNS, trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what the epoch's validation found."""
+        assert isinstance(pl_module, Segmentation)
+        seen = _of_all_processes(trainer, pl_module.seen)
+        if not trainer.is_global_zero or pl_module.scores is None:
+            return
+        epoch, scores, names = trainer.current_epoch, pl_module.scores, self.dataset.classes
+        self.classes.append([[epoch, *row] for row in files.class_rows(names, scores)])
+        write_file(self.run.path / files.CONFUSION, files.confusion_text(names, scores))
+        if seen:
+            write_examples(self.run.path / files.EXAMPLES, self.dataset, seen, epoch)
+
+
+def write_examples(folder: Path, dataset: SegmentationDataset, predictions: Mapping[int, Tensor], epoch: int) -> None:
+    """Write picture, truth and prediction of some test pictures, and what they are; see docs/design.md.
+
+    Args:
+        folder: where to.
+        dataset: whose test pictures they are.
+        predictions: by index of the test picture, (H, W) uint8.
+        epoch: after which the network was asked.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    described: list[dict[str, Any]] = []
+    for index, prediction in sorted(predictions.items()):
+        name, picture, truth = dataset.test_name(index), dataset.test_picture(index), dataset.test_truth(index)
+        if any(other["name"] == name for other in described):  # of another folder of the test set
+            name = f"{name}-{index}"
+        share = min(1.0, _LONGEST / max(picture.size))
+        size = (max(1, round(picture.width * share)), max(1, round(picture.height * share)))
+        write_image(folder / f"{name}.jpg", picture.resize(size), quality=85)
+        for kind, labels in (("truth", truth), ("prediction", prediction)):
+            mask = mask_image(labels, dataset.palette)
+            write_image(folder / f"{name}.{kind}.png", mask.resize(size, resample=0))  # 0: the nearest pixel
+        scores = Scores(confusion(prediction, truth, len(dataset.classes)))
+        numbers = {"accuracy": scores.pixel_accuracy, "mean_iou": scores.mean_iou_present}
+        # JSON has no NaN, which a picture of void alone gets.
+        described.append({"name": name, **{key: None if math.isnan(v) else v for key, v in numbers.items()}})
+    colors = (f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in dataset.palette.tolist())
+    classes = [{"name": name, "color": color} for name, color in zip(dataset.classes, colors, strict=True)]
+    content = {"epoch": epoch, "classes": classes, "pictures": described}
+    write_file(folder / files.EXAMPLES_LIST, json.dumps(content, indent=1) + "\n")
+
+
+def _of_all_processes(trainer: pl.Trainer, seen: dict[int, Tensor]) -> dict[int, Tensor]:
+    """The predictions of all processes, which must all call; the network's answers may lie in any of them."""
+    if trainer.world_size == 1:
+        return seen
+    gathered: list[dict[int, Tensor]] = [{}] * trainer.world_size
+    dist.all_gather_object(gathered, seen)
+    return {index: labels for each in gathered for index, labels in each.items()}

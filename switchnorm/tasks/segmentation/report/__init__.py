@@ -1,0 +1,1 @@
+"""The segmentation sections of the report."""

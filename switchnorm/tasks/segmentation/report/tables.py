@@ -1,0 +1,103 @@
+"""The classes of segmentation as tables: how well each is found, and which are taken for which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from switchnorm.report.tables import Cell, Table, percent
+from switchnorm.tasks.segmentation.files import ClassScore, Confusion
+
+_FEW_PAIRS = 20
+
+
+def class_table(scores: Sequence[ClassScore], colours: Mapping[str, str], caption: str, total: int) -> Table:
+    """A row per class in the order given: IoU as a bar, accuracy, and its share of all pixels.
+
+    Args:
+        scores: of the classes to show.
+        colours: of the classes whose colour is known, by name.
+        caption: the table's.
+        total: pixels of all classes, also of those that are not shown.
+    """
+    rows = (
+        (
+            Cell(each.name, colour=colours.get(each.name)),
+            Cell(percent(each.iou), share=each.iou),
+            Cell(percent(each.accuracy)),
+            Cell(_share(each.pixels, total)),
+        )
+        for each in scores
+    )
+    return Table(caption, ("Class", "IoU %", "Accuracy %", "Pixels %"), tuple(rows))
+
+
+def side_by_side(
+    by_label: Mapping[str, Sequence[ClassScore]], names: Sequence[str], colours: Mapping[str, str], caption: str
+) -> Table:
+    """A row per class: its share of all pixels, and the IoU of each run as a bar, the best strong.
+
+    Args:
+        by_label: the classes of each run; the same ones in each.
+        names: the classes to show, in this order.
+        colours: of the classes whose colour is known, by name.
+        caption: the table's.
+    """
+    scores = {label: {each.name: each for each in classes} for label, classes in by_label.items()}
+    first = next(iter(scores.values()))
+    total = sum(each.pixels for each in first.values())
+    rows = []
+    for name in names:
+        texts = [percent(found[name].iou) for found in scores.values()]
+        best = percent(max((found[name].iou or 0 for found in scores.values()), default=0))
+        cells = (
+            Cell(text, strong=text == best != percent(0.0), share=found[name].iou)
+            for text, found in zip(texts, scores.values(), strict=True)
+        )
+        rows.append((Cell(name, colour=colours.get(name)), Cell(_share(first[name].pixels, total)), *cells))
+    return Table(caption, ("Class", "Pixels %", *(f"{label} IoU %" for label in by_label)), tuple(rows))
+
+
+def best_first(by_label: Mapping[str, Sequence[ClassScore]]) -> tuple[list[str], list[str]]:
+    """The classes by their mean IoU over runs, the best first; then those that no run has an IoU of."""
+    found: dict[str, list[float]] = {}
+    for classes in by_label.values():
+        for each in classes:
+            found.setdefault(each.name, []).extend([] if each.iou is None else [each.iou])
+    ranked = sorted((name for name, values in found.items() if values), key=lambda name: -fmean(found[name]))
+    return ranked, [name for name, values in found.items() if not values]
+
+
+def mistakes(confusion: Confusion) -> list[tuple[str, str, int, float, float]]:
+    """The pairs of classes that are confused, the most pixels first.
+
+    Returns:
+        True class, predicted class, pixels, their share of the true class and their share of all mistakes.
+    """
+    pairs = [
+        (truth, predicted, count, count / sum(row))
+        for truth, row in zip(confusion.names, confusion.counts, strict=True)
+        for predicted, count in zip(confusion.names, row, strict=True)
+        if predicted != truth and count
+    ]
+    total = sum(count for _, _, count, _ in pairs)
+    return [(*pair, pair[2] / total) for pair in sorted(pairs, key=lambda pair: -pair[2])]
+
+
+def mistake_table(confusion: Confusion, colours: Mapping[str, str], caption: str) -> Table:
+    """The twenty pairs of classes between which the most pixels are mistaken."""
+    rows = tuple(
+        (
+            Cell(truth, colour=colours.get(truth)),
+            Cell(predicted, colour=colours.get(predicted)),
+            Cell(f"{100 * of_class:.1f}", share=of_class),
+            Cell(f"{100 * of_all:.1f}"),
+        )
+        for truth, predicted, _, of_class, of_all in mistakes(confusion)[:_FEW_PAIRS]
+    )
+    return Table(caption, ("Class", "taken for", "% of the class", "% of all mistakes"), rows)
+
+
+def _share(pixels: int, total: int) -> str:
+    share = 100 * pixels / total if total else 0.0
+    return f"{share:.2f}" if share >= 0.005 or not pixels else "< 0.01"

@@ -1,0 +1,59 @@
+"""What is published, beside what was measured."""
+
+import pytest
+import yaml
+
+from switchnorm.config.claim import beside, make_claim
+from switchnorm.config.recipe import read_config
+from switchnorm.training.measure import steady_rate
+
+RECIPE = {
+    "model": {"name": "digits_resnet9", "norm": "sn"},
+    "data": {"name": "digits"},
+    "train": {"epochs": 2, "batch_size": 32},
+    "claim": {"error": 6.11, "source": "Somebody, 2019", "status": "not rerun here"},
+}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(RECIPE))
+    return path
+
+
+def test_error_and_accuracies_stand_beside_each_other():
+    measured = {"val_accuracy": 0.9358, "val_accuracy_top5": 0.991}
+    assert beside(make_claim(error=6.11), "classification", measured) == "top-1 error 6.42 % (published 6.11 %)"
+    assert beside(make_claim("S", "not rerun here", top1=93.0, top5=99.0), "classification", measured) == (
+        "top-1 93.58 % (published 93.00 %), top-5 99.10 % (published 99.00 %); S; not rerun here"
+    )
+    assert beside(make_claim(top5=99.0), "classification", {"val_accuracy": 0.5}) is None
+    assert beside(make_claim(source="S"), "classification", measured) is None
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [(), ("--seed", "3"), ("--device", "cpu"), ("--norm", "sn"), ("--precision", "64"), ("--data.augment", "false")],
+)
+def test_a_claim_stays_with_the_recipe(recipe, flags):
+    assert read_config(recipe, flags).claim == make_claim(**RECIPE["claim"])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *[("--norm", "bn"), ("--samples-per-gpu", "2"), ("--lr", "1"), ("--epochs", "3"), ("--train.ema", "0.5")],
+        ("--data.augment", "true"),
+    ],
+)
+def test_another_training_has_no_claim(recipe, flags):
+    assert read_config(recipe, flags).claim == make_claim()
+    assert read_config(recipe, (*flags, "--claim.top1", "90")).claim == make_claim(top1=90)
+
+
+def test_the_steady_rate_leaves_out_the_first_epoch():
+    rows = [{"images_per_second": text} for text in ("10.0", "100.0", "300.0", "200.0", "")]
+    assert steady_rate(rows) == 200.0
+    assert steady_rate(rows[:1]) == 10.0
+    assert steady_rate([]) is None

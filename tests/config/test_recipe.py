@@ -1,0 +1,113 @@
+from dataclasses import asdict
+
+import pytest
+import yaml
+
+from switchnorm.config.recipe import read_config, to_yaml
+from switchnorm.errors import InputError
+from switchnorm.recipes import find_recipe, recipes
+
+SMALL = {
+    "model": {"name": "digits_resnet9"},
+    "data": {"name": "digits"},
+    "train": {"epochs": 2, "batch_size": 32},
+}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    def write(**changes):
+        path = tmp_path / "small.yaml"
+        path.write_text(yaml.safe_dump({**SMALL, **changes}))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_every_shipped_recipe_is_valid_and_round_trips(name, tmp_path):
+    config = read_config(find_recipe(name))
+    saved = tmp_path / "config.yaml"
+    saved.write_text(to_yaml(config))
+    assert read_config(saved) == config
+
+
+def test_flags_win_over_the_recipe_and_everything_round_trips(recipe, tmp_path):
+    flags = ["--norm", "ssn", "--samples-per-gpu=2", "--train.epochs", "7", "--precision", "32", "--seed=3"]
+    flags += ["--schedule.milestones", "[1, 2]", "--optimizer.nesterov", "false", "--data.augment", "true"]
+    config = read_config(recipe(), flags)
+    assert config.model.norm == "ssn"
+    assert config.train.samples_per_gpu == 2
+    assert config.train.epochs == 7
+    assert config.train.precision == "32"
+    assert config.seed == 3
+    assert config.schedule.milestones == [1, 2]
+    assert config.optimizer.nesterov is False
+    assert config.data == {"name": "digits", "augment": True}
+    saved = tmp_path / "config.yaml"
+    saved.write_text(to_yaml(config))
+    assert read_config(saved) == config
+    assert asdict(read_config(saved, ["--samples-per-gpu", "null"]))["train"]["samples_per_gpu"] is None
+
+
+def test_the_dataset_decides_which_keys_data_has(recipe):
+    assert read_config(recipe(), ["--data", "cifar10", "--data.root", "x"]).data["root"] == "x"
+    with pytest.raises(InputError, match=r"flag '--data.root' is unknown; did you mean"):
+        read_config(recipe(), ["--data.root", "x"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--train.epoch", "3"], "flag '--train.epoch' is unknown; did you mean '--train.epochs'?"),
+        (["--nrom", "sn"], "flag '--nrom' is unknown; did you mean '--norm'?"),
+        (["--epochs", "many"], "train.epochs: expected int"),
+        (["--epochs", "0"], "train.epochs must be at least 1, got 0"),
+        (["--samples-per-gpu", "0"], "train.samples_per_gpu must be at least 1, got 0"),
+        (["--train.label_smoothing", "1"], r"train.label_smoothing must be below 1, got 1"),
+        (["--schedule.name", "cosin"], "schedule.name"),
+        (["--schedule.warmup_epochs", "2"], "schedule.warmup_epochs must be below 2, got 2"),
+        (["--optimizer.momentum", "0"], "optimizer.nesterov needs a momentum above 0"),
+        (["--seed", "-1"], "seed must be at least 0, got -1"),
+        (["--seed", str(2**63)], "seed must be below"),
+        (["--schedule.power", "-3"], "schedule.power must be at least 0, got -3"),
+        (["--schedule.milestones", "[3, 2]"], "schedule.milestones must rise, got [3, 2]"),
+        (["--data", "cifar"], "dataset 'cifar' is unknown; did you mean 'cifar10'?"),
+        (["--train.sync", "true", "--samples-per-gpu", "2"], "exclude each other"),
+        (["--epochs"], "train.epochs"),
+        (["stray"], "stray"),
+    ],
+)
+def test_wrong_flags_are_named_in_one_line(recipe, flags, message):
+    with pytest.raises(InputError) as caught:
+        read_config(recipe(), flags)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("modl: {name: x}\ndata: {name: digits}", "key in r.yaml 'modl.name' is unknown; did you mean 'model.name'?"),
+        ("model: {name: x}", "names no dataset"),
+        ("data: {name: [digits]}", "dataset \"['digits']\" is unknown"),
+        ("data: {name: digits}\nmodel: {name: null}\ntrain: {epochs: 1, batch_size: 1}", "model.name"),
+        ("- 1", "is no recipe"),
+        ("a: [", "is no YAML file"),
+        ("data: {name: digits}\nmodel: {name: x}\ntrain: {epochs: 1}", "train.batch_size"),
+    ],
+)
+def test_wrong_recipes_are_named_in_one_line(tmp_path, content, message):
+    path = tmp_path / "r.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_config(path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_recipes_name_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'cifar10/resnet20'"):
+        find_recipe("cifar10/resnet2")
+    with pytest.raises(InputError, match="does not exist"):
+        find_recipe("missing.yaml")
