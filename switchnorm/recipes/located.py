@@ -64,7 +64,8 @@ def read_located(path: Path, title: str) -> Located:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = title if mark is None else f"{_place(mark)}, column {mark.column + 1}"
-        raise InputError(f"{where}: no valid YAML: {' '.join(str(error.problem).split())}") from error
+        problem = ", ".join(filter(None, (error.context, error.problem)))
+        raise InputError(f"{where}: no valid YAML: {' '.join(problem.split())}") from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -81,7 +82,7 @@ class _Loader(yaml.SafeLoader):
         place = _place(self.peek_event().start_mark)
         self._depth += 1
         if self._depth > DEEPEST:
-            raise InputError(f"{place}: nested more than {DEEPEST} deep; a recipe needs four")
+            raise InputError(f"{place}: nested more than {DEEPEST} deep; write it flatter")
         node = cast(yaml.Node, super().compose_node(parent, index))
         self._depth -= 1
         if node.end_mark is None:  # set once a node is complete, so this alias is inside of the node
@@ -92,7 +93,9 @@ class _Loader(yaml.SafeLoader):
             depth, values = max(depth, child_depth), values + child_values
         self._extents[id(node)] = depth, values = depth + 1, values + 1
         if depth > DEEPEST or values > LARGEST:
-            raise InputError(f"{place}: aliases stand for more than {DEEPEST} levels or {LARGEST} values; write fewer")
+            raise InputError(
+                f"{place}: more than {DEEPEST} levels or {LARGEST} values with aliases written out; write fewer"
+            )
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
@@ -113,7 +116,7 @@ def _content(loader: _Loader, node: yaml.MappingNode, prefix: str, origin: dict[
     loader.flatten_mapping(node)  # writes out "<<"
     content: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        key, place = loader.construct_object(key_node, deep=True), _place(key_node.start_mark)
+        key, place = _value(loader, key_node), _place(key_node.start_mark)
         if not isinstance(key, str) or "." in key:
             raise InputError(
                 f"{place}: key {key!r} must be a name without dots; nest keys, as in 'train: {{epochs: 3}}'"
@@ -122,8 +125,15 @@ def _content(loader: _Loader, node: yaml.MappingNode, prefix: str, origin: dict[
         if _is_mapping(value_node):
             content[key] = _content(loader, value_node, f"{prefix}{key}.", origin)
         else:
-            content[key] = loader.construct_object(value_node, deep=True)
+            content[key] = _value(loader, value_node)
     return content
+
+
+def _value(loader: _Loader, node: yaml.Node) -> Any:
+    try:
+        return loader.construct_object(node, deep=True)
+    except ValueError as error:  # such as the date 2024-13-01
+        raise InputError(f"{_place(node.start_mark)}: no valid YAML: {error}") from error
 
 
 def _is_mapping(node: yaml.Node | None) -> TypeGuard[yaml.MappingNode]:
