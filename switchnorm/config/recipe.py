@@ -21,6 +21,8 @@ from switchnorm.config.schema import SECTIONS, Config, GroupConfig
 from switchnorm.config.task_spec import find_task, tasks
 from switchnorm.data import DATASETS
 from switchnorm.errors import InputError, unknown
+from switchnorm.recipes.compose import read_recipe
+from switchnorm.recipes.located import Located
 
 #: Keys that hold keys of their own, which others know.
 OPEN = ("model.options",)
@@ -46,27 +48,31 @@ def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
     A claim is about the recipe as it is written: flags that change what is trained take it away.
 
     Args:
-        recipe: a YAML file.
+        recipe: a YAML file; what its bases say counts as written in it.
         flags: "--key", "value" or "--key=value" with the keys of the configuration ("train.epochs") or of `SHORT`.
 
     Raises:
-        InputError: an unknown key, with the nearest valid one, or a value of the wrong type or out of range.
+        InputError: an unknown key, with the nearest valid one, or a value of the wrong type or out of range;
+            names the file and line where it was set.
     """
     named, flags = plugins.split(flags)
     plugins.load(named)
-    content = _read_yaml(recipe)
-    written = _plugins(content, recipe)
-    plugins.load_known(written, str(recipe))
+    written = read_recipe(recipe)
     flags = _long(flags)
-    parser = _parser(_dataset_name(content, flags, recipe.name))
-    keys = _keys(parser)
-    for key, _ in flatten(content, keys):
-        if key != "plugins" and not _is_key(key, keys):
-            raise unknown(f"key in {recipe.name}", key, keys)
-    config = check(_parse(parser, ["--config", str(recipe)], flags))
-    config.plugins = tuple(dict.fromkeys((*written, *named)))
+    try:
+        wanted = _plugins(written.content)
+        plugins.load_known(wanted, str(recipe))
+        parser = _parser(_dataset_name(written.content, flags, recipe.name))
+        keys = _keys(parser)
+        for key, _ in flatten(written.content, keys):
+            if not _is_key(key, keys):
+                raise unknown(f"{written.origin[key]}: key", key, keys)
+        config = check(_parse(parser, written.content, flags))
+    except InputError as error:
+        raise InputError(_located(str(error), written, flags)) from error
+    config.plugins = tuple(dict.fromkeys((*wanted, *named)))
     if config.claim != make_claim() and flags:
-        original = _without_flags(content, recipe)
+        original = _without_flags(written.content, recipe)
         if original is None or is_changed(original, config):
             given = {flag.partition("=")[0] for flag in flags}
             kept = {key: value for key, value in config.claim.items() if f"--claim.{key}" in given}
@@ -85,7 +91,7 @@ def evaluation_config(flags: Sequence[str]) -> Config:
     flags = _long(flags)
     dataset = _dataset_name({}, flags, "the command line")
     pictures = find_task(DATASETS[dataset].task).evaluation_batch
-    config = _parse(_parser(dataset), [], ["--train.epochs=1", f"--train.batch_size={pictures}", *flags])
+    config = _parse(_parser(dataset), {}, ["--train.epochs=1", f"--train.batch_size={pictures}", *flags])
     return check(replace(config, plugins=tuple(named)))
 
 
@@ -114,14 +120,14 @@ def _parser(dataset: str) -> ArgumentParser:
     return parser
 
 
-def _parse(parser: ArgumentParser, recipe: list[str], flags: list[str]) -> Config:
+def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) -> Config:
     keys = _keys(parser)
     for flag in flags:
         key = flag.partition("=")[0]
         if flag.startswith("--") and not _is_key(key[2:].removesuffix("+"), keys):
             raise unknown("flag", key, [f"--{key}" for key in (*SHORT, *keys)])
     try:
-        values = parser.parse_args([*recipe, *flags]).as_dict()
+        values = parser.parse_args([f"--config={yaml.safe_dump(content)}", *flags]).as_dict()
     except (argparse.ArgumentError, TypeError, ValueError) as error:
         raise InputError(_one_line(error)) from error
     del values["config"]
@@ -136,20 +142,27 @@ def _parse(parser: ArgumentParser, recipe: list[str], flags: list[str]) -> Confi
     return Config(**values, tasks=own)
 
 
-def _plugins(content: dict[str, Any], recipe: Path) -> list[str]:
+def _plugins(content: dict[str, Any]) -> list[str]:
     """The plugins that a recipe names."""
     names = content.get("plugins", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"plugins in {recipe.name} must be a list of modules such as [my_norms], got {names!r}")
+        raise InputError(f"plugins must be a list of modules such as [my_norms], got {names!r}")
     return names
 
 
 def _without_flags(content: dict[str, Any], recipe: Path) -> Config | None:
     """The configuration of a recipe without flags; None where it needs them."""
     try:
-        return _parse(_parser(_dataset_name(content, (), recipe.name)), ["--config", str(recipe)], [])
+        return _parse(_parser(_dataset_name(content, (), recipe.name)), content, [])
     except InputError:
         return None
+
+
+def _located(message: str, written: Located, flags: Sequence[str]) -> str:
+    """Begin a message about a key of the recipe with its file and line, unless a flag has set that key."""
+    key = re.split(r"[: ]", message, maxsplit=1)[0]
+    by_flag = any(re.split(r"[+=]", flag, maxsplit=1)[0] == f"--{key}" for flag in flags)
+    return f"{written.origin[key]}: {message}" if key in written.origin and not by_flag else message
 
 
 def _keys(parser: ArgumentParser) -> list[str]:
@@ -184,16 +197,6 @@ def _long(flags: Sequence[str]) -> list[str]:
             key = "--" + SHORT.get(key, key)
         spelled.append(key + equals + value)
     return spelled
-
-
-def _read_yaml(recipe: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{recipe} is no YAML file: {_one_line(error)}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{recipe} is no recipe; expected keys such as 'model', 'data' and 'train'")
-    return content
 
 
 def _one_line(error: Exception) -> str:

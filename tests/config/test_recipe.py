@@ -88,12 +88,15 @@ def test_wrong_flags_are_named_in_one_line(recipe, flags, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("modl: {name: x}\ndata: {name: digits}", "key in r.yaml 'modl.name' is unknown; did you mean 'model.name'?"),
+        (
+            "modl: {name: x}\ndata: {name: digits}",
+            "r.yaml, line 1: key 'modl.name' is unknown; did you mean 'model.name'?",
+        ),
         ("model: {name: x}", "names no dataset"),
         ("data: {name: [digits]}", "dataset \"['digits']\" is unknown"),
         ("data: {name: digits}\nmodel: {name: null}\ntrain: {epochs: 1, batch_size: 1}", "model.name"),
         ("- 1", "is no recipe"),
-        ("a: [", "is no YAML file"),
+        ("a: [", "r.yaml, line 1, column 5: no valid YAML"),
         ("data: {name: digits}\nmodel: {name: x}\ntrain: {epochs: 1}", "train.batch_size"),
     ],
 )
