@@ -9,8 +9,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from switchnorm.layers import SparseSwitchNorm
 from switchnorm.surgery import freeze_statistics, harden, importance, set_radius
+from switchnorm.surgery.importance import sparse_layers
 from switchnorm.tasks import Task
 from switchnorm.training.config import Task as TaskName
 from switchnorm.training.optimizer import current_lr
@@ -31,7 +31,7 @@ class RadiusSchedule(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """See whether there is a radius to set: looking through all modules takes a while, and steps may be short."""
-        self._sparse = any(isinstance(module, SparseSwitchNorm) for module in pl_module.modules())
+        self._sparse = bool(sparse_layers(pl_module))
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Set the radius of this step."""
@@ -129,9 +129,8 @@ class History(pl.Callback):
             "learning_rate": current_lr(trainer.optimizers[0]),
             "images_per_second": round(self.images / self.seconds, 1) if self.seconds else "",
         }
-        radii = [m.radius for m in pl_module.modules() if isinstance(m, SparseSwitchNorm)]
-        if radii:
-            values["radius"] = float(radii[0])
+        if sparse := sparse_layers(pl_module):
+            values["radius"] = float(sparse[0].radius)
         if not trainer.is_global_zero:
             return
         self.metrics.append([[values.get(name, "") for name in self.columns]])
