@@ -12,7 +12,7 @@ from switchnorm.layers.norms.sparse import (
     SparseSwitchNorm3d,
 )
 from switchnorm.layers.norms.switch import SwitchNorm, SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
-from switchnorm.layers.registry import Norm, norm_names, register
+from switchnorm.layers.registry import Norm, all_norms, color_of, norm_names, register
 from switchnorm.layers.spec import NormLike, Spec
 from switchnorm.layers.weight_standardized import WSConv1d, WSConv2d, WSConv3d
 
@@ -42,7 +42,9 @@ __all__ = [
     "WSConv1d",
     "WSConv2d",
     "WSConv3d",
+    "all_norms",
     "channels_of",
+    "color_of",
     "has_batch_statistics",
     "kind_of",
     "norm_names",

@@ -14,6 +14,8 @@ from switchnorm.errors import InputError, unknown
 from switchnorm.layers.options import Options, options_of
 
 _DIMS = (1, 2, 3)
+# For normalizers that bring no color: of 3:1 contrast on white and on near-black, as those of the built-in ones.
+_PALETTE = ("#ac8e53", "#db2906", "#a806f9", "#c68039", "#f9246b")
 # What a caller decides for all layers alike, and no switch by itself.
 _DECIDED = ("affine", "bias", "activation", "groups", "device", "dtype")
 # What a layer that does not know an option does anyway.
@@ -106,7 +108,7 @@ class Norm:
         place = {n: options.pop(n) for n in ("device", "dtype") if n in options and n not in taken}
         self.check_options(options, taken)
         try:
-            made = make(channels, **options)
+            made: Any = make(channels, **options)
         except InputError:
             raise
         except Exception as error:  # The code of others may raise anything.
@@ -205,6 +207,15 @@ def all_norms() -> Iterator[Norm]:
 def norm_names() -> tuple[str, ...]:
     """The names of all normalizers, in the order of lists; most can be followed by "+ws", some by ":G"."""
     return tuple(norm.name for norm in all_norms())
+
+
+def color_of(name: str) -> str | None:
+    """The color of a normalizer in figures, of its own or of a palette for those without; None for an unknown name."""
+    norm = _norms.get(name)
+    if norm is None or norm.color is not None:
+        return None if norm is None else norm.color
+    without = [other.name for other in all_norms() if other.color is None]
+    return _PALETTE[without.index(name) % len(_PALETTE)]
 
 
 @functools.cache

@@ -37,9 +37,18 @@ class Running(Protocol):
     """A layer with running statistics."""
 
     momentum: float | None
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    num_batches_tracked: Tensor | None
+
+    @property
+    def running_mean(self) -> Tensor | None:
+        """(C,)."""
+
+    @property
+    def running_var(self) -> Tensor | None:
+        """(C,)."""
+
+    @property
+    def num_batches_tracked(self) -> Tensor | None:
+        """A counter."""
 
 
 def update_running(module: Running, batch_mean: Tensor, batch_var: Tensor) -> None:

@@ -35,8 +35,8 @@ def ghost(model: nn.Module, samples: int | None) -> nn.Module:
         The model, or the new layer if the model is a single normalization.
 
     Raises:
-        InputError: fewer than 1 sample, a layer with synchronised statistics, or one with batch statistics that knows no
-            ghost batches and cannot be replaced; before anything has changed.
+        InputError: fewer than 1 sample, a layer with synchronised statistics, or one with batch statistics that knows
+            no ghost batches and cannot be replaced; before anything has changed.
     """
     check_ghost(samples)
     if samples is None:

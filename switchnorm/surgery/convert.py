@@ -169,7 +169,7 @@ def _fits(name: str, old: Any, new: Any) -> bool:
 
 def _carry_affine(old: nn.Module, new: Any) -> None:
     for name in _AFFINE:
-        value = getattr(old, name, None)
+        value: Any = getattr(old, name, None)
         if _fits(name, old, new):
             # That of a frozen normalization is a buffer.
             setattr(new, name, value if isinstance(value, nn.Parameter) else nn.Parameter(value, requires_grad=False))

@@ -29,7 +29,7 @@ class LayerImportance(NamedTuple):
 
 
 def importance(model: nn.Module) -> list[LayerImportance]:
-    """The importances of all layers that mix statistics, in the order of definition, which is that of depth in most networks.
+    """The importances of all layers that mix statistics, in the order of definition, mostly that of depth.
 
     Waits for the device once.
     """

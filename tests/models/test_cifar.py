@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from switchnorm.errors import InputError
-from switchnorm.layers import Spec
-from switchnorm.layers import norm_names
+from switchnorm.layers import Spec, norm_names
 from switchnorm.layers.weight_standardized import WSConv2d
 from switchnorm.models.cifar import FAMILIES
 from switchnorm.surgery.graph import wire

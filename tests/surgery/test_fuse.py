@@ -227,9 +227,7 @@ def test_networks(name, spec, fused_calls):
     plan = plan_fuse(fused)
     assert plan.apply() is fused
     assert len(plan.changes) == count
-    assert len(plan.changes) + len(plan.left) == len(
-        [m for m in net.modules() if layers.norm_of(m) is not None]
-    )
+    assert len(plan.changes) + len(plan.left) == len([m for m in net.modules() if layers.norm_of(m) is not None])
     assert all(a is b for a, b in zip(fused.parameters(), parameters, strict=True))
     assert all(a is b for a, b in zip(fused.modules(), modules, strict=True))
     assert list(fused.state_dict()) == list(net.state_dict())

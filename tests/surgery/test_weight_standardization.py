@@ -202,5 +202,8 @@ def test_without_ws_standardized_convolutions_stay_and_the_plan_says_so():
 def test_every_dimension(dims):
     net = nn.Sequential(layers.weight_standardized.CONV[dims](3, 4, 3), nn.SyncBatchNorm(4))
     switch(net, "ssn+ws")
-    assert [type(m) for m in net] == [layers.weight_standardized.WS_CONV[dims], layers.registry.find("ssn").layers[dims]]
+    assert [type(m) for m in net] == [
+        layers.weight_standardized.WS_CONV[dims],
+        layers.registry.find("ssn").layers[dims],
+    ]
     copy.deepcopy(net)(torch.randn(2, 3, *(5, 5, 5)[:dims])).sum().backward()

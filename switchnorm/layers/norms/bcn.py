@@ -60,6 +60,10 @@ class BatchChannelNorm(nn.Module):
     """
 
     input_dims: ClassVar[tuple[int, ...]]
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    channel_weight: nn.Parameter | None
+    channel_bias: nn.Parameter | None
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
@@ -110,22 +114,21 @@ class BatchChannelNorm(nn.Module):
             )
         if self.training:
             self._update(x.detach())
-        # Copies, since the backward pass of this step needs them when the next batch has moved the estimates.
-        running = (self.running_mean.clone(), self.running_var.clone()) if self.training else self._estimates()
+        running = self.running_mean, self.running_var
+        if self.training:
+            # Copies, which this step's backward pass reads when the next batch has moved the estimates.
+            running = self.running_mean.clone(), self.running_var.clone()
         z = normalize(x, ("batch",), weight=self.weight, bias=self.bias, eps=self.eps, running=running).y
         return normalize(
             z,
             (f"group:{self.num_groups}",),
-            weight=self._per_channel(self.get_parameter("channel_weight") if self.affine else None),
-            bias=self._per_channel(self.get_parameter("channel_bias") if self.affine else None),
+            weight=self._per_channel(self.channel_weight),
+            bias=self._per_channel(self.channel_bias),
             eps=self.eps,
             unbiased=False,
             residual=residual,
             activation=activation or self.activation,
         ).y
-
-    def _estimates(self) -> tuple[Tensor, Tensor]:
-        return self.running_mean, self.running_var
 
     def _per_channel(self, of_groups: Tensor | None) -> Tensor | None:
         """(G,) -> (C,): each group's number for all of its channels."""
@@ -182,7 +185,7 @@ register(
         fuses=True,
         groups=True,
         scale="channel_weight",
-        color="#4d7c0f",
+        color="#cd51a3",
         order=7,
     )
 )

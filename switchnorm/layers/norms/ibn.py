@@ -107,57 +107,37 @@ class InstanceBatchNorm(nn.Module):
         last = x.dim() > 2 and not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
         parts = []
         if first > 0:
-            parts.append(self._instance(*self._part(0, first, x, residual, last), activation))
+            part = self._part(0, first, x, residual, last)
+            parts.append(normalize(statistics=("instance",), activation=activation, **part).y)
         if first < self.num_features:
-            parts.append(self._batch(*self._part(first, self.num_features, x, residual, last), activation))
+            part = self._part(first, self.num_features, x, residual, last)
+            parts.append(self._by_batch(activation, **part))
         if len(parts) == 1:
             return parts[0]
-        return torch.cat([y.movedim(1, -1) for y in parts], -1).movedim(-1, 1) if last else torch.cat(parts, 1)
+        # Autocast would look for a common dtype, which they have.
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.cat([y.movedim(1, -1) for y in parts], -1).movedim(-1, 1) if last else torch.cat(parts, 1)
 
-    def _part(self, start: int, end: int, x: Tensor, residual: Tensor | None, last: bool) -> Any:
-        """Input, residual, scale and shift of the channels from `start` to `end`."""
-        inputs = []
-        for t in (x, residual):
-            part = None if t is None else t[:, start:end]
-            inputs.append(part.movedim(1, -1).contiguous().movedim(-1, 1) if part is not None and last else part)
-        return *inputs, *(None if p is None else p[start:end] for p in (self.weight, self.bias))
+    def _part(self, start: int, end: int, x: Tensor, residual: Tensor | None, last: bool) -> dict[str, Any]:
+        """The arguments of `normalize` for the channels from `start` to `end`."""
+        part: dict[str, Any] = {"eps": self.eps, "unbiased": False}
+        for name, t in (("x", x), ("residual", residual)):
+            some = None if t is None else t[:, start:end]
+            part[name] = some.movedim(1, -1).contiguous().movedim(-1, 1) if some is not None and last else some
+        for name, p in (("weight", self.weight), ("bias", self.bias)):
+            part[name] = None if p is None else p[start:end]
+        return part
 
-    def _instance(
-        self,
-        x: Tensor,
-        residual: Tensor | None,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        activation: Activation | None,
-    ) -> Tensor:
-        options: dict[str, Any] = {"eps": self.eps, "residual": residual, "activation": activation}
-        return normalize(x, ("instance",), weight=weight, bias=bias, unbiased=False, **options).y
-
-    def _batch(
-        self,
-        x: Tensor,
-        residual: Tensor | None,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        activation: Activation | None,
-    ) -> Tensor:
+    def _by_batch(self, activation: Activation | None, x: Tensor, **part: Any) -> Tensor:
         running = None
         if not self.training and self.running_mean is not None and self.running_var is not None:
             running = (self.running_mean, self.running_var)
         group = process_group(self.sync) if self.training else None
+        ghost = self.ghost if self.training else None
         y, batch_mean, batch_var = normalize(
-            x,
-            ("batch",),
-            weight=weight,
-            bias=bias,
-            eps=self.eps,
-            running=running,
-            ghost=self.ghost if self.training else None,
-            group=group,
-            unbiased=False,
-            residual=residual,
-            activation=activation,
+            x, ("batch",), running=running, ghost=ghost, group=group, activation=activation, **part
         )
+        # An empty batch says nothing, unless other processes filled it.
         informative = x.numel() > 0 or group is not None
         if self.training and self.track_running_stats and informative:
             assert batch_mean is not None
@@ -221,7 +201,7 @@ register(
         calibrate=True,
         fuses=True,
         flat={"instance_channels": 0},
-        color="#c0392b",
+        color="#976349",
         order=6,
     )
 )
