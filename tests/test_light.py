@@ -16,7 +16,7 @@ try:
     main(sys.argv[1:])
 except SystemExit as stopped:
     code = stopped.code
-heavy = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "torchvision", "pytorch_lightning", "plotly"})
+heavy = sorted({"torch", "torchvision", "pytorch_lightning", "plotly"} & sys.modules.keys())
 sys.exit(f"imported {heavy}" if heavy else code)
 """
 

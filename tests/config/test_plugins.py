@@ -1,4 +1,4 @@
-"""Modules of the user's own: named on the command line they are imported, named by a file only if the user did before."""
+"""Modules of the user's own: the command line imports them, a file only those that the user named before."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from switchnorm.config.recipe import read_config, to_yaml
 from switchnorm.config.claim import make_claim
+from switchnorm.config.recipe import read_config, to_yaml
 from switchnorm.errors import InputError
 from switchnorm.recipes import bases, find_recipe, recipes, shipped_file
 from switchnorm.recipes.compose import read_recipe

@@ -8,11 +8,11 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from switchnorm.layers import SparseSwitchNorm
 from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.importance import COLUMNS, Row, importance_rows
 from switchnorm.runs.tables import EpochTable
 from switchnorm.surgery import importance
+from switchnorm.surgery.importance import sparse_layers
 from switchnorm.tasks.task import Task
 from switchnorm.training.optimizer import current_lr
 
@@ -74,9 +74,8 @@ class History(pl.Callback):
             "learning_rate": current_lr(trainer.optimizers[0]),
             "images_per_second": round(self.images / self.seconds, 1) if self.seconds else "",
         }
-        radii = [m.radius for m in pl_module.modules() if isinstance(m, SparseSwitchNorm)]
-        if radii:
-            values["radius"] = float(radii[0])
+        if sparse := sparse_layers(pl_module):
+            values["radius"] = float(sparse[0].radius)
         if not trainer.is_global_zero:
             return
         self.metrics.append([[values.get(name, "") for name in self.columns]])

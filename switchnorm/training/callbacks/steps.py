@@ -8,8 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from switchnorm.layers import SparseSwitchNorm
 from switchnorm.surgery import freeze_statistics, harden, set_radius
+from switchnorm.surgery.importance import sparse_layers
 
 
 class RadiusSchedule(pl.Callback):
@@ -25,7 +25,7 @@ class RadiusSchedule(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """See whether there is a radius to set: looking through all modules takes a while, and steps may be short."""
-        self._sparse = any(isinstance(module, SparseSwitchNorm) for module in pl_module.modules())
+        self._sparse = bool(sparse_layers(pl_module))
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Set the radius of this step."""
