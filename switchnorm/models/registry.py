@@ -18,8 +18,23 @@ from switchnorm.models.family import Family
 from switchnorm.models.options import explained
 from switchnorm.surgery.kinds import is_norm
 
-FAMILIES: tuple[Family, ...] = (*cifar.FAMILIES, *imagenet.FAMILIES, *segmentation.FAMILIES)
-_NAMES = tuple(name for family in FAMILIES for name in family.names)
+#: All families, those of this library first.
+FAMILIES: list[Family] = [*cifar.FAMILIES, *imagenet.FAMILIES, *segmentation.FAMILIES]
+
+
+def register(family: Family) -> Family:
+    """Make networks known by name: to `create_model`, recipes and commands.
+
+    Raises:
+        InputError: a name that the pattern does not match, or that other networks answer to.
+    """
+    for name in family.names:
+        if family.numbers(name) is None:
+            raise InputError(f"model {name!r} is listed, but the pattern {family.pattern!r} does not match it")
+        if any(other.numbers(name) is not None for other in FAMILIES):
+            raise InputError(f"model {name!r} exists already; choose another name")
+    FAMILIES.append(family)
+    return family
 
 
 def create_model(
@@ -98,7 +113,7 @@ def _build(
                 return family.build(*numbers, norm=spec, num_classes=num_classes or family.num_classes, **options)
     source = foreign.source_of(name)
     if name not in source.names():
-        raise unknown("model", name, [*_NAMES, *source.names()])
+        raise unknown("model", name, [*_own_names(), *source.names()])
     asked = parse_norm("bn" if norm is None else norm, conv)
     if norm is None and statistics is not None:
         raise InputError(f"statistics need a norm for {name!r}; the nearest valid norm is 'sn'")
@@ -140,5 +155,9 @@ def list_models(pattern: str = "*") -> list[str]:
         InputError: such a pattern where timm is not installed.
     """
     source = foreign.source_of(pattern)
-    names = source.names() if source is foreign.TIMM else [*_NAMES, *source.names()]
+    names = source.names() if source is foreign.TIMM else [*_own_names(), *source.names()]
     return fnmatch.filter(names, pattern)
+
+
+def _own_names() -> list[str]:
+    return [name for family in FAMILIES for name in family.names]

@@ -1,0 +1,58 @@
+"""docs/extending.md: every block of code is the file that it says, and every command does what the page says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where somebody followed the page from its first command to its last."""
+    made = tmp_path_factory.mktemp("extending")
+    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL):
+        (made / name).write_text(code)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(made / "home"))
+        for command in re.findall(r"^    switchnorm (.*)$", PAGE, re.MULTILINE):
+            done = subprocess.run(
+                [sys.executable, "-m", "switchnorm", *shlex.split(command)],
+                cwd=made,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+            (made / "said.txt").open("a").write(f"$ {command}\n{done.stdout}")
+    return made
+
+
+def test_the_page_has_one_of_each_kind() -> None:
+    titles = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+    assert titles == ["A normalizer", "A dataset", "A network", "A task", "A section of the report"]
+    assert len(re.findall(r"^```python$", PAGE, re.MULTILINE)) == len(titles)
+
+
+def test_all_of_it_works(folder: Path) -> None:
+    said = (folder / "said.txt").read_text()
+    for result in ("runs/rms: validation accuracy", "runs/stripes: validation accuracy", "runs/ordinal: closeness"):
+        assert result in said
+    assert "RMS + WS" in said
+    assert "closeness" in said.rpartition("$ eval runs/ordinal")[2].lower()
+    assert "Closeness %" in said
+    assert "<h2>Speed</h2>" in (folder / "report.html").read_text()
+
+
+def test_what_was_trained_has_learnt(folder: Path) -> None:
+    said = (folder / "said.txt").read_text()
+    scores = dict(re.findall(r"^runs/(\w+): [\w ]+ ([\d.]+) %$", said, re.MULTILINE))
+    assert {name: float(score) > 60 for name, score in scores.items()} == dict.fromkeys(
+        ("rms", "stripes", "tiny", "ordinal"), True
+    ), scores
