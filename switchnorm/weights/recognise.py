@@ -16,13 +16,14 @@ from switchnorm.models import create_model, list_models, task_of
 from switchnorm.models.registry import FAMILIES
 from switchnorm.weights.layout import switchable_prefixes, to_ours
 
-# Depth as names state it and layers as keys show them differ by what an author counts: heads, embeddings.
+# How far the depth in a network's name may be from the number of its layers: authors count some layers, others not.
 _DEPTH_TOLERANCE = 4
 # Networks of torchvision whose names tell their depth; to build all others for comparison would take half a minute.
 _FOREIGN = re.compile(r"(wide_)?(resnet|resnext|densenet|vgg)\d+")
 _LOGITS = ("mean_weight", "var_weight")
 _STATE = ("running_mean", "running_var", "num_batches_tracked", "radius", "mean_fixed", "var_fixed")
-# Norms whose layers have the keys in question; None is the network's own, for there are networks without any.
+# By the norm that keys show: the norms to build a network with for comparison. Where keys show none that is gn, which
+# has no buffers, or else what the network has by itself.
 _STAND_IN = {"sn": ("sn",), "ssn": ("ssn",), "bn": ("bn",), None: ("gn", None)}
 
 
@@ -44,7 +45,7 @@ class Recognised:
 def recognise(state: Mapping[str, Tensor], among: Iterable[str] | None = None) -> Recognised | None:
     """The network whose keys and shapes are those of `state`, in either layout; None if there is none.
 
-    Networks are chosen by task, depth and norm before any is built, and built without memory for their weights. Those
+    Networks are chosen by task, depth and norm before any is built, and built on the meta device. Those
     of torchvision are known only where their names tell their depth, or where they are for segmentation. Of networks
     that differ in dilation alone the published one is taken: an output stride of 32 before UPerNet, 8 before others.
 
@@ -65,7 +66,7 @@ def recognise(state: Mapping[str, Tensor], among: Iterable[str] | None = None) -
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out random numbers: without memory they mean nothing, yet PyTorch would load its compiler for them."""
+    """Leaves out random initial weights, which the meta device does not keep: PyTorch loads its compiler to draw them."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -77,7 +78,7 @@ class _Unfilled(TorchFunctionMode):
 
 
 def _built(name: str, norm: str | None, classes: int, options: dict[str, Any]) -> nn.Module | None:
-    """A network without memory for its weights; None where it cannot be built so, or with this norm."""
+    """A network on the meta device; None where it cannot be built there, or with this norm."""
     for stand_in in _STAND_IN[norm]:
         try:
             with torch.device("meta"), _Unfilled():
@@ -88,7 +89,7 @@ def _built(name: str, norm: str | None, classes: int, options: dict[str, Any]) -
 
 
 def norm_of(state: Mapping[str, Tensor]) -> str | None:
-    """ "ssn", "sn" or "bn"; None for norms without state, whose keys are alike."""
+    """ "ssn", "sn" or "bn"; None for norms without buffers or logits, which keys do not tell apart."""
     prefixes = switchable_prefixes(state)
     if prefixes:
         return "ssn" if f"{prefixes[0]}radius" in state else "sn"
@@ -109,7 +110,7 @@ def candidates(state: Mapping[str, Tensor]) -> Iterator[str]:
     # A network that was made for another norm is less likely than one that was made for any.
     likely = [name for name in own if usual_norm(name) in (norm, "bn")]
     yield from sorted(_near(likely, depth), key=lambda name: usual_norm(name) != norm)
-    # Only now is it worth waiting for torchvision.
+    # Importing torchvision takes seconds, so its networks are tried after this library's likely ones.
     yield from _near([name for name in list_models() if name not in _own() and _FOREIGN.match(name)], depth)
     yield from _near([name for name in own if name not in likely], depth)
 
