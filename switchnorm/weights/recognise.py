@@ -66,7 +66,7 @@ def recognise(state: Mapping[str, Tensor], among: Iterable[str] | None = None) -
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out random initial weights, which the meta device does not keep: PyTorch loads its compiler to draw them."""
+    """Leaves out random initial weights: the meta device keeps none, and to draw them PyTorch loads its compiler."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
