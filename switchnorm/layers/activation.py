@@ -25,6 +25,6 @@ def finish(y: Tensor, residual: Tensor | None, activation: Activation | None) ->
     return y if activation is None else y.relu_()
 
 
-def shown(activation: Activation | None) -> str:
+def activation_repr(activation: Activation | None) -> str:
     """The activation as the end of a layer's `extra_repr`."""
     return "" if activation is None else f", activation={activation!r}"

@@ -1,118 +1,230 @@
-"""Normalizers by name: the one table that networks, surgery and the command line read."""
+"""Normalizers by name: what a registration says, and the one list of them that every room asks."""
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any, TypeVar
 
 from torch import nn
 
 from switchnorm.errors import InputError, unknown
-from switchnorm.layers.batch_norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from switchnorm.layers.group_norm import GroupNorm
-from switchnorm.layers.sparse_switch_norm import SparseSwitchNorm1d, SparseSwitchNorm2d, SparseSwitchNorm3d
-from switchnorm.layers.switch_norm import SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
-from switchnorm.layers.weight_standardized import WSConv1d, WSConv2d, WSConv3d
-from switchnorm.ops.statistics import check_groups
+from switchnorm.layers.options import Options, options_of
 
-BATCH = {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d}
-SWITCH = {1: SwitchNorm1d, 2: SwitchNorm2d, 3: SwitchNorm3d}
-SPARSE = {1: SparseSwitchNorm1d, 2: SparseSwitchNorm2d, 3: SparseSwitchNorm3d}
-CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-WS_CONV = {1: WSConv1d, 2: WSConv2d, 3: WSConv3d}
-
-NORMS = ("bn", "gn", "in", "ln", "sn", "ssn")
+_DIMS = (1, 2, 3)
+# For normalizers that bring no color: of 3:1 contrast on white and on near-black, as those of the built-in ones.
+_PALETTE = ("#ac8e53", "#db2906", "#a806f9", "#c68039", "#f9246b")
+# What a caller decides for all layers alike, and no switch by itself.
+_DECIDED = ("affine", "bias", "activation", "groups", "device", "dtype")
+# What a layer that does not know an option does anyway.
+_NEUTRAL = {"affine": True, "activation": None}
 
 
-@dataclass(frozen=True)
-class Spec:
-    """A normalization by name, taken apart.
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """A normalizer: how its layers are made, and what they can.
+
+    Only `name` and `layers` are needed. What is not said is looked up on the layers, or taken to be impossible.
 
     Attributes:
-        norm: one of `NORMS`.
-        groups: of "gn:G"; None where the number of channels decides.
-        ws: whether convolutions that feed a normalization standardize their weights.
-        statistics: what "sn" and "ssn" mix; None for what the layer does by itself.
+        name: as in "sn", without "+", ":", spaces and upper case.
+        layers: by the number of spatial dimensions, 1 to 3, a class or function that is called as `cls(channels,
+            **options)`. Its signature tells the options; `affine`, `device`, `dtype` and `activation` may be missing.
+        classes: of the layers where `layers` holds functions; else those of the first layer that each makes.
+        batch_statistics: whether training normalizes by statistics of the batch, or a function of a layer that tells.
+            None: a layer does where it has a buffer `running_mean` or `running_var`. Modules inside of a layer are
+            looked at by themselves.
+        ghost: layers obey their attribute `ghost`: samples per part of the batch, or None.
+        sync: layers obey their attribute `sync`: False, True or a process group.
+        calibrate: layers have `momentum`, which may be None to average, and `reset_running_stats()`.
+        mixes: layers mix `statistics`, K names, by the logits `mean_weight` and `var_weight` (K,), which `importance()`
+            turns into two (K,) tensors on the simplex.
+        sparse: and their importance becomes one-hot: they have `set_radius(radius)`, `harden()` and the buffers
+            `radius`, `mean_fixed` and `var_fixed` (1,).
+        fuses: layers are called as `layer(x, residual, activation)`, and have an attribute `activation`.
+        groups: layers take `groups`, which "NAME:G" sets.
+        flat: options of layers whose input is known to be (N, C), which has no instance statistic.
+        scale: the name of the parameter that multiplies the output, for networks whose blocks start as identities.
+        baseline: whether tables show how far others are from it.
+        color: in figures, as "#rrggbb"; None for one that no other has yet.
+        order: place in lists and tables; None for the end.
     """
 
-    norm: str
-    groups: int | None = None
-    ws: bool = False
-    statistics: tuple[str, ...] | None = None
+    name: str
+    layers: Mapping[int, Callable[..., nn.Module]]
+    _: KW_ONLY
+    classes: tuple[type[nn.Module], ...] = ()
+    batch_statistics: bool | Callable[[Any], bool] | None = None
+    ghost: bool = False
+    sync: bool = False
+    calibrate: bool = False
+    mixes: bool = False
+    sparse: bool = False
+    fuses: bool = False
+    groups: bool = False
+    flat: Mapping[str, Any] = field(default_factory=dict)
+    scale: str = "weight"
+    baseline: bool = False
+    color: str | None = None
+    order: int | None = None
 
-    @classmethod
-    def parse(cls, text: str) -> Spec:
-        """Read "sn", "gn:16", "gn+ws", ...; raise `InputError` with the nearest valid name otherwise."""
-        name, plus, suffix = text.partition("+")
-        if plus and suffix != "ws":
-            raise unknown("norm", text, [f"{norm}+ws" for norm in NORMS])
-        groups = re.fullmatch(r"gn:(\d+)", name)
-        norm = "gn" if groups else name
-        if norm not in NORMS:
-            raise unknown("norm", text, [norm + plus + suffix for norm in NORMS])
-        return cls(norm, int(groups[1]) if groups else None, bool(plus))
+    def takes(self, dims: int = 2) -> Options:
+        """All options of the layers for a number of spatial dimensions.
 
-    def __str__(self) -> str:
-        groups = "" if self.groups is None else f":{self.groups}"
-        return f"{self.norm}{groups}{'+ws' if self.ws else ''}"
+        Raises:
+            InputError: there are none for this number.
+        """
+        return options_of(self._maker(dims))
+
+    def options(self, dims: int = 2) -> Options:
+        """The options that a switch may set, see `takes`."""
+        taken = self.takes(dims)
+        return Options(tuple(name for name in taken.names if name not in _DECIDED), taken.others)
+
+    def check_options(self, names: Mapping[str, Any], known: Options) -> None:
+        """Raise `InputError` for a name that is not among the `known` options, with the nearest."""
+        for name in names:
+            if name not in known:
+                if not known.names:
+                    raise InputError(f"layers of {self.name!r} take no options, got {name!r}")
+                raise unknown(f"option of {self.name!r}", name, known.names)
 
     def layer(self, channels: int, dims: int = 2, **options: Any) -> nn.Module:
-        """A fresh normalization layer.
+        """A fresh layer.
 
         Args:
             channels: C.
             dims: spatial dimensions, 1 to 3.
-            options: arguments of the layer; `affine`, `eps`, `activation`, `device` and `dtype` are understood by every
-                normalizer.
+            options: those that the layer takes; `device` and `dtype` always.
 
         Raises:
-            InputError: groups that do not divide the channels.
+            InputError: no layer for this number of dimensions, an option that the layer does not take, or whatever
+                the class or function raises.
         """
-        if self.statistics is not None:
-            options = {"statistics": self.statistics, **options}
-        if self.norm == "bn":
-            return BATCH[dims](channels, **options)
-        if self.norm == "sn":
-            return SWITCH[dims](channels, **options)
-        if self.norm == "ssn":
-            return SPARSE[dims](channels, **options)
-        return GroupNorm(self.group_count(channels), channels, **options)
+        make, taken = self._maker(dims), self.takes(dims)
+        options = {n: v for n, v in options.items() if n in taken or n not in _NEUTRAL or v is not _NEUTRAL[n]}
+        place = {n: options.pop(n) for n in ("device", "dtype") if n in options and n not in taken}
+        self.check_options(options, taken)
+        try:
+            made: Any = make(channels, **options)
+        except InputError:
+            raise
+        except Exception as error:  # The code of others may raise anything.
+            words = str(error).strip().partition("\n")[0]
+            said = f"{type(error).__name__}: {words}" if words else type(error).__name__
+            raise InputError(f"norm {self.name!r} makes no layer of {channels} channels: {said}") from error
+        if not isinstance(made, nn.Module):
+            kind = type(made).__name__
+            raise InputError(f"norm {self.name!r} must make a torch.nn.Module of {channels} channels, and made {kind}")
+        if _norms.get(self.name) is self and _by_class.setdefault(type(made), self) is self:
+            registered_class.cache_clear()
+        place = {name: value for name, value in place.items() if value is not None}
+        return made.to(**place) if place else made
 
-    def group_count(self, channels: int) -> int:
-        """How many groups "gn", "in" and "ln" make of `channels` channels."""
-        if self.norm == "in":
-            return channels
-        if self.norm == "ln":
-            return 1
-        if self.groups is not None:
-            return check_groups(self.groups, channels)
-        return default_groups(channels)
+    def _maker(self, dims: int) -> Callable[..., nn.Module]:
+        if dims not in self.layers:
+            nearest = min(self.layers, key=lambda known: (abs(known - dims), known))
+            raise InputError(
+                f"norm {self.name!r} has no layer for {dims} spatial dimensions; the nearest it has is for {nearest}"
+            )
+        return self.layers[dims]
 
-    def mixing(self, statistics: Sequence[str] | str | None) -> Spec:
-        """This normalization on other statistics.
+    def dims_of(self, cls: type[nn.Module]) -> int | None:
+        """The spatial dimensions that layers of a class take; None where it is that of several."""
+        found = [dims for dims, make in self.layers.items() if _unwrapped(make) is cls]
+        return found[0] if len(found) == 1 else None
 
-        Args:
-            statistics: names, or one string with commas between them; None for those that it has.
-
-        Raises:
-            InputError: statistics for a normalization that mixes none, or that are no names.
-        """
-        if statistics is None:
-            return self
-        if self.norm not in ("sn", "ssn"):
-            raise InputError(f"statistics are mixed by 'sn' and 'ssn', not by '{self}'; leave statistics out")
-        names = statistics.split(",") if isinstance(statistics, str) else statistics
-        if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
-            raise InputError(f"statistics are names such as 'instance,layer', not {statistics!r}")
-        return replace(self, statistics=tuple(name.strip() for name in names))
-
-    def conv(self, dims: int = 2) -> Callable[..., nn.Module]:
-        """The class of a convolution that feeds this normalization."""
-        return (WS_CONV if self.ws else CONV)[dims]
+    @property
+    def any_dims(self) -> bool:
+        """Whether one and the same class or function makes the layers for all dimensions."""
+        return len(self.layers) == len(_DIMS) and len({id(make) for make in self.layers.values()}) == 1
 
 
-def default_groups(channels: int) -> int:
-    """Group Norm's 32 groups, or the largest count below that divides the channels into groups of two or more."""
-    return max((g for g in range(1, 33) if channels % g == 0 and channels // g >= 2), default=1)
+_Registered = TypeVar("_Registered", bound=Norm)
+_norms: dict[str, Norm] = {}
+_by_class: dict[type[nn.Module], Norm] = {}
+
+
+def register(norm: _Registered) -> _Registered:
+    """Add a normalizer to those that can be named everywhere; returns it.
+
+    Raises:
+        InputError: a name that is taken or malformed, layers for other than 1 to 3 dimensions or that cannot be called,
+            or a color that is not of the form "#rrggbb".
+    """
+    if not isinstance(norm, Norm):
+        raise InputError(f"register takes a Norm, got {type(norm).__name__}; try Norm(name, layers={{2: ...}})")
+    _check_name(norm.name)
+    if not norm.layers or not set(norm.layers) <= set(_DIMS):
+        raise InputError(f"norm {norm.name!r} has layers for {list(norm.layers)} dimensions; choose among 1, 2 and 3")
+    for dims, make in norm.layers.items():
+        if not callable(make) or isinstance(make, nn.Module):
+            kind = type(make).__name__
+            raise InputError(f"norm {norm.name!r} needs a class or function for {dims} dimensions, got {kind}")
+    if norm.color is not None and not re.fullmatch(r"#[0-9a-f]{6}", norm.color):
+        raise InputError(f"norm {norm.name!r} has color {norm.color!r}; the form is '#rrggbb', such as '#2b6cb8'")
+    _norms[norm.name] = norm
+    for cls in (*norm.classes, *map(_unwrapped, norm.layers.values())):
+        if isinstance(cls, type):
+            _by_class.setdefault(cls, norm)
+    registered_class.cache_clear()
+    return norm
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9._-]+", name):
+        nearest = re.sub(r"[^a-z0-9._-]+", "_", str(name).lower()).strip("_") or "norm"
+        raise InputError(
+            f"norm name {name!r} is malformed: use lower case letters, digits, '.', '_' and '-'; "
+            f"the nearest valid name is {nearest!r}"
+        )
+    if name in _norms:
+        free = next(f"{name}{number}" for number in range(2, len(_norms) + 3) if f"{name}{number}" not in _norms)
+        raise InputError(f"norm {name!r} is registered already; the nearest free name is {free!r}")
+
+
+def find(name: str) -> Norm:
+    """The normalizer of a name without "+ws" and ":G"; raise `InputError` with the nearest for an unknown one."""
+    norm = _norms.get(name) if isinstance(name, str) else None
+    if norm is None:
+        raise unknown("norm", str(name), norm_names())
+    return norm
+
+
+def registered(name: str) -> Norm | None:
+    """As `find`; None for an unknown name."""
+    return _norms.get(name)
+
+
+def all_norms() -> Iterator[Norm]:
+    """All normalizers, in the order of lists."""
+    last = max((norm.order for norm in _norms.values() if norm.order is not None), default=0)
+    yield from sorted(_norms.values(), key=lambda norm: last + 1 if norm.order is None else norm.order)
+
+
+def norm_names() -> tuple[str, ...]:
+    """The names of all normalizers, in the order of lists; most can be followed by "+ws", some by ":G"."""
+    return tuple(norm.name for norm in all_norms())
+
+
+def color_of(name: str) -> str | None:
+    """The color of a normalizer in figures, of its own or of a palette for those without; None for an unknown name."""
+    norm = _norms.get(name)
+    if norm is None or norm.color is not None:
+        return None if norm is None else norm.color
+    without = [other.name for other in all_norms() if other.color is None]
+    return _PALETTE[without.index(name) % len(_PALETTE)]
+
+
+@functools.cache
+def registered_class(cls: type[nn.Module]) -> tuple[Norm, type[nn.Module]] | None:
+    """The normalizer whose layers a class, or the nearest of its bases, is that of; and that class or base."""
+    return next(((_by_class[base], base) for base in cls.__mro__ if base in _by_class), None)
+
+
+def _unwrapped(make: Any) -> Any:
+    while isinstance(make, functools.partial):
+        make = make.func
+    return make

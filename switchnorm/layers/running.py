@@ -1,4 +1,4 @@
-"""Running statistics and process groups: the state that every layer with a batch statistic shares."""
+"""Running statistics, ghost batches and process groups: what every layer with a batch statistic shares."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Protocol, TypeAlias
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from switchnorm.errors import InputError
 
 Sync: TypeAlias = "bool | dist.ProcessGroup"
 
@@ -22,13 +24,31 @@ def process_group(sync: Sync) -> dist.ProcessGroup | None:
     return group if group is not None and dist.get_world_size(group) > 1 else None
 
 
+def check_ghost(ghost: int | None, sync: Sync = False) -> int | None:
+    """Return `ghost` if it is None, or at least 1 sample and not together with `sync`; raise `InputError` otherwise."""
+    if ghost is not None and ghost < 1:
+        raise InputError(f"ghost batches of {ghost} samples are impossible; the nearest valid size is 1")
+    if ghost is not None and sync is not False:
+        raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
+    return ghost
+
+
 class Running(Protocol):
     """A layer with running statistics."""
 
     momentum: float | None
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    num_batches_tracked: Tensor | None
+
+    @property
+    def running_mean(self) -> Tensor | None:
+        """(C,)."""
+
+    @property
+    def running_var(self) -> Tensor | None:
+        """(C,)."""
+
+    @property
+    def num_batches_tracked(self) -> Tensor | None:
+        """A counter."""
 
 
 def update_running(module: Running, batch_mean: Tensor, batch_var: Tensor) -> None:

@@ -143,3 +143,8 @@ class WSConv2d(_WSConv, nn.Conv2d):
 
 class WSConv3d(_WSConv, nn.Conv3d):
     """torch.nn.Conv3d with standardized weights."""
+
+
+#: Plain convolutions, and those with standardized weights, by the number of spatial dimensions.
+CONV: dict[int, type[_ConvNd]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+WS_CONV: dict[int, type[_ConvNd]] = {1: WSConv1d, 2: WSConv2d, 3: WSConv3d}

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from switchnorm.layers import Spec
+from switchnorm.errors import InputError
+from switchnorm.layers import Spec, scale_of
 from switchnorm.models.parts import convolution
 
 
@@ -127,13 +128,21 @@ class ResidualBlock(_Block):
         conv, norm = self.pair(-1)
         return self.relu(norm(conv(x)) + shortcut)
 
-    def silence(self) -> None:
+    def zero_init_last(self) -> None:
         """Set the scale of the last normalization to 0, so that at first the block passes its shortcut on alone.
 
         Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", section 5.1.
+
+        Raises:
+            InputError: a normalization without a scale.
         """
         _, norm = self.pair(-1)
-        nn.init.zeros_(norm.get_parameter("weight"))
+        scale = scale_of(norm)
+        if scale is None:
+            raise InputError(
+                f"last_gamma sets the scale of {type(norm).__name__} to 0, which has none; use last_gamma=False"
+            )
+        nn.init.zeros_(scale)
 
 
 class PreActivationBlock(_Block):

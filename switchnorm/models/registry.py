@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
+from switchnorm import layers
 from switchnorm.errors import InputError, unknown
-from switchnorm.layers import Spec
+from switchnorm.layers import NormLike, Spec
 from switchnorm.models import cifar, foreign, imagenet, segmentation
 from switchnorm.models.family import Family
 from switchnorm.models.options import explained
-from switchnorm.surgery.kinds import OURS, is_norm
+from switchnorm.surgery.kinds import is_norm
 
 FAMILIES: tuple[Family, ...] = (*cifar.FAMILIES, *imagenet.FAMILIES, *segmentation.FAMILIES)
 _NAMES = tuple(name for family in FAMILIES for name in family.names)
@@ -22,7 +25,7 @@ _NAMES = tuple(name for family in FAMILIES for name in family.names)
 def create_model(
     name: str,
     *,
-    norm: str | None = None,
+    norm: NormLike | None = None,
     conv: str = "",
     num_classes: int | None = None,
     statistics: Sequence[str] | str | None = None,
@@ -36,9 +39,10 @@ def create_model(
 
     Args:
         name: one of `list_models()`, or "timm:NAME" for any network of timm.
-        norm: "bn", "gn", "gn:G", "in", "ln", "sn" or "ssn"; with "+ws" for weight-standardized convolutions. None
-            takes what the name says ("resnetv1sn50": SN) or else Batch Norm, and leaves networks of torchvision and
-            timm as their authors built them.
+        norm: a name of `switchnorm.layers.norm_names()`, such as "sn" or "gn:16", with "+ws" for weight-standardized
+            convolutions; or a class or function of the channels that makes layers. None takes what the name says
+            ("resnetv1sn50": SN) or else Batch Norm, and leaves networks of torchvision and timm as their authors built
+            them.
         conv: "ws" means the same as "+ws" behind the norm; "" leaves convolutions to the norm.
         num_classes: the number of logits; None for what the network was made for, 1000 for ImageNet, 10 for CIFAR, 150
             for segmentation (ADE20K).
@@ -52,17 +56,34 @@ def create_model(
     """
     if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
         raise InputError(f"num_classes {num_classes} is impossible; the nearest valid number is 1")
-    model = _build(name, norm, conv, num_classes, statistics, options)
-    if (norm is not None or conv) and not any(isinstance(module, OURS) for module in model.modules()):
+    made: list[nn.Module] = []
+    spec = None if norm is None else _recording(Spec.of(norm), made)
+    model = _build(name, spec, conv, num_classes, statistics, options)
+    switched = made or any(layers.norm_of(module) is not None for module in model.modules())
+    if (norm is not None or conv) and not switched:
         kinds = sorted({type(module).__name__ for module in model.modules() if is_norm(module)})
         has = f"no normalization that switches, only {', '.join(kinds)}" if kinds else "no normalization"
         raise InputError(f"model {name!r} has {has}; leave norm and conv out")
     return model
 
 
+def _recording(spec: Spec, made: list[nn.Module]) -> Spec:
+    """The same normalization; layers that a user's class or function makes are added to `made`."""
+    if spec.make is None:
+        return spec
+    make = spec.make
+
+    @functools.wraps(make, updated=())
+    def recorded(*args: Any, **options: Any) -> nn.Module:
+        made.append(make(*args, **options))
+        return made[-1]
+
+    return replace(spec, make=recorded)
+
+
 def _build(
     name: str,
-    norm: str | None,
+    norm: Spec | None,
     conv: str,
     num_classes: int | None,
     statistics: Sequence[str] | str | None,
@@ -94,11 +115,20 @@ def task_of(name: str) -> str:
     return "segmentation" if foreign.segments(name) else "classification"
 
 
-def parse_norm(norm: str, conv: str = "") -> Spec:
+def norm_of(name: str) -> str | None:
+    """What a network normalizes with where no norm is asked for, by its name alone: "bn", "gn+ws", ...
+
+    None for networks of torchvision and timm, which are as their authors built them, and for unknown names.
+    """
+    return next((family.norm for family in FAMILIES if family.numbers(name) is not None), None)
+
+
+def parse_norm(norm: NormLike, conv: str = "") -> Spec:
     """The `Spec` that `norm` and `conv` name together; raise `InputError` with the nearest valid name."""
     if conv not in ("", "ws"):
         raise unknown("conv", conv, ("ws",))
-    return Spec.parse(norm if not conv or norm.endswith("+ws") else f"{norm}+ws")
+    spec = Spec.of(norm)
+    return replace(spec, ws=True) if conv else spec
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +17,6 @@ from switchnorm.runs.importance import LayerWeights
 
 # Told apart with any colour vision (simulated: protan, deutan, tritan), and of 3:1 contrast on white and on near-black.
 _STATISTIC_COLOURS = {"instance": "#d97706", "layer": "#b8306b", "group": "#2fa28b", "batch": "#2b6cb8"}
-# A normalizer wears the colour of the statistic that it is.
-_NORM_COLOURS = {
-    "in": _STATISTIC_COLOURS["instance"],
-    "ln": _STATISTIC_COLOURS["layer"],
-    "gn": _STATISTIC_COLOURS["group"],
-    "bn": _STATISTIC_COLOURS["batch"],
-    "sn": "#a65bf0",
-    "ssn": "#7a7410",
-}
 _OTHER_COLOUR = "#7b8494"
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
@@ -55,10 +47,12 @@ def line_styles(groups: Sequence[Group]) -> list[Style]:
 
 def norm_styles(norms: Sequence[str]) -> list[Style]:
     """A style per line: colour by normalizer, dashes where several share a colour, and a symbol of its own."""
+    from switchnorm.layers import color_of  # It imports torch, which reading runs does without.
+
     used: Counter[str] = Counter()
     styles = []
     for place, norm in enumerate(norms):
-        colour = _NORM_COLOURS.get(norm.split("+")[0], _OTHER_COLOUR)
+        colour = color_of(re.split("[+:]", norm)[0]) or _OTHER_COLOUR
         styles.append(Style(colour, _DASHES[used[colour] % len(_DASHES)], _SYMBOLS[place % len(_SYMBOLS)]))
         used[colour] += 1
     return styles

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -13,10 +14,6 @@ from switchnorm.runs.geometries import Absent, Geometry
 from switchnorm.runs.run import Run
 from switchnorm.runs.score import Score, score_of
 
-#: Differences are shown to these, where they are in the table.
-BASELINES = ("bn", "gn")
-#: The order of rows; other normalizers follow in the order of their first run.
-ORDER = ("bn", "gn", "sn", "ssn", "gn+ws")
 _KEYS = ("train.batch_size", "train.samples_per_gpu")
 _STATISTICS = "model.options.statistics"
 
@@ -82,7 +79,10 @@ class Grid:
     @property
     def baselines(self) -> list[str]:
         """The labels of the rows that others are compared with."""
-        return [label for norm in BASELINES for label in self.rows if label == display_norm(norm)]
+        from switchnorm.layers import all_norms  # It imports torch, which reading runs does without.
+
+        names = [norm.name for norm in all_norms() if norm.baseline]
+        return [label for name in names for label in self.rows if label == display_norm(name)]
 
     def mean(self, row: str, column: Geometry) -> float | None:
         """The score of a cell, as a fraction."""
@@ -159,13 +159,17 @@ def _grid(setting: tuple[Score, str, str], groups: Sequence[Group], absent: Sequ
     return Grid(*setting, {row: rows[row] for row in ordered}, columns, cells)
 
 
-def row_order(group: Group) -> int:
+def row_order(group: Group) -> tuple[bool, int]:
     """Sorts groups as the rows of a table."""
     return _rank(group.norm)
 
 
-def _rank(norm: str) -> int:
-    return ORDER.index(norm) if norm in ORDER else len(ORDER)
+def _rank(norm: str) -> tuple[bool, int]:
+    """Normalizers in the order of their registration, those unknown here behind, and after all those with "+ws"."""
+    from switchnorm.layers import norm_names
+
+    names, name = norm_names(), re.split("[+:]", norm)[0]
+    return "+" in norm, names.index(name) if name in names else len(names)
 
 
 def _row_labels(groups: Sequence[Group]) -> list[str]:

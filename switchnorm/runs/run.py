@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,6 @@ from switchnorm.runs.score import Score, score_of
 from switchnorm.runs.tables import number, table
 
 _LOSSES = ("train_loss", "val_loss")
-# What networks normalize with where the configuration leaves it to their name; a test holds it against the models.
-_OWN_NORMS = {
-    r"resnetv\dsn\d+": "sn",
-    r"resnetv\dssn\d+": "ssn",
-    r"l_resne(x)?t\d+": "gn+ws",
-    r"(cifar|digits)_.*": "bn",
-    r"resnet\d+(_dilated\d+)?\+.*": "bn",
-}
 
 
 @dataclass(frozen=True)
@@ -136,7 +127,9 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _own_norm(network: str) -> str:
     """What a network normalizes with by itself; networks of torchvision and timm are as their authors built them."""
-    return next((norm for pattern, norm in _OWN_NORMS.items() if re.fullmatch(pattern, network)), "built-in")
+    from switchnorm.models import norm_of  # It imports torch, which only such runs have to wait for.
+
+    return norm_of(network) or "built-in"
 
 
 def _read_metrics(path: Path) -> tuple[list[dict[str, float | None]], int | None]:

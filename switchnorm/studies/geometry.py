@@ -19,6 +19,7 @@ from rich.console import Console, RenderableType
 from switchnorm.config.recipe import SHORT, read_config
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
+from switchnorm.layers import has_batch_statistics
 from switchnorm.models import parse_norm
 from switchnorm.processes import world_size
 from switchnorm.recipes import find_recipe
@@ -202,7 +203,7 @@ def plan_study(
         for geometry in geometries or preset.geometries:
             for seed in seeds or preset.seeds:
                 path = out / "runs" / f"{norm.replace(':', '')}-{geometry}-seed{seed}"
-                if path in rows or (geometry.samples == 1 and parse_norm(norm).norm == "bn"):
+                if path in rows or (geometry.samples == 1 and _needs_samples(norm)):
                     continue
                 rows[path] = (norm, geometry, seed)
                 plan.append((path, read_config(find_recipe(name), [*shared, *_cell_flags(norm, geometry, seed)])))
@@ -216,9 +217,16 @@ def plan_study(
 
 def _cell_flags(norm: str, geometry: Geometry, seed: int) -> list[str]:
     flags = [f"--norm={norm}", f"--batch-size={geometry.batch}", f"--samples-per-gpu={geometry.samples}"]
-    if geometry.samples == 1 and parse_norm(norm).norm in ("sn", "ssn"):
+    if geometry.samples == 1 and parse_norm(norm).registration.mixes:
         flags.append(f"--model.options.statistics=[{', '.join(SINGLE)}]")
     return [*flags, f"--seed={seed}"]
+
+
+def _needs_samples(norm: str) -> bool:
+    """Whether a normalizer has nothing but statistics of the batch for some channels, which one sample is none of."""
+    spec = parse_norm(norm)
+    by_batch = has_batch_statistics(spec.layer(32))
+    return by_batch and spec.registration.ghost and not spec.registration.mixes
 
 
 def _check_flags(flags: Sequence[str]) -> None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from switchnorm.errors import InputError
-from switchnorm.layers import SwitchNorm
-from switchnorm.layers.registry import BATCH
-from switchnorm.layers.running import Sync
-from switchnorm.layers.switch_norm import check_ghost
+from switchnorm.layers import Spec, has_batch_statistics, kind_of, norm_of
+from switchnorm.layers.running import Sync, check_ghost
 from switchnorm.surgery.kinds import batch_sync, norm_refusal
-from switchnorm.surgery.switch import plan_switch
+from switchnorm.surgery.switch import plan
+
+# Settings of layers, by the field of a registration that says whether its layers obey them.
+_WORDS = {"ghost": "ghost batches", "sync": "synchronised statistics", "calibrate": "calibration"}
 
 
 def ghost(model: nn.Module, samples: int | None) -> nn.Module:
@@ -34,12 +35,13 @@ def ghost(model: nn.Module, samples: int | None) -> nn.Module:
         The model, or the new layer if the model is a single normalization.
 
     Raises:
-        InputError: fewer than 1 sample, a layer with synchronised statistics, or one with batch statistics that cannot
-            be replaced; before anything has changed.
+        InputError: fewer than 1 sample, a layer with synchronised statistics, or one with batch statistics that knows
+            no ghost batches and cannot be replaced; before anything has changed.
     """
     check_ghost(samples)
     if samples is None:
         return _set(model, "ghost", None, lambda layer: False)
+    _check_support(model, "ghost")
     for name, layer in _batch_layers(model):
         if batch_sync(layer) is not False:
             raise InputError(
@@ -61,11 +63,12 @@ def sync(model: nn.Module, group: Sync = True) -> nn.Module:
         The model, or the new layer if the model is a single normalization.
 
     Raises:
-        InputError: a layer with ghost batches, or one with batch statistics that cannot be replaced; before anything
-            has changed.
+        InputError: a layer with ghost batches, or one with batch statistics that cannot be synchronised and cannot be
+            replaced; before anything has changed.
     """
     if group is False:
-        return _set(model, "sync", False, lambda layer: isinstance(layer, nn.SyncBatchNorm))
+        return _set(model, "sync", False, lambda layer: _is_foreign(layer) and batch_sync(layer) is not False)
+    _check_support(model, "sync")
     for name, layer in _batch_layers(model):
         if getattr(layer, "ghost", None) is not None:
             raise InputError(f"layer {name!r} has ghost batches, which excludes sync; call ghost(model, None) first")
@@ -78,7 +81,7 @@ def freeze_statistics(model: nn.Module) -> None:
     Scale and shift, and SN's importance, are trained all the same.
     """
     for _, layer in _batch_layers(model):
-        if layer.running_mean is not None:
+        if getattr(layer, "running_mean", None) is not None:
             layer.training = False
 
 
@@ -88,7 +91,7 @@ def calibrate(
     *,
     forward: Callable[[nn.Module, Any], Any] | None = None,
 ) -> None:
-    """Recompute the running statistics of batch normalizations and SN layers as the average over `batches`.
+    """Recompute the running statistics of all layers with batch statistics as the average over `batches`.
 
     This is the "batch average" of the papers. Those layers run in training mode and all others in evaluation mode,
     without gradients; afterwards modes are as before, and after an error statistics too.
@@ -100,8 +103,10 @@ def calibrate(
             its device.
 
     Raises:
-        InputError: no batch at all.
+        InputError: no batch at all, or a layer with batch statistics that does not support it; before anything has
+            changed.
     """
+    _check_support(model, "calibrate")
     layers = [layer for _, layer in _batch_layers(model) if layer.running_mean is not None]
     if not layers:
         return
@@ -117,29 +122,57 @@ def calibrate(
 
 
 def _batch_layers(model: nn.Module) -> list[tuple[str, Any]]:
-    """The layers with a batch statistic and their names, torch's and ours."""
-    return [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) or (isinstance(module, SwitchNorm) and "batch" in module.statistics)
-    ]
+    """The layers with a batch statistic and their names, whoever wrote them; also those inside of others."""
+    return [(name, module) for name, module in model.named_modules() if has_batch_statistics(module)]
 
 
 def _is_foreign(layer: nn.Module) -> bool:
-    return isinstance(layer, _BatchNorm) and not isinstance(layer, tuple(BATCH.values()))
+    """Whether a layer of another library stands for one of ours."""
+    kind = kind_of(layer)
+    return kind is not None and kind.norm is not None and not kind.own
+
+
+def _check_support(model: nn.Module, setting: str) -> None:
+    """Raise `InputError` for a layer with a batch statistic that knows no ghost batches, synchronisation, ..."""
+    for name, layer in _batch_layers(model):
+        kind = kind_of(layer)
+        reason = None
+        if kind is None or kind.norm is None:
+            reason = f"{type(layer).__name__} has batch statistics of its own"
+        elif kind.own and not getattr(kind.norm, setting):
+            reason = f"{kind.norm.name!r} does not support {_WORDS[setting]}"
+        elif not kind.own and setting != "calibrate":
+            reason = norm_refusal(layer)
+        if reason:
+            raise InputError(f"layer {name!r} cannot take {setting}: {reason}")
 
 
 def _set(model: nn.Module, setting: str, value: Any, replaced: Callable[[nn.Module], bool]) -> nn.Module:
-    """Replace the layers with a batch statistic that are `replaced`, then set an attribute of all that have it."""
+    """Replace the layers with a batch statistic that are `replaced`, then set an attribute of all that obey it."""
+    stand_ins = set()
     for name, layer in _batch_layers(model):
-        reason = norm_refusal(layer)
-        if reason and replaced(layer):
+        if not replaced(layer):
+            continue
+        if reason := norm_refusal(layer):
             raise InputError(f"layer {name!r} cannot take {setting}: {reason}")
-    model = plan_switch(model, "bn", include=lambda name, layer: replaced(layer)).apply()
+        stand_ins.add(_norm_name(layer))
+    for norm in sorted(stand_ins):
+        chosen = partial(_is_chosen, replaced, norm)
+        model = plan(model, Spec(norm), include=chosen, inside=True).apply()
     for _, layer in _batch_layers(model):
-        if hasattr(layer, setting):
+        own = norm_of(layer)
+        if own is not None and getattr(own, setting):
             setattr(layer, setting, value)
     return model
+
+
+def _norm_name(layer: nn.Module) -> str:
+    kind = kind_of(layer)
+    return "" if kind is None or kind.norm is None else kind.norm.name
+
+
+def _is_chosen(replaced: Callable[[nn.Module], bool], norm: str, name: str, layer: nn.Module) -> bool:
+    return has_batch_statistics(layer) and replaced(layer) and _norm_name(layer) == norm
 
 
 def _call(model: nn.Module, batch: Any) -> None:

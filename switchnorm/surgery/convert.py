@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from switchnorm.errors import InputError, unknown
-from switchnorm.layers.registry import WS_CONV, Spec
-from switchnorm.surgery.kinds import OURS, apply_tail, batch_sync, channels, has_tail
+from switchnorm.errors import InputError
+from switchnorm.layers import Norm, Spec, channels_of, has_batch_statistics, kind_of, norm_of
+from switchnorm.layers.options import options_of
+from switchnorm.layers.weight_standardized import WS_CONV
+from switchnorm.surgery.kinds import apply_tail, batch_sync, has_tail
 
-_BATCH_OPTIONS = ("eps", "momentum", "track_running_stats", "ghost", "sync")
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("gn", "in", "ln"), ("eps",)),
-    "bn": _BATCH_OPTIONS,
-    "sn": (*_BATCH_OPTIONS, "statistics"),
-    "ssn": (*_BATCH_OPTIONS, "statistics", "centre"),
-}
-
+_AFFINE = ("weight", "bias")
 _RUNNING = ("running_mean", "running_var", "num_batches_tracked")
 _MIXING = ("mean_weight", "var_weight", "radius", "mean_fixed", "var_fixed")
 _HOOKS = (
@@ -40,31 +34,25 @@ def standardize(conv: _ConvNd) -> None:
     conv.__class__ = WS_CONV[len(conv.kernel_size)]
 
 
-def check_options(spec: Spec, options: dict[str, Any]) -> None:
-    """Raise `InputError` for an option that the layers of `spec` do not have or that surgery decides itself."""
-    for name in options:
-        if name not in _OPTIONS[spec.norm]:
-            raise unknown(f"option of {spec.norm!r}", name, _OPTIONS[spec.norm])
-
-
 @dataclass(frozen=True)
-class Recipe:
-    """A new normalization layer, without its state.
+class Replacement:
+    """The layer that takes the place of another, which still has its state.
 
     Attributes:
-        spec: the normalization.
-        channels: C.
-        dims: spatial dimensions.
-        settings: the other arguments, save `affine`, `device` and `dtype`.
+        old, new: the layers; `new` is as its class or function made it.
+        spec: what `new` is.
+        settings: how it was made.
+        lost: what `old` has and `new` cannot take over, in words.
     """
 
+    old: nn.Module
+    new: Any
     spec: Spec
-    channels: int
-    dims: int
     settings: dict[str, Any]
+    lost: tuple[str, ...]
 
     @classmethod
-    def replacing(cls, old: nn.Module, spec: Spec, dims: int, flat: bool, options: dict[str, Any]) -> Recipe:
+    def of(cls, old: nn.Module, spec: Spec, dims: int, flat: bool, options: Mapping[str, Any]) -> Replacement:
         """The layer of `spec` that takes the place of `old`, with the settings that both know and with `options`.
 
         Args:
@@ -72,72 +60,129 @@ class Recipe:
             spec: what to switch to.
             dims: spatial dimensions of its input.
             flat: whether its input is (N, C), which has no instance statistic.
-            options: valid for `spec`, see `check_options`; these win over what is carried over.
+            options: of the new layer; these win over what is carried over. A class or function that is no registered
+                normalizer gets nothing else.
 
         Raises:
-            InputError: ghost batches and synchronisation on one layer, or what the new layer's constructor refuses.
+            InputError: a setting that the new layer cannot have, or what its constructor raises.
         """
-        carried: dict[str, Any] = {"statistics": ("layer", "batch")} if flat else {}
-        names = ("eps", "momentum", "ghost", "statistics", "centre")
-        carried |= {name: getattr(old, name) for name in names if hasattr(old, name)}
-        carried["sync"] = batch_sync(old)
-        # Instance Normalization by default tracks nothing, which says nothing about batch statistics.
-        if isinstance(old, _BatchNorm) or "batch" in getattr(old, "statistics", ()):
-            carried["track_running_stats"] = old.track_running_stats
-        known = {name: value for name, value in carried.items() if name in _OPTIONS[spec.norm]}
-        if isinstance(old, OURS):
-            known["activation"] = old.activation
-        asked = {} if spec.statistics is None else {"statistics": spec.statistics}
-        recipe = cls(spec, channels(old), dims, known | asked | options)
-        recipe.blank("meta")
-        return recipe
+        channels = channels_of(old)
+        assert channels is not None
+        settings = dict(options)
+        if spec.make is None:
+            asked = {} if spec.statistics is None else {"statistics": spec.statistics}
+            settings = _settings(old, spec.registration, dims, flat) | asked | settings
+            if settings.get("ghost") is not None and settings.get("sync", False) is not False:
+                raise InputError("ghost and sync exclude each other; the nearest options are ghost=None and sync=False")
+        new = spec.layer(channels, dims, **settings)
+        _check_kept(old, new, spec)
+        return cls(old, new, spec, settings, tuple(_lost(old, new)))
 
-    def blank(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Any:
-        """The new layer as constructed, without affine parameters."""
-        if self.settings.get("ghost") is not None and self.settings.get("sync", False) is not False:
-            raise InputError("ghost and sync exclude each other; the nearest options are ghost=None and sync=False")
-        return self.spec.layer(self.channels, self.dims, affine=False, device=device, dtype=dtype, **self.settings)
+    def changes_nothing(self) -> bool:
+        """Whether the old layer already is what the new one would be."""
+        if self.spec.make is not None or type(self.old) is not type(self.new):
+            return False
+        names = (*self.settings, *(("num_groups",) if hasattr(self.new, "num_groups") else ()))
+        missing = object()
+        return all(getattr(self.old, name, missing) == getattr(self.new, name, missing) for name in names)
 
-    def describes(self, old: nn.Module) -> bool:
-        """Whether `old` is already the layer that this would make."""
-        new = self.blank("meta")
-        names = (*self.settings, *(("num_groups",) if isinstance(new, nn.GroupNorm) else ()))
-        return type(old) is type(new) and all(getattr(old, name) == getattr(new, name) for name in names)
-
-    def make(self, old: nn.Module, like: Tensor | None) -> nn.Module:
-        """The new layer with the state of `old`: the same parameters, buffers and hooks, not copies of them.
+    def install(self, like: Tensor | None) -> nn.Module:
+        """The new layer with the state of the old: the same parameters, buffers and hooks, not copies of them.
 
         Args:
-            old: the layer that it replaces.
-            like: a tensor whose device and dtype new parameters get where `old` has none; None for torch's defaults.
+            like: a tensor whose device and dtype new parameters get where the old layer has none; None for torch's
+                defaults.
         """
-        own = (*old.parameters(recurse=False), *old.buffers(recurse=False))
+        old, new = self.old, self.new
+        own = (*old.parameters(), *old.buffers())
         like = next((tensor for tensor in own if tensor.is_floating_point()), like)
-        new = self.blank() if like is None else self.blank(like.device, like.dtype)
+        if like is not None:
+            new.to(like.device, like.dtype)
         _carry_affine(old, new)
         _carry_tensors(_RUNNING, old, new)
         if getattr(old, "statistics", None) == getattr(new, "statistics", ()):
             _carry_tensors(_MIXING, old, new)
-        new.training = old.training
+        new.train(old.training)
         _carry_hooks(old, new)
         made: nn.Module = new
         return made
 
 
+def _settings(old: nn.Module, norm: Norm, dims: int, flat: bool) -> dict[str, Any]:
+    """What a layer of `norm` takes over from `old`, save tensors."""
+    kind = kind_of(old)
+    theirs = options_of(type(old) if kind is None or kind.base is None else kind.base)
+    settings: dict[str, Any] = dict(norm.flat) if flat else {}
+    for name in norm.options(dims).names:
+        if name in theirs and hasattr(old, name):
+            settings[name] = getattr(old, name)
+    if "sync" in norm.options(dims).names:
+        settings["sync"] = batch_sync(old)
+    # Instance Normalization by default tracks nothing, which says nothing about batch statistics.
+    if not has_batch_statistics(old):
+        settings.pop("track_running_stats", None)
+    taken = norm.takes(dims).names
+    if "affine" in taken and hasattr(old, "weight"):
+        settings["affine"] = isinstance(old.weight, Tensor)
+    if "activation" in taken and norm_of(old) is not None:
+        settings["activation"] = getattr(old, "activation", None)
+    return settings
+
+
+def _check_kept(old: nn.Module, new: nn.Module, spec: Spec) -> None:
+    """Raise `InputError` if `new` would silently lack what `old` does besides normalizing."""
+    activation = getattr(old, "activation", None) if norm_of(old) is not None else None
+    if activation is not None and getattr(new, "activation", None) != activation:
+        raise InputError(f"it ends with {activation!r}, which layers of {str(spec)!r} do not; leave it out by exclude")
+    if not has_batch_statistics(old) or not any(map(has_batch_statistics, new.modules())):
+        return
+    can = norm_of(new)
+    if getattr(old, "ghost", None) is not None and not (can and can.ghost):
+        raise InputError(f"it has ghost batches, which {str(spec)!r} does not support; call ghost(model, None) first")
+    if batch_sync(old) is not False and not (can and can.sync):
+        raise InputError(f"it synchronises its statistics, as {str(spec)!r} cannot; call sync(model, False) first")
+
+
+def _lost(old: nn.Module, new: nn.Module) -> Iterator[str]:
+    """What `old` has and `new` has no place for, where it could have one."""
+    for name in _AFFINE:
+        if isinstance(getattr(old, name, None), Tensor) and not _fits(name, old, new):
+            yield name
+    inner = [name for name, _ in old.named_parameters() if "." in name]
+    yield from (name for name in inner if not (has_tail(old) and name.startswith(("act.", "drop."))))
+    mixers = [norm_of(layer) for layer in (old, new)]
+    if all(norm is not None and norm.mixes for norm in mixers) and getattr(old, "statistics", ()) != getattr(
+        new, "statistics", ()
+    ):
+        yield "mixing logits"
+    tracked = any(isinstance(getattr(layer, "running_mean", None), Tensor) for layer in old.modules())
+    wanted = any(map(has_batch_statistics, new.modules()))
+    if tracked and wanted and not _fits("running_mean", old, new):
+        yield "running statistics"
+
+
+def _fits(name: str, old: Any, new: Any) -> bool:
+    """Whether a tensor of `old` can take the place of that of `new`."""
+    mine, theirs = (getattr(layer, name, None) for layer in (new, old))
+    return isinstance(mine, Tensor) and isinstance(theirs, Tensor) and mine.shape == theirs.shape
+
+
 def _carry_affine(old: nn.Module, new: Any) -> None:
-    for name in ("weight", "bias"):
-        value = getattr(old, name, None)
-        if isinstance(value, nn.Parameter):
-            setattr(new, name, value)
-        elif isinstance(value, Tensor):
-            # A frozen normalization's buffer.
-            setattr(new, name, nn.Parameter(value, requires_grad=False))
-    new.affine = new.weight is not None
+    for name in _AFFINE:
+        value: Any = getattr(old, name, None)
+        if _fits(name, old, new):
+            # That of a frozen normalization is a buffer.
+            setattr(new, name, value if isinstance(value, nn.Parameter) else nn.Parameter(value, requires_grad=False))
+        elif value is None and hasattr(old, name) and "affine" in options_of(type(new)).names:
+            # A layer that can do without both can do without one.
+            setattr(new, name, None)
+    if hasattr(new, "affine"):
+        new.affine = new.weight is not None
 
 
 def _carry_tensors(names: tuple[str, ...], old: nn.Module, new: nn.Module) -> None:
     for name in names:
-        if isinstance(getattr(old, name, None), Tensor) and isinstance(getattr(new, name, None), Tensor):
+        if _fits(name, old, new):
             setattr(new, name, getattr(old, name))
 
 

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from switchnorm.errors import InputError
+from switchnorm.layers import norm_of
 from switchnorm.surgery.fused import Program, is_rewritten, original, pickles_plainly, rewrite
 from switchnorm.surgery.fusion import RefusalError, Site
-from switchnorm.surgery.kinds import OURS, is_norm
+from switchnorm.surgery.kinds import is_norm, named_layers
 from switchnorm.surgery.plan import Change, Left, counted, describe, table
 
 
@@ -45,9 +46,7 @@ def plan_fuse(model: nn.Module) -> FusePlan:
     if isinstance(model, torch.jit.ScriptModule):
         raise InputError("a TorchScript module cannot be changed; fuse the model before it is scripted")
     plan = FusePlan(model)
-    names: defaultdict[nn.Module, list[str]] = defaultdict(list)
-    for name, module in model.named_modules(remove_duplicate=False):
-        names[module].append(name)
+    names = named_layers(model)
     sites: defaultdict[nn.Module, list[tuple[str, Site]]] = defaultdict(list)
     reasons: dict[nn.Module, str] = {}
     refused: dict[nn.Module, str] = {}
@@ -121,7 +120,10 @@ def _has_no_forward(module: nn.Module) -> bool:
 
 def _refusal(norm: nn.Module) -> str | None:
     """Why a layer cannot fuse wherever it is called; None where it can."""
-    return None if isinstance(norm, OURS) else "not a layer of this library; switch it first"
+    kind = norm_of(norm)
+    if kind is None:
+        return "not a layer of this library; switch it first"
+    return None if kind.fuses else f"layers of {kind.name!r} take no residual and no activation"
 
 
 def _change(norm: nn.Module, names: list[str], sites: list[tuple[str, Site]]) -> Change:

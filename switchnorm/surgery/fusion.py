@@ -13,8 +13,8 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.module import _has_any_global_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from switchnorm.layers import kind_of, norm_of
 from switchnorm.surgery.graph import defaults, trace
-from switchnorm.surgery.kinds import OURS
 
 
 def _augmented(name: str) -> Callable[[Any, Any], Any]:
@@ -67,7 +67,8 @@ def add_relu(norm: nn.Module, x: Tensor, residual: Any) -> Tensor:
 
 def layer_refusal(norm: nn.Module) -> str | None:
     """Why a layer must not end with more than its normalization; None where it may."""
-    if type(norm) not in OURS:
+    kind = kind_of(norm)
+    if kind is None or kind.base is not type(norm) or not _fuses(norm):
         return f"{type(norm).__name__} is a subclass"
     if "forward" in vars(norm):
         return "has a forward of its own"
@@ -125,10 +126,16 @@ def shallow_graph(module: nn.Module, argument: type) -> fx.Graph:
     return graphs[0]
 
 
+def _fuses(module: nn.Module) -> bool:
+    """Whether a module is a normalization that ends with a residual and an activation where it is asked to."""
+    norm = norm_of(module)
+    return norm is not None and norm.fuses
+
+
 def norm_calls(graph: fx.Graph, module: nn.Module) -> list[fx.Node]:
     """The calls of this library's normalizations."""
     calls = [node for node in graph.nodes if node.op == "call_module"]
-    return [node for node in calls if isinstance(module.get_submodule(str(node.target)), OURS)]
+    return [node for node in calls if _fuses(module.get_submodule(str(node.target)))]
 
 
 def fuse_graph(graph: fx.Graph, module: nn.Module) -> list[tuple[str, Site | str]]:

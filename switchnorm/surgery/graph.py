@@ -15,7 +15,8 @@ import torch
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd
 
-from switchnorm.surgery.kinds import channels, is_norm
+from switchnorm.layers import channels_of
+from switchnorm.surgery.kinds import is_norm, may_be_flat, named_layers
 
 # Functions and methods f with f(a x + b) = a f(x) + f(b) or, for a > 0, f(a x) = a f(x), so that a normalization
 # further on undoes the scale of a convolution before. In-place variants count too.
@@ -92,11 +93,11 @@ def _by_definition(model: nn.Module) -> tuple[dict[nn.Module, nn.Module | None],
     sources: dict[nn.Module, nn.Module | None] = {}
     feeds: dict[nn.Module, nn.Module] = {}
     previous = conv = weighted = None
-    for layer in model.modules():
+    for layer in named_layers(model):
         if is_norm(layer):
-            # Only of BatchNorm1d is it sure that a linear layer, and not a convolution around it, comes before.
-            sources[layer] = weighted if isinstance(layer, nn.BatchNorm1d) else conv
-            if isinstance(previous, _ConvNd) and previous.out_channels == channels(layer):
+            # Only of these is it sure that a linear layer, and not a convolution around it, comes before.
+            sources[layer] = weighted if may_be_flat(layer) else conv
+            if isinstance(previous, _ConvNd) and previous.out_channels == channels_of(layer):
                 feeds[previous] = layer
         elif isinstance(layer, (_ConvNd, nn.Linear)):
             weighted = layer

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from switchnorm.layers import SparseSwitchNorm, SwitchNorm
+from switchnorm.layers import norm_of
 from switchnorm.ops.simplex import check_radius
 
 
@@ -29,11 +29,11 @@ class LayerImportance(NamedTuple):
 
 
 def importance(model: nn.Module) -> list[LayerImportance]:
-    """The importances of all SN and SSN layers, in the order of definition, which is that of depth in most networks.
+    """The importances of all layers that mix statistics, in the order of definition, mostly that of depth.
 
     Waits for the device once.
     """
-    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, SwitchNorm)]
+    layers = mixing_layers(model)
     numbers = iter(_gather([part for _, layer in layers for part in (*layer.importance(), _frozen(layer))]))
     rows = []
     for name, layer in layers:
@@ -43,12 +43,12 @@ def importance(model: nn.Module) -> list[LayerImportance]:
 
 
 def harden(model: nn.Module) -> tuple[int, int]:
-    """Make every importance of the SSN layers that has become one-hot final. Meant for once an epoch.
+    """Make every importance of the sparse layers that has become one-hot final. Meant for once an epoch.
 
     Returns:
         How many choices are final now, and how many there are: two per layer, for the mean and the variance.
     """
-    layers = _sparse_layers(model)
+    layers = sparse_layers(model)
     for layer in layers:
         layer.harden()
     return int(sum(_gather([fixed for layer in layers for fixed in (layer.mean_fixed, layer.var_fixed)]))), 2 * len(
@@ -57,20 +57,34 @@ def harden(model: nn.Module) -> tuple[int, int]:
 
 
 def set_radius(model: nn.Module, radius: float) -> None:
-    """Set SparsestMax's radius in all SSN layers; raise `InputError` outside [0, 1], before any changes."""
+    """Set SparsestMax's radius in all sparse layers; raise `InputError` outside [0, 1], before any changes."""
     check_radius(radius)
-    for layer in _sparse_layers(model):
+    for layer in sparse_layers(model):
         layer.set_radius(radius)
 
 
-def _sparse_layers(model: nn.Module) -> list[SparseSwitchNorm]:
-    return [module for module in model.modules() if isinstance(module, SparseSwitchNorm)]
+def mixing_layers(model: nn.Module) -> list[tuple[str, Any]]:
+    """The layers that mix statistics by logits, such as SN and SSN, and their names."""
+    named = ((name, module, norm_of(module)) for name, module in model.named_modules())
+    return [(name, module) for name, module, norm in named if norm is not None and norm.mixes]
 
 
-def _frozen(layer: SwitchNorm) -> Tensor:
+def sparse_layers(model: nn.Module) -> list[Any]:
+    """Those of them whose importance becomes one-hot, such as SSN."""
+    return [layer for _, layer in mixing_layers(model) if is_sparse(layer)]
+
+
+def is_sparse(layer: nn.Module) -> bool:
+    """Whether the importance of a layer becomes one-hot."""
+    norm = norm_of(layer)
+    return norm is not None and norm.sparse
+
+
+def _frozen(layer: Any) -> Tensor:
     """(1,): whether both choices of a layer are final."""
-    if isinstance(layer, SparseSwitchNorm):
-        return layer.mean_fixed * layer.var_fixed
+    if is_sparse(layer):
+        fixed: Tensor = layer.mean_fixed * layer.var_fixed
+        return fixed
     return torch.zeros_like(layer.mean_weight[:1])
 
 

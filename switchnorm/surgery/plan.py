@@ -9,9 +9,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from switchnorm.layers.registry import Spec
-from switchnorm.surgery.convert import Recipe, standardize
-from switchnorm.surgery.kinds import channels
+from switchnorm.layers import Spec, channels_of
+from switchnorm.surgery.convert import Replacement, standardize
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class SwitchPlan:
     changes: list[Change] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     wiring: str = ""
-    _norms: dict[nn.Module, Recipe] = field(default_factory=dict, repr=False)
+    _norms: dict[nn.Module, Replacement] = field(default_factory=dict, repr=False)
     _convs: list[_ConvNd] = field(default_factory=list, repr=False)
 
     def apply(self) -> nn.Module:
@@ -72,7 +71,7 @@ class SwitchPlan:
             The model itself, changed; or the new layer, if the model is a single normalization.
         """
         like = next((tensor for tensor in self.model.parameters() if tensor.is_floating_point()), None)
-        new = {old: recipe.make(old, like) for old, recipe in self._norms.items()}
+        new = {old: replacement.install(like) for old, replacement in self._norms.items()}
         for parent in list(self.model.modules()):
             for name, child in parent._modules.items():
                 if child in new:
@@ -97,15 +96,22 @@ class SwitchPlan:
         return "\n".join(lines)
 
 
-def describe(layer: nn.Module, cls: type[nn.Module] | None = None) -> str:
-    """A layer in a few characters: its class (or `cls`), channels and what else distinguishes it in a network."""
+def describe(layer: nn.Module, cls: type[nn.Module] | None = None, channels: int | None = None) -> str:
+    """A layer in a few characters: its class (or `cls`), channels and what else distinguishes it in a network.
+
+    Args:
+        layer: a convolution or a normalization.
+        cls: the class that it will have.
+        channels: of a normalization, for layers that do not tell.
+    """
     parts: list[object]
     if isinstance(layer, _ConvNd):
         parts = [layer.in_channels, layer.out_channels, "x".join(map(str, layer.kernel_size))]
     elif isinstance(layer, nn.GroupNorm):
         parts = [layer.num_groups, layer.num_channels]
     else:
-        parts = [channels(layer)]
+        known = channels_of(layer) or channels
+        parts = [] if known is None else [known]
         parts += ["+".join(statistics)] if (statistics := getattr(layer, "statistics", ())) else []
     return f"{(cls or type(layer)).__name__}({', '.join(map(str, parts))})"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -11,17 +11,18 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from switchnorm.errors import InputError
-from switchnorm.layers.registry import WS_CONV, Spec
-from switchnorm.surgery.convert import Recipe, check_options
+from switchnorm.layers import NormLike, Spec, channels_of
+from switchnorm.layers.weight_standardized import WS_CONV
+from switchnorm.surgery.convert import Replacement
 from switchnorm.surgery.graph import Wiring, wire
-from switchnorm.surgery.kinds import class_dims, conv_refusal, is_norm, norm_refusal
+from switchnorm.surgery.kinds import class_dims, conv_refusal, is_norm, may_be_flat, named_layers, norm_refusal
 from switchnorm.surgery.plan import Change, Left, SwitchPlan, describe
 from switchnorm.surgery.select import Choice, Selection
 
 
 def switch(
     model: nn.Module,
-    spec: str | Spec,
+    spec: NormLike,
     *,
     include: Choice | None = None,
     exclude: Choice | None = None,
@@ -41,7 +42,7 @@ def switch(
 
 def plan_switch(
     model: nn.Module,
-    spec: str | Spec,
+    spec: NormLike,
     *,
     include: Choice | None = None,
     exclude: Choice | None = None,
@@ -49,47 +50,75 @@ def plan_switch(
 ) -> SwitchPlan:
     """Decide how the normalization of `model` switches, and change nothing.
 
-    Replaced are torch's batch, instance and group normalizations, this library's layers, frozen batch normalizations
-    as of torchvision, and subclasses of these that only add an activation, as timm's. A new layer takes over the very
-    parameters and buffers (affine parameters; running statistics and mixing logits where both keep them), eps,
-    momentum, ghost, sync and statistics where both know them, training mode and hooks. With "+ws", convolutions whose
-    output reaches a normalization through linear or positively homogeneous operations alone get standardized weights.
+    Replaced are the layers of registered normalizers, torch's batch, instance and group normalizations, frozen batch
+    normalizations as of torchvision, and subclasses of these that only add an activation, as timm's. A new layer takes
+    over the very parameters and buffers (affine parameters; running statistics and mixing logits where both keep them
+    in the same shape), settings such as eps, momentum, ghost, sync and statistics where both know them, training mode
+    and hooks; what it cannot take over the reason tells. With "+ws", convolutions whose output reaches a normalization
+    through linear or positively homogeneous operations alone get standardized weights.
 
     Args:
         model: any model; modules may have several names and share parameters.
-        spec: "bn", "gn", "gn:G", "in", "ln", "sn" or "ssn"; each also with "+ws".
+        spec: a name of `switchnorm.layers.norm_names()`, such as "sn", "gn:16" or "ssn+ws"; or a class or function,
+            which is called as `spec(channels, **options)` and whose layers take over parameters and buffers alone.
         include, exclude: which normalizations and convolutions: a glob over names, a sequence of globs, or a predicate
             of name and module.
         options: arguments of the new layers, such as `statistics` or `momentum`.
 
     Raises:
-        InputError: an unknown spec or option, a pattern that matches nothing, or a setting that a layer cannot have,
-            such as groups that do not divide its channels.
+        InputError: an unknown spec or option, a pattern that matches nothing, a setting that a layer cannot have, such
+            as groups that do not divide its channels, or a class or function that makes no layer.
     """
+    return plan(model, Spec.of(spec), include=include, exclude=exclude, options=options)
+
+
+def plan(
+    model: nn.Module,
+    spec: Spec,
+    *,
+    include: Choice | None = None,
+    exclude: Choice | None = None,
+    options: Mapping[str, Any] | None = None,
+    inside: bool = False,
+) -> SwitchPlan:
+    """As `plan_switch`; with `inside` also for normalizations that are part of another."""
     if isinstance(model, torch.jit.ScriptModule):
         raise InputError("a TorchScript module cannot be changed; switch the model before it is scripted")
-    spec = Spec.parse(spec) if isinstance(spec, str) else spec
-    check_options(spec, options)
-    return _Planner(model, spec, Selection(include, exclude, _layer_names(model)), options).plan()
+    options = dict(options or {})
+    _check_options(spec, options)
+    names = named_layers(model, inside=inside)
+    layers = [name for module, all_ in names.items() if is_norm(module) or isinstance(module, _ConvNd) for name in all_]
+    return _Planner(model, spec, names, Selection(include, exclude, layers), options).plan()
 
 
-def _layer_names(model: nn.Module) -> list[str]:
-    named = model.named_modules(remove_duplicate=False)
-    return [name for name, module in named if is_norm(module) or isinstance(module, _ConvNd)]
+def _check_options(spec: Spec, options: Mapping[str, Any]) -> None:
+    """Raise `InputError` for an option that no layer of `spec` takes, or that surgery decides itself."""
+    norm = spec.registration
+    for dims in norm.layers:
+        known = norm.options(dims) if spec.make is None else norm.takes(dims)
+        unknown = {name: value for name, value in options.items() if name not in known}
+        if not unknown:
+            return
+    norm.check_options(unknown, known)
 
 
 class _Planner:
     """Takes the layers of one model one by one into a plan."""
 
-    def __init__(self, model: nn.Module, spec: Spec, selection: Selection, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: Spec,
+        names: Mapping[nn.Module, list[str]],
+        selection: Selection,
+        options: Mapping[str, Any],
+    ) -> None:
         self.model = model
         self.spec = spec
+        self.names = names
         self.selection = selection
         self.options = options
         self.result = SwitchPlan(model, spec)
-        self.names: defaultdict[nn.Module, list[str]] = defaultdict(list)
-        for name, module in model.named_modules(remove_duplicate=False):
-            self.names[module].append(name)
 
     @cached_property
     def wiring(self) -> Wiring:
@@ -112,21 +141,22 @@ class _Planner:
             return self.leave(norm, reason)
         dims, flat, why = self.input_of(norm)
         try:
-            recipe = Recipe.replacing(norm, self.spec, dims, flat, self.options)
+            replacement = Replacement.of(norm, self.spec, dims, flat, self.options)
         except InputError as error:
-            raise InputError(f"layer {self.names[norm][0]!r}: {error}") from None
-        if recipe.describes(norm):
+            raise InputError(f"layer {self.names[norm][0]!r}: {error}") from error
+        if replacement.changes_nothing():
             return self.leave(norm, f"already {Spec(self.spec.norm, self.spec.groups)}")
-        self.result._norms[norm] = recipe
-        self.change(norm, describe(recipe.blank("meta")), why)
+        self.result._norms[norm] = replacement
+        lost = f"; not carried over: {', '.join(replacement.lost)}" if replacement.lost else ""
+        self.change(norm, describe(replacement.new, channels=channels_of(norm)), why + lost)
 
     def input_of(self, norm: nn.Module) -> tuple[int, bool, str]:
         """Spatial dimensions of a layer's input, whether it is flat, and in words how that is known."""
-        dims = class_dims(norm)
-        if self.spec.norm in ("gn", "in", "ln"):
+        dims, new = class_dims(norm), self.spec.registration
+        if new.any_dims and not new.flat:
             return dims or 2, False, "a normalization"
-        may_be_flat = isinstance(norm, nn.BatchNorm1d) and self.spec.norm in ("sn", "ssn")
-        if dims is not None and not may_be_flat:
+        ask = may_be_flat(norm) and bool(new.flat)
+        if dims is not None and not ask:
             return dims, False, f"{dims}d by its class"
         source = self.wiring.sources.get(norm)
         if source is None:

@@ -14,14 +14,15 @@ from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task
 from switchnorm.data import Dataset
 from switchnorm.runs.folder import RunFolder
-from switchnorm.training.averaging import WeightAverage
 from switchnorm.training.build import task_class, total_steps, training_task
-from switchnorm.training.callbacks import FrozenStatistics, History, RadiusSchedule, StepSeed
-from switchnorm.training.checkpoints import BestCheckpoint, MidEpochCheckpoint
-from switchnorm.training.graphs import GraphedNetwork
+from switchnorm.training.callbacks.averaging import WeightAverage
+from switchnorm.training.callbacks.checkpoints import BestCheckpoint, MidEpochCheckpoint
+from switchnorm.training.callbacks.graphs import GraphedNetwork
+from switchnorm.training.callbacks.history import History
+from switchnorm.training.callbacks.progress import PlainProgress, ProgressBar
+from switchnorm.training.callbacks.steps import FrozenStatistics, RadiusSchedule, StepSeed
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.measure import peak_memory, reset_peak_memory, steady_rate
-from switchnorm.training.progress import PlainProgress, ProgressBar
 from switchnorm.training.trainer import make_trainer
 
 

@@ -15,7 +15,7 @@ from switchnorm.processes import is_first, world_size
 from switchnorm.runs.folder import RunFolder, free_folder
 from switchnorm.surgery import LayerImportance, importance
 from switchnorm.training.build import build_model, prepare
-from switchnorm.training.checkpoints import check_resumable
+from switchnorm.training.callbacks.checkpoints import check_resumable
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.warm_start import warm_start

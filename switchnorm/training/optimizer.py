@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from switchnorm.config.schema import Config, GroupConfig, OptimizerConfig
 from switchnorm.errors import InputError
-from switchnorm.layers import SparseSwitchNorm, SwitchNorm
+from switchnorm.surgery.importance import is_sparse, mixing_layers
 from switchnorm.training.schedule import factor
 
 
@@ -52,10 +52,9 @@ _KINDS = ("", "switchable", "sparse")
 
 def _logits(model: nn.Module) -> dict[int, str]:
     return {
-        id(p): "sparse" if isinstance(module, SparseSwitchNorm) else "switchable"
-        for module in model.modules()
-        if isinstance(module, SwitchNorm)
-        for p in (module.mean_weight, module.var_weight)
+        id(p): "sparse" if is_sparse(layer) else "switchable"
+        for _, layer in mixing_layers(model)
+        for p in (layer.mean_weight, layer.var_weight)
     }
 
 

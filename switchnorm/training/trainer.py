@@ -14,7 +14,7 @@ import torch
 
 from switchnorm.config.schema import TrainConfig
 from switchnorm.processes import local_world_size, world_size
-from switchnorm.training.checkpoints import AtomicCheckpointIO
+from switchnorm.training.callbacks.checkpoints import AtomicCheckpointIO
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
 

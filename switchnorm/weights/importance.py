@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from switchnorm.errors import InputError
-from switchnorm.layers.switch_norm import SWITCHABLE
+from switchnorm.layers.norms.switch import SWITCHABLE
 from switchnorm.ops import sparsestmax
 from switchnorm.surgery import LayerImportance
 from switchnorm.weights.checkpoint import read_checkpoint

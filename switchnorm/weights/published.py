@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from switchnorm.errors import unknown
-from switchnorm.layers.switch_norm import SWITCHABLE
+from switchnorm.layers import Spec
+from switchnorm.layers.norms.switch import SWITCHABLE
 
 #: Where each family was published.
 SOURCES = {
@@ -25,7 +26,7 @@ class Checkpoint:
     Attributes:
         name: what this library calls it.
         network: the network's name for `switchnorm.create_model`; all have 1000 classes.
-        norm: its normalization, "sn", "ssn" or "gn+ws".
+        norm: its normalization, as `Spec.parse` reads it.
         geometry: (GPUs, samples per GPU) it was trained with; None where no statistic is over the batch.
         file: the file's name where its authors name it in their scripts or links, otherwise None.
         md5: of the file, where its authors published one, otherwise None.
@@ -46,7 +47,7 @@ class Checkpoint:
     @property
     def statistics(self) -> tuple[str, ...] | None:
         """What its layers mix, in the order of the logits; None where they mix nothing."""
-        if self.norm not in ("sn", "ssn"):
+        if not Spec.parse(self.norm).registration.mixes:
             return None
         return SWITCHABLE if self.using_bn else ("instance", "layer")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from switchnorm import models
 from switchnorm.errors import InputError
+from switchnorm.layers import Norm, all_norms
 from switchnorm.models import create_model, list_models, task_of
 from switchnorm.models.registry import FAMILIES
 from switchnorm.weights.layout import switchable_prefixes, to_ours
@@ -22,9 +25,10 @@ _DEPTH_TOLERANCE = 4
 _FOREIGN = re.compile(r"(wide_)?(resnet|resnext|densenet|vgg)\d+")
 _LOGITS = ("mean_weight", "var_weight")
 _STATE = ("running_mean", "running_var", "num_batches_tracked", "radius", "mean_fixed", "var_fixed")
-# By the norm that keys show: the norms to build a network with for comparison. Where keys show none that is gn, which
-# has no buffers, or else what the network has by itself.
-_STAND_IN = {"sn": ("sn",), "ssn": ("ssn",), "bn": ("bn",), None: ("gn", None)}
+#: A norm whose layers keep nothing but scale and shift, for all those whose keys are alike.
+_STATELESS = "gn"
+#: What networks that were made for any norm have where none is asked for.
+_USUAL = "bn"
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class _Unfilled(TorchFunctionMode):
 
 def _built(name: str, norm: str | None, classes: int, options: dict[str, Any]) -> nn.Module | None:
     """A network on the meta device; None where it cannot be built there, or with this norm."""
-    for stand_in in _STAND_IN[norm]:
+    # None leaves a network as it is built: some have no normalization to replace.
+    for stand_in in (_STATELESS, None) if norm is None else (norm,):
         try:
             with torch.device("meta"), _Unfilled():
                 return create_model(name, norm=stand_in, num_classes=classes, **options)
@@ -89,11 +94,36 @@ def _built(name: str, norm: str | None, classes: int, options: dict[str, Any]) -
 
 
 def norm_of(state: Mapping[str, Tensor]) -> str | None:
-    """ "ssn", "sn" or "bn"; None for norms without buffers or logits, which keys do not tell apart."""
-    prefixes = switchable_prefixes(state)
-    if prefixes:
-        return "ssn" if f"{prefixes[0]}radius" in state else "sn"
-    return "bn" if any(key.endswith("running_mean") for key in state) else None
+    """The normalizer whose layers have such keys and shapes; None for those whose layers keep only scale and shift."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        prefix, _, name = key.rpartition(".")
+        layers.setdefault(prefix, {})[name] = value
+    for norm in sorted(all_norms(), key=lambda norm: -len(_marks(norm))):
+        if any(_belongs(layer, norm) for layer in layers.values()):
+            return norm.name
+    return None
+
+
+def _belongs(layer: Mapping[str, Tensor], norm: Norm) -> bool:
+    """Whether a layer's entries, by name, are those of a normalizer that keeps more than scale and shift."""
+    marks = _marks(norm)
+    if marks or "running_mean" not in layer:
+        return bool(marks) and marks <= layer.keys()
+    made = _blank(norm, layer["weight"].numel() if "weight" in layer else layer["running_mean"].numel())
+    mean = made.get("running_mean")
+    return mean is not None and mean.numel() == layer["running_mean"].numel()
+
+
+def _marks(norm: Norm) -> set[str]:
+    """The entries of a normalizer's layers that are neither scale, shift nor running statistics."""
+    return _blank(norm, 32).keys() - {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+
+
+@functools.cache
+def _blank(norm: Norm, channels: int) -> dict[str, Tensor]:
+    """The state of a fresh layer."""
+    return dict(norm.layer(channels, max(norm.layers)).state_dict())
 
 
 def candidates(state: Mapping[str, Tensor]) -> Iterator[str]:
@@ -105,10 +135,10 @@ def candidates(state: Mapping[str, Tensor]) -> Iterator[str]:
     if "backbone" in parts and parts <= {"backbone", "classifier", "aux_classifier"}:
         yield from (name for name in list_models() if task_of(name) == "segmentation" and name not in _own())
         return
-    norm, depth = norm_of(state) or "gn", _depth(state.items())
+    norm, depth = norm_of(state) or _STATELESS, _depth(state.items())
     own = _own("classification")
     # A network that was made for another norm is less likely than one that was made for any.
-    likely = [name for name in own if usual_norm(name) in (norm, "bn")]
+    likely = [name for name in own if usual_norm(name) in (norm, _USUAL)]
     yield from sorted(_near(likely, depth), key=lambda name: usual_norm(name) != norm)
     # Importing torchvision takes seconds, so its networks are tried after this library's likely ones.
     yield from _near([name for name in list_models() if name not in _own() and _FOREIGN.match(name)], depth)
@@ -138,8 +168,8 @@ def _alike(name: str) -> tuple[str, ...]:
 
 def usual_norm(name: str) -> str | None:
     """The norm that one of this library's own networks has where none is asked for; None for other names."""
-    family = next((family for family in FAMILIES if family.numbers(name) is not None), None)
-    return family.norm.partition("+")[0] if family else None
+    norm = models.norm_of(name)
+    return norm.partition("+")[0] if norm else None
 
 
 def _near(names: Iterable[str], depth: int) -> list[str]:

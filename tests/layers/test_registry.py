@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from switchnorm.errors import InputError
-from switchnorm.layers import NORMS, BatchNorm2d, GroupNorm, Spec, registry
-from switchnorm.layers.registry import default_groups
+from switchnorm.layers import BatchNorm2d, GroupNorm, Spec, norm_names, weight_standardized
+from switchnorm.layers.norms.group import default_groups
 
+NORMS = norm_names()
 SPECS = [*NORMS, "gn:3", *(f"{norm}+ws" for norm in (*NORMS, "gn:3"))]
 
 
@@ -28,7 +29,7 @@ def test_a_name_survives_parsing(text: str) -> None:
 def test_every_name_makes_a_layer_and_a_convolution(text: str, dims: int) -> None:
     spec = Spec.parse(text)
     conv = spec.conv(dims)(4, 6, 3, padding=1)
-    assert type(conv) is (registry.WS_CONV if spec.ws else registry.CONV)[dims]
+    assert type(conv) is (weight_standardized.WS_CONV if spec.ws else weight_standardized.CONV)[dims]
     x = torch.randn(3, 4, 5, 4, 3)[(..., *(0,) * (3 - dims))]
     for options in ({}, {"affine": False}, {"eps": 1e-3}):
         layer = spec.layer(6, dims, **options)

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from switchnorm.errors import InputError
-from switchnorm.layers import Spec
-from switchnorm.layers.registry import NORMS
+from switchnorm.layers import Spec, norm_names
 from switchnorm.layers.weight_standardized import WSConv2d
 from switchnorm.models.cifar import FAMILIES
 from switchnorm.surgery.graph import wire
@@ -73,7 +72,7 @@ def test_listed_names_belong_to_one_family():
 
 
 @pytest.mark.parametrize("ws", ["", "+ws"])
-@pytest.mark.parametrize("norm", [*NORMS, "gn:2"])
+@pytest.mark.parametrize("norm", [*norm_names(), "gn:2"])
 @pytest.mark.parametrize("name", SMALLEST)
 def test_every_network_trains_with_every_norm(name, norm, ws):
     model = build(name, norm + ws, num_classes=7)

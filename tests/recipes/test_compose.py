@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from switchnorm.training.config import ClaimConfig
-from switchnorm.training.recipe import read_config, to_yaml
 
+from switchnorm.config.claim import make_claim
+from switchnorm.config.recipe import read_config, to_yaml
 from switchnorm.errors import InputError
 from switchnorm.recipes import bases, find_recipe, recipes, shipped_file
 from switchnorm.recipes.compose import read_recipe
@@ -134,8 +134,8 @@ def test_a_shipped_recipe_is_a_base_by_name_wherever_the_file_is(write):
 def test_a_claim_is_of_the_recipe_that_states_it(write):
     assert read_config(find_recipe("cifar10/resnet110")).claim.error == 6.11
     shorter = "base: cifar10/resnet110\ntrain: {epochs: 2}\nschedule: {milestones: []}\n"
-    assert read_config(write("r.yaml", shorter)).claim == ClaimConfig()
-    assert read_config(write("r.yaml", shorter + "claim: {error: 7}")).claim == ClaimConfig(error=7)
+    assert read_config(write("r.yaml", shorter)).claim == make_claim()
+    assert read_config(write("r.yaml", shorter + "claim: {error: 7}")).claim == make_claim(error=7)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_batch_norm_to_bn_computes_the_same(dims, training):
     old.running_var.uniform_(0.5, 2)
     nn.init.normal_(old.weight)
     new = switch(copy.deepcopy(old), "bn")
-    assert type(new) is layers.registry.BATCH[dims]
+    assert type(new) is layers.registry.find("bn").layers[dims]
     x = torch.randn(4, 6, *(5, 4, 3)[:dims])
     torch.testing.assert_close(new(x), old(x), rtol=0, atol=0)
     for name, buffer in old.named_buffers():
@@ -281,9 +281,9 @@ def test_parametrized_and_patched_layers_are_left():
 @pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("old_class", [nn.SyncBatchNorm, lambda c: nn.GroupNorm(2, c)])
 def test_dimensions_of_layers_that_do_not_tell_come_from_the_convolution(old_class, dims):
-    conv = layers.registry.CONV[dims]
+    conv = layers.weight_standardized.CONV[dims]
     net = nn.Sequential(conv(3, 4, 1), nn.SiLU(), old_class(4))
-    assert isinstance(switch(net, "sn")[2], layers.registry.SWITCH[dims])
+    assert isinstance(switch(net, "sn")[2], layers.registry.find("sn").layers[dims])
 
 
 def test_dimensions_without_a_convolution():

@@ -200,7 +200,10 @@ def test_without_ws_standardized_convolutions_stay_and_the_plan_says_so():
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
 def test_every_dimension(dims):
-    net = nn.Sequential(layers.registry.CONV[dims](3, 4, 3), nn.SyncBatchNorm(4))
+    net = nn.Sequential(layers.weight_standardized.CONV[dims](3, 4, 3), nn.SyncBatchNorm(4))
     switch(net, "ssn+ws")
-    assert [type(m) for m in net] == [layers.registry.WS_CONV[dims], layers.registry.SPARSE[dims]]
+    assert [type(m) for m in net] == [
+        layers.weight_standardized.WS_CONV[dims],
+        layers.registry.find("ssn").layers[dims],
+    ]
     copy.deepcopy(net)(torch.randn(2, 3, *(5, 5, 5)[:dims])).sum().backward()

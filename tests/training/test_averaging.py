@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from switchnorm.config.recipe import read_config
 from switchnorm.layers import SparseSwitchNorm2d
 from switchnorm.tasks import Classification
-from switchnorm.training.averaging import WeightAverage
+from switchnorm.training.callbacks.averaging import WeightAverage
 from switchnorm.training.evaluate import evaluate
 from switchnorm.training.launch import start
 

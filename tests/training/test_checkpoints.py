@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from switchnorm.training.checkpoints import BestCheckpoint
+from switchnorm.training.callbacks.checkpoints import BestCheckpoint
 
 
 def test_the_best_score_survives_a_move_of_the_run(tmp_path: Path) -> None:

@@ -75,7 +75,5 @@ class CifarResNet(nn.Module):
 
 
 def _embedding(features: int, units: int, norm: Spec) -> nn.Sequential:
-    # These features are (N, C), and a map of one element has no instance statistic.
-    if norm.norm in ("sn", "ssn"):
-        norm = norm.mixing([name for name in norm.statistics or ("layer", "batch") if name != "instance"])
-    return nn.Sequential(nn.Linear(features, units, bias=False), norm.layer(units, dims=1), nn.ReLU(inplace=True))
+    normalization = norm.layer(units, dims=1, flat=True)
+    return nn.Sequential(nn.Linear(features, units, bias=False), normalization, nn.ReLU(inplace=True))

@@ -114,7 +114,7 @@ class ResNet(ResidualStages):
         if last_gamma:
             for module in self.modules():
                 if isinstance(module, ResidualBlock):
-                    module.silence()
+                    module.zero_init_last()
 
     def features(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> the last stage's maps (N, C, H / 32, W / 32), sides rounded up."""

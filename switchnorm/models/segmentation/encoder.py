@@ -18,8 +18,8 @@ class Encoder(ResidualStages):
     """The stem and the stages of a ResNet, the last of them dilated for a smaller output stride.
 
     He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; Yu et al., "Dilated Residual Networks",
-    CVPR 2017. Normalizations are called sn1, sn2, ... where they are SN or SSN, as in the published checkpoints, and
-    else bn1, bn2, ... as torchvision's. Convolutions start as `init_convolutions` draws them.
+    CVPR 2017. Normalizations are called sn1, sn2, ... where they mix statistics, as in the published checkpoints of SN
+    and SSN, and else bn1, bn2, ... as torchvision's. Convolutions start as `init_convolutions` draws them.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
@@ -34,7 +34,7 @@ class Encoder(ResidualStages):
         if stride not in DILATIONS:
             nearest = min(DILATIONS, key=lambda known: abs(known - stride))
             raise InputError(f"output stride {stride} is impossible; the nearest valid stride is {nearest}")
-        layers = Layers(norm, "sn" if norm.norm in ("sn", "ssn") else "bn")
+        layers = Layers(norm, "sn" if norm.registration.mixes else "bn")
         super().__init__(depth, layers, dilations=DILATIONS[stride])
         init_convolutions(self)
 

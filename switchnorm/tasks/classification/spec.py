@@ -11,9 +11,9 @@ CLASSIFICATION = TaskSpec(
     score_title="validation accuracy",
     example="resnetv1sn50",
     claims=(
-        Claim("error", "top-1 error", "val_accuracy", error=True),
         Claim("top1", "top-1", "val_accuracy"),
         Claim("top5", "top-5", "val_accuracy_top5"),
+        Claim("error", "top-1 error", "val_accuracy", error=True),
     ),
     views=("centre", "flip", "ten"),
     evaluation_batch=256,

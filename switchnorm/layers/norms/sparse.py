@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from switchnorm.errors import unknown
-from switchnorm.layers.switch_norm import SwitchNorm
+from switchnorm.layers.norms.switch import SwitchNorm, uses_batch
+from switchnorm.layers.registry import Norm, register
 from switchnorm.ops.importance import sparse_importance
 from switchnorm.ops.simplex import CENTRES, check_radius
 
@@ -98,3 +99,21 @@ class SparseSwitchNorm3d(SparseSwitchNorm):
     """Sparse Switchable Normalization of (N, C, D, H, W)."""
 
     input_dims = (5,)
+
+
+register(
+    Norm(
+        "ssn",
+        {1: SparseSwitchNorm1d, 2: SparseSwitchNorm2d, 3: SparseSwitchNorm3d},
+        batch_statistics=uses_batch,
+        ghost=True,
+        sync=True,
+        calibrate=True,
+        mixes=True,
+        sparse=True,
+        fuses=True,
+        flat={"statistics": ("layer", "batch")},
+        color="#7a7410",
+        order=5,
+    )
+)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
-from switchnorm.layers.activation import shown
-from switchnorm.layers.running import Sync, process_group, update_running
+from switchnorm.layers.activation import activation_repr
+from switchnorm.layers.registry import Norm, register
+from switchnorm.layers.running import Sync, check_ghost, process_group, update_running
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import accumulation_dtype, cast
 from switchnorm.ops.normalize import Activation, check_activation
@@ -214,16 +215,7 @@ class SwitchNorm(nn.Module):
             parts.append(f"ghost={self.ghost}")
         if self.sync is not False:
             parts.append("sync=True")
-        return ", ".join(parts) + shown(self.activation)
-
-
-def check_ghost(ghost: int | None, sync: Sync = False) -> int | None:
-    """Return `ghost` if it is None, or at least 1 sample and not together with `sync`; raise `InputError` otherwise."""
-    if ghost is not None and ghost < 1:
-        raise InputError(f"ghost batches of {ghost} samples are impossible; the nearest valid size is 1")
-    if ghost is not None and sync is not False:
-        raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
-    return ghost
+        return ", ".join(parts) + activation_repr(self.activation)
 
 
 class SwitchNorm1d(SwitchNorm):
@@ -242,3 +234,25 @@ class SwitchNorm3d(SwitchNorm):
     """Switchable Normalization of (N, C, D, H, W); arguments as `SwitchNorm`."""
 
     input_dims = (5,)
+
+
+def uses_batch(layer: SwitchNorm) -> bool:
+    """Whether a layer mixes the batch statistic."""
+    return "batch" in layer.statistics
+
+
+register(
+    Norm(
+        "sn",
+        {1: SwitchNorm1d, 2: SwitchNorm2d, 3: SwitchNorm3d},
+        batch_statistics=uses_batch,
+        ghost=True,
+        sync=True,
+        calibrate=True,
+        mixes=True,
+        fuses=True,
+        flat={"statistics": ("layer", "batch")},
+        color="#a65bf0",
+        order=4,
+    )
+)

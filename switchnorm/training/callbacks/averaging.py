@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from switchnorm.layers import SparseSwitchNorm
+from switchnorm.surgery.importance import is_sparse
 
 
 class WeightAverage(pl.Callback):
@@ -88,7 +88,7 @@ class WeightAverage(pl.Callback):
     def _blended(self, module: nn.Module) -> list[str]:
         """The keys of parameters and running statistics."""
         if self._keys is None:
-            scheduled = {f"{name}.radius" for name, m in module.named_modules() if isinstance(m, SparseSwitchNorm)}
+            scheduled = {f"{name}.radius" for name, m in module.named_modules() if is_sparse(m)}
             state = _state(module)
             self._keys = [key for key in state if state[key].is_floating_point() and key not in scheduled]
         return self._keys

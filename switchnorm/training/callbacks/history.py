@@ -1,76 +1,20 @@
-"""What happens around the steps of a run: the radius, randomness, the tables of metrics and importance."""
+"""The tables of metrics and importance, written after every epoch."""
 
 from __future__ import annotations
 
-import random
 import time
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from switchnorm.layers import SparseSwitchNorm
 from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.importance import COLUMNS, Row, importance_rows
 from switchnorm.runs.tables import EpochTable
-from switchnorm.surgery import freeze_statistics, harden, importance, set_radius
+from switchnorm.surgery import importance
+from switchnorm.surgery.importance import sparse_layers
 from switchnorm.tasks.task import Task
 from switchnorm.training.optimizer import current_lr
-
-
-class RadiusSchedule(pl.Callback):
-    """SSN's radius: from 0 in the first step to 1 in the last; what became one-hot is made final after each epoch.
-
-    Args:
-        steps: optimizer steps of the whole run.
-    """
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self._sparse = True
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """See whether there is a radius to set: looking through all modules takes a while, and steps may be short."""
-        self._sparse = any(isinstance(module, SparseSwitchNorm) for module in pl_module.modules())
-
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Set the radius of this step."""
-        if self._sparse:
-            set_radius(pl_module, min(trainer.global_step / max(self.steps - 1, 1), 1.0))
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make final what has become one-hot, before it is evaluated and saved."""
-        harden(pl_module)
-
-
-class FrozenStatistics(pl.Callback):
-    """Keeps batch statistics in training at the running ones that the network started with."""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Freeze them: an epoch that is resumed in its middle does not start."""
-        freeze_statistics(pl_module)
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Freeze them, after whoever put the network into training mode."""
-        freeze_statistics(pl_module)
-
-
-class StepSeed(pl.Callback):
-    """Makes randomness inside a step (dropout) a function of (seed, step, process), so that none need be saved.
-
-    Args:
-        seed: of the run.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Seed the generators for this step."""
-        step = trainer.fit_loop.epoch_loop.total_batch_idx
-        mixed = hash((self.seed, step, trainer.global_rank)) & (2**63 - 1)  # hashes of integers do not vary
-        torch.manual_seed(mixed)
-        random.seed(mixed)
 
 
 class History(pl.Callback):
@@ -130,9 +74,8 @@ class History(pl.Callback):
             "learning_rate": current_lr(trainer.optimizers[0]),
             "images_per_second": round(self.images / self.seconds, 1) if self.seconds else "",
         }
-        radii = [m.radius for m in pl_module.modules() if isinstance(m, SparseSwitchNorm)]
-        if radii:
-            values["radius"] = float(radii[0])
+        if sparse := sparse_layers(pl_module):
+            values["radius"] = float(sparse[0].radius)
         if not trainer.is_global_zero:
             return
         self.metrics.append([[values.get(name, "") for name in self.columns]])

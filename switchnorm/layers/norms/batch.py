@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from switchnorm.layers.activation import finish, shown
-from switchnorm.layers.running import Sync, process_group, update_running
-from switchnorm.layers.switch_norm import check_ghost
+from switchnorm.layers.activation import activation_repr, finish
+from switchnorm.layers.registry import Norm, register
+from switchnorm.layers.running import Sync, check_ghost, process_group, update_running
 from switchnorm.ops import normalize
 from switchnorm.ops.normalize import Activation, check_activation, check_batch
 
@@ -59,7 +59,7 @@ class _GhostBatch(nn.modules.batchnorm._BatchNorm):
     def extra_repr(self) -> str:
         extra = super().extra_repr()
         extra += f", ghost={self.ghost}" if self.ghost is not None else ""
-        return extra + (", sync=True" if self.sync is not False else "") + shown(self.activation)
+        return extra + (", sync=True" if self.sync is not False else "") + activation_repr(self.activation)
 
 
 class BatchNorm1d(_GhostBatch, nn.BatchNorm1d):
@@ -72,3 +72,19 @@ class BatchNorm2d(_GhostBatch, nn.BatchNorm2d):
 
 class BatchNorm3d(_GhostBatch, nn.BatchNorm3d):
     """torch.nn.BatchNorm3d with `ghost`, `sync`, `activation` and a residual as in `SwitchNorm`."""
+
+
+register(
+    Norm(
+        "bn",
+        {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d},
+        batch_statistics=True,
+        ghost=True,
+        sync=True,
+        calibrate=True,
+        fuses=True,
+        baseline=True,
+        color="#2b6cb8",
+        order=0,
+    )
+)

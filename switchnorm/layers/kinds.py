@@ -1,0 +1,83 @@
+"""What a module is among normalizations: a layer of a registered normalizer, of another library's, or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from switchnorm.layers import foreign
+from switchnorm.layers.registry import Norm, find, registered_class
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What `kind_of` finds out about a normalization.
+
+    Attributes:
+        norm: the normalizer that it is; None for one that stands for none, such as LayerNorm.
+        base: the class that defines what such layers compute; None where that is known by structure alone.
+        own: whether the normalizer's registration makes such layers; else another library does.
+        dims: spatial dimensions of the input, where the class tells.
+        frozen: whether it normalizes by constants, also in training.
+    """
+
+    norm: Norm | None
+    base: type[nn.Module] | None
+    own: bool = False
+    dims: int | None = None
+    frozen: bool = False
+
+
+def kind_of(module: nn.Module) -> Kind | None:
+    """What a module is among normalizations; None for everything else.
+
+    A class counts as the nearest of its bases that is known; whether it computes the same is not looked at.
+    """
+    for cls in type(module).__mro__:
+        found = registered_class(cls)
+        if found is not None and found[1] is cls:
+            return Kind(found[0], cls, own=True, dims=found[0].dims_of(cls))
+        if cls in foreign.STAND_INS:
+            name, dims = foreign.STAND_INS[cls]
+            return Kind(find(name), cls, dims=dims)
+    if foreign.is_frozen(module):
+        return Kind(find(foreign.FROZEN), None, dims=2, frozen=True)
+    return Kind(None, None) if isinstance(module, foreign.OTHERS) else None
+
+
+def norm_of(module: nn.Module) -> Norm | None:
+    """The normalizer whose own layer a module is; None for all others, also for other libraries' layers."""
+    kind = kind_of(module)
+    return kind.norm if kind is not None and kind.own else None
+
+
+def has_batch_statistics(module: nn.Module) -> bool:
+    """Whether a module, apart from those inside of it, takes statistics of the batch in training."""
+    kind = kind_of(module)
+    if kind is not None and kind.frozen:
+        return False
+    declared = None if kind is None or kind.norm is None else kind.norm.batch_statistics
+    if declared is not None:
+        return declared(module) if callable(declared) else declared
+    return any(isinstance(module._buffers.get(name), Tensor) for name in ("running_mean", "running_var"))
+
+
+def channels_of(norm: Any) -> int | None:
+    """The number of channels that a normalization takes; None where nothing tells."""
+    for name in ("num_features", "num_channels"):
+        if isinstance(getattr(norm, name, None), int):
+            return int(getattr(norm, name))
+    shape = getattr(norm, "normalized_shape", ())
+    if isinstance(shape, tuple) and shape:
+        return int(shape[0])
+    weight = getattr(norm, "weight", None)
+    return len(weight) if isinstance(weight, Tensor) and weight.dim() == 1 else None
+
+
+def scale_of(norm: nn.Module) -> nn.Parameter | None:
+    """The parameter that multiplies the output of a normalization; None where there is none."""
+    kind = kind_of(norm)
+    name = "weight" if kind is None or kind.norm is None else kind.norm.scale
+    return norm._parameters.get(name)

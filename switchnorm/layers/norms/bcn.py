@@ -1,0 +1,191 @@
+"""Batch-Channel Normalization (BCN) in its form for micro-batches, which has no use for a large batch.
+
+Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization", arXiv 1903.10520v2,
+section 4 and algorithm 1. The paper's method is "bcn+ws".
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from switchnorm.errors import InputError
+from switchnorm.layers.activation import activation_repr
+from switchnorm.layers.norms.group import default_groups
+from switchnorm.layers.registry import Norm, register
+from switchnorm.layers.running import Sync, process_group, update_running
+from switchnorm.ops import normalize
+from switchnorm.ops.moments import moments
+from switchnorm.ops.normalize import Activation, check_activation
+from switchnorm.ops.statistics import batched, check_groups, synchronised
+
+
+class BatchChannelNorm(nn.Module):
+    """What the layers for 1, 2 and 3 spatial dimensions share; use `BatchChannelNorm1d`, `2d` or `3d`.
+
+    For every channel c of x, with estimates m and v of its mean and variance, and then every sample and group g of
+    adjacent channels, with the mean and population variance of what the first line gives:
+
+        z = weight_c * (x - m_c) / sqrt(v_c + eps) + bias_c
+        y = channel_weight_g * (z - mean_g) / sqrt(var_g + eps) + channel_bias_g
+
+    In training the batch first moves the estimates, at the rate `momentum`: m towards its mean over samples and map, v
+    towards the mean of (x - m)² for m as it was before. Both are constants to the gradient. All of this is the paper's
+    algorithm, and that the second scale and shift are one per group; it leaves open how many groups there are, where
+    this library takes those of "gn".
+
+    With `momentum=None`, the average over all batches since the last reset, there is no earlier estimate to rely on,
+    and v is the average of the variances about each batch's own mean.
+
+    Args:
+        num_features: C.
+        groups: of channels; None for the groups of "gn".
+        eps: added to both variances.
+        momentum: share of the new batch in the estimates; None averages over all batches since the last reset.
+        affine: whether to learn both scales and shifts.
+        sync: whether the batch that moves the estimates is that of all processes (or of the given process group).
+        activation: as in `SwitchNorm`.
+        device, dtype: of parameters and buffers.
+
+    Attributes:
+        weight, bias: (C,), of the batch normalization.
+        channel_weight, channel_bias: (G,), of the channel normalization.
+        running_mean, running_var: buffers (C,), the estimates; `num_batches_tracked`: a counter.
+
+    Raises:
+        InputError: groups that do not divide the channels; an unknown activation; in `forward`, an input of other
+            dimensions or channels.
+    """
+
+    input_dims: ClassVar[tuple[int, ...]]
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    channel_weight: nn.Parameter | None
+    channel_bias: nn.Parameter | None
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        groups: int | None = None,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        *,
+        sync: Sync = False,
+        activation: Activation | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_activation(activation)
+        self.num_features = num_features
+        self.num_groups = default_groups(num_features) if groups is None else check_groups(groups, num_features)
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.sync = sync
+        self.activation = activation
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        for prefix, size in (("", num_features), ("channel_", self.num_groups)):
+            ones, zeros = torch.ones(size, **factory), torch.zeros(size, **factory)
+            self.register_parameter(f"{prefix}weight", nn.Parameter(ones) if affine else None)
+            self.register_parameter(f"{prefix}bias", nn.Parameter(zeros) if affine else None)
+        self.register_buffer("running_mean", torch.zeros(num_features, **factory))
+        self.register_buffer("running_var", torch.ones(num_features, **factory))
+        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long, device=device))
+
+    def reset_running_stats(self) -> None:
+        """Forget all batches: mean 0 and variance 1."""
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+        self.num_batches_tracked.zero_()
+
+    def forward(self, x: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
+        """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S)."""
+        if x.dim() not in self.input_dims or x.shape[1] != self.num_features:
+            dims = " or ".join(f"{d}" for d in self.input_dims)
+            raise InputError(
+                f"{type(self).__name__} takes {dims} dimensions with {self.num_features} channels, got {tuple(x.shape)}"
+            )
+        if self.training:
+            self._update(x.detach())
+        running = self.running_mean, self.running_var
+        if self.training:
+            # Copies, which this step's backward pass reads when the next batch has moved the estimates.
+            running = self.running_mean.clone(), self.running_var.clone()
+        z = normalize(x, ("batch",), weight=self.weight, bias=self.bias, eps=self.eps, running=running).y
+        return normalize(
+            z,
+            (f"group:{self.num_groups}",),
+            weight=self._per_channel(self.channel_weight),
+            bias=self._per_channel(self.channel_bias),
+            eps=self.eps,
+            unbiased=False,
+            residual=residual,
+            activation=activation or self.activation,
+        ).y
+
+    def _per_channel(self, of_groups: Tensor | None) -> Tensor | None:
+        """(G,) -> (C,): each group's number for all of its channels."""
+        if of_groups is None:
+            return None
+        return of_groups[:, None].expand(-1, self.num_features // self.num_groups).reshape(-1)
+
+    @torch.no_grad()
+    def _update(self, x: Tensor) -> None:
+        """Move the estimates towards a batch; an empty one says nothing, unless other processes filled it."""
+        group = process_group(self.sync)
+        if x.numel() == 0 and group is None:
+            return
+        mean, var = moments(x)
+        found = batched(mean, var) if group is None else synchronised(mean, var, None, group)
+        batch_mean, batch_var = found.running_mean, found.running_var
+        if self.momentum is not None:
+            batch_var = batch_var + (batch_mean - self.running_mean.to(batch_mean.dtype)).square()
+        update_running(self, batch_mean, batch_var)
+
+    def extra_repr(self) -> str:
+        """Channels and groups, and arguments that differ from their defaults."""
+        parts = [f"{self.num_features}, groups={self.num_groups}, eps={self.eps}, momentum={self.momentum}"]
+        parts += ["affine=False"] * (not self.affine) + ["sync=True"] * (self.sync is not False)
+        return ", ".join(parts) + activation_repr(self.activation)
+
+
+class BatchChannelNorm1d(BatchChannelNorm):
+    """Batch-Channel Normalization of (N, C) or (N, C, L); arguments as `BatchChannelNorm`."""
+
+    input_dims = (2, 3)
+
+
+class BatchChannelNorm2d(BatchChannelNorm):
+    """Batch-Channel Normalization of (N, C, H, W); arguments as `BatchChannelNorm`."""
+
+    input_dims = (4,)
+
+
+class BatchChannelNorm3d(BatchChannelNorm):
+    """Batch-Channel Normalization of (N, C, D, H, W); arguments as `BatchChannelNorm`."""
+
+    input_dims = (5,)
+
+
+# No ghost batches: each part would move estimates of its own, of which there is one.
+register(
+    Norm(
+        "bcn",
+        {1: BatchChannelNorm1d, 2: BatchChannelNorm2d, 3: BatchChannelNorm3d},
+        batch_statistics=True,
+        sync=True,
+        calibrate=True,
+        fuses=True,
+        groups=True,
+        scale="channel_weight",
+        color="#cd51a3",
+        order=7,
+    )
+)

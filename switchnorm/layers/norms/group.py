@@ -1,0 +1,105 @@
+"""Group Normalization, and with it Layer (1 group) and Instance Normalization (C groups).
+
+Wu and He, "Group Normalization", ECCV 2018, section 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from switchnorm.layers.activation import activation_repr, finish
+from switchnorm.layers.registry import Norm, register
+from switchnorm.ops import normalize
+from switchnorm.ops.kernels.choice import choose
+from switchnorm.ops.normalize import Activation, check_activation
+from switchnorm.ops.statistics import check_groups
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch.nn.GroupNorm with `activation` and a residual as in `SwitchNorm`: activation(norm(x) + residual)."""
+
+    activation: Activation | None = None
+
+    def __init__(self, *args: Any, activation: Activation | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        check_activation(activation)
+        self.activation = activation
+
+    def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
+        """Normalize (N, C, *S); residual and activation as in `SwitchNorm`."""
+        activation = activation or self.activation
+        # torch's own kernel for the CPU is the fastest there, that for CUDA is not.
+        kernel = choose(input, self.weight, self.bias, residual) if input.is_cuda else None
+        # The variance of a single value is 0, and torch refuses groups that have no more.
+        single = input.numel() == self.num_groups
+        if not single and (kernel is None or kernel.name != "triton"):
+            return finish(super().forward(input), residual, activation)
+        return normalize(
+            input,
+            (f"group:{self.num_groups}",),
+            weight=self.weight,
+            bias=self.bias,
+            eps=self.eps,
+            unbiased=False,
+            residual=residual,
+            activation=activation,
+        ).y
+
+    def extra_repr(self) -> str:
+        """As torch.nn.GroupNorm, and the activation."""
+        return super().extra_repr() + activation_repr(self.activation)
+
+
+def default_groups(channels: int) -> int:
+    """Group Norm's 32 groups, or the largest count below that divides the channels into groups of two or more."""
+    return max((g for g in range(1, 33) if channels % g == 0 and channels // g >= 2), default=1)
+
+
+def _one_group(channels: int) -> int:
+    return 1
+
+
+def _group_per_channel(channels: int) -> int:
+    return channels
+
+
+def _layer(
+    count: Callable[[int], int],
+    channels: int,
+    *,
+    groups: int | None = None,
+    eps: float = 1e-5,
+    affine: bool = True,
+    activation: Activation | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> GroupNorm:
+    """A layer of `groups`, or else of as many groups as `count` makes of the channels."""
+    found = count(channels) if groups is None else check_groups(groups, channels)
+    return GroupNorm(found, channels, eps, affine, device=device, dtype=dtype, activation=activation)
+
+
+def _all_dims(count: Callable[[int], int]) -> dict[int, Callable[..., GroupNorm]]:
+    return dict.fromkeys((1, 2, 3), partial(_layer, count))
+
+
+register(
+    Norm(
+        "gn",
+        _all_dims(default_groups),
+        classes=(GroupNorm,),
+        batch_statistics=False,
+        fuses=True,
+        groups=True,
+        baseline=True,
+        color="#2fa28b",
+        order=1,
+    )
+)
+register(Norm("in", _all_dims(_group_per_channel), batch_statistics=False, fuses=True, color="#d97706", order=2))
+register(Norm("ln", _all_dims(_one_group), batch_statistics=False, fuses=True, color="#b8306b", order=3))

@@ -1,0 +1,207 @@
+"""Instance-Batch Normalization (IBN-a): instance statistics for half of the channels, batch statistics for the rest.
+
+Pan et al., "Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net", ECCV 2018, section 3.2. Their
+networks have it after the first convolution of a residual block, in the first three stages, and BN everywhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from switchnorm.errors import InputError
+from switchnorm.layers.activation import activation_repr
+from switchnorm.layers.registry import Norm, register
+from switchnorm.layers.running import Sync, check_ghost, process_group, update_running
+from switchnorm.ops import normalize
+from switchnorm.ops.normalize import Activation, check_activation, check_residual
+
+
+class InstanceBatchNorm(nn.Module):
+    """What the layers for 1, 2 and 3 spatial dimensions share; use `InstanceBatchNorm1d`, `2d` or `3d`.
+
+    The first channels are normalized as by torch.nn.InstanceNorm, the others as by torch.nn.BatchNorm.
+
+    Args:
+        num_features: C.
+        eps: added to the variance.
+        momentum: share of the new batch in the running statistics; None averages over all batches since the last reset.
+        affine: whether to learn `weight` and `bias`, (C,).
+        track_running_stats: whether to keep running statistics for evaluation; without them evaluation uses those of
+            its own batch.
+        instance_channels: how many channels take instance statistics; None for half of them, rounded down. Flat inputs
+            (N, C) have no such statistic and need 0, which is Batch Normalization.
+        ghost, sync, activation: as in `SwitchNorm`.
+        device, dtype: of parameters and buffers.
+
+    Attributes:
+        running_mean, running_var: buffers of the channels with batch statistics, (C - instance_channels,);
+            `num_batches_tracked`: a counter.
+
+    Raises:
+        InputError: instance channels that are not among C; `ghost` below 1 or together with `sync`; an unknown
+            activation; in `forward`, an input of other dimensions or channels, a flat one where some channels take
+            instance statistics, or batch statistics of a single element.
+    """
+
+    input_dims: ClassVar[tuple[int, ...]]
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        instance_channels: int | None = None,
+        ghost: int | None = None,
+        sync: Sync = False,
+        activation: Activation | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if instance_channels is not None and not 0 <= instance_channels <= num_features:
+            nearest = min(max(instance_channels, 0), num_features)
+            raise InputError(f"instance_channels {instance_channels} of {num_features}; the nearest valid is {nearest}")
+        check_activation(activation)
+        self.num_features = num_features
+        self.instance_channels = num_features // 2 if instance_channels is None else instance_channels
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+        self.ghost = check_ghost(ghost, sync)
+        self.sync = sync
+        self.activation = activation
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.weight = nn.Parameter(torch.ones(num_features, **factory)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features, **factory)) if affine else None
+        tracked = num_features - self.instance_channels
+        keeps = track_running_stats
+        self.register_buffer("running_mean", torch.zeros(tracked, **factory) if keeps else None)
+        self.register_buffer("running_var", torch.ones(tracked, **factory) if keeps else None)
+        counter = torch.zeros((), dtype=torch.long, device=device)
+        self.register_buffer("num_batches_tracked", counter if keeps else None)
+
+    def reset_running_stats(self) -> None:
+        """Forget all batches: running mean 0 and variance 1."""
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+            self.num_batches_tracked.zero_()
+
+    def forward(self, x: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
+        """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S)."""
+        self._check_input(x)
+        check_residual(residual, x)
+        activation = activation or self.activation
+        first = self.instance_channels
+        # Parts are laid out as x is, and joined so: what is channels-last for all channels is so for some of them.
+        last = x.dim() > 2 and not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+        parts = []
+        if first > 0:
+            part = self._part(0, first, x, residual, last)
+            parts.append(normalize(statistics=("instance",), activation=activation, **part).y)
+        if first < self.num_features:
+            part = self._part(first, self.num_features, x, residual, last)
+            parts.append(self._by_batch(activation, **part))
+        if len(parts) == 1:
+            return parts[0]
+        # Autocast would look for a common dtype, which they have.
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.cat([y.movedim(1, -1) for y in parts], -1).movedim(-1, 1) if last else torch.cat(parts, 1)
+
+    def _part(self, start: int, end: int, x: Tensor, residual: Tensor | None, last: bool) -> dict[str, Any]:
+        """The arguments of `normalize` for the channels from `start` to `end`."""
+        part: dict[str, Any] = {"eps": self.eps, "unbiased": False}
+        for name, t in (("x", x), ("residual", residual)):
+            some = None if t is None else t[:, start:end]
+            part[name] = some.movedim(1, -1).contiguous().movedim(-1, 1) if some is not None and last else some
+        for name, p in (("weight", self.weight), ("bias", self.bias)):
+            part[name] = None if p is None else p[start:end]
+        return part
+
+    def _by_batch(self, activation: Activation | None, x: Tensor, **part: Any) -> Tensor:
+        running = None
+        if not self.training and self.running_mean is not None and self.running_var is not None:
+            running = (self.running_mean, self.running_var)
+        group = process_group(self.sync) if self.training else None
+        ghost = self.ghost if self.training else None
+        y, batch_mean, batch_var = normalize(
+            x, ("batch",), running=running, ghost=ghost, group=group, activation=activation, **part
+        )
+        # An empty batch says nothing, unless other processes filled it.
+        informative = x.numel() > 0 or group is not None
+        if self.training and self.track_running_stats and informative:
+            assert batch_mean is not None
+            assert batch_var is not None
+            update_running(self, batch_mean, batch_var)
+        return y
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.dim() not in self.input_dims or x.shape[1] != self.num_features:
+            dims = " or ".join(f"{d}" for d in self.input_dims)
+            raise InputError(
+                f"{type(self).__name__} takes {dims} dimensions with {self.num_features} channels, got {tuple(x.shape)}"
+            )
+        if x.dim() == 2 and self.instance_channels > 0:
+            raise InputError(
+                f"input {tuple(x.shape)} has no instance statistic, which {self.instance_channels} channels take; "
+                "construct the layer with instance_channels=0"
+            )
+
+    def extra_repr(self) -> str:
+        """Channels, and arguments that differ from their defaults."""
+        parts = [f"{self.num_features}, instance_channels={self.instance_channels}"]
+        parts.append(f"eps={self.eps}, momentum={self.momentum}")
+        parts += [f"{name}=False" for name in ("affine", "track_running_stats") if not getattr(self, name)]
+        if self.ghost is not None:
+            parts.append(f"ghost={self.ghost}")
+        if self.sync is not False:
+            parts.append("sync=True")
+        return ", ".join(parts) + activation_repr(self.activation)
+
+
+class InstanceBatchNorm1d(InstanceBatchNorm):
+    """Instance-Batch Normalization of (N, C, L), and with `instance_channels=0` of (N, C)."""
+
+    input_dims = (2, 3)
+
+
+class InstanceBatchNorm2d(InstanceBatchNorm):
+    """Instance-Batch Normalization of (N, C, H, W)."""
+
+    input_dims = (4,)
+
+
+class InstanceBatchNorm3d(InstanceBatchNorm):
+    """Instance-Batch Normalization of (N, C, D, H, W)."""
+
+    input_dims = (5,)
+
+
+def _uses_batch(layer: InstanceBatchNorm) -> bool:
+    return layer.instance_channels < layer.num_features
+
+
+register(
+    Norm(
+        "ibn",
+        {1: InstanceBatchNorm1d, 2: InstanceBatchNorm2d, 3: InstanceBatchNorm3d},
+        batch_statistics=_uses_batch,
+        ghost=True,
+        sync=True,
+        calibrate=True,
+        fuses=True,
+        flat={"instance_channels": 0},
+        color="#976349",
+        order=6,
+    )
+)

@@ -1,0 +1,47 @@
+"""What is answered without waiting for torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+#: Runs a command line, then fails if torch was imported on the way.
+PROGRAM = """
+import sys
+from switchnorm.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as stopped:
+    code = stopped.code
+heavy = sorted({"torch", "torchvision", "pytorch_lightning", "plotly"} & sys.modules.keys())
+sys.exit(f"imported {heavy}" if heavy else code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--help",), "commands:"),
+        (("train", "--help"), "RECIPE is a YAML file"),
+        (("eval", "--help"), "of segmentation"),
+        (("train", "digits/resnet9", "--epocs", "3"), "flag '--epocs' is unknown; did you mean '--epochs'?"),
+        (("train", "digits/resnet9", "--epochs", "0"), "train.epochs must be at least 1, got 0"),
+        (("train", "cifar10/resnet20", "--data.rot", "x"), "flag '--data.rot' is unknown; did you mean '--data.root'?"),
+        (("train", "imagenet/resnet18", "--data.sise", "x"), "did you mean '--data.size'?"),
+        (("train", "camvid/small", "--segmentation.flop", "x"), "did you mean '--segmentation.flip'?"),
+        (("train", "cifar10/resnet21"), "did you mean 'cifar10/resnet20'?"),
+        (("eval", "--weights", "x", "--model", "resnet18", "--data", "cifar"), "did you mean 'cifar10'?"),
+        (("eval", "run", "--chekpoint", "best"), "did you mean '--checkpoint'?"),
+        (("predict", "run", "x.png", "--scale", "3"), "did you mean '--scales'?"),
+        (("study", "geometri"), "did you mean 'geometry'?"),
+    ],
+)
+def test_help_and_wrong_flags(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert message in found.stdout + found.stderr
+    assert "imported" not in found.stderr, found.stderr
