@@ -54,7 +54,7 @@ class Family:
             if option not in known:
                 raise unknown(f"option of {name!r}", option, known)
             accepted = _ACCEPTED.get(known[option])
-            # To Python, True is a number.
+            # bool is a subclass of int, so that isinstance alone would take True for a number.
             if accepted and not (isinstance(value, accepted) and isinstance(value, bool) == (accepted == (bool,))):
                 raise InputError(f"option {option!r} of {name!r} takes a {known[option].__name__}, got {value!r}")
 

@@ -19,7 +19,7 @@ from switchnorm.surgery import switch
 
 PREFIX = "timm:"
 
-#: The names of torchvision's networks for segmentation, so that nobody waits for torchvision to tell.
+#: The names of torchvision's networks for segmentation, told without importing torchvision, which takes seconds.
 _SEGMENTATION = re.compile(r"(fcn|deeplabv3|lraspp)_\w+")
 #: Options that would read weights from somewhere.
 _WEIGHTS = ("weights", "weights_backbone", "progress", "checkpoint_path", "cache_dir")
@@ -87,7 +87,7 @@ def _check_options(
         return  # Python itself refuses what such a network does not know.
     try:
         builder(**arguments, no_network_has_this_option=0)
-    except Exception:  # It looks at what it is given.
+    except Exception:  # The builder itself refuses options that it does not know.
         return
     for option in options:
         if option not in network:

@@ -39,7 +39,7 @@ def rectified(norm: Spec, in_channels: int, channels: int, kernel: int) -> nn.Se
 
 
 def projection(norm: Spec, in_channels: int, channels: int, stride: int, *, normalized: bool) -> nn.Sequential | None:
-    """The shortcut of a block: a 1x1 convolution, normalized or not; None where the shape stays and x itself does."""
+    """The shortcut of a block: a 1x1 convolution, normalized or not; None where x already has the shape."""
     if stride == 1 and in_channels == channels:
         return None
     projected = convolution(norm, in_channels, channels, 1, stride)
@@ -82,7 +82,7 @@ def at_least_one(**numbers: Any) -> None:
 
 
 def is_number(value: Any) -> bool:
-    """Whether an option is a number at all."""
+    """Whether an option is a number, which a bool is not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

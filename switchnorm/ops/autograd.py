@@ -23,7 +23,11 @@ def normalize(
 
 
 class _Normalize(torch.autograd.Function):
-    """Saves x and tables, and where ReLU's gradient needs it y, which the next layer keeps anyway."""
+    """A normalization as one node of autograd's graph.
+
+    It keeps x and (N, C) tables for the backward pass. Where ReLU's gradient needs y it keeps y too, at no cost: the
+    next layer keeps the same tensor as its own input.
+    """
 
     @staticmethod
     def forward(
@@ -61,7 +65,7 @@ class _Normalize(torch.autograd.Function):
         kernel, rule, relu = ctx.call
         x, mean_importance, var_importance, weight, bias, running_mean, running_var, y, *saved = ctx.saved_tensors
         running = None if running_mean is None else (running_mean, running_var)
-        # Of the residual only whether there was one matters now.
+        # The backward pass only asks whether there was a residual, so x stands in for it.
         residual = None if ctx.residual_dtype is None else x
         operands = Operands(x, mean_importance, var_importance, weight, bias, residual, running)
         gradients: tuple[Tensor | None, ...]
@@ -82,7 +86,7 @@ def _differentiable_gradients(ctx: Any, y: Tensor | None, dy: Tensor, operands: 
     again, *_ = reference.normalize(operands._replace(residual=None), rule, relu=False)
     dz = dy
     if relu:
-        # Without a residual, y was not kept, but is positive where the same numbers are now.
+        # y is kept wherever there was a residual. Where it was not, `again` is what ReLU was given.
         dz = dy * ((again if y is None else y) > 0)
     needed = [
         t if t is not None and needs else None for t, needs in zip(operands[:5], ctx.needs_input_grad[4:9], strict=True)

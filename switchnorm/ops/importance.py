@@ -43,7 +43,7 @@ def sparse_importance(
 
 
 def _readable(mean: Tensor, var: Tensor) -> bool:
-    """Whether reading the numbers waits for nothing and hides nothing from whoever records operations."""
+    """Whether the logits may be read as Python numbers: no device to wait for, and nothing that traces operations."""
     return mean.device.type == "cpu" and not needs_plain_operations(mean, var)
 
 
@@ -55,7 +55,7 @@ def _plain(
     radius: Tensor,
     centre: Literal["simplex", "support"],
 ) -> tuple[Tensor, Tensor]:
-    """In tensor operations, which wait for no device."""
+    """The projections in tensor operations, which read no number back from the device."""
     importance = sparsestmax(torch.stack((mean, var)), radius.to(mean.dtype), centre)
     fixed = torch.stack((mean_fixed, var_fixed)) > 0
     # Masked, not detached: the logits stay in the graph, where distributed training expects every parameter.
@@ -132,7 +132,7 @@ class _Face(NamedTuple):
 def _project(logits: list[float], squared_radius: float, centre: str) -> _Face:
     """`switchnorm.ops.sparsestmax` of a few numbers."""
     order = sorted(range(len(logits)), key=lambda k: -logits[k])
-    # Halves, as there.
+    # Halves of the differences from the largest input, so that no difference overflows.
     ranked = [0.5 * logits[k] - 0.5 * logits[order[0]] for k in order]
     nearest = _nearest(ranked)
     support = len(nearest)
@@ -149,7 +149,11 @@ def _project(logits: list[float], squared_radius: float, centre: str) -> _Face:
 
 
 def _nearest(ranked: list[float]) -> list[float]:
-    """Sparsemax of inputs in descending order, given as halves relative to the largest: what is not 0 of it."""
+    """The entries of sparsemax that are not 0.
+
+    Args:
+        ranked: the inputs in descending order, as halves of their differences from the largest.
+    """
     total, support, threshold = 0.0, 0, 0.0
     for half in ranked:
         z = 2 * max(half, -1.0)
@@ -161,7 +165,9 @@ def _nearest(ranked: list[float]) -> list[float]:
 
 
 def _sphere_maximum(ranked: list[float], squared_radius: float) -> tuple[list[float], list[float], float]:
-    """The point of the ball's surface that is best for the inputs, on the largest face where it is not negative.
+    """The projection outside the ball: the point of its surface that has the largest product with the inputs.
+
+    It is taken on the largest face of the simplex where that point has no negative entry.
 
     Args:
         ranked: the inputs of the face in whose centre the ball lies, as for `_nearest`.

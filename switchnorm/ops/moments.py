@@ -12,7 +12,7 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def cast(t: Tensor, dtype: torch.dtype) -> Tensor:
-    """t in another dtype; no operation at all where it has it, for a small layer is a matter of few operations."""
+    """t in `dtype`; t itself where that is its dtype, since each call into PyTorch costs a small layer time."""
     return t if t.dtype == dtype else t.to(dtype)
 
 
@@ -32,7 +32,7 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         `mean`, `var`: (N, C) in float32, or float64 for float64 input. The variance is 0 where a map has one element;
-        both are 0 where a map has none. Neither cancels under a large common offset.
+        both are 0 where a map has none. A large offset that all elements share costs neither of them digits.
     """
     x = x.to(accumulation_dtype(x.dtype))
     if x.dim() == 2:

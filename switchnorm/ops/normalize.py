@@ -89,7 +89,8 @@ def normalize(
     operands = Operands(x, mean_importance, var_importance, weight, bias, residual, running)
     kernel = choose(x, mean_importance, var_importance, weight, bias, residual)
     relu = activation == "relu"
-    # Processes that share statistics must take the same path, also one without samples.
+    # Processes that share statistics must all take the same path, for their collective calls pair up; that includes one
+    # without samples.
     if kernel is None or (x.numel() == 0 and group is None):
         return Normalized(*reference.normalize(operands, rule, relu))
     return Normalized(*autograd.normalize(kernel, operands, rule, relu))

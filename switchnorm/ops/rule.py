@@ -41,8 +41,8 @@ class Rule(NamedTuple):
 
 
 def map_factor(rule: Rule) -> float:
-    """What turns the population variance of a map into the one that a rule uses."""
-    # Not a property: torch.compile of torch 2.8 does not trace those of tuples.
+    """The factor from the population variance of a map to the variance that a rule uses."""
+    # No property of `Rule`: torch.compile of torch 2.8 does not trace properties of named tuples.
     return rule.size / (rule.size - 1) if rule.unbiased and rule.size > 1 else 1.0
 
 
@@ -81,7 +81,7 @@ def derive(rule: Rule, mean: Tensor, var: Tensor, running: Table | None = None, 
         rule: what to derive.
         mean, var: (N, C); the variance is the one that the rule uses, `map_factor` times the population variance.
         running: the (C,) mean and variance to use as the batch statistic.
-        pivot: as `pivot_of` gives it, or None where all means are small enough without.
+        pivot: as `pivot_of` gives it, or None where all means are small enough without one.
     """
     mean = mean if pivot is None else mean - pivot
     flat = rule.unbiased and rule.flat
@@ -110,10 +110,10 @@ def derive(rule: Rule, mean: Tensor, var: Tensor, running: Table | None = None, 
 
 
 def pivot_of(rule: Rule, mean: Tensor, running: Table | None, far: Tensor | bool = True) -> Tensor:
-    """A number per sample or for all, (N, 1) or (1, 1), relative to which the means of x are small.
+    """An offset that is subtracted from the means of x, (N, 1) or (1, 1), so that tables hold small numbers.
 
-    The result does not depend on it. Every sample has its own, so that no other sample touches it, unless samples share
-    statistics.
+    It cancels in the result and only keeps digits. Every sample has its own, so that no sample's result depends on
+    another sample, unless samples share statistics: then all have the same.
 
     Args:
         rule, running: as `derive` takes them.
@@ -136,7 +136,7 @@ Weights = Sequence[Any]
 
 
 def weights_of(importance: Tensor | None, like: Tensor, factor: float = 1.0) -> Weights:
-    """Importance (K,) times a factor as weights for tables like another one; None is 1 for a single statistic."""
+    """Importance (K,) times `factor`, a weight per statistic for tables of `like`'s dtype; None counts as 1."""
     if importance is None:
         return (factor,)
     weights = cast(importance, like.dtype)
@@ -148,7 +148,8 @@ def mix(tables: Sequence[Tensor], weights: Weights) -> Tensor:
     if len(weights) == 1 and isinstance(weights[0], float) and weights[0] == 1:
         return tables[0]
     mixed = None
-    # The moments themselves come last, since tables of other statistics are mostly smaller.
+    # In reverse, so that "instance", mostly named first, is added last: its table is (N, C), those of the others are
+    # mostly smaller, and so are their sums.
     for table, weight in reversed(list(zip(tables, weights, strict=True))):
         mixed = _plus(mixed, table, weight)
     assert mixed is not None
@@ -165,7 +166,7 @@ def _plus(total: Tensor | None, table: Tensor, weight: Tensor | float) -> Tensor
 
 
 def fixed(rule: Rule, running: Table | None) -> bool:
-    """Whether the statistics do not depend on x, so that nobody needs its moments."""
+    """Whether the only statistics are running ones, so that the moments of x are not needed."""
     return running is not None and rule.statistics == ("batch",)
 
 
@@ -181,15 +182,16 @@ def gradient(
 ) -> Table | None:
     """The gradients of the mean and of the variance of each map, as tables that broadcast to (N, C); None for zeros.
 
-    With m = P mean and v = P (var + (mean - m)²), for a pool's average P, which is its own adjoint: d v / d mean,
-    applied to g, is 2 (mean - m) P g, since P (mean - m) = 0.
+    A pool's average P is its own adjoint. With m = P mean and v = P (var + (mean - m)²), a gradient g of v gives `mean`
+    the gradient 2 (mean - m) P g; what would come through m is 0, since P (mean - m) = 0.
 
     Args:
         rule: as in the forward pass. The variance is the one it uses, `map_factor` times the population variance.
         mean, statistics: as `derive` gave them.
         mean_weights, var_weights: importance, as in the forward pass.
         mean_grad, var_grad: (N, C), of the mixed mean and of the mixed variance.
-        unit: what var_weights, and so the gradient of the variance, are times too large.
+        unit: a factor that the caller has put into var_weights, so that the returned gradient of the variance contains
+            it; that of the mean does not.
     """
     of_mean = of_var = None
     for (m, _, pool), w, v in zip(statistics, mean_weights, var_weights, strict=True):
@@ -213,7 +215,7 @@ def gradient(
 def importance_gradient(
     importance: Tensor | None, mixed_grad: Tensor, tables: Sequence[Tensor], factor: float
 ) -> Tensor | None:
-    """The gradient (K,) of the importance, given `factor` times that of the mixed table, (N, C); None for None."""
+    """The gradient (K,) of the importance: factor * sum(mixed_grad * table) per statistic; None without importance."""
     if importance is None:
         return None
     return cast(torch.stack([(mixed_grad * table).sum() for table in tables]).mul_(factor), importance.dtype)

@@ -48,7 +48,7 @@ def sparsestmax(z: Tensor, radius: float | Tensor, centre: Literal["simplex", "s
             since that would wait for the device. It receives no gradient.
         centre: where the ball lies. "simplex": at (1/K, ..., 1/K), which makes this the projection. "support": at the
             centre of the face that sparsemax(z) lies on, which is what SSN's published code computes; it is the same
-            wherever sparsemax(z) has no zero, hardens sooner where it has, and jumps in between.
+            wherever sparsemax(z) has no zero, becomes one-hot sooner where it has one, and jumps where it gets one.
 
     Returns:
         (..., K): non-negative, summing to 1 along the last dimension.
@@ -90,7 +90,7 @@ class _Projection(NamedTuple):
 
 
 def _differentiable(z: Tensor, squared_radius: Tensor | None, centre: str) -> Tensor:
-    """The projection as one node of the graph, where nothing needs to see plain operations."""
+    """The projection as one node of autograd's graph, or in plain operations where something traces these."""
     if needs_plain_operations(z):
         return _project(z, squared_radius, centre).point
     return _Project.apply(z, squared_radius, centre)
@@ -142,7 +142,11 @@ def _project(z: Tensor, squared_radius: Tensor | None, centre: str) -> _Projecti
 
 
 def _known_everywhere(condition: Tensor) -> bool:
-    """Whether a condition holds everywhere, where reading it waits for nothing and no graph is being recorded."""
+    """Whether a condition is known to hold everywhere.
+
+    It is read only on a CPU, where that waits for nothing, and while neither a graph nor a trace is recorded; elsewhere
+    the answer is False.
+    """
     readable = condition.device.type == "cpu" and not torch.is_grad_enabled() and not needs_plain_operations(condition)
     return readable and bool(condition.all())
 

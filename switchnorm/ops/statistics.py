@@ -2,8 +2,8 @@
 
 A statistic is a `Pool`: an average over some entries of an (N, C) table. Variances are pooled as the mean of variances
 plus the variance of means, which is the published mean(var + mean²) - mean(mean)² without its cancellation (Luo et al.,
-"Differentiable Learning-to-Normalize via Switchable Normalization", ICLR 2019, eq. 3-5). A sum over all that share it
-is its own adjoint, so that the same pools serve the gradient.
+"Differentiable Learning-to-Normalize via Switchable Normalization", ICLR 2019, eq. 3-5). A sum over the entries that
+share a statistic is its own adjoint, so the same pools serve the backward pass.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Pool(NamedTuple):
     """Sums and averages over the entries of a table (N, C) that share a statistic.
 
     Attributes:
-        reduce: by a reduction, from a table to one that broadcasts against it.
+        reduce: reduce(torch.sum, table), or torch.mean: a table that broadcasts against the given one.
         entries: how many are reduced to one; a tensor that broadcasts against (N, C) where this differs by sample.
         both: the sums of two tables, where this is cheaper than one after the other.
     """
@@ -222,7 +222,8 @@ def synchronised(
     mean, var = pooled(batch_pool(samples), mean, var)
     count = mean.new_full((1, 1), samples)
     pivot = torch.zeros_like(count) if pivot is None else pivot
-    # Summing tables that are zero outside the own row gathers them, with a backward of one sum too.
+    # Each process fills its own row of a table of zeros, so that the sum over the processes holds all rows; the
+    # backward pass of a sum is a sum, so that it is one collective call too.
     row = torch.cat((count, pivot, mean, var), dim=1)
     own = torch.zeros(dist.get_world_size(group), 1, dtype=row.dtype, device=row.device)
     own[dist.get_rank(group)] = 1
@@ -246,5 +247,5 @@ def unbias(var: Tensor, count: int | Tensor) -> Tensor:
 
 
 def at_least_one(count: int | Tensor) -> int | Tensor:
-    """A number to divide by."""
+    """The count, or 1 where it is 0, so that dividing by it is safe."""
     return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1)

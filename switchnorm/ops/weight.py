@@ -15,7 +15,8 @@ from switchnorm.ops.kernels.base import dense, like
 from switchnorm.ops.kernels.choice import choose
 from switchnorm.ops.moments import accumulation_dtype
 
-#: |mean| / deviation from which the mean is too coarse a number to subtract, and a product with it even more so.
+#: |mean| / deviation of a row from which rounding of the mean shows in the differences from it. Such rows are computed
+#: again, relative to their first weight.
 FAR = 4.0
 
 _batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
@@ -48,7 +49,7 @@ def _reference(weight: Tensor, eps: float) -> Tensor:
 
 
 def _centre(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """weight (O, ...) less the mean of each channel, and the unbiased deviation of each (O, 1, ...)."""
+    """Weight (O, ...) minus the mean of each output channel, and the unbiased deviation of each, (O, 1, ...)."""
     dims = tuple(range(1, weight.dim()))
     first = (slice(None), *(slice(0, 1) for _ in dims))
     shifted = weight - weight[first].detach()  # So that equal weights are exactly equal to their mean.
@@ -60,7 +61,7 @@ def _centre(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Standardized(NamedTuple):
-    """What standardizing rows leaves.
+    """Standardized rows, and what their gradient needs.
 
     Attributes:
         rows: (O, F), the standardized weights.
@@ -83,11 +84,11 @@ class Passes(Protocol):
 
 
 class _Cpu:
-    """Out of operations that PyTorch has: rows are to Group Norm groups of one channel, to Batch Norm channels."""
+    """By PyTorch's own operations: a row is a group of one channel to Group Norm, and a channel to Batch Norm."""
 
     @staticmethod
     def standardize(rows: Tensor, eps: float) -> Standardized:
-        """One pass and one in place; again, and slower, for rows whose mean is far from 0 or that do not vary."""
+        """Two passes, the second in place. Rows far from 0, or that do not vary, are computed again, and slower."""
         count, size = rows.shape
         outs, means, inverses = torch.native_group_norm(rows[None], None, None, 1, count, size, count, 0.0)
         out, mean, inverse = outs[0], means[0], inverses[0]
@@ -104,11 +105,11 @@ class _Cpu:
 
     @staticmethod
     def standardize_backward(dy: Tensor, rows: Tensor, mean: Tensor, std: Tensor, eps: float) -> Tensor:
-        """One call; again, and slower, for rows as in the forward pass.
+        """One call; the rows that the forward pass computed again are so here too.
 
         With c = w - mean, s = std + eps and n weights in a row, the gradient is
-        (dy - sum(dy) / n - c * sum(dy * c) / ((n - 1) * std * s)) / s, which is Batch Norm's under a deviation and a
-        scale chosen to fit.
+        (dy - sum(dy) / n - c * sum(dy * c) / ((n - 1) * std * s)) / s. That is Batch Norm's gradient if `inverse` is
+        given as the reciprocal of its deviation and `scale` as its weight.
         """
         size = rows.shape[1]
         s = std + eps
@@ -143,7 +144,7 @@ def _passes(name: str) -> Passes:
 
 
 class _Standardize(torch.autograd.Function):
-    """Saves the weight and (O,) tables."""
+    """Standardization as one node of autograd's graph, which keeps the weight and (O,) tables."""
 
     @staticmethod
     def forward(ctx: Any, passes: Passes, weight: Tensor, eps: float) -> Tensor:
@@ -171,7 +172,7 @@ def _rows(weight: Tensor) -> Tensor:
 
 
 def _laid_out(rows: Tensor, weight: Tensor) -> Tensor:
-    """View rows (O, F) as weight, the other way round."""
+    """View rows (O, F) in weight's shape and memory format: the inverse of `_rows`."""
     if weight.is_contiguous():
         return rows.view(weight.shape)
     return rows.view(weight.movedim(1, -1).shape).movedim(-1, 1)

@@ -26,7 +26,7 @@ class CheckpointFile:
         state: tensors by key, on the CPU, without `prefix`.
         format: how it was written, see `switchnorm.weights.formats`.
         container: the entry of a training checkpoint that held the state, "state_dict"; "" where the file is the state.
-        beside: the training checkpoint's other entries, which were read past.
+        beside: names of the training checkpoint's other entries, which are not used.
         prefix: what training wrappers had put before every key, for example "module.".
         metadata: what `switchnorm convert` recorded of the file's origin.
     """
@@ -122,10 +122,10 @@ def load_published(model: nn.Module, path: str | Path, decoder: str | Path | Non
 
 
 def _entries(value: Any) -> dict[Any, Any]:
-    """The entries of a dictionary, keys of Python 2 as text; none of anything else."""
+    """The entries of a dictionary, byte keys of Python 2 as text; {} for anything else."""
     if not isinstance(value, dict):
         return {}
-    # By the type's own method: a file may give its OrderedDict attributes of that name.
+    # Not value.items: a pickle may set an attribute `items` on its OrderedDict.
     return {key.decode("latin1") if isinstance(key, bytes) else key: item for key, item in dict.items(value)}
 
 

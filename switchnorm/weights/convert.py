@@ -32,7 +32,7 @@ _NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "radius"
 
 @dataclass(frozen=True)
 class _Source:
-    """What was read: the file, two of them as one; its state in our layout; what is known of it."""
+    """What was read: the file, or two joined to one; its state in our layout; and what is known of it."""
 
     file: CheckpointFile
     state: dict[str, Tensor]
@@ -120,7 +120,7 @@ def _read(paths: Sequence[Path], name: str | None, network: str | None) -> _Sour
         raise InputError(f"{name} is one file; leave out --name or --decoder")
     second = read_checkpoint(others[0])
     beside = tuple(dict.fromkeys((*file.beside, *second.beside)))
-    # What a file says of itself is not said of both.
+    # What one file records of itself does not hold for the network that two of them make.
     said = Metadata(statistics=file.metadata.statistics)
     both = joined(file.state, second.state, f"checkpoint {str(path)!r} with decoder {str(others[0])!r}")
     file = replace(file, state=both, beside=beside, metadata=said)
@@ -132,7 +132,7 @@ def _read(paths: Sequence[Path], name: str | None, network: str | None) -> _Sour
 
 
 def _dense(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies that share no memory, for neither format has a use for what else a file's storages hold."""
+    """Copies that share no memory, which safetensors refuses, and hold no unused numbers, which PyTorch would save."""
     for key, value in state.items():
         if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
             raise InputError(f"{str(path)!r} holds {key} as no plain tensor of numbers; save it dense and unquantized")
@@ -189,7 +189,7 @@ def _recorded(path: Path, recorded: Metadata, name: str | None) -> Checkpoint | 
 
 
 def _common_statistics(state: Mapping[str, Tensor], recorded: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """What all switchable layers mix, None if there are none or they differ or nobody knows."""
+    """What all switchable layers mix, None if there are none, if they differ, or if it is unknown."""
     found = {layer_statistics(state, prefix, recorded) for prefix in switchable_prefixes(state)}
     return found.pop() if len(found) == 1 and not any("statistic " in s for each in found for s in each) else None
 
@@ -201,7 +201,7 @@ def _origins(source: _Source, *, pair: bool) -> list[tuple[str, str]]:
     if metadata.container is not None and metadata.prefix is not None:
         recorded = metadata.container, metadata.prefix
     if pair:
-        # Files of two networks, saved as they are.
+        # Encoder and decoder were published as plain state dicts.
         return [recorded, metadata.decoder] if recorded and metadata.decoder else [("", "")] * 2
     if recorded and metadata.decoder is None:
         return [recorded]
@@ -245,7 +245,7 @@ def _write_safetensors(out: Path, beside: Path, state: dict[str, Tensor], metada
             content = save(state, metadata.write(__version__))
         except (SafetensorError, ValueError, KeyError) as error:
             raise InputError(f"{str(out)!r} cannot be written: {str(error).splitlines()[0]}") from error
-        # Not by safetensors, whose files nobody else may read.
+        # Not by safetensors' own writer, whose files only their owner may read.
         target.write_bytes(content)
 
     def describe(target: Path) -> None:

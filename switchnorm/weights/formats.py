@@ -53,7 +53,7 @@ def read_content(path: Path) -> Content:
         raise InputError(
             f"checkpoint {str(path)!r} is damaged, or would have to run code to be read; expected tensors by name"
         ) from error
-    # A damaged pickle is a program that went astray: it can fail in any way.
+    # A pickle is a program for a small machine; a damaged one can raise any exception.
     except Exception as error:
         raise InputError(f"checkpoint {str(path)!r} is damaged or no checkpoint; expected tensors by name") from error
 
@@ -65,7 +65,7 @@ def _format(path: Path) -> str:
         return ZIP
     if start[257:262] == b"ustar":
         return TAR
-    # Eight bytes of length, then JSON.
+    # A safetensors file begins with the length of its header, in eight bytes, and the header, in JSON.
     return SAFETENSORS if start[8:9] == b"{" or path.suffix == ".safetensors" else LEGACY
 
 

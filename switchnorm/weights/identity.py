@@ -70,7 +70,7 @@ def check_network(path: Path, state: Mapping[str, Tensor], network: str, known: 
         raise InputError(f"{known.name} is of {known.network}, not of {network}; leave out --network")
     if recognise(state, [network]) is None:
         with torch.device("meta"):
-            create_model(network)  # It knows the nearest name to a wrong one.
+            create_model(network)  # refuses an unknown name, and says the nearest one
         found = recognise(state)
         other = f"those of {found.network}" if found else "those of no network known here"
         raise InputError(f"{str(path)!r} has not the keys and shapes of {network}, but {other}; leave out --network")

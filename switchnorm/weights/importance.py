@@ -32,7 +32,7 @@ def state_importance(state: Mapping[str, Tensor], statistics: Sequence[str] | No
         state: tensors by key.
         statistics: what the layers mix. A state dict does not say it, so None, or a layer it does not fit, means the
             published layers' defaults: three are instance, layer and batch; two are layer and batch where there are
-            running statistics, and instance and layer otherwise; any other number is counted.
+            running statistics, and instance and layer otherwise; others are called "statistic 1", "statistic 2", ...
 
     SSN's centre is "support".
 

@@ -29,7 +29,7 @@ class Metadata:
         container, prefix: as in `CheckpointFile`, of the published file that was converted; None for other files.
         decoder: the same two of the decoder's file, where there were two; None otherwise.
         shapes: of entries whose published shape cannot be told from ours.
-        order: the keys as they were ordered there: that of the network's depth, which safetensors does not keep.
+        order: the keys as the converted file ordered them, by the network's depth; safetensors does not keep an order.
     """
 
     name: str | None = None
@@ -89,7 +89,7 @@ class Metadata:
             shapes = {str(key): tuple(int(n) for n in shape) for key, shape in origin["shapes"].items()}
             if any(math.prod(shape) != state[key].numel() for key, shape in shapes.items()):
                 raise ValueError("shapes of other entries")
-            # Files of before there were networks for segmentation say nothing of a decoder.
+            # Files that were converted before segmentation was supported have no entry for a decoder.
             decoder = origin.get("decoder") and tuple(origin["decoder"])
             texts = (origin["container"], origin["prefix"], *(decoder or (None, None)))
             if len(texts) != 4 or not all(text is None or isinstance(text, str) for text in texts):

@@ -27,7 +27,7 @@ class Checkpoint:
         name: what this library calls it.
         network: the network's name for `switchnorm.create_model`; all have 1000 classes.
         norm: its normalization, as `Spec.parse` reads it.
-        geometry: (GPUs, samples per GPU) it was trained with; None where statistics know no batch.
+        geometry: (GPUs, samples per GPU) it was trained with; None where no statistic is over the batch.
         file: the file's name where its authors name it in their scripts or links, otherwise None.
         md5: of the file, where its authors published one, otherwise None.
         top1, top5: the claimed accuracy on ImageNet's validation set, single crop of 224 pixels, in [0, 1].
@@ -58,7 +58,7 @@ class Checkpoint:
 
 
 def _sn(name: str, network: str, samples: int, file: str | None, top1: float, top5: float) -> Checkpoint:
-    # One sample per GPU leaves the batch statistic nothing that the instance statistic has not.
+    # With one sample per GPU the batch statistic would be the instance statistic.
     return Checkpoint(name, network, "sn", (8, samples), file, None, top1, top5, using_bn=samples > 1)
 
 

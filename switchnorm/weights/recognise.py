@@ -19,7 +19,7 @@ from switchnorm.models import create_model, list_models, task_of
 from switchnorm.models.registry import FAMILIES
 from switchnorm.weights.layout import switchable_prefixes, to_ours
 
-# Depth as names state it and layers as keys show them differ by what an author counts: heads, embeddings.
+# How far the depth in a network's name may be from the number of its layers: authors count some layers, others not.
 _DEPTH_TOLERANCE = 4
 # Networks of torchvision whose names tell their depth; to build all others for comparison would take half a minute.
 _FOREIGN = re.compile(r"(wide_)?(resnet|resnext|densenet|vgg)\d+")
@@ -49,7 +49,7 @@ class Recognised:
 def recognise(state: Mapping[str, Tensor], among: Iterable[str] | None = None) -> Recognised | None:
     """The network whose keys and shapes are those of `state`, in either layout; None if there is none.
 
-    Networks are chosen by task, depth and norm before any is built, and built without memory for their weights. Those
+    Networks are chosen by task, depth and norm before any is built, and built on the meta device. Those
     of torchvision are known only where their names tell their depth, or where they are for segmentation. Of networks
     that differ in dilation alone the published one is taken: an output stride of 32 before UPerNet, 8 before others.
 
@@ -70,7 +70,7 @@ def recognise(state: Mapping[str, Tensor], among: Iterable[str] | None = None) -
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out random numbers: without memory they mean nothing, yet PyTorch would load its compiler for them."""
+    """Leaves out random initial weights: the meta device keeps none, and to draw them PyTorch loads its compiler."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -82,8 +82,8 @@ class _Unfilled(TorchFunctionMode):
 
 
 def _built(name: str, norm: str | None, classes: int, options: dict[str, Any]) -> nn.Module | None:
-    """A network without memory for its weights; None where it cannot be built so, or with this norm."""
-    # None is the network's own, for there are networks without any.
+    """A network on the meta device; None where it cannot be built there, or with this norm."""
+    # None leaves a network as it is built: some have no normalization to replace.
     for stand_in in (_STATELESS, None) if norm is None else (norm,):
         try:
             with torch.device("meta"), _Unfilled():
@@ -94,7 +94,7 @@ def _built(name: str, norm: str | None, classes: int, options: dict[str, Any]) -
 
 
 def norm_of(state: Mapping[str, Tensor]) -> str | None:
-    """The normalizer whose layers have such keys and shapes; None for those without state, whose keys are alike."""
+    """The normalizer whose layers have such keys and shapes; None for those whose layers keep only scale and shift."""
     layers: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         prefix, _, name = key.rpartition(".")
@@ -140,7 +140,7 @@ def candidates(state: Mapping[str, Tensor]) -> Iterator[str]:
     # A network that was made for another norm is less likely than one that was made for any.
     likely = [name for name in own if usual_norm(name) in (norm, _USUAL)]
     yield from sorted(_near(likely, depth), key=lambda name: usual_norm(name) != norm)
-    # Only now is it worth waiting for torchvision.
+    # Importing torchvision takes seconds, so its networks are tried after this library's likely ones.
     yield from _near([name for name in list_models() if name not in _own() and _FOREIGN.match(name)], depth)
     yield from _near([name for name in own if name not in likely], depth)
 

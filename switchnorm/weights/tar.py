@@ -56,7 +56,7 @@ def read_tar(path: Path) -> Any:
         return _load(_member(tar, "pickle", path), {**storages, **tensors})
 
 
-# The implementation in Python, since that in C makes room for as many memo entries as a file claims to have.
+# Python's implementation, not that in C, which allocates as many memo entries as a file claims to have.
 class _Unpickler(pickle._Unpickler):
     """Knows containers, numbers, types of storages and tensors, and what is handed to it by key."""
 
@@ -145,5 +145,5 @@ def _view(flat: Tensor, size: tuple[int, ...], stride: tuple[int, ...], offset: 
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if count and (last >= flat.numel() or count > flat.numel()):
         raise pickle.UnpicklingError("a tensor is larger than its storage")
-    # Of a view, PyTorch counts the offset from the start of what it is a view of.
+    # as_strided counts its offset from the start of the storage; `flat` may begin later in it.
     return flat.as_strided(size, stride, flat.storage_offset() + offset) if count else flat.new_empty(size)

@@ -131,7 +131,7 @@ def compressed(channels: int, compression: float) -> int:
     if not is_number(compression) or not 0 < compression <= 1:
         valid = "the nearest valid number is 1" if is_number(compression) and compression > 1 else "the paper's is 0.5"
         raise InputError(f"compression {compression!r} is outside (0, 1]; {valid}")
-    # Of 100 channels the float 0.29 would keep 28.
+    # By fractions: as a float, 0.29 * 100 is a little less than 29, and rounding down would keep 28.
     kept = math.floor(Fraction(str(compression)) * channels)
     if kept < 1:
         raise InputError(

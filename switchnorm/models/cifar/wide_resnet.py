@@ -51,7 +51,7 @@ class WideBlock(nn.Module):
 
 
 class _Stage(nn.Module):
-    """A stage, under the name that the blocks of published checkpoints have."""
+    """A stage whose blocks are called layer.0, layer.1, ..., as in the published checkpoints."""
 
     def __init__(self, layer: nn.Sequential) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ class Operands(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """What a forward pass leaves.
+    """The result of a forward pass, and what the backward pass needs of it.
 
     Attributes:
         y: laid out as x.
@@ -67,8 +67,8 @@ class Moments(NamedTuple):
 
     Attributes:
         mean, var: (N, C).
-        far: (N, 1), which samples hold a mean so large against its deviation that sums about 0 would lose its digits.
-            As a bool, it speaks of all samples; kernels to which this makes no difference say True.
+        far: (N, 1), which samples have a map whose mean is so large, against its deviation, that sums of x instead of
+            x - mean would lose digits. A bool stands for all samples; a kernel that loses none either way returns True.
     """
 
     mean: Tensor
@@ -123,11 +123,11 @@ class Kernel(ABC):
         """dy * a + (x - centre) * b + c, in new memory laid out as x; far is that of the moments."""
 
     def needed(self, operands: Operands, rule: Rule) -> tuple[Operands, Rule]:
-        """The same normalization without statistics that make no difference to any result."""
+        """The same normalization without statistics that no result depends on; by default it keeps all."""
         return operands, rule
 
     def weights(self, importance: Tensor | None, like: Tensor, factor: float = 1.0) -> Weights:
-        """Importance (K,) times a factor as weights for tables like another one; None is 1 for a single statistic."""
+        """Importance (K,) times `factor`, a weight per statistic for tables of `like`'s dtype; None counts as 1."""
         return weights_of(importance, like, factor)
 
     def keeps_output(self, operands: Operands, rule: Rule) -> bool:
@@ -163,7 +163,8 @@ class Kernel(ABC):
         if x.numel() == 0:
             return _no_moments(x)
         if operands.running is not None and fixed(rule, operands.running):
-            # Nobody looks at the maps, so that any may be far; and nobody uses these tables.
+            # Running statistics alone need no moments. The maps are not read, so any of them may be far; the tables
+            # are not used, and the running ones only stand in for them.
             mean, var = (cast(table, accumulation_dtype(x.dtype))[None] for table in operands.running)
             return Moments(mean, var, True)
         return self.moments(x, map_factor(rule))
@@ -185,8 +186,9 @@ class Kernel(ABC):
             total, normalized = _no_moments(x)[:2]
         else:
             total, normalized = self.sums(dz, x, _whole(centre, x), _whole(deviation, x), far)
-        # The mixed mean's gradient is minus the first, the mixed variance's minus half the second. Every element has an
-        # equal share in the mean of its map, and through its distance from the mean in the variance.
+        # The gradient of the mixed mean is -1 times the first of these, of the mixed variance -1/2 times the second.
+        # The derivative of a map's mean by one of its elements x is 1 / size (`share`), that of its variance is
+        # 2 * map_factor (`unit`) times `share` times x - mean, by which `combine` multiplies.
         pulls = total * scale, normalized * (deviation * scale)
         share, unit = 1 / rule.size, 2 * map_factor(rule)
         weights = (
@@ -223,7 +225,7 @@ def dense(x: Tensor) -> Tensor:
 
 def like(t: Tensor, x: Tensor) -> Tensor:
     """t itself where it is laid out as x and of its dtype, else a copy that is."""
-    # Strides of dimensions of size 1 mean nothing.
+    # Strides of dimensions of size 1 are arbitrary, so that two contiguous tensors may differ in them.
     if t.dtype == x.dtype and (t.stride() == x.stride() or (t.is_contiguous() and x.is_contiguous())):
         return t
     return torch.empty_like(x).copy_(t)

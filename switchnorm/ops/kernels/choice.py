@@ -52,7 +52,8 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
     """The fast path for a call with these tensors, the input first; None for the reference.
 
     Warns:
-        KernelFallback: once for every reason, where a fast path was asked for or usual but cannot be taken.
+        KernelFallback: once for every reason, where a fast path was asked for, or is the device's usual one, but cannot
+            be taken.
     """
     x = tensors[0]
     assert x is not None
@@ -74,7 +75,7 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
 
 
 def needs_plain_operations(*tensors: Tensor | None) -> bool:
-    """Whether something compiles, watches or transforms these tensors that only plain operations satisfy."""
+    """Whether the call is compiled, traced or transformed, or a tensor is of a subclass: all need plain operations."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return True
     if torch._C._are_functorch_transforms_active() or is_in_torch_dispatch_mode():
@@ -82,7 +83,7 @@ def needs_plain_operations(*tensors: Tensor | None) -> bool:
     given = [t for t in tensors if t is not None]
     if any(type(t) not in (Tensor, torch.nn.Parameter) for t in given):
         return True
-    # No level of forward-mode differentiation is open in ordinary programs.
+    # The level is -1 outside of forward-mode differentiation, so that most programs never look at tangents.
     return forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in given)
 
 

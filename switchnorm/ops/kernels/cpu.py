@@ -1,8 +1,8 @@
-"""The fast path on a CPU, out of operations that PyTorch has.
+"""The fast path on a CPU, made of PyTorch's own operations.
 
-With statistics given, the vectorised loops of Batch Norm compute any affine map and any pair of sums per channel. A
-contiguous (N, C, L) is one sample of N C channels to them. Channels-last has no such view: there each sample is one
-call, or, where calls would take longer than the work, whole-tensor operations.
+Given statistics, the vectorised loops of Batch Norm compute any affine map per channel, and those of its backward pass
+any pair of sums. To them a contiguous (N, C, L) is one sample with N * C channels. Channels-last has no such view:
+every sample is a call of its own or, where calls take longer than the work, whole tensors go through plain operations.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ _batch_norm_into = torch.ops.aten.native_batch_norm.out
 FAR = 4.0
 #: |mean| * scale of a far map from which x * scale + shift loses digits that (x - mean) * scale keeps.
 FAR_SHIFT = 64.0
-#: Elements that are looked at again at a time, so that they stay in the cache.
+#: Elements of far maps that are summed again at a time, so that they stay in the cache.
 LOOK_AGAIN = 1 << 18
-#: Elements of a map over which one float32 accumulator per vector lane still sums exactly enough.
+#: Most elements that are summed to one number: Batch Norm has one float32 accumulator per vector lane, and its rounding
+#: errors add up.
 LONGEST_SUM = 4096
-#: Elements up to which two simple passes over contiguous maps, in the cache, beat one of Batch Norm's.
+#: Elements of contiguous x up to which two simple passes, in the cache, are faster than one of Batch Norm's.
 SMALL = 1 << 21
 #: Elements of a channels-last sample from which a call per sample is worth it.
 SAMPLE = 1 << 17
-#: Elements of channels-last x up to which one temporary product is fastest.
+#: Elements of channels-last x up to which the product dy * x is made whole, as a temporary tensor.
 WHOLE = 1 << 20
-#: Elements of a temporary product of larger x, into which that of the whole is folded, so that it stays in the cache.
+#: Elements of that temporary tensor for larger x: the products of its pieces are added up in it, within the cache.
 FOLDED = 1 << 18
 
 
@@ -53,16 +54,16 @@ class CpuKernel(Kernel):
         return None
 
     def weights(self, importance: Tensor | None, like: Tensor, factor: float = 1.0) -> Weights:
-        """Numbers: reading them waits for nothing here, and arithmetic with them is cheaper."""
+        """Python numbers: on a CPU reading them waits for nothing, and arithmetic with them is cheaper."""
         return (factor,) if importance is None else [factor * weight for weight in importance.tolist()]
 
     def needed(self, operands: Operands, rule: Rule) -> tuple[Operands, Rule]:
-        """Without statistics of no importance, where that is not being learned either."""
+        """Leaves out statistics whose importance is 0 and needs no gradient."""
         mean, var = operands.mean_importance, operands.var_importance
         if mean is None or var is None or (torch.is_grad_enabled() and (mean.requires_grad or var.requires_grad)):
             return operands, rule
         means, variances = mean.tolist(), var.tolist()
-        # The running statistics of training are made of the batch statistic, whatever its importance.
+        # In training, running statistics are updated from the batch statistic even where its importance is 0.
         tracked = None if operands.running is not None else "batch"
         used = [k for k, name in enumerate(rule.statistics) if means[k] != 0 or variances[k] != 0 or name == tracked]
         if len(used) in (0, len(rule.statistics)):
@@ -73,7 +74,7 @@ class CpuKernel(Kernel):
         )
 
     def moments(self, x: Tensor, factor: float) -> Moments:
-        """Sums and sums of squares in one read; a second look, about the mean, at maps where these cancel."""
+        """Sums and sums of squares in one read; maps where these lose digits are summed again about their mean."""
         size = map_size(x)
         if size == 1:
             mean = x.view(x.shape[:2]).contiguous()
@@ -118,7 +119,7 @@ class CpuKernel(Kernel):
         """Two passes, the second in place; more for samples where these lose digits."""
         dx = _scaled_and_shifted(dy, a, torch.addcmul(c, centre, b, value=-1))
         dx.addcmul_(x, _over_maps(b, x))
-        # a is the scale of the forward pass, where the same samples lost digits.
+        # a is the forward pass's scale, so that these are the samples that lost digits there.
         for n in () if far is False else _lost(far, centre * a):
             part = torch.sub(maps(x)[n], centre[n, :, None], out=maps(dx)[n]).mul_(b[n, :, None])
             part.addcmul_(maps(dy)[n], a[n, :, None]).add_(c[n, :, None])
@@ -160,7 +161,7 @@ def _channels_last_sums(
     _, c, size = x.shape
     if c * size >= SAMPLE:
         return _sums_by_sample(dy, x, centre, scale)
-    # Where no sample is far, sums about 0 are as good, and move to the centre afterwards.
+    # Where no sample is far, sum(dy * x) - centre * sum(dy) is as exact as sum(dy * (x - centre)), and cheaper.
     moved = centre is not None and far is False
     total = dy.sum(2)
     parts = 1 if x.numel() <= WHOLE else -(-x.numel() // FOLDED)
@@ -204,7 +205,7 @@ def _sums_by_sample(dy: Tensor, x: Tensor, centre: Tensor | None, scale: Tensor 
 
 def _channel_sums(dy: Tensor, x: Tensor, centre: Tensor, scale: Tensor) -> Table:
     """Sums of dy and of dy * (x - centre) * scale per channel: gradients of Batch Norm's bias and weight."""
-    # Of channels-last input it takes tables for dense, and reads beyond one that was expanded.
+    # For channels-last input PyTorch takes the tables for contiguous, and would read beyond the end of expanded ones.
     centre, scale = centre.contiguous(), scale.contiguous()
     _, product, total = _batch_norm_backward(dy, x, None, None, None, centre, scale, True, 0.0, [False, True, True])
     return total, product
@@ -220,7 +221,7 @@ def _scaled_and_shifted(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     n, c = x.shape[:2]
     view = (1, n * c, -1)
     zero, none = x.new_zeros(n * c), x.new_empty(0)
-    # A running variance of 0 and an eps of 1 make a deviation of 1.
+    # A running mean and variance of 0 with an eps of 1 normalize nothing, so that only scale and shift act.
     _batch_norm_into(
         x.view(view),
         scale.reshape(-1).contiguous(),

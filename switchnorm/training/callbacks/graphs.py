@@ -48,7 +48,8 @@ def record(model: nn.Module, images: Tensor) -> None:
         model: in training mode, on a CUDA device.
         images: of the shape, dtype and layout that every later call has; their values do not matter.
     """
-    # Passes that warm up and record count as batches; afterwards nothing has happened.
+    # Warming up and recording run the network, which draws random numbers and updates running statistics. Both are put
+    # back, so that training begins as if it had not run.
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     with torch.random.fork_rng(devices=[images.device]):
         torch.cuda.make_graphed_callables(model, (images.clone(),), allow_unused_input=True)

@@ -1,0 +1,86 @@
+"""The tables of a run: CSV files with a row per epoch, or several, that grow while the run trains."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from switchnorm.errors import InputError
+from switchnorm.files import write_file
+from switchnorm.runs.reading import text
+
+
+class EpochTable:
+    """A CSV file with rows by epoch, which forgets the epochs that a resumed run repeats.
+
+    Args:
+        path: the file; the first column is "epoch".
+        columns: all columns.
+        first_epoch: rows of this epoch and later, and a row that a kill cut off, are dropped from an existing file.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], first_epoch: int) -> None:
+        self.path = path
+        rows = read_rows(path, columns) if path.is_file() else []
+        kept = [row for row in rows if int(row[0]) < first_epoch]
+        write_file(path, csv_text([columns, *kept]))
+
+    def append(self, rows: Sequence[Sequence[object]]) -> None:
+        """Add rows at the end."""
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            file.write(csv_text(rows))
+
+
+def csv_text(rows: Sequence[Sequence[object]]) -> str:
+    """Rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[list[str]]:
+    """The whole rows of a CSV file under a header; a row that a kill cut off is none.
+
+    Raises:
+        InputError: the header has other columns.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    if rows[:1] not in ([], [list(columns)]):
+        raise InputError(f"{path} is damaged; expected the columns {', '.join(columns)}")
+    return [row for row in rows[1:] if len(row) == len(columns) and row[0].isdigit()]
+
+
+def table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV file, each with the words that say where it stands.
+
+    Raises:
+        InputError: the file is damaged, or does not name the columns.
+    """
+    reader = csv.DictReader(io.StringIO(text(path), newline=""))
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(f"{path} is damaged: its first line must name the column {missing[0]!r}")
+    try:
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            # DictReader files surplus values under None and fills missing ones with None.
+            if None in row or None in row.values():
+                raise InputError(f"{where}: expected {len(reader.fieldnames or ())} values, as in the first line")
+            yield where, row
+    except csv.Error as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def number(where: str, name: str, written: str) -> float | None:
+    """A number as written in a CSV file; None where there is none, or it is not finite."""
+    if not written.strip():
+        return None
+    try:
+        value = float(written)
+    except ValueError as error:
+        raise InputError(f"{where}: {name} is {written!r}, expected a number") from error
+    return value if math.isfinite(value) else None
