@@ -13,11 +13,15 @@ from plotly.offline import get_plotlyjs
 from switchnorm.config.task_spec import find_task, loaded
 from switchnorm.errors import InputError
 from switchnorm.files import write_file
-from switchnorm.report import sections
-from switchnorm.report.grid import grids
-from switchnorm.report.groups import Group, by_score, group_runs
-from switchnorm.report.tables import results
-from switchnorm.report.words import comparison, headline
+from switchnorm.report.common.groups import Group, by_score, group_runs
+from switchnorm.report.geometry.grid import grids
+from switchnorm.report.geometry.grid_section import geometry_section
+from switchnorm.report.importance.importance_section import importance_section
+from switchnorm.report.provenance_section import provenance_section
+from switchnorm.report.results.headline import comparison, headline
+from switchnorm.report.results.result import results
+from switchnorm.report.results.results_sections import curves_section, results_section
+from switchnorm.report.user_sections import user_sections
 from switchnorm.runs.geometries import Absent
 from switchnorm.runs.run import load_run
 
@@ -51,19 +55,20 @@ def _page(paths: Sequence[Path], absent: Sequence[Absent]) -> str:
     runs = [load_run(path) for path in dict.fromkeys(paths)]
     groups = group_runs(runs)
     rows = results(groups)
-    parts = (
-        sections.geometry(grids(groups, absent)),
-        sections.results(groups),
-        sections.curves(groups),
-        *_of_tasks(groups),
-        sections.choices(groups),
-        sections.provenance(groups),
+    sections = (
+        geometry_section(grids(groups, absent)),
+        results_section(groups),
+        curves_section(groups),
+        *_task_sections(groups),
+        importance_section(groups),
+        *user_sections(groups),
+        provenance_section(groups),
     )
     return Template(_asset("page.html")).substitute(
         # A narrow screen must not part a number from its percent sign.
         title=escape(headline(rows)).replace(" %", "&nbsp;%").replace(" IoU", "&nbsp;IoU"),
         lede=escape(comparison(rows, runs)),
-        sections="\n".join(parts),
+        sections="\n".join(sections),
         css=_asset("page.css"),
         js=_asset("page.js"),
         # The whole of plotly.js: its Python package ships no smaller bundle.
@@ -71,12 +76,12 @@ def _page(paths: Sequence[Path], absent: Sequence[Absent]) -> str:
     )
 
 
-def _of_tasks(groups: Sequence[Group]) -> Iterator[str]:
-    """The sections that belong to one task each, of the tasks that the groups have."""
+def _task_sections(groups: Sequence[Group]) -> Iterator[str]:
+    """The sections that tasks bring along (`TaskSpec.sections`), each on the groups of its task."""
     for score, members in by_score(groups).items():
-        sections = loaded(find_task(score.task).sections)
-        yield from () if sections is None else sections(members)
+        make = loaded(find_task(score.task).sections)
+        yield from () if make is None else make(members)
 
 
 def _asset(name: str) -> str:
-    return (resources.files("switchnorm.report") / name).read_text(encoding="utf-8")
+    return (resources.files("switchnorm.report") / "assets" / name).read_text(encoding="utf-8")

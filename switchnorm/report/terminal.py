@@ -1,4 +1,4 @@
-"""Tables on the terminal: bold and small bars where there is a screen, plain text where there is a pipe."""
+"""The report's tables on the terminal: bold and small bars on a screen, plain text into a pipe or a file."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table as Drawing
 from rich.text import Text
 
-from switchnorm.report.grid import grids
-from switchnorm.report.grid_table import grid_table
-from switchnorm.report.groups import by_score, group_runs
-from switchnorm.report.tables import Cell, Table, importance_table, results, results_table
+from switchnorm.report.common.groups import by_score, group_runs
+from switchnorm.report.common.table import Cell, Table
+from switchnorm.report.geometry.grid import grids
+from switchnorm.report.geometry.grid_table import grid_table
+from switchnorm.report.importance.importance_table import importance_table
+from switchnorm.report.results.result import results
+from switchnorm.report.results.results_table import results_table
 from switchnorm.runs.geometries import Absent
 from switchnorm.runs.importance import ImportanceRow
 from switchnorm.runs.run import load_run
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-# A pipe has no width; rich would assume 80 columns and cut the numbers off.
+# A pipe has no width: rich would take it for 80 columns and cut numbers off.
 _PIPE_WIDTH = 400
 
 

@@ -64,13 +64,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Example:
-    """A test picture with its truth and a prediction, and how good that is."""
+    """A test picture with its target and a prediction, and how good that is."""
 
     name: str
     accuracy: float | None
     mean_iou: float | None
     picture: Picture
-    truth: Picture
+    target: Picture
     prediction: Picture
 
 

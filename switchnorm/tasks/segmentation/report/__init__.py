@@ -1,1 +1,1 @@
-"""The segmentation sections of the report."""
+"""What segmentation adds to the report: sections.py puts together the section of pictures and that of classes."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 
-from switchnorm.report.html import scrolling, swatch
+from switchnorm.report.common.elements import scrolling
+from switchnorm.report.common.legends import swatch
 from switchnorm.tasks.segmentation.files import Confusion
 
-# Small shares are what there is to see beside the diagonal: the colour grows with this power of the share.
+# Shares beside the diagonal are small; a power below 1 gives them a colour that can be seen.
 _POWER = 0.6
 
 

@@ -1,4 +1,4 @@
-"""The parts of a network, whose layers are looked at apart."""
+"""The parts of a network whose layers are shown apart: encoder and decoder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from switchnorm.runs.importance import LayerWeights
 from switchnorm.runs.run import Run
 
 
-def parts(run: Run) -> dict[str, dict[int, list[LayerWeights]]]:
+def network_parts(run: Run) -> dict[str, dict[int, list[LayerWeights]]]:
     """A run's importance by epoch, by part of the network as its task names them; all under "" where it lacks some."""
     titles = find_task(run.task).parts
 

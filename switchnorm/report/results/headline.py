@@ -1,13 +1,12 @@
-"""What the report says in sentences, computed from the data."""
+"""The page's title and the line below it: what was found, and what was compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from statistics import fmean
+from collections.abc import Sequence
 
-from switchnorm.report.groups import display_norm
-from switchnorm.report.tables import MOMENTS, Result, all_statistics, state, weights
-from switchnorm.runs.importance import LayerWeights
+from switchnorm.report.common.groups import display_norm
+from switchnorm.report.common.numbers import counted
+from switchnorm.report.results.result import Result
 from switchnorm.runs.run import Run
 from switchnorm.runs.score import Score
 
@@ -56,50 +55,25 @@ def _standing(leader: Result, rivals: Sequence[Result]) -> str:
 
 def _place(leader: Result) -> str:
     count = leader.samples_per_gpu
-    return "" if count is None else f", at {count} sample{'' if count == 1 else 's'} per GPU"
+    return "" if count is None else f", at {counted(count, 'sample')} per GPU"
 
 
 def comparison(rows: Sequence[Result], runs: Sequence[Run]) -> str:
     """What was compared: "4 normalizers with 3 seeds each: resnet20 on cifar10, 30 epochs."."""
     norms = len({row.norm for row in rows})
     what = (
-        _count(norms, "normalizer") if norms == len(rows) else f"{_count(norms, 'normalizer')} in {len(rows)} settings"
+        counted(norms, "normalizer")
+        if norms == len(rows)
+        else f"{counted(norms, 'normalizer')} in {len(rows)} settings"
     )
     seeds = _span([row.seeds for row in rows], "seed")
     where = " and ".join(dict.fromkeys(f"{row.network} on {row.data}" for row in rows))
     epochs = _span([epoch for row in rows for epoch in row.epochs], "epoch")
     text = f"{what} with {seeds}{' each' if len(rows) > 1 else ''}: {where}, {epochs}."
     going = sum(not run.finished for run in runs)
-    return text + (f" {_count(going, 'run')} had not finished." if going else "")
-
-
-def mixture(layers: Sequence[LayerWeights]) -> str:
-    """The average over layers in words, for the reader in a hurry and for the one who cannot see the figure."""
-    parts = [f"the {title} relies on {_shares(layers, moment)}" for moment, title in MOMENTS.items()]
-    settled = sum(state(layer) == "one-hot" for layer in layers)
-    of_all = f"{settled} of {_count(len(layers), 'layer')}"
-    choice = f" {of_all} chose a single statistic for the mean and a single one for the variance." if settled else ""
-    return f"On average over the layers, {'; '.join(parts)}.{choice}"
-
-
-def _shares(layers: Sequence[LayerWeights], moment: str) -> str:
-    means = {
-        statistic: fmean(weights(layer, moment).get(statistic, 0.0) for layer in layers)
-        for statistic in all_statistics(layers)
-    }
-    largest_first = sorted(means.items(), key=lambda item: item[1], reverse=True)
-    return _join(f"{100 * mean:.0f}\u00a0% {statistic}" for statistic, mean in largest_first if mean >= 0.005)
-
-
-def _join(parts: Iterable[str]) -> str:
-    *most, last = parts
-    return f"{', '.join(most)} and {last}" if most else last
+    return text + (f" {counted(going, 'run')} had not finished." if going else "")
 
 
 def _span(numbers: Sequence[int], noun: str) -> str:
     low, high = min(numbers), max(numbers)
-    return _count(low, noun) if low == high else f"{low} to {high} {noun}s"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return counted(low, noun) if low == high else f"{low} to {high} {noun}s"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from switchnorm.report.grid import Grid, GridCell
-from switchnorm.report.tables import Cell, Table
+from switchnorm.report.common.numbers import counted
+from switchnorm.report.common.table import Cell, Table
+from switchnorm.report.geometry.grid import Grid, GridCell
 from switchnorm.runs.geometries import Geometry
 
 _REDUCED, _INCOMPLETE = "†", "‡"
-# As many reasons as can be read; a mistake in the recipe fails every training alike.
+# A mistake in the recipe fails every training for the same reason: the rest is only counted.
 _MOST_REASONS = 8
 
 
@@ -38,8 +39,8 @@ def _setting(grid: Grid) -> str:
     epochs = {run.settings.get("train.epochs") for run in grid.runs}
     said = [f"{grid.network} on {grid.data}" if grid.network else "all trainings"]
     if len(epochs) == 1 and (epoch := epochs.pop()) is not None:
-        said.append(f"{epoch} epoch{'' if epoch == 1 else 's'}")
-    said.append(f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'}")
+        said.append(counted(epoch, "epoch"))
+    said.append(counted(len(seeds), "seed"))
     return ", ".join(said)
 
 

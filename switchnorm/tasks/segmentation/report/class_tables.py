@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from typing import NamedTuple
 
-from switchnorm.report.tables import Cell, Table, percent
+from switchnorm.report.common.numbers import percent
+from switchnorm.report.common.table import Cell, Table
 from switchnorm.tasks.segmentation.files import ClassScore, Confusion
 
 _FEW_PAIRS = 20
@@ -32,7 +34,7 @@ def class_table(scores: Sequence[ClassScore], colours: Mapping[str, str], captio
     return Table(caption, ("Class", "IoU %", "Accuracy %", "Pixels %"), tuple(rows))
 
 
-def side_by_side(
+def comparison_table(
     by_label: Mapping[str, Sequence[ClassScore]], names: Sequence[str], colours: Mapping[str, str], caption: str
 ) -> Table:
     """A row per class: its share of all pixels, and the IoU of each run as a bar, the best strong.
@@ -68,32 +70,40 @@ def best_first(by_label: Mapping[str, Sequence[ClassScore]]) -> tuple[list[str],
     return ranked, [name for name, values in found.items() if not values]
 
 
-def mistakes(confusion: Confusion) -> list[tuple[str, str, int, float, float]]:
-    """The pairs of classes that are confused, the most pixels first.
+class Mistake(NamedTuple):
+    """Pixels of one class that were taken for another."""
 
-    Returns:
-        True class, predicted class, pixels, their share of the true class and their share of all mistakes.
-    """
+    target: str
+    predicted: str
+    pixels: int
+    of_class: float
+    """Their share of all pixels of the class `target`."""
+    of_all: float
+    """Their share of all mistaken pixels."""
+
+
+def mistakes(confusion: Confusion) -> list[Mistake]:
+    """The pairs of classes that are confused, the most pixels first."""
     pairs = [
-        (truth, predicted, count, count / sum(row))
-        for truth, row in zip(confusion.names, confusion.counts, strict=True)
+        (target, predicted, count, count / sum(row))
+        for target, row in zip(confusion.names, confusion.counts, strict=True)
         for predicted, count in zip(confusion.names, row, strict=True)
-        if predicted != truth and count
+        if predicted != target and count
     ]
     total = sum(count for _, _, count, _ in pairs)
-    return [(*pair, pair[2] / total) for pair in sorted(pairs, key=lambda pair: -pair[2])]
+    return [Mistake(*pair, of_all=pair[2] / total) for pair in sorted(pairs, key=lambda pair: -pair[2])]
 
 
 def mistake_table(confusion: Confusion, colours: Mapping[str, str], caption: str) -> Table:
     """The twenty pairs of classes between which the most pixels are mistaken."""
     rows = tuple(
         (
-            Cell(truth, colour=colours.get(truth)),
-            Cell(predicted, colour=colours.get(predicted)),
-            Cell(f"{100 * of_class:.1f}", share=of_class),
-            Cell(f"{100 * of_all:.1f}"),
+            Cell(each.target, colour=colours.get(each.target)),
+            Cell(each.predicted, colour=colours.get(each.predicted)),
+            Cell(f"{100 * each.of_class:.1f}", share=each.of_class),
+            Cell(f"{100 * each.of_all:.1f}"),
         )
-        for truth, predicted, _, of_class, of_all in mistakes(confusion)[:_FEW_PAIRS]
+        for each in mistakes(confusion)[:_FEW_PAIRS]
     )
     return Table(caption, ("Class", "taken for", "% of the class", "% of all mistakes"), rows)
 

@@ -1,20 +1,21 @@
-"""What the page is made of: sections, figures and tables as HTML. Every word from outside passes through `escape`."""
+"""Elements of the page as HTML. Words are escaped here; what is HTML already is called `content`, `parts` or `rows`."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import plotly.graph_objects as go
 
-from switchnorm.report.tables import Cell, Table
+from switchnorm.report.common.legends import swatch
+from switchnorm.report.common.table import Cell, Table
 
 
 def section(title: str, *parts: str) -> str:
     """A part of the page under a heading of its own; nothing where it would be empty."""
     content = "".join(parts)
-    return f"<section>\n<h2>{title}</h2>\n{content}\n</section>" if content else ""
+    return f"<section>\n<h2>{escape(title)}</h2>\n{content}\n</section>" if content else ""
 
 
 def folded(title: str, content: str, aside: str = "") -> str:
@@ -28,20 +29,6 @@ def folded(title: str, content: str, aside: str = "") -> str:
 def note(text: str) -> str:
     """A paragraph in the background; nothing where there is nothing to say."""
     return f'<p class="note">{escape(text)}</p>' if text else ""
-
-
-def colour_legend(colours: Mapping[str, str], label: str) -> str:
-    """What each colour stands for."""
-    items = (f"<li>{swatch(colour)}{escape(name)}</li>" for name, colour in colours.items())
-    return f'<ul class="legend" aria-label="{escape(label)}">{"".join(items)}</ul>'
-
-
-def swatch(colour: str) -> str:
-    """A small field of a colour."""
-    return (
-        '<svg class="swatch" viewBox="0 0 30 12" preserveAspectRatio="none" aria-hidden="true">'
-        f'<rect width="30" height="12" rx="2" fill="{escape(colour)}"/></svg>'
-    )
 
 
 def figure(drawing: go.Figure, caption: str, description: str, control: str = "") -> str:
@@ -90,6 +77,6 @@ def _cell(cell: Cell, is_name: bool) -> str:
     return f"<{name}{attributes}{marked}{share}>{colour}{escape(cell.text)}</{name}>"
 
 
-def stacked(parts: Sequence[str]) -> str:
+def side_by_side(parts: Sequence[str]) -> str:
     """Parts beside each other where there is room."""
     return f'<div class="grid">{"".join(parts)}</div>'

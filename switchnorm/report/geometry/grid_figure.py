@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from switchnorm.report.figures import Style, norm_styles, plain, short, translucent
-from switchnorm.report.grid import Grid
+from switchnorm.report.common.figures import Style, norm_styles, plain_figure, short, translucent
+from switchnorm.report.geometry.grid import Grid
 from switchnorm.runs.geometries import Geometry
 
 
@@ -22,13 +22,13 @@ def by_samples(grid: Grid) -> go.Figure | None:
     Returns:
         The figure, or None where no training has finished.
     """
-    figure = plain(go.Figure(), 380)
+    figure = plain_figure(go.Figure(), 380)
     for place, (row, style) in enumerate(zip(grid.rows, norm_styles(list(grid.rows.values())), strict=True)):
         for gpus, columns in _lines(grid, row):
-            aside = gpus != _usual(grid)
-            if not aside:
+            unusual = gpus != _usual(grid)
+            if not unusual:
                 _add_bands(figure, grid, row, columns, style, str(place))
-            figure.add_trace(_line(grid, row, columns, style, str(place), aside))
+            figure.add_trace(_line(grid, row, columns, style, str(place), unusual))
     figure.update_layout(hovermode="closest", margin={"l": 56, "r": 12, "t": 8, "b": 48})
     samples = sorted({column.samples for column in grid.columns})
     figure.update_xaxes(
@@ -56,9 +56,7 @@ def _lines(grid: Grid, row: str) -> list[tuple[int, list[Geometry]]]:
     return [(gpus, [c for c in measured if c.gpus == gpus]) for gpus in sorted({c.gpus for c in measured})]
 
 
-def _line(
-    grid: Grid, row: str, columns: Sequence[Geometry], style: Style, place: str, aside: bool
-) -> go.Scatter:  # a line of one point shows its symbol
+def _line(grid: Grid, row: str, columns: Sequence[Geometry], style: Style, place: str, unusual: bool) -> go.Scatter:
     cells = [grid.cells[row, column] for column in columns]
     spread = ["" if cell.spread is None else f" ± {100 * cell.spread:.1f}" for cell in cells]
     return go.Scatter(
@@ -66,9 +64,9 @@ def _line(
         y=[short(100 * (cell.mean or 0)) for cell in cells],
         name=html.escape(row),
         legendgroup=place,
-        mode="lines+markers",
-        line={"color": style.colour, "dash": "dot" if aside else style.dash, "width": 2},
-        marker={"symbol": style.symbol + "-open" * aside, "size": 9},
+        mode="lines+markers",  # a line of one point is its symbol alone
+        line={"color": style.colour, "dash": "dot" if unusual else style.dash, "width": 2},
+        marker={"symbol": style.symbol + "-open" * unusual, "size": 9},
         customdata=[[column.title, said] for column, said in zip(columns, spread, strict=True)],
         hovertemplate=f"{html.escape(row)} %{{customdata[0]}}<br>%{{y:.1f}}%{{customdata[1]}}<extra></extra>",
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from switchnorm.files import write_file
-from switchnorm.report.grid import Grid, grids
-from switchnorm.report.grid_table import grid_table
-from switchnorm.report.groups import group_runs
-from switchnorm.report.tables import Table
+from switchnorm.report.common.groups import group_runs
+from switchnorm.report.common.table import Table
+from switchnorm.report.geometry.grid import Grid, grids
+from switchnorm.report.geometry.grid_table import grid_table
 from switchnorm.runs.durations import duration
 from switchnorm.runs.geometries import Absent
 from switchnorm.runs.run import Run, load_run

@@ -1,4 +1,4 @@
-"""Runs that differ only in their seed, as one group under the shortest label that tells it from the others."""
+"""Groups of runs that differ only in their seed, each under the shortest label that tells it from the others."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from switchnorm.runs.score import Score
 
 # What may differ between the runs of one group: the seed, and where each writes.
 _PER_RUN = ("seed", "name", "out", "output", "folder")
-# A label prefers to tell groups apart by these, in this order.
-_TELLING = ("data.name", "model.name", "train.samples_per_gpu", "train.batch_size", "train.epochs")
-# A fair baseline shares these with the group that is compared to it.
-_SETTING = ("task", "data.name", "model.name", "train.samples_per_gpu")
+# The settings that a label names first, where they tell groups apart.
+_PREFERRED = ("data.name", "model.name", "train.samples_per_gpu", "train.batch_size", "train.epochs")
+# A baseline is fair where it shares these with the group that is compared with it.
+_HELD_FIXED = ("task", "data.name", "model.name", "train.samples_per_gpu")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def baseline(group: Group, groups: Iterable[Group]) -> Group | None:
     fair = [
         other
         for other in groups
-        if other.norm == "bn" and all(other.settings.get(key) == mine.get(key) for key in _SETTING)
+        if other.norm == "bn" and all(other.settings.get(key) == mine.get(key) for key in _HELD_FIXED)
     ]
     return min(fair, key=lambda other: len(_differing([mine, other.settings])), default=None)
 
@@ -82,7 +82,9 @@ def labels(runs: Sequence[Run], ignored: Container[str] = ()) -> list[str]:
     found = []
     for run, mine in zip(runs, settings, strict=True):
         rivals = [other for rival, other in zip(runs, settings, strict=True) if rival.norm == run.norm]
-        found.append(", ".join([display_norm(run.norm), *(_words(key, mine.get(key)) for key in _telling(rivals))]))
+        found.append(
+            ", ".join([display_norm(run.norm), *(_setting(key, mine.get(key)) for key in _distinguishing(rivals))])
+        )
     return found
 
 
@@ -91,26 +93,26 @@ def _labelled(members: Sequence[Sequence[Run]]) -> list[Group]:
     return [Group(label, tuple(runs)) for label, runs in zip(found, members, strict=True)]
 
 
-def _telling(rivals: Sequence[dict[str, Any]]) -> list[str]:
+def _distinguishing(rivals: Sequence[dict[str, Any]]) -> list[str]:
     """As few keys as needed so that no two rivals agree in all of them; none where there is but one."""
-    rank = {key: place for place, key in enumerate(_TELLING)}
+    rank = {key: place for place, key in enumerate(_PREFERRED)}
     chosen: list[str] = []
     for key in sorted(_differing(rivals), key=lambda key: (rank.get(key, len(rank)), key)):
-        if _kinds(rivals, [*chosen, key]) > _kinds(rivals, chosen):
+        if _variants(rivals, [*chosen, key]) > _variants(rivals, chosen):
             chosen.append(key)
     return chosen
 
 
-def _kinds(rivals: Iterable[dict[str, Any]], keys: Sequence[str]) -> int:
+def _variants(rivals: Iterable[dict[str, Any]], keys: Sequence[str]) -> int:
     return len({repr([rival.get(key) for key in keys]) for rival in rivals})
 
 
 def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
     keys = {key for each in settings for key in each}
-    return [key for key in keys if _kinds(settings, [key]) > 1]
+    return [key for key in keys if _variants(settings, [key]) > 1]
 
 
-def _words(key: str, value: Any) -> str:
+def _setting(key: str, value: Any) -> str:
     """A setting for readers: "samples per GPU 2"; a thing's name speaks for itself."""
     name = key.rsplit(".", 1)[-1]
     if name == "name":

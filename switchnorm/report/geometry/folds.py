@@ -1,14 +1,14 @@
-"""Many groups in few places: by geometry, each behind a line that opens."""
+"""Where groups are too many to be shown at once: those of each geometry by themselves, to be folded away."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from switchnorm.report.grid import geometry_of, row_order, setting_of
-from switchnorm.report.groups import Group, group_runs
+from switchnorm.report.common.groups import Group, group_runs
+from switchnorm.report.geometry.grid import geometry_of, row_order, setting_of
 
-# As many lines as a figure can hold and still be read.
-_CROWD = 6
+# A figure of more lines can no longer be read.
+_MOST_LINES = 6
 
 
 def fold(groups: Sequence[Group]) -> dict[str, list[Group]]:
@@ -18,7 +18,11 @@ def fold(groups: Sequence[Group]) -> dict[str, list[Group]]:
     """
     keys = {group.label: (setting_of(group), geometry_of(group)) for group in groups}
     settings = list(dict.fromkeys(setting for setting, _ in keys.values()))
-    if len(groups) <= _CROWD or len(set(keys.values())) < 2 or any(geometry is None for _, geometry in keys.values()):
+    if (
+        len(groups) <= _MOST_LINES
+        or len(set(keys.values())) < 2
+        or any(geometry is None for _, geometry in keys.values())
+    ):
         return {"": list(groups)}
     ordered = sorted(set(keys.values()), key=lambda key: (settings.index(key[0]), key[1].order if key[1] else ()))
     folds = {}

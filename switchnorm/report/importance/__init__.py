@@ -1,0 +1,1 @@
+"""What each layer chose: the weights that it gives to the statistics it mixes."""
