@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import statistics
 
 import torch
 from torch import Tensor
@@ -83,10 +84,12 @@ def normal(seed: int, epoch: int, index: Tensor, stream: int) -> Tensor:
         stream: what the number is for, a `Stream`.
 
     Returns:
-        (...) float32 on the device of `index`; devices may round them differently.
+        (...) float32 on the device of `index`, the same on each; on CUDA it is waited for.
     """
-    centred = (2 * uniform(seed, epoch, index, stream) - 1) + 2.0**-24  # symmetric about 0, and never -1
-    return torch.erfinv(centred) * 2**0.5
+    # One by one: how a library's loop rounds a transcendental function may depend on a number's place in the tensor.
+    quantile = statistics.NormalDist().inv_cdf
+    numbers = [quantile(number + 2.0**-25) for number in uniform(seed, epoch, index, stream).flatten().tolist()]
+    return torch.tensor(numbers, device=index.device).view(index.shape)
 
 
 def words(seed: int, epoch: int, index: Tensor, stream: int) -> list[int]:

@@ -37,7 +37,7 @@ def erase(images: Tensor, seed: int, epoch: int, index: Tensor, *, probability: 
     height = torch.where(uniform(seed, epoch, index, Stream.ERASING) < probability, height, 0)
     rows = _inside(size[0], top, height)[:, None, :, None]
     columns = _inside(size[1], left, width)[:, None, None, :]
-    return images.masked_fill(rows & columns, 0)
+    return images.masked_fill((rows & columns).to(images.device), 0)
 
 
 def rectangles(
@@ -49,7 +49,7 @@ def rectangles(
     ratios = torch.stack([uniform(seed, epoch, index, Stream.ERASING_RATIO + attempt) for attempt in attempts])
     area = size[0] * size[1] * (_AREA[0] + (_AREA[1] - _AREA[0]) * areas)
     low, high = (math.log(ratio) for ratio in _RATIO)
-    ratio = torch.exp(low + (high - low) * ratios)
+    ratio = _exp(low + (high - low) * ratios)
     heights = torch.sqrt(area * ratio).round().long()
     widths = torch.sqrt(area / ratio).round().long()
     fits = (heights < size[0]) & (widths < size[1])
@@ -59,6 +59,17 @@ def rectangles(
     top = _place(uniform(seed, epoch, index, Stream.ERASING_TOP), size[0] - height + 1)
     left = _place(uniform(seed, epoch, index, Stream.ERASING_LEFT), size[1] - width + 1)
     return top, left, height, width
+
+
+def _exp(exponent: Tensor) -> Tensor:
+    """e to a power between -2 and 2: Taylor's series to the last digit of float32.
+
+    torch.exp may round a number by its place in the tensor, and so by the batch; products and sums do not.
+    """
+    power = torch.ones_like(exponent)
+    for degree in range(16, 0, -1):
+        power = power * exponent / degree + 1
+    return power
 
 
 def _place(number: Tensor, places: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class TrainingPictureBatches(TrainingLoader):
         for place, pictures in enumerate(_reported(batches, count, what), position):
             images = self._normalize(pictures.images.to(self.device, non_blocking=True))
             if self.finish is not None:
-                index = torch.tensor(pictures.samples, device=self.device)
+                index = torch.tensor(pictures.samples)  # on the CPU: a GPU would be waited for
                 images = self.finish(images, self.seed, self._turn(place)[0], index)
             yield images, pictures.labels.to(self.device, non_blocking=True)
 

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 from switchnorm.data.augment import flips
 from switchnorm.data.counter import Stream, words
 from switchnorm.data.listing import Paths
-from switchnorm.data.policy import borrowed_generator, make_policy
+from switchnorm.data.policy import make_policy, reproducible_torchvision
 from switchnorm.data.reading import BatchReader, DamagedError, read_picture
 from switchnorm.data.views import Views
 from switchnorm.errors import InputError
@@ -84,7 +84,7 @@ class TrainingCrops:
         result = torch.empty(len(pictures), 3, self.size, self.size, dtype=torch.uint8)
         steps = [(words(seed, epoch, index, stream), step) for stream, step in self._steps(epoch)]
         mirrored = flips(seed, epoch, index).tolist()
-        with borrowed_generator() as seeded:
+        with reproducible_torchvision() as seeded:
             for place, picture in enumerate(pictures):
                 for numbers, step in steps:
                     seeded(numbers[place])

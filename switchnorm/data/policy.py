@@ -14,16 +14,21 @@ from switchnorm.data.counter import Stream, words
 
 
 @contextmanager
-def borrowed_generator() -> Iterator[Callable[[int], Any]]:
-    """Lend torch's CPU generator, which torchvision draws from, and give it back as it was.
+def reproducible_torchvision() -> Iterator[Callable[[int], Any]]:
+    """Let torchvision draw from a seed and compute in one thread, and leave torch as it was.
+
+    Its transforms draw from torch's CPU generator. How some round (the mean in a change of contrast) depends on the
+    number of threads, which is another in worker processes.
 
     Yields:
-        What seeds it. `torch.manual_seed` would seed the generators of other devices too.
+        What seeds the generator. `torch.manual_seed` would seed the generators of other devices too.
     """
-    state = torch.default_generator.get_state()
+    state, threads = torch.default_generator.get_state(), torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
         yield torch.default_generator.manual_seed
     finally:
+        torch.set_num_threads(threads)
         torch.default_generator.set_state(state)
 
 
@@ -48,7 +53,7 @@ def rand_augment(images: Tensor, seed: int, epoch: int, index: Tensor, *, operat
     """
     policy = make_policy(operations, magnitude)
     result = torch.empty_like(images)
-    with borrowed_generator() as seeded:
+    with reproducible_torchvision() as seeded:
         for place, word in enumerate(words(seed, epoch, index, Stream.POLICY)):
             seeded(word)
             result[place] = policy(images[place])

@@ -108,4 +108,5 @@ def test_a_gpu_gives_the_same_numbers():
     on_gpu = INDEX.cuda()
     assert torch.equal(uniform(1, 2, on_gpu, 3).cpu(), uniform(1, 2, INDEX, 3))
     assert torch.equal(integers(1, 2, on_gpu, 3, 9).cpu(), integers(1, 2, INDEX, 3, 9))
+    assert torch.equal(normal(1, 2, on_gpu, 3).cpu(), normal(1, 2, INDEX, 3))
     assert torch.equal(permutation(1, 2, 50_000, "cuda").cpu(), permutation(1, 2, 50_000))

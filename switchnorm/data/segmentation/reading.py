@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from switchnorm.data.augment import flips
 from switchnorm.data.counter import Stream, words
-from switchnorm.data.policy import borrowed_generator
+from switchnorm.data.policy import reproducible_torchvision
 from switchnorm.data.reading import BatchReader, DamagedError, read_picture
 from switchnorm.data.segmentation.labels import IGNORED, Numbering
 from switchnorm.data.segmentation.pairs import Pairs
@@ -171,7 +171,7 @@ class TrainingReader(BatchReader[CropRequest, Crops]):
         images = torch.zeros(len(index), 3, *request.canvas, dtype=torch.uint8)
         labels = torch.full((len(index), *request.canvas), IGNORED, dtype=torch.uint8)
         extents = []
-        with borrowed_generator() as seeded:
+        with reproducible_torchvision() as seeded:
             for place, (sample, target) in enumerate(zip(request.samples, request.targets, strict=True)):
                 picture, mask = _resized(*self.read_pair(sample), target)
                 if self.crop is not None:
