@@ -19,7 +19,7 @@ from benchmarks.memory import peak_bytes
 from benchmarks.options import add_device, check_device
 from benchmarks.stepping import CapturedStep, StepByHand, Training, from_loader
 from switchnorm.data import Cifar10, Digits, Samples
-from switchnorm.data.memory import InMemory
+from switchnorm.data.datasets.memory import InMemory
 from switchnorm.errors import InputError
 from switchnorm.ops import kernel
 from switchnorm.recipes import find_recipe

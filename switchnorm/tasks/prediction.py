@@ -100,9 +100,9 @@ def _find(scene: Scene, logits: Sequence[Tensor]) -> Found:
     losses: list[Tensor] = []
     for rows, shares in probabilities(logits, scene.size):
         labels[rows] = shares.max(0).indices  # several times as fast as argmax over the first axis
-        if scene.truth is not None:
-            losses.append(_loss(shares, scene.truth[rows]))
-    if scene.truth is None:
+        if scene.target is not None:
+            losses.append(_loss(shares, scene.target[rows]))
+    if scene.target is None:
         return Found(labels, 0.0)
     return Found(labels, math.fsum(torch.cat(losses).tolist()))
 

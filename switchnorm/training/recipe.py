@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
-from switchnorm.data import DATASETS
+from switchnorm.data import dataset_class, dataset_classes
 from switchnorm.errors import InputError, unknown
 from switchnorm.training.claim import is_changed
 from switchnorm.training.config import (
@@ -94,7 +94,7 @@ def evaluation_config(flags: Sequence[str]) -> Config:
     """
     flags = _long(flags)
     dataset = _dataset_name({}, flags, "the command line")
-    pictures = {"classification": 256, "segmentation": 8}[DATASETS[dataset].task]
+    pictures = {"classification": 256, "segmentation": 8}[dataset_class(dataset).task]
     return check(_parse(_parser(dataset), [], ["--train.epochs=1", f"--train.batch_size={pictures}", *flags]))
 
 
@@ -106,12 +106,12 @@ def to_yaml(config: Config) -> str:
 def _parser(dataset: str) -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
-    parser.add_argument("--task", type=Task, default=DATASETS[dataset].task)
+    parser.add_argument("--task", type=Task, default=dataset_class(dataset).task)
     parser.add_argument("--seed", type=int, default=0)
     for name, section in SECTIONS.items():
         parser.add_class_arguments(section, name)
     parser.add_argument("--data.name", type=str, default=dataset)
-    parser.add_class_arguments(DATASETS[dataset], "data")
+    parser.add_class_arguments(dataset_class(dataset), "data")
     return parser
 
 
@@ -126,9 +126,9 @@ def _parse(parser: ArgumentParser, recipe: list[str], flags: list[str]) -> Confi
     except (argparse.ArgumentError, TypeError, ValueError) as error:
         raise InputError(_one_line(error)) from error
     del values["config"]
-    if values["task"] != DATASETS[values["data"]["name"]].task:
-        data = values["data"]["name"]
-        raise InputError(f"task {values['task']!r} does not fit {data!r}; the nearest is {DATASETS[data].task!r}")
+    data = values["data"]["name"]
+    if values["task"] != dataset_class(data).task:
+        raise InputError(f"task {values['task']!r} does not fit {data!r}; the nearest is {dataset_class(data).task!r}")
     values["optimizer"]["groups"] = [GroupConfig(**group) for group in values["optimizer"]["groups"]]
     return Config(**{key: SECTIONS[key](**value) if key in SECTIONS else value for key, value in values.items()})
 
@@ -157,9 +157,8 @@ def _dataset_name(content: dict[str, Any], flags: Sequence[str], where: str) -> 
         if key == "--data.name":
             name = attached if equals else value
     if name is None:
-        raise InputError(f"{where} names no dataset; add data.name, one of {', '.join(DATASETS)}")
-    if str(name) not in DATASETS:
-        raise unknown("dataset", str(name), DATASETS)
+        raise InputError(f"{where} names no dataset; add data.name, one of {', '.join(dataset_classes())}")
+    dataset_class(str(name))  # which knows the nearest name to one that is none
     return str(name)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from switchnorm.cli import parser as command_line
 from switchnorm.cli.answers import answering_flags
-from switchnorm.data import DATASETS
+from switchnorm.data import dataset_classes
 from switchnorm.recipes import find_recipe, recipes
 from switchnorm.training.config import ClaimConfig, Config
 from switchnorm.training.recipe import SECTIONS, evaluation_config, read_config
@@ -84,12 +84,12 @@ def test_the_tables_of_features_have_every_key_once_and_no_other():
 def test_the_tables_of_data_know_every_dataset_and_every_key(task, representative):
     listed = keys(section(task, "Data"))
     datasets = [key for key in listed if not key.startswith("data.")]
-    assert set(datasets) == {name for name, dataset in DATASETS.items() if dataset.task == task}
-    known = set().union(*(names(dataset) for dataset in DATASETS.values() if dataset.task == task))
+    assert set(datasets) == {name for name, dataset in dataset_classes().items() if dataset.task == task}
+    known = set().union(*(names(dataset) for dataset in dataset_classes().values() if dataset.task == task))
     options = {key.removeprefix("data.") for key in listed if key.startswith("data.")}
     assert options <= known
     described = options | set(re.findall(r"`(?:--data\.)?(\w+)", section(task, "Data")))
-    assert names(DATASETS[representative]) <= described
+    assert names(dataset_classes()[representative]) <= described
 
 
 @pytest.mark.parametrize("command", COMMANDS)

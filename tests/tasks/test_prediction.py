@@ -220,7 +220,7 @@ def test_scenes_are_predicted_as_their_mean_probability_says():
         assert same is given_scene
         logits = [network(x[None])["out"][0] for x in given_scene.pictures]  # its own mirror image
         shares = plain(logits, given_scene.size)
-        loss = F.nll_loss(shares.log()[None], given_scene.truth[None].long(), ignore_index=IGNORED, reduction="sum")
+        loss = F.nll_loss(shares.log()[None], given_scene.target[None].long(), ignore_index=IGNORED, reduction="sum")
         assert answer.labels.dtype == torch.uint8
         assert torch.equal(answer.labels.long(), shares.argmax(0))
         assert answer.loss == pytest.approx(loss.item(), rel=1e-5)
