@@ -17,7 +17,7 @@ from benchmarks.agreement import TOLERANCES, MismatchError, require_agreement
 from benchmarks.case import Case, Pair, Way
 from benchmarks.measure import Effort
 from switchnorm.data import Cifar10, Samples, TrainingBatches
-from switchnorm.data.augment import crop_and_flip, crop_offsets, flips
+from switchnorm.data.augment.crop_and_flip import crop_and_flip, crop_offsets, flips
 from switchnorm.data.counter import permutation
 from switchnorm.errors import InputError
 

@@ -21,7 +21,7 @@ from benchmarks.stepping import CapturedStep, StepByHand, Training, from_loader
 from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import Config
 from switchnorm.data import Cifar10, Digits, Samples
-from switchnorm.data.memory import InMemory
+from switchnorm.data.datasets.memory import InMemory
 from switchnorm.errors import InputError
 from switchnorm.ops import kernel
 from switchnorm.recipes import find_recipe

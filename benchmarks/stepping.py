@@ -15,8 +15,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
 from switchnorm.config.schema import Config
-from switchnorm.data import Dataset
-from switchnorm.data.loader import Batch
+from switchnorm.data import Dataset, Share
+from switchnorm.data.loaders.loader import Batch
 from switchnorm.surgery import set_radius
 from switchnorm.tasks import Classification
 from switchnorm.training.build import build_model, total_steps, training_task
@@ -237,5 +237,7 @@ class CapturedStep(StepByHand):
 def from_loader(config: Config, dataset: Dataset, count: int, device: str) -> list[Batch]:
     """The first batches of a run."""
     train = config.train
-    loader = dataset.train_batches(batch_size=train.batch_size, seed=config.seed, epochs=train.epochs, device=device)
+    loader = dataset.train_batches(
+        batch_size=train.batch_size, seed=config.seed, epochs=train.epochs, share=Share(device=device)
+    )
     return [batch for _, batch in zip(range(count), loader, strict=False)]

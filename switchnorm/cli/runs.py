@@ -26,14 +26,16 @@ def add_report(commands: Commands) -> None:
 
 
 def _inspect(options: argparse.Namespace, rest: Sequence[str]) -> None:
-    from switchnorm.report import print_importance
     from switchnorm.layers import all_norms
+    from switchnorm.report import print_importance
     from switchnorm.training.launch import inspect
 
     layers = inspect(options.path)
     if not layers:
         mixing = " or ".join(norm.name for norm in all_norms() if norm.mixes)
-        raise InputError(f"{str(options.path)!r} has no switchable layer; expected a run or checkpoint with norm {mixing}")
+        raise InputError(
+            f"{str(options.path)!r} has no switchable layer; expected a run or checkpoint with norm {mixing}"
+        )
     print_importance(layers)
 
 

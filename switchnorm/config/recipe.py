@@ -19,7 +19,7 @@ from switchnorm.config.keys import flatten
 from switchnorm.config.limits import check
 from switchnorm.config.schema import SECTIONS, Config, GroupConfig
 from switchnorm.config.task_spec import find_task, tasks
-from switchnorm.data import DATASETS
+from switchnorm.data import dataset_class, dataset_classes
 from switchnorm.errors import InputError, unknown
 from switchnorm.recipes.compose import read_recipe
 from switchnorm.recipes.located import Located
@@ -90,7 +90,7 @@ def evaluation_config(flags: Sequence[str]) -> Config:
     plugins.load(named)
     flags = _long(flags)
     dataset = _dataset_name({}, flags, "the command line")
-    pictures = find_task(DATASETS[dataset].task).evaluation_batch
+    pictures = find_task(dataset_class(dataset).task).evaluation_batch
     config = _parse(_parser(dataset), {}, ["--train.epochs=1", f"--train.batch_size={pictures}", *flags])
     return check(replace(config, plugins=tuple(named)))
 
@@ -103,7 +103,7 @@ def to_yaml(config: Config) -> str:
 def _parser(dataset: str) -> ArgumentParser:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
-    parser.add_argument("--task", type=str, default=DATASETS[dataset].task)
+    parser.add_argument("--task", type=str, default=dataset_class(dataset).task)
     parser.add_argument("--plugins", type=list[str], default=[])
     parser.add_argument("--seed", type=int, default=0)
     for name, section in SECTIONS.items():
@@ -116,7 +116,7 @@ def _parser(dataset: str) -> ArgumentParser:
     for key in ("source", "status"):
         parser.add_argument(f"--claim.{key}", type=str, default="")
     parser.add_argument("--data.name", type=str, default=dataset)
-    parser.add_class_arguments(DATASETS[dataset], "data")
+    parser.add_class_arguments(dataset_class(dataset), "data")
     return parser
 
 
@@ -131,9 +131,9 @@ def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) ->
     except (argparse.ArgumentError, TypeError, ValueError) as error:
         raise InputError(_one_line(error)) from error
     del values["config"]
-    if values["task"] != DATASETS[values["data"]["name"]].task:
-        data = values["data"]["name"]
-        raise InputError(f"task {values['task']!r} does not fit {data!r}; the nearest is {DATASETS[data].task!r}")
+    data = values["data"]["name"]
+    if values["task"] != dataset_class(data).task:
+        raise InputError(f"task {values['task']!r} does not fit {data!r}; the nearest is {dataset_class(data).task!r}")
     values["optimizer"]["groups"] = [GroupConfig(**group) for group in values["optimizer"]["groups"]]
     values["plugins"] = tuple(values["plugins"])
     sections = {name: task.section for name, task in tasks().items() if task.section is not None}
@@ -181,9 +181,8 @@ def _dataset_name(content: dict[str, Any], flags: Sequence[str], where: str) -> 
         if key == "--data.name":
             name = attached if equals else value
     if name is None:
-        raise InputError(f"{where} names no dataset; add data.name, one of {', '.join(DATASETS)}")
-    if str(name) not in DATASETS:
-        raise unknown("dataset", str(name), DATASETS)
+        raise InputError(f"{where} names no dataset; add data.name, one of {', '.join(dataset_classes())}")
+    dataset_class(str(name))  # which knows the nearest name to one that is none
     return str(name)
 
 

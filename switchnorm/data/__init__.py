@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from switchnorm.data.augment import Augment
-from switchnorm.data.batches import Batches, Samples, TrainingBatches
-from switchnorm.data.cifar import Cifar10, Cifar100
-from switchnorm.data.dataset import Dataset
-from switchnorm.data.digits import Digits
-from switchnorm.data.folder import Folder
-from switchnorm.data.imagenet import ImageNet
-from switchnorm.data.loader import Loader, TrainingLoader
-from switchnorm.data.memory import InMemory
+from switchnorm.data.datasets.cifar import Cifar10, Cifar100
+from switchnorm.data.datasets.dataset import Dataset
+from switchnorm.data.datasets.digits import Digits
+from switchnorm.data.datasets.folder import Folder
+from switchnorm.data.datasets.imagenet import ImageNet
+from switchnorm.data.datasets.memory import InMemory
+from switchnorm.data.loaders.share import Share
+from switchnorm.data.registry import create_dataset, dataset_class, dataset_classes, register
 from switchnorm.data.segmentation import Ade20k, CamVid, Cityscapes, Masks, SegmentationDataset
 from switchnorm.data.views import Views
-from switchnorm.errors import unknown
+
+if TYPE_CHECKING:
+    from switchnorm.data.augment.chain import Augment
+    from switchnorm.data.loaders.loader import Loader, TrainingLoader
+    from switchnorm.data.loaders.memory_batches import Batches, Samples, TrainingBatches
 
 __all__ = [
-    "DATASETS",
     "Ade20k",
     "Augment",
     "Batches",
@@ -35,36 +38,43 @@ __all__ = [
     "Masks",
     "Samples",
     "SegmentationDataset",
+    "Share",
     "TrainingBatches",
     "TrainingLoader",
     "Views",
     "create_dataset",
+    "dataset_class",
+    "dataset_classes",
+    "register",
 ]
 
-#: Every dataset by name.
-DATASETS: dict[str, type[Dataset]] = {
-    "digits": Digits,
-    "cifar10": Cifar10,
-    "cifar100": Cifar100,
-    "imagenet": ImageNet,
-    "folder": Folder,
-    "ade20k": Ade20k,
-    "camvid": CamVid,
-    "cityscapes": Cityscapes,
-    "masks": Masks,
+register("digits", Digits)
+register("cifar10", Cifar10)
+register("cifar100", Cifar100)
+register("imagenet", ImageNet)
+register("folder", Folder)
+register("ade20k", Ade20k)
+register("camvid", CamVid)
+register("cityscapes", Cityscapes)
+register("masks", Masks)
+
+#: What computes, and so imports torch, which the command line need not wait for to know what a dataset's options are.
+_LAZY = {
+    "Augment": "augment.chain",
+    "Batches": "loaders.memory_batches",
+    "Loader": "loaders.loader",
+    "Samples": "loaders.memory_batches",
+    "TrainingBatches": "loaders.memory_batches",
+    "TrainingLoader": "loaders.loader",
 }
 
 
-def create_dataset(name: str, **options: Any) -> Dataset:
-    """The dataset of that name; nothing is read yet.
+def __getattr__(name: str) -> Any:
+    """Import on first use."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"switchnorm.data.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'switchnorm.data' has no attribute {name!r}")
 
-    Args:
-        name: a key of `DATASETS`.
-        **options: what the dataset's constructor takes.
 
-    Raises:
-        InputError: no dataset has that name.
-    """
-    if name not in DATASETS:
-        raise unknown("dataset", name, DATASETS)
-    return DATASETS[name](**options)
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,9 +1,9 @@
-"""Randomness without state: each number is a function of (seed, epoch, index, stream), the same on every device.
+"""Randomness without state: each number is a function of (seed, pass, index, stream), the same on every device.
 
 No generator is advanced, so it changes nothing who asks, in which order, or together with which other samples.
 
 The function is splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), nested: the
-seed picks a number of the sequence that starts at 0, that number starts the sequence in which the epoch picks, and so
+seed picks a number of the sequence that starts at 0, that number starts the sequence in which the pass picks, and so
 on through stream and index.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import statistics
 
 import torch
 from torch import Tensor
@@ -42,27 +43,27 @@ class Stream(enum.IntEnum):
     BATCH_ORDER = 35
 
 
-def uniform(seed: int, epoch: int, index: Tensor, stream: int) -> Tensor:
+def uniform(seed: int, pass_index: int, index: Tensor, stream: int) -> Tensor:
     """Uniform numbers in [0, 1).
 
     Args:
         seed: the run's seed, any int64.
-        epoch: the epoch.
+        pass_index: the pass over the data.
         index: (...) int64, the samples that need a number.
         stream: what the number is for, a `Stream`.
 
     Returns:
         (...) float32, multiples of 2**-24, on the device of `index`.
     """
-    return _shift(_hash(seed, epoch, index, stream), 40) * 2.0**-24
+    return _shift(_hash(seed, pass_index, index, stream), 40) * 2.0**-24
 
 
-def integers(seed: int, epoch: int, index: Tensor, stream: int, high: int) -> Tensor:
+def integers(seed: int, pass_index: int, index: Tensor, stream: int, high: int) -> Tensor:
     """Uniform integers in [0, high).
 
     Args:
         seed: the run's seed, any int64.
-        epoch: the epoch.
+        pass_index: the pass over the data.
         index: (...) int64, the samples that need a number.
         stream: what the number is for, a `Stream`.
         high: the number of values, at most 2**31; no value is likelier than another by more than high / 2**32.
@@ -70,36 +71,38 @@ def integers(seed: int, epoch: int, index: Tensor, stream: int, high: int) -> Te
     Returns:
         (...) int64, on the device of `index`.
     """
-    return _shift(_hash(seed, epoch, index, stream), 32) * high >> 32
+    return _shift(_hash(seed, pass_index, index, stream), 32) * high >> 32
 
 
-def normal(seed: int, epoch: int, index: Tensor, stream: int) -> Tensor:
+def normal(seed: int, pass_index: int, index: Tensor, stream: int) -> Tensor:
     """Normal numbers of mean 0 and deviation 1: the quantiles of `uniform`, none beyond 5.5.
 
     Args:
         seed: the run's seed, any int64.
-        epoch: the epoch.
+        pass_index: the pass over the data.
         index: (...) int64, the samples that need a number.
         stream: what the number is for, a `Stream`.
 
     Returns:
-        (...) float32 on the device of `index`; devices may round them differently.
+        (...) float32 on the device of `index`, the same on each; on CUDA it is waited for.
     """
-    centred = (2 * uniform(seed, epoch, index, stream) - 1) + 2.0**-24  # symmetric about 0, and never -1
-    return torch.erfinv(centred) * 2**0.5
+    # One by one: how a library's loop rounds a transcendental function may depend on a number's place in the tensor.
+    quantile = statistics.NormalDist().inv_cdf
+    numbers = [quantile(number + 2.0**-25) for number in uniform(seed, pass_index, index, stream).flatten().tolist()]
+    return torch.tensor(numbers, device=index.device).view(index.shape)
 
 
-def words(seed: int, epoch: int, index: Tensor, stream: int) -> list[int]:
+def seeds(seed: int, pass_index: int, index: Tensor, stream: int) -> list[int]:
     """A seed per sample, for generators that others draw from: an int64 for each entry of `index` (n,)."""
-    values: list[int] = _hash(seed, epoch, index, stream).tolist()
+    values: list[int] = _hash(seed, pass_index, index, stream).tolist()
     return values
 
 
 def permutation(
-    seed: int, epoch: int, n: int, device: torch.device | str = "cpu", *, stream: int = Stream.ORDER
+    seed: int, pass_index: int, n: int, device: torch.device | str = "cpu", *, stream: int = Stream.ORDER
 ) -> Tensor:
-    """The order of n samples, or what else, in an epoch: a (n,) int64 permutation of 0..n-1 on `device`."""
-    keys = _hash(seed, epoch, torch.arange(n, device=device), stream)
+    """The order of n samples, or what else, in an pass_index: a (n,) int64 permutation of 0..n-1 on `device`."""
+    keys = _hash(seed, pass_index, torch.arange(n, device=device), stream)
     return keys.argsort(stable=True)
 
 
@@ -111,15 +114,15 @@ def splitmix64(state: int, index: Tensor) -> Tensor:
     return z ^ _shift(z, 31)
 
 
-def _hash(seed: int, epoch: int, index: Tensor, stream: int) -> Tensor:
-    return splitmix64(_state(seed, epoch, stream), index)
+def _hash(seed: int, pass_index: int, index: Tensor, stream: int) -> Tensor:
+    return splitmix64(_state(seed, pass_index, stream), index)
 
 
 @functools.lru_cache(maxsize=64)  # a batch asks for the states that the batch before asked for
-def _state(*words: int) -> int:
+def _state(*numbers: int) -> int:
     state = 0
-    for word in words:
-        state = int(splitmix64(state, torch.tensor(word)))
+    for number in numbers:
+        state = int(splitmix64(state, torch.tensor(number)))
     return state
 
 

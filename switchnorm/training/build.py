@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded
-from switchnorm.data import Dataset, TrainingLoader, create_dataset
+from switchnorm.data import Dataset, Share, TrainingLoader, create_dataset
 from switchnorm.errors import InputError
 from switchnorm.models import create_model, task_of
 from switchnorm.processes import world_size
@@ -52,17 +51,18 @@ def prepare(config: Config) -> tuple[nn.Module, Dataset]:
     model, dataset = prepare_evaluation(config)
     parameter_groups(model, config.optimizer)
     world = world_size()
-    training_batches(config, dataset, world=world)
-    dataset.test_batches(batch_size=config.train.batch_size, world=world)
+    share = Share(world=world)
+    training_batches(config, dataset, share)
+    dataset.test_batches(batch_size=config.train.batch_size, share=share)
     rehearse(model, config.train.batch_size // (1 if config.train.sync else world), dataset)
     return model, dataset
 
 
-def training_batches(config: Config, dataset: Dataset, **share: Any) -> TrainingLoader:
-    """The run's training batches; `share` is what of them this process gets, and where."""
+def training_batches(config: Config, dataset: Dataset, share: Share = Share()) -> TrainingLoader:
+    """The run's training batches, or a process's share of them."""
     train = config.train
     return dataset.train_batches(
-        batch_size=train.batch_size, seed=config.seed, epochs=train.epochs, steps=train.epoch_steps, **share
+        batch_size=train.batch_size, seed=config.seed, epochs=train.epochs, steps=train.epoch_steps, share=share
     )
 
 

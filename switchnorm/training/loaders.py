@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from switchnorm.config.schema import Config
-from switchnorm.data import Dataset, TrainingLoader, Views
+from switchnorm.data import Dataset, Share, TrainingLoader, Views
 from switchnorm.training.build import training_batches
 
 
@@ -32,7 +32,7 @@ class Loaders(pl.LightningDataModule):
 
     def train_dataloader(self) -> TrainingLoader:
         """The training batches, from the place that a checkpoint named."""
-        self._training = training_batches(self.config, self.dataset, **self._share())
+        self._training = training_batches(self.config, self.dataset, self._share())
         if self._place is not None:
             self._training.load_state_dict(self._place)
         return self._training
@@ -48,12 +48,8 @@ class Loaders(pl.LightningDataModule):
     def val_dataloader(self) -> Any:
         """The test batches."""
         batch_size = self.config.train.batch_size
-        return self.dataset.test_batches(batch_size=batch_size, views=self.views, **self._share())
+        return self.dataset.test_batches(batch_size=batch_size, views=self.views, share=self._share())
 
-    def _share(self) -> dict[str, Any]:
+    def _share(self) -> Share:
         assert self.trainer is not None
-        return {
-            "rank": self.trainer.global_rank,
-            "world": self.trainer.world_size,
-            "device": self.trainer.strategy.root_device,
-        }
+        return Share(self.trainer.global_rank, self.trainer.world_size, self.trainer.strategy.root_device)

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded, tasks
 from switchnorm.data import Dataset, create_dataset
-from switchnorm.data.listing import pictures_below
+from switchnorm.data.files.listing import pictures_below
 from switchnorm.errors import InputError
 from switchnorm.processes import world_size
 from switchnorm.training.build import build_model, check_device, check_task, make_task

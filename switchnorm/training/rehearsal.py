@@ -11,8 +11,8 @@ from torch import nn
 
 from switchnorm.config.schema import Config
 from switchnorm.data import Cifar10, Cifar100, Dataset, create_dataset
-from switchnorm.data.cifar_files import locate
-from switchnorm.data.loader import Batch
+from switchnorm.data.files.cifar_files import locate
+from switchnorm.data.loaders.loader import Batch
 from switchnorm.errors import InputError
 from switchnorm.processes import is_launched
 from switchnorm.training.build import (

@@ -98,9 +98,7 @@ def test_a_run_keeps_its_plugins_and_everything_about_it_works(home: Path, tmp_p
     assert command(tmp_path, "train", "--resume", "run", "--plugins", "mine")[2] == err
 
 
-def test_a_run_from_somebody_else_starts_no_code(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_from_somebody_else_starts_no_code(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(NORM)
     train = ("train", "digits/resnet9", "--norm", "half", "--plugins", "mine", "--epochs", "2", "--device", "cpu")
     assert command(tmp_path, *train, "--out", "run")[0] == 0

@@ -3,7 +3,7 @@ from statistics import NormalDist
 import pytest
 import torch
 
-from switchnorm.data.counter import Stream, integers, normal, permutation, splitmix64, uniform, words
+from switchnorm.data.counter import Stream, integers, normal, permutation, seeds, splitmix64, uniform
 
 INDEX = torch.arange(100_000)
 
@@ -53,12 +53,12 @@ def test_normal_numbers_are_finite_at_both_ends(monkeypatch, lowest, sign):
     assert 5 < sign * normal(0, 0, INDEX[:1], 0).item() < 5.5
 
 
-def test_words_are_seeds_of_64_bits():
-    seeds = words(1, 2, INDEX[:1000], Stream.COLOR)
-    assert len(set(seeds)) == 1000
-    assert 0.4 < sum(seed < 0 for seed in seeds) / 1000 < 0.6
-    assert max(abs(seed) for seed in seeds) > 2**62
-    assert words(1, 2, INDEX[7:8], Stream.COLOR) == seeds[7:8]
+def test_seeds_have_64_bits():
+    drawn = seeds(1, 2, INDEX[:1000], Stream.COLOR)
+    assert len(set(drawn)) == 1000
+    assert 0.4 < sum(seed < 0 for seed in drawn) / 1000 < 0.6
+    assert max(abs(seed) for seed in drawn) > 2**62
+    assert seeds(1, 2, INDEX[7:8], Stream.COLOR) == drawn[7:8]
 
 
 def test_no_two_purposes_share_a_stream():
@@ -108,4 +108,5 @@ def test_a_gpu_gives_the_same_numbers():
     on_gpu = INDEX.cuda()
     assert torch.equal(uniform(1, 2, on_gpu, 3).cpu(), uniform(1, 2, INDEX, 3))
     assert torch.equal(integers(1, 2, on_gpu, 3, 9).cpu(), integers(1, 2, INDEX, 3, 9))
+    assert torch.equal(normal(1, 2, on_gpu, 3).cpu(), normal(1, 2, INDEX, 3))
     assert torch.equal(permutation(1, 2, 50_000, "cuda").cpu(), permutation(1, 2, 50_000))

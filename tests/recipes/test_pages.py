@@ -17,7 +17,7 @@ from switchnorm.config.claim import make_claim
 from switchnorm.config.recipe import evaluation_config, read_config
 from switchnorm.config.schema import SECTIONS, Config
 from switchnorm.config.task_spec import tasks
-from switchnorm.data import DATASETS
+from switchnorm.data import dataset_classes
 from switchnorm.recipes import find_recipe, recipes
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -97,12 +97,12 @@ def test_the_tables_of_features_have_every_key_once_and_no_other():
 def test_the_tables_of_data_know_every_dataset_and_every_key(task, representative):
     listed = keys(section(task, "Data"))
     datasets = [key for key in listed if not key.startswith("data.")]
-    assert set(datasets) == {name for name, dataset in DATASETS.items() if dataset.task == task}
-    known = set().union(*(names(dataset) for dataset in DATASETS.values() if dataset.task == task))
+    assert set(datasets) == {name for name, dataset in dataset_classes().items() if dataset.task == task}
+    known = set().union(*(names(dataset) for dataset in dataset_classes().values() if dataset.task == task))
     options = {key.removeprefix("data.") for key in listed if key.startswith("data.")}
     assert options <= known
     described = options | set(re.findall(r"`(?:--data\.)?(\w+)", section(task, "Data")))
-    assert names(DATASETS[representative]) <= described
+    assert names(dataset_classes()[representative]) <= described
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from switchnorm.report import load_run
 from switchnorm.report.figures import choice, curve, evolution, line_styles
 from switchnorm.report.groups import group_runs
+
+from switchnorm.report import load_run
 from tests.report.conftest import EPOCHS, LAYERS, STATISTICS, Make
 
 

@@ -9,13 +9,13 @@ from statistics import stdev
 
 import pytest
 from rich.console import Console
-
-from switchnorm.report import Absent, load_run, print_grids, print_results, write, write_tables
 from switchnorm.report.folds import fold
 from switchnorm.report.grid import Grid, grids
 from switchnorm.report.grid_figure import by_samples
 from switchnorm.report.grid_table import grid_table
 from switchnorm.report.groups import group_runs
+
+from switchnorm.report import Absent, load_run, print_grids, print_results, write, write_tables
 from switchnorm.runs.geometries import Geometry
 from tests.report.conftest import Make
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from switchnorm.report.parts import parts
+from switchnorm.tasks.segmentation.report.tables import best_first, class_table, mistake_table, mistakes, side_by_side
 
 from switchnorm.errors import InputError
 from switchnorm.report import load_run, write
-from switchnorm.report.parts import parts
 from switchnorm.tasks.segmentation.files import ClassScore, Confusion, read_classes, read_confusion, read_examples
-from switchnorm.tasks.segmentation.report.tables import best_first, class_table, mistake_table, mistakes, side_by_side
 from tests.report import scenes
 from tests.report.conftest import EPOCHS, SCENE_LAYERS, Make
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-
-from switchnorm.errors import InputError
-from switchnorm.report import load_run, print_results, write, write_tables
 from switchnorm.report.grid import grids
 from switchnorm.report.grid_figure import by_samples
 from switchnorm.report.grid_table import grid_table
 from switchnorm.report.groups import group_runs
 from switchnorm.report.tables import results, results_table
 from switchnorm.report.words import comparison, headline
+
+from switchnorm.errors import InputError
+from switchnorm.report import load_run, print_results, write, write_tables
 from tests.report.conftest import Make
 
 

@@ -9,11 +9,11 @@ from statistics import stdev
 
 import pytest
 from rich.console import Console
-
-from switchnorm.report import load_run, print_importance, print_results
 from switchnorm.report.groups import Group, display_norm, group_runs
 from switchnorm.report.tables import Result, duration, importance_table, results, results_table, state
 from switchnorm.report.words import comparison, headline, mixture
+
+from switchnorm.report import load_run, print_importance, print_results
 from tests.report.conftest import EPOCHS, LAYERS, Make
 
 

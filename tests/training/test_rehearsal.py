@@ -53,7 +53,7 @@ def test_noise_stands_in_for_data_that_would_be_downloaded(monkeypatch, tmp_path
     def no_network(*arguments):
         raise AssertionError("a rehearsal downloads nothing")
 
-    monkeypatch.setattr("switchnorm.data.cifar._download", no_network)
+    monkeypatch.setattr("switchnorm.data.datasets.cifar._download", no_network)
     wanted = read_config(find_recipe(f"{name}/resnet20"), ("--device", "cpu", "--norm", "gn"))
     found = dry_run(wanted)
     assert found.steps_per_epoch is None

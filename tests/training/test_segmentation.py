@@ -135,8 +135,8 @@ def test_examples_of_equal_names_stay_apart_and_void_has_no_score(tmp_path):
             (root / folder / f"val{number:02}.png").rename(root / folder / city / "street.png")
     Image.new("L", Image.open(root / "val/cologne/street.png").size, VOID).save(root / "valannot/cologne/street.png")
     data = create_dataset("masks", root=str(root), ignore=[VOID])
-    predictions = {index: torch.zeros_like(data.test_truth(index)) for index in (1, 2)}
-    predictions[0] = torch.where(data.test_truth(0) == IGNORED, 0, data.test_truth(0))
+    predictions = {index: torch.zeros_like(data.test_target(index)) for index in (1, 2)}
+    predictions[0] = torch.where(data.test_target(0) == IGNORED, 0, data.test_target(0))
     write_examples(tmp_path, data, predictions, epoch=0)
     first, second, void = json.loads((tmp_path / "examples.json").read_text())["pictures"]
     assert (first["name"], first["accuracy"], first["mean_iou"]) == ("street", 1, 1)
@@ -144,7 +144,7 @@ def test_examples_of_equal_names_stay_apart_and_void_has_no_score(tmp_path):
     assert second["accuracy"] < 1
     assert (void["name"], void["accuracy"], void["mean_iou"]) == ("street-2", None, None)
     for index, name in enumerate(("street", "street-1", "street-2")):
-        assert np.array_equal(np.array(Image.open(tmp_path / f"{name}.truth.png")), data.test_truth(index))
+        assert np.array_equal(np.array(Image.open(tmp_path / f"{name}.truth.png")), data.test_target(index))
 
 
 def test_evaluation_finds_what_training_found(trained):

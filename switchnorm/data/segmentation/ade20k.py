@@ -1,16 +1,15 @@
 """ADE20K's scene parsing benchmark."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from switchnorm.data.segmentation.dataset import SegmentationDataset
 from switchnorm.data.segmentation.labels import Numbering
-from switchnorm.data.segmentation.odgt import read_odgt
-from switchnorm.data.segmentation.pairs import Pairs, find_folders, layouts
+from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
 from switchnorm.errors import InputError
+
+if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
+    from switchnorm.data.files.pairs import Pairs
 
 #: The 150 classes by the first of their names, in the order of the masks' numbers 1 to 150.
 _CLASSES = """
@@ -63,7 +62,9 @@ class Ade20k(SegmentationDataset):
                 f"val_list has no effect with split {self.split!r}; set split to 'val' or val_list to null"
             )
 
-    def _find(self, root: Path, split: str) -> Pairs | None:
+    def _find(self, root: Path, split: str) -> "Pairs | None":
+        from switchnorm.data.files.odgt import read_odgt  # as `Dataset` explains
+
         named = {"train": self.train_list, "val": self.val_list}.get(split)
         if named is not None:
             file = Path(named).expanduser()
@@ -75,7 +76,8 @@ class Ade20k(SegmentationDataset):
             found = root / _LISTS[split] if split in _LISTS else None
         if found is not None and found.is_file():
             return read_odgt(found, [root, found.parent, root.absolute().parent])
-        return find_folders(root, split)
+        return super()._find(root, split)
 
     def _looked_for(self, split: str) -> str:
-        return f"{_LISTS[split]}, {layouts(split)}" if split in _LISTS else layouts(split)
+        folders = super()._looked_for(split)
+        return f"{_LISTS[split]}, {folders}" if split in _LISTS else folders

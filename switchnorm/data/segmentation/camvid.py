@@ -1,14 +1,12 @@
 """CamVid."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from switchnorm.data.segmentation.dataset import SegmentationDataset
 from switchnorm.data.segmentation.labels import Numbering
+from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     import numpy as np
 
 _COLORS = {
@@ -38,7 +36,7 @@ class CamVid(SegmentationDataset):
     numbering: ClassVar[Numbering] = Numbering(tuple(range(11)), (11,))
 
     @property
-    def palette(self) -> np.ndarray[Any, Any]:
+    def palette(self) -> "np.ndarray[Any, Any]":
         """CamVid's own colour of each class: (11, 3) uint8."""
         import numpy as np
 

@@ -1,18 +1,17 @@
 """Cityscapes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from switchnorm.data.segmentation.dataset import SegmentationDataset
 from switchnorm.data.segmentation.labels import Numbering
-from switchnorm.data.segmentation.pairs import Pairs, pair_up
+from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
 from switchnorm.errors import InputError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     import numpy as np
+
+    from switchnorm.data.files.pairs import Pairs
 
 #: The evaluated classes: number in the official masks, and colour.
 _CLASSES = {
@@ -72,13 +71,15 @@ class Cityscapes(SegmentationDataset):
         return _NUMBERINGS[self.masks]
 
     @property
-    def palette(self) -> np.ndarray[Any, Any]:
+    def palette(self) -> "np.ndarray[Any, Any]":
         """The official colour of each class: (19, 3) uint8."""
         import numpy as np
 
         return np.array([color for _, color in _CLASSES.values()], np.uint8)
 
-    def _find(self, root: Path, split: str) -> Pairs | None:
+    def _find(self, root: Path, split: str) -> "Pairs | None":
+        from switchnorm.data.files.pairs import pair_up  # as `Dataset` explains
+
         pictures, masks = root / "leftImg8bit" / split, root / "gtFine" / split
         if not pictures.is_dir() or not masks.is_dir():
             return None

@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from switchnorm.data.folder import MEAN, STD
-from switchnorm.data.loader import Normalization
+from switchnorm.data.augment.normalization import Normalization, imagenet_normalization
 
 Preset = Literal["rgb", "published"]
 
@@ -30,9 +29,7 @@ class Colors:
         if self.reversed:
             self._normalize = Normalization(PUBLISHED_MEAN, (1.0, 1.0, 1.0), device)
         else:
-            self._normalize = Normalization(
-                tuple(255 * value for value in MEAN), tuple(255 * value for value in STD), device
-            )
+            self._normalize = imagenet_normalization(device)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels (..., 3, H, W) uint8, red, green, blue, as new float32 ones; 0 is the mean colour."""

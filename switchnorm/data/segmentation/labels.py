@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:  # the methods import it, because what datasets are made of has to be known without it
+    import numpy as np
 
 #: The label of pixels that do not count: void, unlabelled, or beside the picture. Classes are numbered below it.
 IGNORED = 255
@@ -30,6 +31,8 @@ class Numbering:
 
     def table(self) -> np.ndarray[Any, Any]:
         """(65537,) int16: the label of every number of 16 bits; -1 for those that mean nothing, and as the last."""
+        import numpy as np
+
         table = np.full(_VALUES + 1, _UNKNOWN, np.int16)
         table[list(self.ignored)] = IGNORED
         table[list(self.classes)] = np.arange(len(self.classes))
@@ -37,6 +40,8 @@ class Numbering:
 
     def written(self, labels: Any) -> np.ndarray[Any, Any]:
         """Labels (H, W) uint8, a tensor or an array, in the numbers of the files: (H, W) uint8."""
+        import numpy as np
+
         table = np.full(IGNORED + 1, IGNORED, np.uint8)
         table[: len(self.classes)] = self.classes
         table[IGNORED] = next((number for number in self.ignored if number <= IGNORED), IGNORED)

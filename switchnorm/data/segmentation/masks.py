@@ -1,15 +1,13 @@
 """Any pictures with masks."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from switchnorm.data.options import check_between
-from switchnorm.data.segmentation.dataset import SegmentationDataset
+from switchnorm.data.datasets.options import check_between
 from switchnorm.data.segmentation.labels import IGNORED, Numbering
+from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
 from switchnorm.errors import InputError
 
 _FILE = "classes.txt"

@@ -12,7 +12,7 @@ from switchnorm.data.segmentation.labels import IGNORED
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
-    from switchnorm.data.segmentation.dataset import SegmentationDataset
+    from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
 
 Array = np.ndarray[Any, Any]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Scene(NamedTuple):
@@ -14,10 +15,10 @@ class Scene(NamedTuple):
         index: which test picture it is.
         pictures: (3, h, w) float32, normalized, one for each size; sides are multiples of the dataset's `multiple`.
         size: height and width of the original.
-        truth: (height, width) uint8 labels; None where nobody knows them.
+        target: (height, width) uint8 labels; None where nobody knows them.
     """
 
     index: int  # type: ignore[assignment]  # a tuple has a method of this name, which nobody needs here
     pictures: tuple[Tensor, ...]
     size: tuple[int, int]
-    truth: Tensor | None
+    target: Tensor | None

@@ -73,43 +73,38 @@ class TrainingSizes:
     crop: Size | None
     multiple: int
 
-    def of_batch(self, seed: int, turn: int, place: int, index: Tensor, sizes: Tensor) -> list[Size]:
+    def of_batch(self, seed: int, pass_index: int, place: int, index: Tensor, sizes: Tensor) -> list[Size]:
         """The sizes to which a batch's pictures are resized.
 
         Args:
             seed: the run's seed.
-            turn: the pass over the data.
+            pass_index: the pass over the data.
             place: the batch's place in the pass; with seed and pass it decides the short side.
             index: (N,) int64, the samples' places in the dataset; with seed and pass they decide the factor.
             sizes: (N, 2) int64, the sizes of the files.
         """
         side = None
         if self.sides:
-            drawn = integers(seed, turn, torch.tensor([place]), Stream.SHORT_SIDE, len(self.sides))
+            drawn = integers(seed, pass_index, torch.tensor([place]), Stream.SHORT_SIDE, len(self.sides))
             side = self.sides[int(drawn)]
         targets = [fitted((height, width), side, self.longest) for height, width in sizes.tolist()]
         if self.scale is None:
             return targets
         low, high = self.scale
-        factors = (low + (high - low) * uniform(seed, turn, index, Stream.SCALE)).tolist()
+        factors = (low + (high - low) * uniform(seed, pass_index, index, Stream.SCALE)).tolist()
         return [_scaled(size, factor) for size, factor in zip(targets, factors, strict=True)]
 
     def canvas(self, targets: Sequence[Size]) -> Size:
         """The size of a batch of pictures that were resized to `targets`."""
         return self.crop if self.crop is not None else common(targets, self.multiple)
 
-    def largest(self, sizes: Tensor) -> Size:
-        """The largest size that a batch of pictures of `sizes` (N, 2) can have."""
+    def largest(self, sizes: Iterable[Size]) -> Size:
+        """The largest size that a batch of pictures of `sizes` can have."""
         if self.crop is not None:
             return self.crop
         factor = 1.0 if self.scale is None else self.scale[1]
-        distinct: list[list[int]] = sizes.unique(dim=0).tolist()
         return common(
-            (
-                _scaled(fitted((height, width), side, self.longest), factor)
-                for height, width in distinct
-                for side in self.sides or (None,)
-            ),
+            (_scaled(fitted(size, side, self.longest), factor) for size in sizes for side in self.sides or (None,)),
             self.multiple,
         )
 

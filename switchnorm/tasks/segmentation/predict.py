@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from switchnorm.data import Dataset
-from switchnorm.data.reading import DamagedError, read_picture
+from switchnorm.data.files.picture_file import DamagedError, read_picture
 from switchnorm.data.segmentation import Scene, SegmentationDataset
 from switchnorm.data.segmentation.palette import overlay, written_mask
 from switchnorm.errors import InputError

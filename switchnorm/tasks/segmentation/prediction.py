@@ -74,18 +74,21 @@ def _find(scene: Scene, logits: Sequence[Tensor]) -> Found:
     losses: list[Tensor] = []
     for rows, shares in probabilities(logits, scene.size):
         labels[rows] = shares.max(0).indices  # several times as fast as argmax over the first axis
-        if scene.truth is not None:
-            losses.append(_loss(shares, scene.truth[rows]))
-    if scene.truth is None:
+        if scene.target is not None:
+            losses.append(_loss(shares, scene.target[rows]))
+    if scene.target is None:
         return Found(labels, 0.0)
-    return Found(labels, math.fsum(torch.stack(losses).tolist()))
+    return Found(labels, math.fsum(torch.cat(losses).tolist()))
 
 
 def _loss(shares: Tensor, truth: Tensor) -> Tensor:
-    """Sum of the negative log-likelihood: (K, rows, width) and (rows, width) uint8 -> ()."""
+    """Sums of the negative log-likelihood, one per row: (K, rows, width) and (rows, width) uint8 -> (rows,).
+
+    Each row is added up by one thread, so that their number does not change how the sums are rounded.
+    """
     counts = truth != IGNORED
     likelihood = shares.gather(0, torch.where(counts, truth, 0).long()[None])[0]
-    return -likelihood.clamp_min(torch.finfo(likelihood.dtype).tiny).log().mul(counts).sum()
+    return -likelihood.clamp_min(torch.finfo(likelihood.dtype).tiny).log().mul(counts).sum(1)
 
 
 def probabilities(logits: Sequence[Tensor], size: tuple[int, int]) -> Iterator[tuple[slice, Tensor]]:
@@ -109,9 +112,9 @@ def probabilities(logits: Sequence[Tensor], size: tuple[int, int]) -> Iterator[t
     step = max(1, min(budget, *((budget - 2) * height // each.shape[1] for each in logits)))
     for start in range(0, height, step):
         rows = slice(start, min(start + step, height))
-        total = _softmax(logits[0], plans[0], rows, width)
+        total = _band(logits[0], plans[0], rows, width)
         for each, plan in zip(logits[1:], plans[1:], strict=True):
-            total += _softmax(each, plan, rows, width)
+            total += _band(each, plan, rows, width)
         yield rows, total.div_(len(logits))
 
 
@@ -127,7 +130,7 @@ class _Lines(NamedTuple):
 
     @classmethod
     def between(cls, source: int, target: int, logits: Tensor) -> _Lines:
-        """Of `source` rows resized to `target`, on the logits' device and in the precision of `_softmax`."""
+        """Of `source` rows resized to `target`, on the logits' device and in the precision of `_band`."""
         place = ((torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5).clamp_min(0)
         above = place.long()
         share = (place - above)[:, None].to(_precise(logits))
@@ -136,13 +139,26 @@ class _Lines(NamedTuple):
         return cls(above.to(device), below.to(device), share.to(device), above.tolist())
 
 
-def _softmax(logits: Tensor, lines: _Lines, rows: slice, width: int) -> Tensor:
+def _band(logits: Tensor, lines: _Lines, rows: slice, width: int) -> Tensor:
     """Probabilities of a band, (K, rows, width): the columns of its few source rows first, then the rows."""
     first, last = lines.first[rows.start], min(lines.first[rows.stop - 1] + 1, logits.shape[1] - 1)
     source = logits[:, first : last + 1].to(_precise(logits))
     wide = F.interpolate(source[None], (source.shape[1], width), mode="bilinear", align_corners=False)[0]
     above, below = (wide.index_select(1, side[rows] - first) for side in (lines.above, lines.below))
-    return above.lerp_(below, lines.share[rows]).softmax(0)
+    return _softmax_in_place(below.sub_(above).mul_(lines.share[rows]).add_(above))
+
+
+def _softmax_in_place(logits: Tensor) -> Tensor:
+    """The softmax over the first axis.
+
+    Over that axis torch's own rounds the last elements of a thread's share in another way than the rest, and sums over
+    it in an order that depends on the place of a column. Here a pixel's probability depends on its logits alone.
+    """
+    shares = logits.sub_(logits.amax(0)).exp_()
+    total = shares[0].clone()
+    for each in shares[1:]:
+        total += each
+    return shares.div_(total)
 
 
 def _precise(logits: Tensor) -> torch.dtype:

@@ -74,7 +74,7 @@ def write_examples(folder: Path, dataset: SegmentationDataset, predictions: Mapp
     folder.mkdir(parents=True, exist_ok=True)
     described: list[dict[str, Any]] = []
     for index, prediction in sorted(predictions.items()):
-        name, picture, truth = dataset.test_name(index), dataset.test_picture(index), dataset.test_truth(index)
+        name, picture, truth = dataset.test_name(index), dataset.test_picture(index), dataset.test_target(index)
         if any(other["name"] == name for other in described):  # of another folder of the test set
             name = f"{name}-{index}"
         share = min(1.0, _LONGEST / max(picture.size))

@@ -132,8 +132,8 @@ class Segmentation(Task):
     def validation_step(self, batch: Sequence[Scene], batch_idx: int) -> None:
         """Answer and count scenes."""
         for scene, found in predict(self, batch, self.inference):
-            assert scene.truth is not None
-            self.confusion.update(found.labels, scene.truth)
+            assert scene.target is not None
+            self.confusion.update(found.labels, scene.target)
             self.val_loss.update(found.loss)
             self.pictures.update(1)
             if scene.index in self.watched:

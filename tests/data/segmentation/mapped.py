@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from switchnorm.data.folder import MEAN, STD
+from switchnorm.data.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from switchnorm.data.segmentation import IGNORED, Masks
 
 CLASSES = ("red", "green", "blue")
@@ -55,7 +55,7 @@ def dataset(root, **options):
 
 def pixels_of(images):
     """Normalized images (..., 3, H, W) in 0..255 again."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return (images * std + mean) * 255
 
 

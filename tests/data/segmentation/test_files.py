@@ -65,8 +65,8 @@ def test_masks_may_be_gray_paletted_or_of_16_bits(tmp_path, mode, first, options
     for batch in data.test_batches(batch_size=1):
         for scene in batch:
             expected = labels_of(1000 + scene.index, scene.size)
-            assert np.array_equal(scene.truth.numpy(), expected)
-            assert np.array_equal(data.written(scene.truth), expected + first)
+            assert np.array_equal(scene.target.numpy(), expected)
+            assert np.array_equal(data.written(scene.target), expected + first)
 
 
 def test_numbers_that_do_not_count_become_255_and_are_written_as_the_first_of_them(tmp_path):
@@ -75,7 +75,7 @@ def test_numbers_that_do_not_count_become_255_and_are_written_as_the_first_of_th
     mask[0, :4] = (7, 255, 300, 65535)
     Image.fromarray(mask).save(root / "valannot/00.png")
     data = dataset(root, ignore=[300, 7, 255, 65535])
-    truth = data.test_truth(0)
+    truth = data.test_target(0)
     assert truth[0, :4].tolist() == [IGNORED] * 4
     assert torch.equal(truth[1:], torch.from_numpy(labels_of(1000, (24, 30)))[1:])
     assert data.written(truth)[0, :4].tolist() == [7] * 4
@@ -236,7 +236,7 @@ def test_a_listed_path_counts_from_the_root_the_list_or_the_folder_above(ade, tm
     data = ade20k(root, **options)
     data.prepare()
     assert data.test_size == 5
-    assert set(data.test_truth(2).unique().tolist()) == {0, 74, 149}
+    assert set(data.test_target(2).unique().tolist()) == {0, 74, 149}
     assert data._test.sizes[3].tolist() == [24, 37]
 
 
@@ -316,7 +316,7 @@ def test_cityscapes_masks_by_official_numbers_and_by_those_of_the_evaluated_clas
     data.prepare()
     assert (data.train_size, data.test_size, data.num_classes) == (1, 1, 19)
     assert data.test_name(0) == "ulm_000000_000001_leftImg8bit"
-    truth = data.test_truth(0)[0].tolist()
+    truth = data.test_target(0)[0].tolist()
     by_number = dict(zip([255, *range(33)], truth, strict=True))
     assert (by_number[7], by_number[11], by_number[32]) == (0, 2, 17)
     assert [number for number in range(33) if by_number[number] == IGNORED] == [
@@ -344,7 +344,7 @@ def test_cityscapes_masks_by_official_numbers_and_by_those_of_the_evaluated_clas
         evaluated.prepare,
     )
     shutil.rmtree(tmp_path / "gtFine/train")
-    assert evaluated.test_truth(0)[0, :20].tolist() == [IGNORED, *range(19)]
+    assert evaluated.test_target(0)[0, :20].tolist() == [IGNORED, *range(19)]
     refused(
         "neither train nor val pictures with masks .for train: leftImg8bit/train with gtFine/train",
         create_dataset("cityscapes", root=str(tmp_path / "gtFine")).prepare,

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from switchnorm.data import create_dataset
+from switchnorm.data import Share, create_dataset
 from switchnorm.data.segmentation import IGNORED, Scene
 from switchnorm.errors import InputError
 from tests.data.photos import photo, real_data
@@ -13,7 +13,7 @@ from tests.data.segmentation.mapped import dataset, pixels_of, write_root
 
 
 def scenes(root, *, batch_size=2, rank=0, world=1, **options):
-    return list(dataset(root, **options).test_batches(batch_size=batch_size, rank=rank, world=world))
+    return list(dataset(root, **options).test_batches(batch_size=batch_size, share=Share(rank, world)))
 
 
 def flat(batches):
@@ -24,7 +24,7 @@ def assert_same_scenes(left, right):
     assert len(left) == len(right)
     for one, other in zip(left, right, strict=True):
         assert (one.index, one.size) == (other.index, other.size)
-        assert torch.equal(one.truth, other.truth)
+        assert torch.equal(one.target, other.target)
         assert len(one.pictures) == len(other.pictures)
         assert all(torch.equal(a, b) for a, b in zip(one.pictures, other.pictures, strict=True))
 
@@ -48,8 +48,8 @@ def test_a_scene_is_the_picture_at_every_size_and_the_mask(root, colors, sides, 
         picture = Image.open(root / f"val/{number:02d}.png")
         assert isinstance(scene, Scene)
         assert scene.size == (picture.height, picture.width)
-        assert (scene.truth.dtype, scene.truth.shape) == (torch.uint8, scene.size)
-        assert np.array_equal(scene.truth.numpy(), np.array(Image.open(root / f"valannot/{number:02d}.png")))
+        assert (scene.target.dtype, scene.target.shape) == (torch.uint8, scene.size)
+        assert np.array_equal(scene.target.numpy(), np.array(Image.open(root / f"valannot/{number:02d}.png")))
         assert len(scene.pictures) == max(len(sides), 1)
         for side, shown in zip(sides or [None], scene.pictures, strict=True):
             size = published_size(*scene.size, side, longest or 10**6, multiple)
@@ -75,13 +75,13 @@ def test_any_number_of_workers_reads_the_same(root):
     assert_same_scenes(flat(scenes(root, workers=1)), flat(scenes(root, workers=0)))
 
 
-def test_any_picture_becomes_a_scene_without_truth(root):
+def test_any_picture_becomes_a_scene_without_target(root):
     data = dataset(root, test_sides=[20, 33], colors="published")
     (expected, *_), *_ = data.test_batches(batch_size=1)
     picture = Image.open(root / "val/00.png")
     for each in (picture, picture.convert("RGBA")):
         scene = data.scene(each)
-        assert (scene.truth, scene.size, scene.index) == (None, (24, 30), 0)
+        assert (scene.target, scene.size, scene.index) == (None, (24, 30), 0)
         assert all(torch.equal(a, b) for a, b in zip(scene.pictures, expected.pictures, strict=True))
 
 
@@ -90,7 +90,7 @@ def test_test_pictures_are_known_by_index(root):
     assert data.test_size == 5
     assert [data.test_name(index) for index in range(5)] == ["00", "01", "02", "03", "04"]
     assert np.array_equal(np.array(data.test_picture(3)), np.array(Image.open(root / "val/03.png")))
-    assert np.array_equal(data.test_truth(3).numpy(), np.array(Image.open(root / "valannot/03.png")))
+    assert np.array_equal(data.test_target(3).numpy(), np.array(Image.open(root / "valannot/03.png")))
 
 
 def test_views_are_sizes_here(root):
@@ -136,8 +136,8 @@ def test_ade20k():
     ]
     for scene in found:
         numbers = np.array(Image.open(folder / f"annotations/{data.test_name(scene.index)}.png")).astype(int)
-        assert np.array_equal(scene.truth.numpy(), np.where(numbers == 0, IGNORED, numbers - 1))
-        assert np.array_equal(data.written(scene.truth), numbers)
+        assert np.array_equal(scene.target.numpy(), np.where(numbers == 0, IGNORED, numbers - 1))
+        assert np.array_equal(data.written(scene.target), numbers)
     first_words = [name.split()[0] for name in data.classes]
     assert first_words == (folder / "classes.txt").read_text().split()
     with pytest.raises(
@@ -152,5 +152,5 @@ def test_camvid(split, count):
     assert data.test_size == count
     ((scene,), *_) = [next(iter(data.test_batches(batch_size=1)))]
     assert [tuple(each.shape) for each in scene.pictures] == [(3, 184, 240)]
-    assert scene.size == tuple(scene.truth.shape) == (360, 480)
-    assert set(scene.truth.unique().tolist()) <= {*range(11), IGNORED}
+    assert scene.size == tuple(scene.target.shape) == (360, 480)
+    assert set(scene.target.unique().tolist()) <= {*range(11), IGNORED}

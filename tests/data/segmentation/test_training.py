@@ -10,7 +10,8 @@ from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from switchnorm.data.counter import Stream, integers, permutation, uniform, words
+from switchnorm.data import Share
+from switchnorm.data.counter import Stream, integers, permutation, seeds, uniform
 from switchnorm.data.segmentation import IGNORED
 from switchnorm.data.segmentation.sizes import fitted
 from switchnorm.errors import InputError
@@ -22,7 +23,8 @@ WHOLE = {"short_sides": [20, 28, 44], "longest": 50, "label_stride": 4}
 
 
 def training(root, *, batch_size=2, seed=7, steps=None, rank=0, world=1, **options):
-    return dataset(root, **options).train_batches(batch_size=batch_size, seed=seed, steps=steps, rank=rank, world=world)
+    share = Share(rank, world)
+    return dataset(root, **options).train_batches(batch_size=batch_size, seed=seed, steps=steps, share=share)
 
 
 @pytest.mark.parametrize(
@@ -77,13 +79,13 @@ def test_a_resized_mask_is_not_shifted_against_its_picture(tmp_path):
 @pytest.mark.parametrize("crop", [None, [32, 40]])
 def test_batches_are_torchvisions_transforms_under_the_counters_seeds(root, crop):
     batches = training(root, **{**EVERYTHING, "crop": crop})
-    for turn in (0, 1):
-        order = batches._order(turn, "cpu")
+    for pass_index in (0, 1):
+        order = batches._order(pass_index, "cpu")
         for place, (images, labels) in enumerate(batches):
             index = order[2 * place : 2 * place + 2]
-            side = EVERYTHING["short_sides"][int(integers(7, turn, torch.tensor([place]), Stream.SHORT_SIDE, 3))]
+            side = EVERYTHING["short_sides"][int(integers(7, pass_index, torch.tensor([place]), Stream.SHORT_SIDE, 3))]
             for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-                pixels, mask = changed(root, turn, index[number : number + 1], side, crop)
+                pixels, mask = changed(root, pass_index, index[number : number + 1], side, crop)
                 height, width = mask.shape
                 torch.testing.assert_close(pixels_of(image)[:, :height, :width], pixels.float(), rtol=0, atol=1e-3)
                 assert torch.equal(label[:height, :width], mask.long())
@@ -92,20 +94,20 @@ def test_batches_are_torchvisions_transforms_under_the_counters_seeds(root, crop
             assert images.shape[2:] == labels.shape[1:]
 
 
-def changed(root, turn, index, side, crop):
+def changed(root, pass_index, index, side, crop):
     """What must become of a picture and its mask."""
     (name,) = (f"{place:02d}.png" for place in index.tolist())
     pixels, mask = (TF.pil_to_tensor(Image.open(root / folder / name)) for folder in ("train", "trainannot"))
-    factor = 0.6 + 1.2 * float(uniform(7, turn, index, Stream.SCALE))
+    factor = 0.6 + 1.2 * float(uniform(7, pass_index, index, Stream.SCALE))
     size = [round(edge * factor) for edge in fitted(tuple(mask.shape[1:]), side, EVERYTHING["longest"])]
     pixels = tv_tensors.Image(TF.resize(pixels, size))
     mask = tv_tensors.Mask(TF.resize(mask, size, v2.InterpolationMode.NEAREST_EXACT))
     if crop is not None:
-        torch.manual_seed(*words(7, turn, index, Stream.WINDOW))
+        torch.manual_seed(*seeds(7, pass_index, index, Stream.WINDOW))
         pixels, mask = v2.RandomCrop([min(pair) for pair in zip(crop, size, strict=True)])(pixels, mask)
-    if uniform(7, turn, index, Stream.FLIP) < 0.5:
+    if uniform(7, pass_index, index, Stream.FLIP) < 0.5:
         pixels, mask = pixels.flip(-1), mask.flip(-1)
-    torch.manual_seed(*words(7, turn, index, Stream.COLOR))
+    torch.manual_seed(*seeds(7, pass_index, index, Stream.COLOR))
     return v2.ColorJitter(0.3, 0.3, 0.3)(tv_tensors.Image(pixels)), mask[0]
 
 
@@ -141,9 +143,9 @@ def test_every_pass_has_as_many_batches_all_but_one_of_like_orientation_and_repe
     upright = torch.tensor([height > width for height, width in SIZES])
     assert len(batches) == 11 // batch_size
     waiting, kinds = set(), []
-    for turn in range(12):
-        order = batches._order(turn, "cpu")
-        assert set(order.tolist()) == set(permutation(7, turn, 11)[: len(order)].tolist())
+    for pass_index in range(12):
+        order = batches._order(pass_index, "cpu")
+        assert set(order.tolist()) == set(permutation(7, pass_index, 11)[: len(order)].tolist())
         assert len(order) == len(batches) * batch_size == len(set(order.tolist()))
         waiting |= set(range(11)) - set(order.tolist())
         shares = upright[order].view(-1, batch_size).float().mean(1)
@@ -304,14 +306,18 @@ def dataset_of_camvid(folder, **options):
 @pytest.mark.gpu
 def test_a_gpu_gets_the_same_batches(root):
     data = dataset(root, workers=1, **EVERYTHING)
-    on_gpu, on_cpu = (data.train_batches(batch_size=2, seed=7, device=device) for device in ("cuda", "cpu"))
+    on_gpu, on_cpu = (
+        data.train_batches(batch_size=2, seed=7, share=Share(device=device)) for device in ("cuda", "cpu")
+    )
     for (images, labels), (expected, same) in zip(on_gpu, on_cpu, strict=True):
         assert images.is_cuda
         torch.testing.assert_close(images.cpu(), expected, rtol=1e-5, atol=1e-5)
         assert torch.equal(labels.cpu(), same)
-    scenes = zip(*(data.test_batches(batch_size=2, device=device) for device in ("cuda", "cpu")), strict=True)
+    scenes = zip(
+        *(data.test_batches(batch_size=2, share=Share(device=device)) for device in ("cuda", "cpu")), strict=True
+    )
     for one, other in ((one, other) for batches in scenes for one, other in zip(*batches, strict=True)):
         assert (one.index, one.size) == (other.index, other.size)
-        assert torch.equal(one.truth.cpu(), other.truth)
+        assert torch.equal(one.target.cpu(), other.target)
         for picture, expected in zip(one.pictures, other.pictures, strict=True):
             torch.testing.assert_close(picture.cpu(), expected, rtol=1e-5, atol=1e-5)

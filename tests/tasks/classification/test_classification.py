@@ -80,6 +80,17 @@ def test_views_are_averaged_as_probabilities():
     assert metrics["val_accuracy"] == pytest.approx((mean.argmax(1) == labels).float().mean().item())
 
 
+def test_the_batch_changes_no_average_over_views():
+    class Pixels(nn.Module):
+        def forward(self, images):
+            return images.flatten(1)
+
+    task, views = Classification(Pixels(), 12), 9 * torch.randn(37, 5, 3, 2, 2)
+    together = task._average(views)
+    for size in (1, 2, 5, 16):
+        assert torch.equal(torch.cat([task._average(part) for part in views.split(size)]), together)
+
+
 def test_pictures_are_counted_and_an_impossible_label_costs_no_infinity():
     class Sure(nn.Module):
         def forward(self, images):

@@ -63,6 +63,44 @@ def test_bands_are_the_whole_at_any_size(shapes, size, elements):
     assert (found - exact).abs().max() <= 2 * own + 1e-6
 
 
+@pytest.fixture
+def threads():
+    """A function that sets the number of threads, which is 1 again at the end."""
+    yield torch.set_num_threads
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("classes", [2, 11, 150])
+def test_neither_the_band_nor_the_number_of_threads_changes_a_probability(monkeypatch, threads, classes):
+    logits, size = [4 * torch.randn(classes, 13, 17), 4 * torch.randn(classes, 5, 23)], (97, 401)
+    truth = torch.randint(classes, size, dtype=torch.uint8)
+    expected = whole(logits, size)
+    losses = prediction._loss(expected, truth)
+    for count in (1, 2, 3):
+        threads(count)
+        for elements in (2**25, 10 * classes * 401, 1):
+            monkeypatch.setattr(prediction, "_ELEMENTS_ON_CPU", elements)
+            bands = list(probabilities(logits, size))
+            assert torch.equal(torch.cat([shares for _, shares in bands], 1), expected)
+            assert torch.equal(torch.cat([prediction._loss(shares, truth[rows]) for rows, shares in bands]), losses)
+
+
+def test_the_company_of_a_scene_changes_nothing_of_it(monkeypatch, threads):
+    def network(pictures):  # picture by picture, as networks are not
+        return {"out": torch.cat([pictures, -pictures, pictures.roll(1, 1)], 1)[:, :, ::4, ::4]}
+
+    sizes = [(301, 203), (301, 203), (150, 190), (301, 203), (90, 401)]
+    scenes = [scene(place, size, [(32, 48), (64, 96)]) for place, size in enumerate(sizes)]
+    alone = {each.index: found for one in scenes for each, found in predict(network, [one], Inference(flip=True))}
+    for count in (1, 2, 3):
+        threads(count)
+        for pixels in (2**20, 3 * 64 * 96):
+            monkeypatch.setattr(prediction, "_PIXELS", pixels)
+            for each, found in predict(network, reversed(scenes), Inference(flip=True)):
+                assert torch.equal(found.labels, alone[each.index].labels)
+                assert found.loss == alone[each.index].loss
+
+
 def test_double_precision_is_kept_and_halves_are_not_added_up():
     exact = torch.randn(4, 5, 7, dtype=torch.float64)
     torch.testing.assert_close(whole([exact], (21, 30)), plain([exact], (21, 30)), rtol=0, atol=1e-12)
@@ -183,7 +221,7 @@ def test_scenes_are_predicted_as_their_mean_probability_says():
         assert same is given_scene
         logits = [network(x[None])["out"][0] for x in given_scene.pictures]  # its own mirror image
         shares = plain(logits, given_scene.size)
-        loss = F.nll_loss(shares.log()[None], given_scene.truth[None].long(), ignore_index=IGNORED, reduction="sum")
+        loss = F.nll_loss(shares.log()[None], given_scene.target[None].long(), ignore_index=IGNORED, reduction="sum")
         assert answer.labels.dtype == torch.uint8
         assert torch.equal(answer.labels.long(), shares.argmax(0))
         assert answer.loss == pytest.approx(loss.item(), rel=1e-5)

@@ -147,7 +147,7 @@ def test_validation_is_the_benchmark_over_all_pixels_together(flip):
         mean = torch.stack(shares).mean(0)
         predictions[scene.index] = mean.argmax(0)
         for truth, found, share in zip(
-            scene.truth.flatten().tolist(), mean.argmax(0).flatten().tolist(), mean.flatten(1).T, strict=True
+            scene.target.flatten().tolist(), mean.argmax(0).flatten().tolist(), mean.flatten(1).T, strict=True
         ):
             if truth != IGNORED:
                 matrix[truth, found] += 1
@@ -173,13 +173,13 @@ def test_a_single_class_is_always_found():
     model = nn.Sequential()
     model.forward = lambda images: {"out": images[:, :1]}
     task = Segmentation(model, 1)
-    batch = [scene._replace(truth=scene.truth.minimum(torch.tensor(0).byte())) for scene in scenes()]
+    batch = [scene._replace(target=scene.target.minimum(torch.tensor(0).byte())) for scene in scenes()]
     (metrics,) = trainer().validate(task, Loader([batch]), verbose=False)
     assert metrics == {"val_loss": 0, "val_accuracy": 1, "val_mean_iou": 1, "val_overall": 1}
 
 
 def test_a_test_set_in_which_nothing_counts_is_an_error():
-    void = [scene._replace(truth=torch.full(scene.size, IGNORED, dtype=torch.uint8)) for scene in scenes()]
+    void = [scene._replace(target=torch.full(scene.size, IGNORED, dtype=torch.uint8)) for scene in scenes()]
     with pytest.raises(InputError, match="no pixel of the test pictures counts"):
         trainer().validate(Segmentation(Halves(), CLASSES), Loader([void]), verbose=False)
 

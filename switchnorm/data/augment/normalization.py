@@ -1,0 +1,35 @@
+"""From pixels to what a network is given."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: Mean and deviation of ImageNet's red, green and blue, for pixels in [0, 1], as every published network expects them.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Normalization:
+    """(pixel - mean) / std per channel, on one device.
+
+    Args:
+        mean: C numbers that are subtracted, in units of the pixels.
+        std: C numbers that divide.
+        device: where the images are.
+    """
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device | str = "cpu") -> None:
+        deviation = torch.tensor(std, device=device).view(-1, 1, 1)
+        self._scale = 1 / deviation
+        self._shift = -torch.tensor(mean, device=device).view(-1, 1, 1) / deviation
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images (..., C, H, W) of any dtype as new float32 ones."""
+        return (images * self._scale).add_(self._shift)
+
+
+def imagenet_normalization(device: torch.device | str = "cpu") -> Normalization:
+    """Less ImageNet's mean, over its deviation: of 8-bit pixels (..., 3, H, W), red, green, blue."""
+    mean, std = (tuple(255 * value for value in values) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return Normalization(mean, std, device)

@@ -1,0 +1,107 @@
+"""Pictures cut to size one by one, as PIL images, before they are a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision.transforms.v2.functional as TF
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from switchnorm.data.augment.crop_and_flip import flips
+from switchnorm.data.augment.policy import make_policy, reproducible_torchvision
+from switchnorm.data.counter import Stream, seeds
+from switchnorm.data.views import Views
+
+
+@dataclass(frozen=True)
+class EvaluationCrops:
+    """Evaluation's pictures: the shorter side resized, crops of the given side cut out.
+
+    Args:
+        size: side of the crops.
+        resize: the shorter side before.
+        views: "ten" cuts at the four corners and the centre; otherwise only the centre. Mirrors are not made here.
+    """
+
+    size: int
+    resize: int
+    views: Views = "centre"
+
+    @property
+    def crops(self) -> int:
+        """How many crops there are of a picture."""
+        return 5 if self.views == "ten" else 1
+
+    def __call__(self, picture: Image.Image) -> Tensor:
+        """(crops, 3, size, size) uint8."""
+        picture = TF.resize(picture, [self.resize])
+        if self.views == "ten":
+            return torch.stack([_to_tensor(crop) for crop in TF.five_crop(picture, [self.size])])
+        return _to_tensor(TF.center_crop(picture, [self.size]))[None]
+
+
+def centre_crops(
+    pictures: list[Image.Image], seed: int, pass_index: int, index: Tensor, *, crops: EvaluationCrops
+) -> Tensor:
+    """Training's pictures where nothing is random: (N, 3, size, size) uint8."""
+    return torch.cat([crops(picture) for picture in pictures])
+
+
+@dataclass(frozen=True)
+class TrainingCrops:
+    """Training's pictures: a random crop, perhaps mirrored, its colours changed, RandAugment. All on 8-bit pixels.
+
+    Args:
+        size: side of the crops.
+        resize: the shorter side from which plain crops are cut.
+        min_area: least share of the picture's area that a resized crop shows.
+        color_jitter: how far brightness, contrast and saturation go from 1.
+        rand_augment: number of operations.
+        magnitude: their strength.
+        plain_from: the first pass whose crops are plain; None for none.
+    """
+
+    size: int
+    resize: int
+    min_area: float
+    color_jitter: float
+    rand_augment: int
+    magnitude: int
+    plain_from: int | None
+
+    def __call__(self, pictures: list[Image.Image], seed: int, pass_index: int, index: Tensor) -> Tensor:
+        """(N, 3, size, size) uint8 of N pictures; (seed, pass, index (N,)) alone decide what becomes of them."""
+        result = torch.empty(len(pictures), 3, self.size, self.size, dtype=torch.uint8)
+        steps = [(seeds(seed, pass_index, index, stream), step) for stream, step in self._steps(pass_index)]
+        mirrored = flips(seed, pass_index, index).tolist()
+        with reproducible_torchvision() as set_seed:
+            for place, picture in enumerate(pictures):
+                for own_seeds, step in steps:
+                    set_seed(own_seeds[place])
+                    picture = step(picture)
+                    if step is steps[0][1] and mirrored[place]:
+                        picture = TF.horizontal_flip(picture)
+                result[place] = _to_tensor(picture)
+        return result
+
+    def _steps(self, pass_index: int) -> list[tuple[Stream, Callable[[Any], Any]]]:
+        plain = self.plain_from is not None and pass_index >= self.plain_from
+        window = v2.RandomResizedCrop(self.size, scale=(self.min_area, 1.0))
+        crop = v2.Compose([v2.Resize(self.resize), v2.RandomCrop(self.size)]) if plain else window
+        steps: list[tuple[Stream, Callable[[Any], Any]]] = [(Stream.WINDOW, crop)]
+        if self.color_jitter:
+            strength = self.color_jitter
+            steps.append((Stream.COLOR, v2.ColorJitter(strength, strength, strength)))
+        if self.rand_augment:
+            steps.append((Stream.POLICY, make_policy(self.rand_augment, self.magnitude)))
+        return steps
+
+
+def _to_tensor(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)

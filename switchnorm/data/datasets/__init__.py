@@ -1,0 +1,1 @@
+"""Datasets whose pictures have one label each, and what all datasets offer."""

@@ -1,0 +1,104 @@
+"""What every dataset offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from switchnorm.data.loaders.share import Share
+from switchnorm.data.views import Views
+
+if TYPE_CHECKING:
+    from switchnorm.data.loaders.loader import Loader, TrainingLoader
+
+
+class Dataset(ABC):
+    """A labelled image dataset by name. Constructing one reads nothing; `prepare` does, or the first need of the data.
+
+    A subclass is a dataclass whose fields are its options, because its signature is the schema of the configuration.
+
+    A wrong option is to be answered before torch is imported, which takes seconds. So the modules of this library's
+    datasets import torch, numpy, Pillow and torchvision inside methods, and for annotations under TYPE_CHECKING. They
+    quote these annotations and do without `from __future__ import annotations`, which would make text of the fields'
+    types too: to evaluate that, jsonargparse imports all that is under TYPE_CHECKING.
+    """
+
+    #: What the labels are for: "classification", a label for each image, or "segmentation", one for each pixel.
+    task: ClassVar[str] = "classification"
+    #: Channels of an image.
+    channels: ClassVar[int]
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the labels; some datasets are read to know them."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Side of the square training images, in pixels."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the largest training image, in pixels."""
+        return self.size, self.size
+
+    @property
+    @abstractmethod
+    def train_size(self) -> int:
+        """Number of training samples."""
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Read the data, or find it and see what is there, so that whatever is wrong shows now.
+
+        Raises:
+            InputError: data that is missing, damaged or foreign.
+        """
+
+    @abstractmethod
+    def train_batches(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        epochs: int | None = None,
+        steps: int | None = None,
+        share: Share = Share(),
+    ) -> TrainingLoader:
+        """The loader for training: normalized images, float32 (N, C, H, W), and labels, int64 (N,).
+
+        Args:
+            batch_size: samples per batch, all processes together; samples that fill no batch wait for another pass.
+            seed: determines order and augmentation.
+            epochs: how many the run has, for what changes towards its end; None where nobody knows.
+            steps: batches of an epoch, a window in the endless sequence of passes; None is one pass over the data.
+            share: what of each batch this process gets, and where.
+
+        Raises:
+            InputError: no training samples, a batch that they or the processes do not fit, or no steps.
+        """
+
+    @abstractmethod
+    def test_batches(
+        self,
+        *,
+        batch_size: int,
+        share: Share = Share(),
+        views: Views = "centre",
+    ) -> Loader:
+        """The loader for evaluation: every test sample once, in order; shares as `Loader`.
+
+        Args:
+            batch_size: samples per batch, all processes together; the last batch may hold fewer.
+            share: what of each batch this process gets, and where.
+            views: see `Views`; with several views images are (N, V, C, H, W).
+
+        Raises:
+            InputError: no test samples, views that these pictures do not have, or processes that do not fit.
+        """

@@ -1,0 +1,226 @@
+"""Photographs in folders of classes, or named by lists."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from switchnorm.data.datasets.dataset import Dataset
+from switchnorm.data.datasets.options import check_between, check_random_options
+from switchnorm.data.loaders.share import Share
+from switchnorm.data.views import Views
+from switchnorm.errors import InputError
+
+if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
+    from switchnorm.data.augment.chain import Augment
+    from switchnorm.data.files.listing import Listing
+    from switchnorm.data.loaders.picture_batches import PictureBatches, TrainingPictureBatches
+
+
+@dataclass(frozen=True)
+class Folder(Dataset):
+    """Photographs in folders of classes, `train/CLASS/*.jpg` and `val/CLASS/*.jpg`, or named by lists.
+
+    The lists `train.txt` and `val.txt`, with a path and a label in each line, are sought in `root` and `root/meta`;
+    where one is, it counts and not the folders. Either split may be absent as long as nobody asks for its batches.
+
+    The defaults are what SSN's ImageNet networks were trained with (the published code of Shao et al., "SSN: Learning
+    sparse switchable normalization via SparsestMax", 2019).
+
+    Args:
+        root: the dataset's folder.
+        train_list: list of the training pictures, if it is elsewhere.
+        val_list: list of the validation pictures, if it is elsewhere.
+        train_folder: folder of the training pictures, in `root` or absolute.
+        val_folder: folder of the validation pictures, in `root` or absolute.
+        size: side of the crops, in pixels.
+        resize: shorter side of the pictures from which plain and validation crops are cut.
+        augment: change the training pictures at random; false shows them as validation does, whatever is said below.
+        min_area: least share of a picture's area that a random crop shows, resized to `size`.
+        plain_epochs: the last passes over the training pictures, in which crops are instead cut at a random place of
+            the picture resized to `resize`. As many as there are, or more, make all crops plain.
+        color_jitter: how far brightness, contrast and saturation may go from 1; 0.4 is 0.6 to 1.4.
+        lighting: deviation of the random colour added along the principal components of ImageNet's colours.
+        rand_augment: how many operations RandAugment does to each training picture.
+        magnitude: how strong they are, from 0 to 30.
+        random_erasing: share of the training pictures that lose a random rectangle.
+        on_damaged: stop at a picture that is missing or cannot be read, or skip it: training takes the next picture in
+            its place, validation leaves it out, and both report how many there were.
+        workers: processes that read pictures, per process that trains; null takes this machine's cores less one, 0
+            reads in the training process.
+    """
+
+    root: str
+    train_list: str | None = None
+    val_list: str | None = None
+    train_folder: str = "train"
+    val_folder: str = "val"
+    size: int = 224
+    resize: int = 256
+    augment: bool = True
+    min_area: float = 0.08
+    plain_epochs: int = 5
+    color_jitter: float = 0.4
+    lighting: float = 0.1
+    rand_augment: int = 0
+    magnitude: int = 9
+    random_erasing: float = 0.0
+    on_damaged: Literal["stop", "skip"] = "stop"
+    workers: int | None = None
+
+    channels: ClassVar[int] = 3
+    #: How many classes there must be; None is as many as there are.
+    _num_classes: ClassVar[int | None] = None
+
+    def __post_init__(self) -> None:
+        check_between("size", self.size, 1)
+        check_between("resize", self.resize, self.size)
+        if not 0 < self.min_area <= 1:
+            raise InputError(f"min_area must be above 0 and at most 1, got {self.min_area}")
+        check_between("plain_epochs", self.plain_epochs, 0)
+        check_between("color_jitter", self.color_jitter, 0, 1)
+        check_between("lighting", self.lighting, 0)
+        check_random_options(self.augment, self.rand_augment, self.magnitude, self.random_erasing)
+        if self.on_damaged not in ("stop", "skip"):
+            raise InputError(f"on_damaged must be 'stop' or 'skip', got {self.on_damaged!r}")
+        if self.workers is not None:
+            check_between("workers", self.workers, 0)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes: of their folders, or the labels where nothing else names them."""
+        return self._contents[2]
+
+    @property
+    def train_size(self) -> int:
+        """Number of training pictures."""
+        return len(self._train)
+
+    def prepare(self) -> None:
+        """Find the pictures.
+
+        Raises:
+            InputError: no root, neither split, listed pictures that are missing, or labels that do not fit.
+        """
+        self._contents  # noqa: B018 - it is read by being asked for
+
+    def train_batches(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        epochs: int | None = None,
+        steps: int | None = None,
+        share: Share = Share(),
+    ) -> "TrainingPictureBatches":
+        """The loader for training; see `TrainingPictureBatches` and `Dataset`. Without `epochs` no pass is plain."""
+        from switchnorm.data.augment.normalization import imagenet_normalization  # as `Dataset` explains
+        from switchnorm.data.loaders.picture_batches import TrainingPictureBatches
+        from switchnorm.data.loaders.picture_readers import TrainingPictureReader
+
+        passes = epochs
+        if epochs is not None and steps is not None:
+            passes = -(-epochs * steps // max(self.train_size // max(batch_size, 1), 1))
+        reader = TrainingPictureReader(
+            self._train.paths, self._train.labels, self.on_damaged == "skip", self._training_crops(passes), seed
+        )
+        return TrainingPictureBatches(
+            reader,
+            imagenet_normalization(share.device),
+            self._finish(),
+            batch_size=batch_size,
+            steps=steps,
+            workers=self.workers,
+            share=share,
+        )
+
+    def test_batches(
+        self,
+        *,
+        batch_size: int,
+        share: Share = Share(),
+        views: Views = "centre",
+    ) -> "PictureBatches":
+        """The loader for evaluation; see `PictureBatches` and `Dataset`."""
+        from switchnorm.data.augment.normalization import imagenet_normalization  # as `Dataset` explains
+        from switchnorm.data.augment.picture_crops import EvaluationCrops
+        from switchnorm.data.loaders.picture_batches import PictureBatches
+        from switchnorm.data.loaders.picture_readers import EvaluationPictureReader
+
+        if views not in ("centre", "flip", "ten"):
+            raise InputError(f"views {views!r} is unknown; choose 'centre', 'flip' or 'ten'")
+        if views == "ten" and self.resize == self.size:
+            raise InputError(f"views 'ten' needs pictures larger than the crops; set resize above {self.size}")
+        crops = EvaluationCrops(self.size, self.resize, views)
+        reader = EvaluationPictureReader(self._test.paths, self._test.labels, self.on_damaged == "skip", crops)
+        return PictureBatches(
+            reader,
+            imagenet_normalization(share.device),
+            batch_size=batch_size,
+            workers=self.workers,
+            share=share,
+        )
+
+    def _training_crops(self, passes: int | None) -> Any:
+        from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops, centre_crops  # torchvision
+
+        if not self.augment:
+            return functools.partial(centre_crops, crops=EvaluationCrops(self.size, self.resize))
+        return TrainingCrops(
+            self.size,
+            self.resize,
+            self.min_area,
+            self.color_jitter,
+            self.rand_augment,
+            self.magnitude,
+            None if passes is None else passes - self.plain_epochs,
+        )
+
+    def _finish(self) -> "Augment | None":
+        if not self.augment:
+            return None
+        from switchnorm.data.augment.chain import chain  # as `Dataset` explains
+        from switchnorm.data.augment.erasing import erase
+        from switchnorm.data.augment.lighting import lighting
+        from switchnorm.data.augment.normalization import IMAGENET_STD
+
+        return chain(
+            functools.partial(lighting, deviation=self.lighting, std=IMAGENET_STD) if self.lighting else None,
+            functools.partial(erase, probability=self.random_erasing) if self.random_erasing else None,
+        )
+
+    @property
+    def _train(self) -> "Listing":
+        return self._present(self._contents[0], "train", self.train_folder)
+
+    @property
+    def _test(self) -> "Listing":
+        return self._present(self._contents[1], "val", self.val_folder)
+
+    def _present(self, listing: "Listing | None", name: str, folder: str) -> "Listing":
+        if listing is None:
+            raise InputError(f"{Path(self.root) / folder} is missing, and so is a list {name}.txt in {self.root}")
+        return listing
+
+    @functools.cached_property
+    def _contents(self) -> "tuple[Listing | None, Listing | None, tuple[str, ...]]":
+        """The training and the test pictures, and the names of the classes, read once."""
+        from switchnorm.data.files.splits import Split, agree, find_split, relabelled  # as `Dataset` explains
+
+        root = Path(self.root).expanduser()
+        if not root.is_dir():
+            raise InputError(f"root {self.root!r} is not a folder")
+        may_miss = self.on_damaged == "skip"
+        train = find_split(root, Split("train", self.train_folder, self.train_list), may_miss=may_miss)
+        test = find_split(root, Split("val", self.val_folder, self.val_list), may_miss=may_miss)
+        if train is None and test is None:
+            raise InputError(
+                f"{root} has neither folders {self.train_folder!r} and {self.val_folder!r} nor lists "
+                "train.txt and val.txt"
+            )
+        self._check_classes(train, test)
+        names, labels = agree(train, test, self._num_classes)
+        return train, None if test is None else relabelled(test, labels), tuple(names)
+
+    def _check_classes(self, train: "Listing | None", test: "Listing | None") -> None:
+        """Look at how the classes are called, before they are numbered."""

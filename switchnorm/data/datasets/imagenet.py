@@ -1,0 +1,45 @@
+"""ImageNet."""
+
+import re
+from typing import TYPE_CHECKING, ClassVar
+
+from switchnorm.data.datasets.folder import Folder
+from switchnorm.errors import InputError
+
+if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
+    from switchnorm.data.files.listing import Listing
+
+_NUM_CLASSES = 1000
+
+
+class ImageNet(Folder):
+    """ImageNet's 1,000 classes of 2012 (ILSVRC); layout and options as `Folder`.
+
+    Class folders are named by WordNet ids ("n01440764"). Labels number these in sorted order, as the published lists
+    and networks do, and `classes` are the names in English that torchvision knows.
+    """
+
+    _num_classes: ClassVar[int | None] = _NUM_CLASSES
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes in English; known before anything is read."""
+        from torchvision.models import ResNet50_Weights  # as `Dataset` explains
+
+        return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
+
+    @property
+    def num_classes(self) -> int:
+        """1,000."""
+        return _NUM_CLASSES
+
+    def _check_classes(self, train: "Listing | None", test: "Listing | None") -> None:
+        for listing in (train, test):
+            if listing is None or listing.written:
+                continue
+            for name in listing.names.values():
+                if not re.fullmatch(r"n\d{8}", name):
+                    raise InputError(
+                        f"{listing.source} has class folder {name!r}; ImageNet's are named by WordNet ids such as "
+                        "'n01440764'. For other classes use the dataset 'folder'"
+                    )

@@ -1,0 +1,79 @@
+"""Datasets that fit in memory."""
+
+from __future__ import annotations
+
+import functools
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from switchnorm.data.datasets.dataset import Dataset
+from switchnorm.data.loaders.share import Share
+from switchnorm.data.views import Views
+
+if TYPE_CHECKING:
+    from switchnorm.data.augment.chain import Augment
+    from switchnorm.data.loaders.memory_batches import Batches, Samples, TrainingBatches
+
+
+class InMemory(Dataset):
+    """A dataset that is read as a whole, once, and of which batches are cut on the device."""
+
+    @abstractmethod
+    def load(self) -> tuple[Samples, Samples]:
+        """Read the training and the test samples."""
+
+    @abstractmethod
+    def augmentation(self) -> Augment | None:
+        """What training does to the pixels, as these options say."""
+
+    def finish(self) -> Augment | None:
+        """What training does to the normalized images, as these options say."""
+        return None
+
+    @functools.cached_property
+    def samples(self) -> tuple[Samples, Samples]:
+        """The training and the test samples, read once."""
+        return self.load()
+
+    @property
+    def train_size(self) -> int:
+        """Number of training samples."""
+        return len(self.samples[0])
+
+    def prepare(self) -> None:
+        """Read the samples."""
+        self.samples  # noqa: B018 - it is read by being asked for
+
+    def train_batches(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        epochs: int | None = None,
+        steps: int | None = None,
+        share: Share = Share(),
+    ) -> TrainingBatches:
+        """The loader for training; see `TrainingBatches` for arguments and errors."""
+        from switchnorm.data.loaders.memory_batches import TrainingBatches  # as `Dataset` explains
+
+        return TrainingBatches(
+            self.samples[0],
+            batch_size=batch_size,
+            seed=seed,
+            steps=steps,
+            augment=self.augmentation(),
+            finish=self.finish(),
+            share=share,
+        )
+
+    def test_batches(
+        self,
+        *,
+        batch_size: int,
+        share: Share = Share(),
+        views: Views = "centre",
+    ) -> Batches:
+        """The loader for evaluation; see `Batches` for arguments and errors."""
+        from switchnorm.data.loaders.memory_batches import Batches  # as `Dataset` explains
+
+        return Batches(self.samples[1], batch_size=batch_size, share=share, views=views)

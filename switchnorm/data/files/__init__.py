@@ -1,0 +1,1 @@
+"""Finding and reading files: which there are, which label each has, and what is in them."""

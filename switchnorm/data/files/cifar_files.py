@@ -1,0 +1,146 @@
+"""The official files of CIFAR-10 and CIFAR-100: finding them, and reading them as data that nobody has vouched for."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from switchnorm.errors import InputError
+
+if TYPE_CHECKING:  # the functions import them, because what datasets are made of has to be known without them
+    import numpy as np
+    from torch import Tensor
+
+_SHAPE = (3, 32, 32)
+_PIXELS = 3 * 32 * 32
+
+
+@dataclass(frozen=True)
+class Version:
+    """One of the forms in which a CIFAR dataset is published.
+
+    Args:
+        title: what errors call it, for example "CIFAR-10's binary version".
+        folder: the folder that its archive holds.
+        train: names of the files with the training images.
+        test: names of the files with the test images.
+        read: reads one file: `read(path, title)` -> images (n, 3072) uint8, one label per image.
+    """
+
+    title: str
+    folder: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    read: Callable[[Path, str], tuple[np.ndarray, list[int]]]
+
+
+def locate(root: Path, versions: Iterable[Version]) -> tuple[Version, Path] | None:
+    """The first of `versions` that is present, with its folder: `root` itself, or that of the published name in it."""
+    for version in versions:
+        for folder in (root, root / version.folder):
+            named = folder.name == version.folder and folder.is_dir()
+            if named or any((folder / name).is_file() for name in version.train + version.test):
+                return version, folder
+    return None
+
+
+def read_files(version: Version, folder: Path, names: Iterable[str], num_classes: int) -> tuple[Tensor, Tensor]:
+    """Read the named files of a version, one after the other.
+
+    Returns:
+        Images (N, 3, 32, 32) uint8, labels (N,) int64.
+
+    Raises:
+        InputError: a file that is missing, truncated or foreign, or a label that is not in [0, num_classes).
+    """
+    import numpy as np
+    import torch
+
+    images: list[np.ndarray] = []
+    labels: list[int] = []
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path} is missing: {version.title} needs {', '.join(version.train + version.test)}")
+        file_images, file_labels = version.read(path, version.title)
+        _check_labels(path, file_labels, num_classes)
+        images.append(file_images)
+        labels.extend(file_labels)
+    return torch.from_numpy(np.concatenate(images).reshape(-1, *_SHAPE)), torch.tensor(labels)
+
+
+def read_binary(path: Path, title: str, *, label_bytes: int) -> tuple[np.ndarray, list[int]]:
+    """Read records of `label_bytes` labels, of which the last is the one to learn, and 3,072 pixels.
+
+    Raises:
+        InputError: a file that cannot be read or is not a whole number of records, one at least.
+    """
+    import numpy as np
+
+    size = label_bytes + _PIXELS
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if len(content) == 0 or len(content) % size:
+        raise InputError(
+            f"{path} is truncated or not {title}: it has {len(content)} bytes, expected whole records of {size} bytes"
+        )
+    records = content.reshape(-1, size)
+    return records[:, label_bytes:], records[:, label_bytes - 1].tolist()
+
+
+def read_pickle(path: Path, title: str, *, label_key: bytes) -> tuple[np.ndarray, list[int]]:
+    """Read a pickled dictionary with b"data", (n, 3072) uint8, and `label_key`, a list of n integers.
+
+    Raises:
+        InputError: a file that cannot be read, holds anything else, or asks for code to run.
+    """
+    import numpy as np
+
+    content = _unpickle(path, title)
+    data = content.get(b"data") if isinstance(content, dict) else None
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (_PIXELS,) or len(data) == 0:
+        raise InputError(f"{path} is not {title}: expected images under 'data', (n, {_PIXELS}) uint8")
+    labels = content.get(label_key)
+    if not isinstance(labels, list) or len(labels) != len(data) or not all(type(label) is int for label in labels):
+        raise InputError(f"{path} is not {title}: expected {len(data)} integers under '{label_key.decode()}'")
+    return data, labels
+
+
+def _check_labels(path: Path, labels: list[int], num_classes: int) -> None:
+    for record, label in enumerate(labels):
+        if not 0 <= label < num_classes:
+            raise InputError(
+                f"{path}: record {record} (the first is 0) has label {label}; labels run from 0 to {num_classes - 1}"
+            )
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds numpy arrays and plain values, and refuses everything else that a pickle can ask for."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        import numpy as np
+
+        allowed: dict[tuple[str, str], Any] = {
+            # Where the official files seek it; numpy has moved it since, but an array knows what rebuilds it.
+            ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "dtype"): np.dtype,
+        }
+        if (module, name) not in allowed:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which images and labels do not need")
+        return allowed[module, name]
+
+
+def _unpickle(path: Path, title: str) -> Any:
+    try:
+        with path.open("rb") as file:
+            return _Unpickler(file, encoding="bytes").load()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # a malformed pickle may raise nearly anything
+        raise InputError(f"{path} is truncated or not {title}: {error}") from error

@@ -1,0 +1,62 @@
+"""Lists of annotated pictures as ADE20K's scene parsing benchmark has them: one JSON object in each line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from switchnorm.data.files.listing import Paths, missing_files
+from switchnorm.data.files.pairs import Pairs
+from switchnorm.errors import InputError
+
+_EXAMPLE = '{"fpath_img": "images/a.jpg", "fpath_segm": "annotations/a.png", "width": 683, "height": 512}'
+
+
+def read_odgt(file: Path, folders: Sequence[Path]) -> Pairs:
+    """The pictures and masks that a list names.
+
+    Args:
+        file: the list.
+        folders: below which the paths may lie; that where the fewest are missing counts.
+
+    Raises:
+        InputError: a list that cannot be read or is empty, a line that does not say what it must, or files that are
+            missing.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as a list of pictures: {error}") from error
+    entries = [_parse(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not entries:
+        raise InputError(f"{file} is empty; expected {_EXAMPLE} in each line")
+    names = [name for entry in entries for name in entry[:2]]
+    missing, folder = min(((missing_files(folder, names), folder) for folder in folders), key=lambda pair: len(pair[0]))
+    if missing:
+        raise InputError(
+            f"{file}: {len(missing)} of its {len(names)} pictures and masks are missing, the first is "
+            f"{folder / missing[0]}"
+        )
+    sizes = torch.tensor([entry[2:] for entry in entries])
+    return Pairs(file, Paths(folder, names[::2]), Paths(folder, names[1::2]), sizes)
+
+
+def _parse(file: Path, number: int, line: str) -> tuple[str, str, int, int]:
+    """Picture, mask, height and width."""
+    try:
+        entry: Any = json.loads(line)
+    except json.JSONDecodeError:
+        entry = None
+    if not isinstance(entry, dict):
+        raise InputError(f"{file}: line {number} is no JSON object, got {line[:80]!r}; expected {_EXAMPLE}")
+    for key, kind in (("fpath_img", str), ("fpath_segm", str), ("width", int), ("height", int)):
+        value = entry.get(key)
+        if key not in entry:
+            raise InputError(f"{file}: line {number} lacks {key!r}; expected {_EXAMPLE}")
+        if not isinstance(value, kind) or not value or (isinstance(value, int) and value < 1):
+            raise InputError(f"{file}: line {number} has {key} {value!r}; expected {_EXAMPLE}")
+    return entry["fpath_img"], entry["fpath_segm"], entry["height"], entry["width"]

@@ -1,0 +1,143 @@
+"""Which pictures a split has, and which masks belong to them."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from switchnorm.data.files.listing import EXTENSIONS, Paths, pictures_below
+from switchnorm.errors import InputError
+
+#: What a mask's name ends with, in small letters; files that lose what was in them (JPEG) are none.
+MASK_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff")
+
+#: What a split's folder may be called.
+NAMES = {"train": ("train", "training"), "val": ("val", "validation"), "test": ("test", "testing")}
+_PICTURES = "images"
+_MASKS = ("annotations", "masks", "labels")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The pictures and the masks of a split.
+
+    Args:
+        source: the list, or the folder of the pictures; what errors name.
+        pictures: their paths.
+        masks: the paths of the masks, in the same order.
+        stated: (N, 2) int64, the sizes that the list states; None where there is no list.
+    """
+
+    source: Path
+    pictures: Paths
+    masks: Paths
+    stated: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def distinct_sizes(self) -> list[tuple[int, int]]:
+        """The different ones of `sizes`, each a height and a width."""
+        return [(height, width) for height, width in self.sizes.unique(dim=0).tolist()]
+
+    @functools.cached_property
+    def sizes(self) -> Tensor:
+        """(N, 2) int64: height and width of every picture, by the list or by the first bytes of the files.
+
+        Raises:
+            InputError: a file that is no picture.
+        """
+        if self.stated is not None:
+            return self.stated
+        return torch.tensor([_size(self.pictures[place]) for place in range(len(self))])
+
+
+def _size(path: str) -> tuple[int, int]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+    except Exception as error:  # the decoders of damaged files raise nearly anything
+        raise InputError(f"cannot read {path} ({' '.join(str(error).split())})") from error
+
+
+def find_folders(root: Path, split: str) -> Pairs | None:
+    """A split's pictures and masks, in the first of the layouts that is there; None where none is.
+
+    Raises:
+        InputError: as `pair_up`.
+    """
+    for pictures, masks in _layouts(split):
+        if (root / pictures).is_dir() and (root / masks).is_dir():
+            return pair_up(root / pictures, root / masks)
+    return None
+
+
+def layouts(split: str) -> str:
+    """The layouts that `find_folders` looks for, in words."""
+    name = NAMES[split][0]
+    kinds = f"{', '.join(_MASKS[:-1])} or {_MASKS[-1]}"
+    return f"{name} with {name}annot, images/{name} with {kinds}/{name}, {name}/images with {name}/({kinds})"
+
+
+def _layouts(split: str) -> list[tuple[str, str]]:
+    names = NAMES[split]
+    return [
+        *((name, f"{name}annot") for name in names),
+        *((f"{_PICTURES}/{name}", f"{masks}/{name}") for name in names for masks in _MASKS),
+        *((f"{name}/{_PICTURES}", f"{name}/{masks}") for name in names for masks in _MASKS),
+    ]
+
+
+def pair_up(pictures: Path, masks: Path, picture_suffix: str = "", mask_suffix: str = "") -> Pairs:
+    """Pictures and masks of the same name, at any depth of their folders.
+
+    Args:
+        pictures: folder of the pictures.
+        masks: folder of the masks.
+        picture_suffix: what the names of the pictures end with, besides; other files are passed over.
+        mask_suffix: the same for the masks.
+
+    Raises:
+        InputError: no pictures, one without a mask or a mask without one, or two files of the same name.
+    """
+    of_pictures = _by_name(pictures, EXTENSIONS, picture_suffix)
+    of_masks = _by_name(masks, MASK_EXTENSIONS, mask_suffix)
+    if not of_pictures:
+        what = f" *{picture_suffix}" if picture_suffix else ""
+        raise InputError(f"{pictures} holds no pictures{what} ({' '.join(EXTENSIONS)})")
+    without = [name for name in of_pictures if name not in of_masks]
+    if without:
+        raise InputError(
+            f"{len(without)} of the {len(of_pictures)} pictures in {pictures} have no mask, the first is "
+            f"{of_pictures[without[0]]}; expected {masks / without[0]}{mask_suffix}.png"
+        )
+    without = [name for name in of_masks if name not in of_pictures]
+    if without:
+        raise InputError(
+            f"{len(without)} of the {len(of_masks)} masks in {masks} have no picture, the first is "
+            f"{of_masks[without[0]]}; expected {pictures / without[0]}{picture_suffix}.jpg or another picture"
+        )
+    in_order = (of_masks[name] for name in of_pictures)
+    return Pairs(pictures, Paths(pictures, of_pictures.values()), Paths(masks, in_order))
+
+
+def _by_name(folder: Path, extensions: tuple[str, ...], suffix: str) -> dict[str, str]:
+    """The paths below a folder by what they are called without suffix and extension."""
+    found: dict[str, str] = {}
+    for path in pictures_below(folder, extensions):
+        file = os.path.relpath(path, folder)
+        stem = os.path.splitext(file)[0]
+        if not stem.endswith(suffix):
+            continue
+        other = found.setdefault(stem[: len(stem) - len(suffix)], file)
+        if other is not file:
+            raise InputError(f"{folder} holds both {other} and {file}; expected one file of that name")
+    return found

@@ -1,0 +1,124 @@
+"""The training and the validation pictures of a root folder, under labels that agree."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from switchnorm.data.files.listing import Listing, read_folders, read_list
+from switchnorm.errors import InputError, unknown
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where one split's pictures may be.
+
+    Args:
+        name: "train" or "val".
+        folder: of its pictures, in the root or absolute.
+        list_file: the list that the user named, if any.
+    """
+
+    name: str
+    folder: str
+    list_file: str | None
+
+
+def find_split(root: Path, split: Split, *, may_miss: bool) -> Listing | None:
+    """A split's pictures: by the list that was named, by one of the published name, or by folders of classes.
+
+    Args:
+        root: the dataset's folder.
+        split: what is sought; its list is sought in the root and in its folder `meta`.
+        may_miss: whether some pictures of a list may be missing.
+
+    Returns:
+        None where there is neither a list nor a folder.
+
+    Raises:
+        InputError: a list that was named and is not there, or whatever is wrong with what is found.
+    """
+    folder = root / split.folder
+    if split.list_file is not None:
+        named = Path(split.list_file).expanduser()
+        places = [named] if named.is_absolute() else [named, root / named]
+        found = next((place for place in places if place.is_file()), None)
+        if found is None:
+            raise InputError(f"{split.name}_list {split.list_file!r} is not a file, neither here nor in {root}")
+    else:
+        published = [root / f"{split.name}.txt", root / "meta" / f"{split.name}.txt"]
+        found = next((place for place in published if place.is_file()), None)
+    if found is not None:
+        return read_list(found, [folder, root, found.parent], may_miss=may_miss)
+    return read_folders(folder) if folder.is_dir() else None
+
+
+def agree(train: Listing | None, test: Listing | None, num_classes: int | None = None) -> tuple[list[str], Tensor]:
+    """The names of the classes, and the test pictures' labels among them.
+
+    Args:
+        train: the training pictures, which number the classes where they are there.
+        test: the test pictures.
+        num_classes: how many classes there must be; None takes as many as there are.
+
+    Returns:
+        A name per class, a number where nothing names it; and labels (N,) int64, empty without test pictures.
+
+    Raises:
+        InputError: labels that leave a class without training pictures or are beyond the classes, classes of which only
+            the test pictures know, or one class under two labels.
+    """
+    lead = train if train is not None else test
+    assert lead is not None
+    count = _count(lead, num_classes, complete=train is not None or (lead.written and num_classes is None))
+    names = [lead.names.get(label, str(label)) for label in range(count)]
+    if test is None or test is lead:
+        return names, torch.empty(0, dtype=torch.int64) if test is None else test.labels
+    return names, _same_labels(lead, test, count)
+
+
+def relabelled(listing: Listing, labels: Tensor) -> Listing:
+    """The listing with other labels."""
+    return dataclasses.replace(listing, labels=labels)
+
+
+def _count(lead: Listing, num_classes: int | None, *, complete: bool) -> int:
+    """How many classes `lead` numbers; `complete` demands a picture of each."""
+    present = lead.labels.unique().tolist()
+    there = present[-1] + 1 if lead.written else len(lead.names)
+    count = there if num_classes is None else num_classes
+    if not lead.written and there != count:
+        raise InputError(f"{lead.source} has {there} class folders, expected {count}")
+    if there > count:
+        raise InputError(f"{lead.source} has label {there - 1}; labels run from 0 to {count - 1}")
+    absent = next((label for label, seen in enumerate([*present, None]) if label != seen), count)
+    if complete and absent < count:
+        name = f" ({lead.names[absent]})" if absent in lead.names else ""
+        raise InputError(f"{lead.source} has no picture of class {absent}{name}, of the classes 0 to {count - 1}")
+    return count
+
+
+def _same_labels(train: Listing, test: Listing, count: int) -> Tensor:
+    """The test labels in the training pictures' numbering."""
+    label_of = {name: label for label, name in train.names.items()}
+    if test.written:
+        if int(test.labels.max()) >= count:
+            raise InputError(f"{test.source} has label {int(test.labels.max())}; labels run from 0 to {count - 1}")
+        for label, name in test.names.items():
+            if label_of.get(name, label) != label:
+                raise InputError(f"{test.source} gives {name!r} label {label}, but {train.source} {label_of[name]}")
+        return test.labels
+    if not label_of:
+        raise InputError(f"{test.source} has class folders, but {train.source} names none; give val_list too")
+    present = test.labels.unique().tolist()
+    for label in present:
+        if test.names[label] not in label_of:
+            raise unknown(f"class of {test.source}", test.names[label], label_of)
+    table = torch.zeros(len(test.names), dtype=torch.int64)
+    for label in present:
+        table[label] = label_of[test.names[label]]
+    return table[test.labels]

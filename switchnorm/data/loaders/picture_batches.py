@@ -1,0 +1,121 @@
+"""Loaders over pictures in files, with one label each."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from switchnorm.data.augment.chain import Augment
+from switchnorm.data.augment.normalization import Normalization
+from switchnorm.data.loaders.file_batches import FileBatches, TrainingFileBatches
+from switchnorm.data.loaders.loader import Batch
+from switchnorm.data.loaders.picture_readers import (
+    EvaluationPictureReader,
+    PictureRequest,
+    Pictures,
+    TrainingPictureReader,
+)
+from switchnorm.data.loaders.share import Share
+from switchnorm.data.views import with_mirrors
+
+
+class PictureBatches(FileBatches[PictureRequest, Pictures]):
+    """The loader for evaluation: normalized images, float32, and labels, int64 (N,); shares as `Loader`.
+
+    Images are (N, 3, H, W), or (N, V, 3, H, W) where the reader's crops have several views. What cannot be read is left
+    out, if the reader goes on at all, and reported with the last batch.
+
+    Args:
+        reader: of the test pictures.
+        normalization: on the share's device.
+        batch_size, workers, share: as `FileBatches`.
+
+    Raises:
+        InputError: as `FileBatches`.
+    """
+
+    def __init__(
+        self,
+        reader: EvaluationPictureReader,
+        normalization: Normalization,
+        *,
+        batch_size: int,
+        workers: int | None,
+        share: Share,
+    ) -> None:
+        super().__init__(reader, len(reader.paths), batch_size=batch_size, workers=workers, share=share)
+        self._normalize = normalization
+        self._one_view = reader.crops.views == "centre"
+
+    def _request(self, samples: list[int]) -> PictureRequest:
+        return PictureRequest(0, samples)
+
+    def _read(self, requests: Iterable[PictureRequest], count: int) -> Iterator[Pictures]:
+        what = f"of {self.total} test pictures could not be read and were left out"
+        return _reported(super()._read(requests, count), count, what)
+
+    def _finished(self, read: Pictures) -> Batch:
+        images = self._normalize(read.images.to(self.share.device, non_blocking=True))
+        labels = read.labels.to(self.share.device, non_blocking=True)
+        return images[:, 0] if self._one_view else with_mirrors(images), labels
+
+
+class TrainingPictureBatches(TrainingFileBatches[PictureRequest, Pictures]):
+    """The loader for training: batches as `PictureBatches`, augmented; order, shares and state as `TrainingLoader`.
+
+    How a sample is augmented is a function of (seed, pass, index of the sample). The next readable picture takes the
+    place of one that cannot be read, if the reader goes on at all; these are reported with the epoch's last batch.
+
+    Args:
+        reader: of the training pictures.
+        normalization: on the share's device.
+        finish: applied to the normalized images of every batch.
+        batch_size, steps, workers, share: as `TrainingFileBatches`.
+
+    Raises:
+        InputError: as `TrainingFileBatches`.
+    """
+
+    def __init__(
+        self,
+        reader: TrainingPictureReader,
+        normalization: Normalization,
+        finish: Augment | None,
+        *,
+        batch_size: int,
+        steps: int | None,
+        workers: int | None,
+        share: Share,
+    ) -> None:
+        total, seed = len(reader.paths), reader.seed
+        super().__init__(reader, total, batch_size=batch_size, seed=seed, steps=steps, workers=workers, share=share)
+        self._normalize = normalization
+        self.finish = finish
+
+    def _requests(self, position: int) -> Iterator[PictureRequest]:
+        return (PictureRequest(pass_index, index.tolist()) for pass_index, index in self._indices(position))
+
+    def _read(self, requests: Iterable[PictureRequest], count: int) -> Iterator[Pictures]:
+        what = f"of {self.total} training pictures could not be read and others took their places"
+        return _reported(super()._read(requests, count), count, what)
+
+    def _finished(self, read: Pictures) -> Batch:
+        images = self._normalize(read.images.to(self.share.device, non_blocking=True))
+        if self.finish is not None:
+            index = torch.tensor(read.request.samples)  # on the CPU, where the numbers are drawn without waiting
+            images = self.finish(images, self.seed, read.request.pass_index, index)
+        return images, read.labels.to(self.share.device, non_blocking=True)
+
+
+def _reported(batches: Iterator[Pictures], count: int, what: str) -> Iterator[Pictures]:
+    """The batches, and with the last of `count` a warning that numbers and names the pictures that were not read."""
+    damaged: dict[str, None] = {}  # in the order of discovery
+    for number, pictures in enumerate(batches, 1):
+        damaged.update(dict.fromkeys(pictures.damaged))
+        if number == count and damaged:
+            first = ", ".join(list(damaged)[:3])
+            more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+            warnings.warn(f"{len(damaged)} {what}: {first}{more}", stacklevel=2)
+        yield pictures

@@ -1,0 +1,125 @@
+"""Reading pictures for a batch: what worker processes do."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from switchnorm.data.augment.picture_crops import EvaluationCrops
+from switchnorm.data.files.listing import Paths
+from switchnorm.data.files.picture_file import DamagedError, read_picture
+from switchnorm.data.loaders.reader import BatchReader
+from switchnorm.errors import InputError
+
+
+class PictureRequest(NamedTuple):
+    """Pictures to be read: the pass over the data, and the places of the samples."""
+
+    pass_index: int
+    samples: list[int]
+
+
+class Pictures(NamedTuple):
+    """What was read of a request.
+
+    Args:
+        request: what was asked for.
+        images: (n, 3, H, W) or (n, V, 3, H, W) uint8.
+        labels: (n,) int64.
+        damaged: the paths of what could not be read, each with the reason.
+    """
+
+    request: PictureRequest
+    images: Tensor
+    labels: Tensor
+    damaged: list[str]
+
+
+@dataclass
+class PictureReader(BatchReader[PictureRequest, Pictures]):
+    """Reads batches.
+
+    Args:
+        paths: of all pictures.
+        labels: (N,) int64 of all pictures.
+        skip: whether to go on where a picture cannot be read.
+    """
+
+    paths: Paths
+    labels: Tensor
+    skip: bool
+
+    def read(self, request: PictureRequest) -> Pictures:
+        """The pictures asked for, and what of them cannot be read."""
+        damaged: list[str] = []
+        images, labels = self._batch(request, damaged)
+        return Pictures(request, images, labels, damaged)
+
+    @abstractmethod
+    def _batch(self, request: PictureRequest, damaged: list[str]) -> tuple[Tensor, Tensor]:
+        """Images and labels; appends to `damaged`."""
+
+    def _read(self, index: int, damaged: list[str]) -> Image.Image | None:
+        try:
+            return read_picture(self.paths[index])
+        except DamagedError as error:
+            if not self.skip:
+                raise InputError(f"cannot read {error}; bring it, or set on_damaged to 'skip'") from error
+            damaged.append(str(error))
+            return None
+
+
+@dataclass
+class EvaluationPictureReader(PictureReader):
+    """Reads batches for evaluation; leaves out what cannot be read.
+
+    Args:
+        crops: what to cut.
+    """
+
+    crops: EvaluationCrops
+
+    def _batch(self, request: PictureRequest, damaged: list[str]) -> tuple[Tensor, Tensor]:
+        images, places = [], []
+        for place in request.samples:
+            picture = self._read(place, damaged)
+            if picture is not None:
+                images.append(self.crops(picture))
+                places.append(place)
+        none = torch.empty(0, self.crops.crops, 3, self.crops.size, self.crops.size, dtype=torch.uint8)
+        return torch.stack(images) if images else none, self.labels[places]
+
+
+@dataclass
+class TrainingPictureReader(PictureReader):
+    """Reads batches for training; puts the next picture in the place of one that cannot be read.
+
+    Args:
+        crops: `crops(pictures, seed, pass_index, index) -> images`: what to cut, and how to change it.
+        seed: of the run.
+    """
+
+    crops: Callable[[list[Image.Image], int, int, Tensor], Tensor]
+    seed: int
+
+    def _batch(self, request: PictureRequest, damaged: list[str]) -> tuple[Tensor, Tensor]:
+        pictures, places = [], []
+        for index in request.samples:
+            picture, place = self._readable(index, damaged)
+            pictures.append(picture)
+            places.append(place)
+        return self.crops(pictures, self.seed, request.pass_index, torch.tensor(request.samples)), self.labels[places]
+
+    def _readable(self, index: int, damaged: list[str]) -> tuple[Image.Image, int]:
+        for step in range(len(self.paths)):
+            place = (index + step) % len(self.paths)
+            picture = self._read(place, damaged)
+            if picture is not None:
+                return picture, place
+        raise InputError(f"none of the {len(self.paths)} training pictures in {self.paths.folder} can be read")

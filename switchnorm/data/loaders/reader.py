@@ -1,0 +1,35 @@
+"""What reads a batch in a worker process, and what becomes of an error there."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Generic, NamedTuple, TypeVar
+
+from torch.utils.data import Dataset
+
+from switchnorm.errors import InputError
+
+#: Says which batch, as a plain tuple without tensors, which would travel to the worker by shared memory.
+RequestT = TypeVar("RequestT")
+#: What is read of it.
+ReadT = TypeVar("ReadT")
+
+
+class Failure(NamedTuple):
+    """What ended the reading. It is no exception, because those arrive from a worker with its traceback in the text."""
+
+    message: str
+
+
+class BatchReader(Dataset["ReadT | Failure"], Generic[RequestT, ReadT]):
+    """Reads batches, or whatever share of them a process is asked for."""
+
+    def __getitem__(self, request: RequestT) -> ReadT | Failure:
+        try:
+            return self.read(request)
+        except InputError as error:
+            return Failure(str(error))
+
+    @abstractmethod
+    def read(self, request: RequestT) -> ReadT:
+        """What was asked for; raises `InputError`."""

@@ -1,0 +1,264 @@
+"""What every dataset of pictures with masks offers."""
+
+import functools
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from switchnorm.data.datasets.dataset import Dataset
+from switchnorm.data.loaders.share import Share
+from switchnorm.data.segmentation.labels import Numbering
+from switchnorm.data.segmentation.mask_options import check_options
+from switchnorm.data.segmentation.scene import Scene
+from switchnorm.data.views import Views
+from switchnorm.errors import InputError
+
+if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
+    import numpy as np
+    from PIL import Image
+    from torch import Tensor
+
+    from switchnorm.data.files.pairs import Pairs
+    from switchnorm.data.segmentation.scene_batches import SceneBatches, TrainingMaps
+    from switchnorm.data.segmentation.scene_readers import PairReader
+    from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
+
+
+@dataclass(frozen=True)
+class SegmentationDataset(Dataset):
+    """Pictures with masks, which name the class of every pixel; 255 in labels is what does not count.
+
+    Either split may be absent as long as nobody asks for its batches.
+
+    Args:
+        root: the dataset's folder.
+        split: what is evaluated: val or test.
+        short_sides: sides in pixels, of which each training batch draws one: its pictures are resized until their short
+            side is that long. [] keeps their sizes.
+        longest: the longest side, in pixels, that pictures are resized to, in training before `scale`; null for no
+            bound.
+        scale: least and greatest random factor by which each training picture is resized besides; null for none.
+        crop: height and width of a random window of each training picture, both multiples of `multiple`; where the
+            picture is smaller the rest is the mean colour, and does not count. null shows whole pictures.
+        flip: whether one half of the training pictures is mirrored.
+        color_jitter: how far brightness, contrast and saturation may go from 1 in training; 0.4 is 0.6 to 1.4.
+        label_stride: every how many pixels there is a label in training, along both sides.
+        multiple: of which the sides of pictures are multiples as the network sees them: padded in training, resized in
+            evaluation; itself one of `label_stride`.
+        colors: rgb, red, green and blue less ImageNet's mean over its deviation; or published, blue, green and red in
+            0..255 less (102.9801, 115.9465, 122.7717), as the published segmentation networks were trained with.
+        test_sides: the short sides at which evaluation shows every picture, in pixels. [] is its own size.
+        workers: processes that read pictures, per process that trains; null takes this machine's cores less one, 0
+            reads in the training process.
+    """
+
+    root: str
+    split: Literal["val", "test"] = "val"
+    short_sides: list[int] = field(default_factory=list)
+    longest: int | None = None
+    scale: list[float] | None = None
+    crop: list[int] | None = None
+    flip: bool = True
+    color_jitter: float = 0.0
+    label_stride: int = 1
+    multiple: int = 8
+    colors: Literal["rgb", "published"] = "rgb"
+    test_sides: list[int] = field(default_factory=list)
+    workers: int | None = None
+
+    task: ClassVar[str] = "segmentation"
+    channels: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    @property
+    @abstractmethod
+    def numbering(self) -> Numbering:
+        """How the masks number the classes."""
+
+    @property
+    def palette(self) -> "np.ndarray[Any, Any]":
+        """The colour of each class: (K, 3) uint8."""
+        from switchnorm.data.segmentation.palette import distinct_colors
+
+        return distinct_colors(self.num_classes)
+
+    def written(self, labels: Any) -> "np.ndarray[Any, Any]":
+        """Labels (H, W) uint8, a tensor or an array, in the numbers of the masks' files: (H, W) uint8."""
+        return self.numbering.written(labels)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the largest training batch; the sizes of all pictures are read to know it.
+
+        Where there are no training pictures it is that of pictures 640 wide and 480 high, for a dry run with noise.
+        """
+        try:
+            sizes = self._train.distinct_sizes
+        except InputError:
+            sizes = [(480, 640)]
+        return self._training_sizes.largest(sizes)
+
+    @property
+    def size(self) -> int:
+        """The longer side of `shape`."""
+        return max(self.shape)
+
+    @property
+    def train_size(self) -> int:
+        """Number of training pictures."""
+        return len(self._train)
+
+    @property
+    def test_size(self) -> int:
+        """Number of test pictures."""
+        return len(self._test)
+
+    def prepare(self) -> None:
+        """Find the pictures and masks; none is opened.
+
+        Raises:
+            InputError: no root, neither split, pictures without masks or the other way round, or a list that names
+                what is not there.
+        """
+        splits = ("train", self.split)
+        if all(self._splits[split] is None for split in splits):
+            looked = "; ".join(f"for {split}: {self._looked_for(split)}" for split in splits)
+            raise InputError(f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})")
+
+    def train_batches(
+        self,
+        *,
+        batch_size: int,
+        seed: int,
+        epochs: int | None = None,
+        steps: int | None = None,
+        share: Share = Share(),
+    ) -> "TrainingMaps":
+        """The loader for training; see `TrainingMaps` and `Dataset`. Nothing depends on `epochs`."""
+        from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
+        from switchnorm.data.segmentation.scene_batches import TrainingMaps
+        from switchnorm.data.segmentation.scene_readers import CropReader, PairReader
+
+        sizes = self._training_sizes
+        pair = PairReader(self._train, self.numbering)
+        reader = CropReader(pair, sizes.crop, self.flip, self.color_jitter, self.label_stride, seed)
+        return TrainingMaps(
+            reader,
+            sizes,
+            Colors(self.colors, share.device),
+            batch_size=batch_size,
+            steps=steps,
+            workers=self.workers,
+            share=share,
+        )
+
+    def test_batches(
+        self,
+        *,
+        batch_size: int,
+        share: Share = Share(),
+        views: Views = "centre",
+    ) -> "SceneBatches":
+        """The loader for evaluation; see `SceneBatches` and `Dataset`.
+
+        Raises:
+            InputError: views besides "centre": sizes are options here, and mirrors are made where the network is asked.
+        """
+        from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
+        from switchnorm.data.segmentation.scene_batches import SceneBatches
+        from switchnorm.data.segmentation.scene_readers import SceneReader
+
+        if views != "centre":
+            raise InputError(
+                f"views {views!r} is not possible here; pictures with masks have 'centre', at `test_sides`"
+            )
+        return SceneBatches(
+            SceneReader(self._test_reader, self._test_sizes),
+            Colors(self.colors, share.device),
+            batch_size=batch_size,
+            workers=self.workers,
+            share=share,
+        )
+
+    def scene(self, picture: "Image.Image") -> Scene:
+        """What the network is asked about any picture: `Scene` number 0, without target, on the CPU."""
+        from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
+        from switchnorm.data.segmentation.scene_readers import make_scene
+
+        scene = make_scene(0, picture.convert("RGB"), None, self._test_sizes)
+        colors = Colors(self.colors)
+        return scene._replace(pictures=tuple(colors(pixels) for pixels in scene.pictures))
+
+    def test_name(self, index: int) -> str:
+        """What the file of a test picture is called, without its extension."""
+        return Path(self._test.pictures[index]).stem
+
+    def test_picture(self, index: int) -> "Image.Image":
+        """A test picture in red, green and blue."""
+        return self._test_reader.picture(index)
+
+    def test_target(self, index: int) -> "Tensor":
+        """The labels of a test picture: (H, W) uint8."""
+        return self._test_reader.labels(index)
+
+    def _find(self, root: Path, split: str) -> "Pairs | None":
+        """A split's pictures and masks; None where it is absent."""
+        from switchnorm.data.files.pairs import find_folders  # as `Dataset` explains
+
+        return find_folders(root, split)
+
+    def _looked_for(self, split: str) -> str:
+        """Where `_find` looks, in words."""
+        from switchnorm.data.files.pairs import layouts  # as `Dataset` explains
+
+        return layouts(split)
+
+    @property
+    def _training_sizes(self) -> "TrainingSizes":
+        from switchnorm.data.segmentation.sizes import TrainingSizes  # as `Dataset` explains
+
+        scale, crop = self.scale, self.crop
+        return TrainingSizes(
+            tuple(self.short_sides),
+            self.longest,
+            None if scale is None else (scale[0], scale[1]),
+            None if crop is None else (crop[0], crop[1]),
+            self.multiple,
+        )
+
+    @property
+    def _test_sizes(self) -> "EvaluationSizes":
+        from switchnorm.data.segmentation.sizes import EvaluationSizes  # as `Dataset` explains
+
+        return EvaluationSizes(tuple(self.test_sides), self.longest, self.multiple)
+
+    @functools.cached_property
+    def _test_reader(self) -> "PairReader":
+        from switchnorm.data.segmentation.scene_readers import PairReader
+
+        return PairReader(self._test, self.numbering)
+
+    @property
+    def _train(self) -> "Pairs":
+        return self._present("train")
+
+    @property
+    def _test(self) -> "Pairs":
+        return self._present(self.split)
+
+    def _present(self, split: str) -> "Pairs":
+        pairs = self._splits[split]
+        if pairs is None:
+            raise InputError(f"{self.root} has no {split} pictures with masks; looked for {self._looked_for(split)}")
+        return pairs
+
+    @functools.cached_property
+    def _splits(self) -> "dict[str, Pairs | None]":
+        """The training and the test pictures, found once."""
+        root = Path(self.root).expanduser()
+        if not root.is_dir():
+            raise InputError(f"root {self.root!r} is not a folder")
+        return {split: self._find(root, split) for split in ("train", self.split)}
