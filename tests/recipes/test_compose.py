@@ -132,7 +132,7 @@ def test_a_shipped_recipe_is_a_base_by_name_wherever_the_file_is(write):
 
 
 def test_a_claim_is_of_the_recipe_that_states_it(write):
-    assert read_config(find_recipe("cifar10/resnet110")).claim.error == 6.11
+    assert read_config(find_recipe("cifar10/resnet110")).claim["error"] == 6.11
     shorter = "base: cifar10/resnet110\ntrain: {epochs: 2}\nschedule: {milestones: []}\n"
     assert read_config(write("r.yaml", shorter)).claim == make_claim()
     assert read_config(write("r.yaml", shorter + "claim: {error: 7}")).claim == make_claim(error=7)
