@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,24 +14,32 @@ import pytest
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
+#: Runs command lines one after the other; a process of their own, for what plugins register stays.
+PROGRAM = """
+import json, shlex, sys
+from switchnorm.cli import main
+
+if __name__ == "__main__":
+    for command in json.loads(sys.argv[1]):
+        print("$", command, flush=True)
+        main(shlex.split(command))
+"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where somebody followed the page from its first command to its last."""
+    """Where somebody followed the page from its first command to its last; said.txt is what the terminal showed."""
     made = tmp_path_factory.mktemp("extending")
     for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL):
         (made / name).write_text(code)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CONFIG_HOME", str(made / "home"))
-        for command in re.findall(r"^    switchnorm (.*)$", PAGE, re.MULTILINE):
-            done = subprocess.run(
-                [sys.executable, "-m", "switchnorm", *shlex.split(command)],
-                cwd=made,
-                capture_output=True,
-                text=True,
-                timeout=300,
-            )
-            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-            (made / "said.txt").open("a").write(f"$ {command}\n{done.stdout}")
+    (made / "program.py").write_text(PROGRAM)
+    commands = json.dumps(re.findall(r"^    switchnorm (.*)$", PAGE, re.MULTILINE))
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(made / "home"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "program.py", commands], cwd=made, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (made / "said.txt").write_text(done.stdout)
     return made
 
 
