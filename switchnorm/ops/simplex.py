@@ -94,7 +94,7 @@ Value = TypeVar("Value", float, Tensor)
 
 
 def halved(z: Value, largest: Value) -> Value:
-    """z / 2 relative to the largest input: in halves no difference overflows, and 0 for the largest keeps ties exact."""
+    """z / 2 relative to the largest input: halves let no difference overflow, and a largest of 0 keeps ties exact."""
     return 0.5 * z - 0.5 * largest
 
 
