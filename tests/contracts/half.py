@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -35,12 +37,13 @@ def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what a test registers be gone after it."""
     monkeypatch.setattr(registry, "_norms", dict(registry._norms))
     monkeypatch.setattr(registry, "_by_class", dict(registry._by_class))
-    registry.registered_class.cache_clear()
+    registry._changed()
 
 
 @pytest.fixture
-def half(monkeypatch: pytest.MonkeyPatch) -> Norm:
+def half(monkeypatch: pytest.MonkeyPatch) -> Iterator[Norm]:
     """`Half`, registered for one test."""
     fresh_registry(monkeypatch)
     yield register(HALF)
-    registry.registered_class.cache_clear()
+    monkeypatch.undo()
+    registry._changed()

@@ -136,7 +136,7 @@ def process(rank: int, world: int, folder: Path) -> None:
         results[str(case)] = step(layer, *list(case.batches())[rank])
         if rank == 0:
             # Evaluation waits for nobody, also where it takes the statistics of its own batch.
-            x = next(iter(case.batches()))[0]
+            x = torch.cat([part for part, _ in case.batches()])
             layer.eval()(x)
             if case.name in UNTRACKED:
                 alone = [case.layer(sync=sync, track_running_stats=False).eval()(x) for sync in (True, False)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,18 @@ from torch import Tensor, nn
 
 import switchnorm
 from switchnorm.errors import InputError
-from switchnorm.layers import BatchNorm2d, Norm, Spec, all_norms, color_of, kind_of, norm_names, norm_of, register
+from switchnorm.layers import (
+    BatchNorm2d,
+    Norm,
+    Spec,
+    all_norms,
+    color_of,
+    kind_of,
+    norm_names,
+    norm_of,
+    register,
+    registry,
+)
 from switchnorm.layers.options import options_of
 from switchnorm.models import parse_norm
 from switchnorm.report.figures import norm_styles
@@ -34,8 +46,11 @@ class OwnBatch(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fresh_registry(monkeypatch)
+    yield
+    monkeypatch.undo()
+    registry._changed()
 
 
 def two(layer: Any) -> nn.Sequential:
