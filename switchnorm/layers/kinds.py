@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from switchnorm.layers import foreign
-from switchnorm.layers.registry import Norm, find, registered_class
+from switchnorm.layers.foreign import is_frozen
+from switchnorm.layers.registry import Norm, by_class, find, on_change
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,27 @@ def kind_of(module: nn.Module) -> Kind | None:
 
     A class counts as the nearest of its bases that is known; whether it computes the same is not looked at.
     """
-    for cls in type(module).__mro__:
-        found = registered_class(cls)
-        if found is not None and found[1] is cls:
-            return Kind(found[0], cls, own=True, dims=found[0].dims_of(cls))
-        if cls in foreign.STAND_INS:
-            name, dims = foreign.STAND_INS[cls]
-            return Kind(find(name), cls, dims=dims)
-    if foreign.is_frozen(module):
-        return Kind(find(foreign.FROZEN), None, dims=2, frozen=True)
-    return Kind(None, None) if isinstance(module, foreign.OTHERS) else None
+    cls = type(module)
+    if cls not in _known:
+        _known[cls] = _kind_of_class(cls)
+    kind = _known[cls]
+    return Kind(find(foreign.FROZEN), None, dims=2, frozen=True) if kind is None and is_frozen(module) else kind
+
+
+# Training asks for every module of a network in every step.
+_known: dict[type[nn.Module], Kind | None] = {}
+on_change.append(_known.clear)
+
+
+def _kind_of_class(cls: type[nn.Module]) -> Kind | None:
+    for base in cls.__mro__:
+        norm = by_class(base)
+        if norm is not None:
+            return Kind(norm, base, own=True, dims=norm.dims_of(base))
+        if base in foreign.STAND_INS:
+            name, dims = foreign.STAND_INS[base]
+            return Kind(find(name), base, dims=dims)
+    return Kind(None, None) if issubclass(cls, foreign.OTHERS) else None
 
 
 def norm_of(module: nn.Module) -> Norm | None:

@@ -119,7 +119,7 @@ class Norm:
             kind = type(made).__name__
             raise InputError(f"norm {self.name!r} must make a torch.nn.Module of {channels} channels, and made {kind}")
         if _norms.get(self.name) is self and _by_class.setdefault(type(made), self) is self:
-            registered_class.cache_clear()
+            _changed()
         place = {name: value for name, value in place.items() if value is not None}
         return made.to(**place) if place else made
 
@@ -145,6 +145,8 @@ class Norm:
 _Registered = TypeVar("_Registered", bound=Norm)
 _norms: dict[str, Norm] = {}
 _by_class: dict[type[nn.Module], Norm] = {}
+#: Called when the classes that are known have changed, by whoever remembers what a class is.
+on_change: list[Callable[[], None]] = []
 
 
 def register(norm: _Registered) -> _Registered:
@@ -169,7 +171,7 @@ def register(norm: _Registered) -> _Registered:
     for cls in (*norm.classes, *map(_unwrapped, norm.layers.values())):
         if isinstance(cls, type):
             _by_class.setdefault(cls, norm)
-    registered_class.cache_clear()
+    _changed()
     return norm
 
 
@@ -218,10 +220,14 @@ def color_of(name: str) -> str | None:
     return _PALETTE[without.index(name) % len(_PALETTE)]
 
 
-@functools.cache
-def registered_class(cls: type[nn.Module]) -> tuple[Norm, type[nn.Module]] | None:
-    """The normalizer whose layers a class, or the nearest of its bases, is that of; and that class or base."""
-    return next(((_by_class[base], base) for base in cls.__mro__ if base in _by_class), None)
+def by_class(cls: type[nn.Module]) -> Norm | None:
+    """The normalizer that makes layers of this very class."""
+    return _by_class.get(cls)
+
+
+def _changed() -> None:
+    for forget in on_change:
+        forget()
 
 
 def _unwrapped(make: Any) -> Any:

@@ -1,7 +1,8 @@
 """SSN's importance: SparsestMax of two sets of logits, of which choices that are final pass no gradient.
 
 On a CPU the few logits of a layer are projected as Python numbers: forward and backward, a tensor operation for every
-step of the projection would take longer than normalizing a small input.
+step of the projection would take longer than normalizing a small input. What differs from `switchnorm.ops.simplex` is
+that numbers can be looked at, so that the search for the face ends where it is found; the formulas are the same ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from switchnorm.ops.kernels.choice import needs_plain_operations
-from switchnorm.ops.simplex import sparsestmax
+from switchnorm.ops.simplex import halved, in_support, sparsestmax, squared_step, threshold
 
 
 def sparse_importance(
@@ -131,9 +132,11 @@ class _Face(NamedTuple):
 
 def _project(logits: list[float], squared_radius: float, centre: str) -> _Face:
     """`switchnorm.ops.sparsestmax` of a few numbers."""
+    if not all(map(math.isfinite, logits)):
+        # A training that diverges shall see it in its loss.
+        return _Face([math.nan] * len(logits), [*range(len(logits))], [0.0] * len(logits), math.nan)
     order = sorted(range(len(logits)), key=lambda k: -logits[k])
-    # Halves of the differences from the largest input, so that no difference overflows.
-    ranked = [0.5 * logits[k] - 0.5 * logits[order[0]] for k in order]
+    ranked = [halved(logits[k], logits[order[0]]) for k in order]
     nearest = _nearest(ranked)
     support = len(nearest)
     dimension = len(ranked) if centre == "simplex" else support
@@ -154,14 +157,14 @@ def _nearest(ranked: list[float]) -> list[float]:
     Args:
         ranked: the inputs in descending order, as halves of their differences from the largest.
     """
-    total, support, threshold = 0.0, 0, 0.0
-    for half in ranked:
-        z = 2 * max(half, -1.0)
-        if 1 + (support + 1) * z <= total + z:
+    total, support = 0.0, 0
+    inputs = [2 * max(half, -1.0) for half in ranked]
+    for z in inputs:
+        if not in_support(z, support + 1, total + z):
             break
         total, support = total + z, support + 1
-        threshold = (total - 1) / support
-    return [2 * max(half, -1.0) - threshold for half in ranked[:support]]
+    cut = threshold(total, support)
+    return [z - cut for z in inputs[:support]]
 
 
 def _sphere_maximum(ranked: list[float], squared_radius: float) -> tuple[list[float], list[float], float]:
@@ -184,7 +187,7 @@ def _sphere_maximum(ranked: list[float], squared_radius: float) -> tuple[list[fl
         mean = sum(inputs) / size
         centred = [each - mean for each in inputs]
         norm = math.sqrt(sum(each * each for each in centred))
-        step = math.sqrt(max(0.0, squared_radius + (1 / len(ranked) - 1 / size))) / norm
+        step = math.sqrt(max(0.0, squared_step(squared_radius, len(ranked), size))) / norm
         point = [1 / size + each * step for each in centred]
         if min(point) >= 0:
             return point, [each / norm for each in centred], step / (2 * spread)

@@ -6,7 +6,7 @@ SparsestMax: Shao et al., "SSN: Learning Sparse Switchable Normalization via Spa
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -89,6 +89,34 @@ class _Projection(NamedTuple):
     slope: Tensor
 
 
+# The formulas, of tensors (..., K) here and of single numbers in `switchnorm.ops.importance`.
+Value = TypeVar("Value", float, Tensor)
+
+
+def halved(z: Value, largest: Value) -> Value:
+    """z / 2 relative to the largest input: halves let no difference overflow, and a largest of 0 keeps ties exact."""
+    return 0.5 * z - 0.5 * largest
+
+
+def in_support(z: Value, rank: Value, total: Value) -> Any:
+    """Whether sparsemax keeps the input of some rank, given the sum of all inputs up to it (Martins, proposition 1)."""
+    return 1 + rank * z > total
+
+
+def threshold(total: Value, support: Value) -> Value:
+    """What sparsemax subtracts from the inputs of the support, given their sum and number."""
+    return (total - 1) / support
+
+
+def squared_step(squared_radius: Value, dimension: Value, size: Value) -> Value:
+    """How far, squared, the sphere on a face of `size` members is from the face's centre.
+
+    That is the radius without the part by which this centre is off the ball's, which is that of a face of `dimension`
+    members: 1/size - 1/dimension, by Pythagoras.
+    """
+    return squared_radius + (1 / dimension - 1 / size)
+
+
 def _differentiable(z: Tensor, squared_radius: Tensor | None, centre: str) -> Tensor:
     """The projection as one node of autograd's graph, or in plain operations where something traces these."""
     if needs_plain_operations(z):
@@ -120,8 +148,7 @@ class _Project(torch.autograd.Function):
 
 def _project(z: Tensor, squared_radius: Tensor | None, centre: str) -> _Projection:
     """`sparsemax` where there is no radius, else `sparsestmax`."""
-    # Halves, so that no difference overflows; relative to a maximum of exactly 0, so that ties stay exact.
-    ranked, order = (0.5 * z - 0.5 * z.amax(-1, keepdim=True).detach()).sort(dim=-1, descending=True)
+    ranked, order = halved(z, z.amax(-1, keepdim=True).detach()).sort(dim=-1, descending=True)
     nearest, support = _nearest(ranked)
     members, direction, slope = support, torch.zeros_like(nearest), torch.ones_like(nearest[..., :1])
     point = nearest
@@ -157,9 +184,9 @@ def _nearest(ranked: Tensor) -> tuple[Tensor, Tensor]:
     # projection nor its gradient, and keeps the sums below from overflowing.
     z = ranked.clamp(min=-1) * 2
     rank = torch.arange(1, z.shape[-1] + 1, device=z.device, dtype=z.dtype)
-    support = (1 + rank * z > z.cumsum(-1)).to(z.dtype)
-    threshold = ((z * support).sum(-1, keepdim=True) - 1) / support.sum(-1, keepdim=True)
-    return (z - threshold).clamp(min=0), support
+    support = in_support(z, rank, z.cumsum(-1)).to(z.dtype)
+    cut = threshold((z * support).sum(-1, keepdim=True), support.sum(-1, keepdim=True))
+    return (z - cut).clamp(min=0), support
 
 
 def _sphere_maximum(ranked: Tensor, squared_radius: Tensor, dimension: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -182,8 +209,8 @@ def _sphere_maximum(ranked: Tensor, squared_radius: Tensor, dimension: Tensor) -
     inputs = (ranked[..., None, :] / scale).tril()
     centred = (inputs - inputs.sum(-1, keepdim=True) / size).tril()
     norm = centred.square().sum(-1, keepdim=True).masked_fill(tied, 1).sqrt()
-    squared_step = squared_radius[..., None] + (1 / dimension[..., None] - 1 / size)
-    step = (squared_step.clamp(min=0).sqrt() / norm).masked_fill(tied, 1)
+    squared = squared_step(squared_radius[..., None], dimension[..., None], size)
+    step = (squared.clamp(min=0).sqrt() / norm).masked_fill(tied, 1)
     points = (1 / size + centred * step).tril()
 
     feasible = (points >= 0).all(-1) & (size[:, 0] <= dimension)

@@ -122,8 +122,11 @@ def _marks(norm: Norm) -> set[str]:
 
 @functools.cache
 def _blank(norm: Norm, channels: int) -> dict[str, Tensor]:
-    """The state of a fresh layer."""
-    return dict(norm.layer(channels, max(norm.layers)).state_dict())
+    """The state of a fresh layer; none where there is no layer of so many channels."""
+    try:
+        return dict(norm.layer(channels, min(norm.layers, key=lambda dims: abs(dims - 2))).state_dict())
+    except InputError:
+        return {}
 
 
 def candidates(state: Mapping[str, Tensor]) -> Iterator[str]:

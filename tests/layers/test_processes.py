@@ -18,7 +18,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from switchnorm.layers import BatchNorm1d, BatchNorm2d, SparseSwitchNorm2d, SwitchNorm1d, SwitchNorm2d
+from switchnorm.layers import (
+    BatchChannelNorm2d,
+    BatchNorm1d,
+    BatchNorm2d,
+    InstanceBatchNorm1d,
+    InstanceBatchNorm2d,
+    SparseSwitchNorm2d,
+    SwitchNorm1d,
+    SwitchNorm2d,
+)
 
 # A deadlock ends in an error of the collective call first, else with the processes.
 COLLECTIVE_SECONDS, PROCESS_SECONDS = 60, 150
@@ -31,7 +40,13 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "ssn 2d": (SparseSwitchNorm2d, (6, 4, 5)),
     "bn 2d": (BatchNorm2d, (6, 4, 5)),
     "bn 1d": (BatchNorm1d, (6,)),
+    "ibn 2d": (InstanceBatchNorm2d, (5, 4, 5)),
+    "ibn 1d": (lambda c, **options: InstanceBatchNorm1d(c, instance_channels=0, **options), (6,)),
+    # It has no ghost batches, and one of the whole batch is none.
+    "bcn 2d": (lambda c, ghost=None, **options: BatchChannelNorm2d(c, **options), (6, 4, 5)),
 }
+#: Layers that can do without running statistics.
+UNTRACKED = [name for name in LAYERS if not name.startswith("bcn")]
 
 
 class Case(NamedTuple):
@@ -120,7 +135,12 @@ def process(rank: int, world: int, folder: Path) -> None:
         layer = case.layer(sync=True if index % 2 else dist.group.WORLD)
         results[str(case)] = step(layer, *list(case.batches())[rank])
         if rank == 0:
-            layer.eval()(next(iter(case.batches()))[0])  # evaluation waits for nobody
+            # Evaluation waits for nobody, also where it takes the statistics of its own batch.
+            x = torch.cat([part for part, _ in case.batches()])
+            layer.eval()(x)
+            if case.name in UNTRACKED:
+                alone = [case.layer(sync=sync, track_running_stats=False).eval()(x) for sync in (True, False)]
+                torch.testing.assert_close(*alone, rtol=0, atol=0)
     if world == 2:
         model = network(sync=True)
         wrapped = nn.parallel.DistributedDataParallel(model)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from switchnorm.errors import InputError
-from switchnorm.layers import SparseSwitchNorm1d, SparseSwitchNorm2d, SwitchNorm2d
+from switchnorm.layers import SparseSwitchNorm, SparseSwitchNorm1d, SparseSwitchNorm2d, SwitchNorm2d
 from switchnorm.ops import sparsemax, sparsestmax
 
 pytestmark = pytest.mark.usefixtures("poisoned")
@@ -117,6 +117,21 @@ def test_only_one_hot_choices_become_final_and_keep_a_gradient_of_zero() -> None
     assert (layer.var_weight.grad != 0).all()
     torch.optim.Adam(layer.parameters(), lr=0.1).step()
     assert layer.mean_weight.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("kind", [SparseSwitchNorm1d, SparseSwitchNorm2d])
+def test_instance_is_no_final_choice_where_flat_inputs_may_come(kind: type[SparseSwitchNorm]) -> None:
+    """These lack it, and mix the rest by the logits, which a final choice would replace."""
+    layer = kind(6)
+    layer.set_radius(1)
+    with torch.no_grad():
+        layer.mean_weight.copy_(torch.tensor([1.4, 0.1, 0.2]))
+        layer.var_weight.copy_(torch.tensor([0.1, 1.4, 0.2]))
+    flat = kind is SparseSwitchNorm1d
+    assert layer.harden() is not flat
+    assert (layer.mean_fixed.item(), layer.var_fixed.item()) == (int(not flat), 1)
+    assert layer.mean_weight.tolist() == pytest.approx([1.4, 0.1, 0.2] if flat else [1, 0, 0])
+    assert layer.var_weight.tolist() == [0, 1, 0]
 
 
 def test_a_tie_is_not_final() -> None:

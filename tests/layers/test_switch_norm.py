@@ -21,6 +21,7 @@ from switchnorm.layers import (
     SwitchNorm2d,
     SwitchNorm3d,
 )
+from switchnorm.layers.norms import switch
 from switchnorm.ops import normalize
 
 pytestmark = pytest.mark.usefixtures("poisoned")
@@ -273,6 +274,23 @@ def test_ghost_batches_are_taken_in_training_only() -> None:
     torch.testing.assert_close(layer(x), torch.cat([copy.deepcopy(parts)(part) for part in x.split(2)]))
     parts.load_state_dict(layer.state_dict())
     torch.testing.assert_close(layer.eval()(x), parts.eval()(x), rtol=0, atol=0)
+
+
+def test_evaluation_without_running_statistics_is_of_the_whole_batch_of_this_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither of ghost batches, nor of other processes, which may not be evaluating."""
+    plain = random_layer(track_running_stats=False)
+    x = torch.randn(5, 6, 4, 4)
+    asked: list[Any] = []
+    monkeypatch.setattr(switch, "process_group", asked.append)
+    for setting, value in (("ghost", 2), ("sync", True)):
+        layer = copy.deepcopy(plain)
+        setattr(layer, setting, value)
+        torch.testing.assert_close(layer.eval()(x), plain.eval()(x), rtol=0, atol=0)
+    assert asked == []
+    layer.train()(x)
+    assert asked == [True]
 
 
 @pytest.mark.parametrize("kind", SHAPES)

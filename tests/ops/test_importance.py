@@ -102,3 +102,16 @@ def test_transforms_and_other_devices_take_tensor_operations(monkeypatch: pytest
     torch.testing.assert_close(torch.func.vmap(both)(*pair), expected)
     on_meta = [t.to("meta") for t in (pair[0, 0], pair[1, 0], FREE, FREE, torch.ones(1))]
     assert all(t.is_meta for t in sparse_importance(*on_meta, "simplex"))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_give_none(bad: float) -> None:
+    """And no error: a training that diverged is recorded as that."""
+    fixed, radius = torch.zeros(1), torch.tensor([0.3])
+    mean = torch.tensor([0.1, bad, 0.2], requires_grad=True)
+    of_mean, of_var = importance.sparse_importance(mean, torch.ones(3), fixed, fixed, radius, "support")
+    of_mean.sum().backward()
+    assert of_mean.isnan().all()
+    assert mean.grad is not None
+    assert mean.grad.isnan().all()
+    assert of_var.isfinite().all()
