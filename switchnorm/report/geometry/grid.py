@@ -17,7 +17,7 @@ from switchnorm.runs.score import Score, score_of
 BASELINES = ("bn", "gn")
 #: The order of rows; other normalizers follow in the order of their first run.
 ORDER = ("bn", "gn", "sn", "ssn", "gn+ws")
-_GEOMETRY_KEYS = ("train.batch_size", "train.samples_per_gpu")
+_KEYS = ("train.batch_size", "train.samples_per_gpu")
 _STATISTICS = "model.options.statistics"
 
 
@@ -106,7 +106,7 @@ class Grid:
 
 def geometry_of(group: Group) -> Geometry | None:
     """The geometry of a group's runs; None where the samples per GPU do not divide the batch."""
-    batch, samples = (group.settings.get(key) for key in _GEOMETRY_KEYS)
+    batch, samples = (group.settings.get(key) for key in _KEYS)
     if not (isinstance(batch, int) and isinstance(samples, int) and samples > 0) or batch % samples:
         return None
     return Geometry(batch // samples, samples)
@@ -172,7 +172,7 @@ def _row_labels(groups: Sequence[Group]) -> list[str]:
     """The normalizer; where one has several groups at a geometry, with the settings that tell these apart."""
     places = [(group.norm, geometry_of(group)) for group in groups]
     crowded = {norm for norm, geometry in places if places.count((norm, geometry)) > 1}
-    long = labels([group.runs[0] for group in groups], ignored=_GEOMETRY_KEYS)
+    long = labels([group.runs[0] for group in groups], ignored=_KEYS)
     return [
         label if group.norm in crowded else display_norm(group.norm) for label, group in zip(long, groups, strict=True)
     ]
