@@ -5,12 +5,16 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 Golden = Callable[[str], dict[str, Tensor]]
 
@@ -60,3 +64,12 @@ def golden() -> Golden:
             return {key: torch.as_tensor(record[key]) for key in record.files}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A Chromium; one for all, as playwright starts only once in a process."""
+    from tests.browser import chromium
+
+    with chromium() as running:
+        yield running

@@ -27,8 +27,8 @@ def register_section(function: Section) -> Section:
       - `importance`: the layers' weights in the order of depth, by epoch; empty where no layer mixes statistics
       - `provenance`: what run.json holds
 
-    What it returns goes into the page as it is, so words from outside have to be escaped. `section`, `note`, `table`
-    (of a `Table` of `Cell`s) and `figure` (of a plotly figure that `plain_figure` prepared) of `switchnorm.report` do:
+    What it returns goes into the page as it is, so words from outside have to be escaped. In `switchnorm.report`,
+    `section`, `note`, `table` (of a `Table` of `Cell`s) and `figure` (of plotly's, after `plain_figure`) do that:
 
         @register_section
         def losses(groups):

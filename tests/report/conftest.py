@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import yaml
-from playwright.sync_api import Browser
 
-from tests.browser import chromium
-from tests.report import scenes
-from tests.report.visits import Open, Visit
+from tests.report.visits import visit
+
+__all__ = ["make_run", "runs", "visit"]
 
 EPOCHS = 6
 LAYERS = [
     "stem.norm",
     *(f"stages.{stage}.{block}.norm{norm}" for stage in range(2) for block in range(2) for norm in (1, 2)),
 ]
-SCENE_LAYERS = ["encoder.sn1", "encoder.layer1.0.sn1", "encoder.layer2.0.sn1", "decoder.cbr.1", "decoder.cbr_deepsup.1"]
 STATISTICS = ("instance", "layer", "batch")
 FINAL = {"bn": 0.70, "gn+ws": 0.78, "sn": 0.80, "ssn": 0.81}
 SEEDS = (0, 1, 2)
@@ -60,54 +58,9 @@ def make_run(tmp_path: Path) -> Make:
 
 
 @pytest.fixture
-def make_scenes(make_run: Make) -> Make:
-    """`make_run` for segmentation, with classes, confusion and pictures: `make_scenes("sn", classes=11)`."""
-
-    def make(
-        norm: str, seed: int = 0, *, classes: int = 4, settings: dict[str, Any] | None = None, **options: Any
-    ) -> Path:
-        data = {"data.name": "camvid", "model.name": "resnet18+c1_bilinear", **(settings or {})}
-        path = make_run(norm, seed, task="segmentation", settings=data, layers=SCENE_LAYERS, **options)
-        scenes.write(path, classes, shift=2 if norm == "bn" else 1)
-        return path
-
-    return make
-
-
-@pytest.fixture
 def runs(make_run: Make) -> list[Path]:
     """Four normalizers with three seeds each."""
     return [make_run(norm, seed) for norm in FINAL for seed in SEEDS]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Open]:
-    """A function that opens a report and waits for its figures; what it opened is closed after the test."""
-    pages = []
-
-    def open_page(path: Path, scheme: Literal["light", "dark"] = "light", width: int = 1280) -> Visit:
-        page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
-        pages.append(page)
-        seen = Visit(page)
-        page.on(
-            "console", lambda said: seen.complaints.append(said.text) if said.type in ("error", "warning") else None
-        )
-        page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: (seen.complaints.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: seen.requests.append(request.url))
-        page.goto(path.as_uri())
-        page.locator(".plot[aria-busy]").first.wait_for(state="detached")
-        return seen
-
-    yield open_page
-    for page in pages:
-        page.close()
 
 
 def write_config(path: Path, norm: str, seed: int, settings: dict[str, Any]) -> None:

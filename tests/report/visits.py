@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from playwright.sync_api import Page
+import pytest
+
+from switchnorm.report import write
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 
 @dataclass
@@ -19,6 +26,30 @@ class Visit:
 
 
 Open = Callable[..., Visit]
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Open]:
+    """A function that opens a report and waits for its figures; what it opened is closed after the test."""
+    pages = []
+
+    def open_page(path: Path, scheme: Literal["light", "dark"] = "light", width: int = 1280) -> Visit:
+        page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+        pages.append(page)
+        seen = Visit(page)
+        page.on(
+            "console", lambda said: seen.complaints.append(said.text) if said.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (seen.complaints.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: seen.requests.append(request.url))
+        page.goto(path.as_uri())
+        page.locator(".plot[aria-busy]").first.wait_for(state="detached")
+        return seen
+
+    yield open_page
+    for page in pages:
+        page.close()
 
 
 def luminance(colour: str) -> float:
@@ -37,3 +68,9 @@ def colours(page: Page, selector: str, name: str) -> set[str]:
     found = page.locator(selector).evaluate_all(f"all => all.map(each => getComputedStyle(each)['{name}'])")
     assert found, selector
     return set(found)
+
+
+def markup(tmp_path: Path, *paths: Path) -> str:
+    """The page of some runs as text, without its styles and scripts."""
+    text = write(paths, tmp_path / "report.html").read_text()
+    return re.sub(r"<(style|script)[ >].*?</\1>", "", text, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""Elements of the page as HTML. Words are escaped here; what is HTML already is called `content`, `parts` or `rows`."""
+"""Elements of the page as HTML. Words are escaped here; what is HTML already is called so."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from switchnorm.report.common.table import Cell, Table
 
 
 def section(title: str, *parts: str) -> str:
-    """A part of the page under a heading of its own; nothing where it would be empty."""
+    """Parts of HTML under a heading of their own; nothing where there would be nothing below it."""
     content = "".join(parts)
     return f"<section>\n<h2>{escape(title)}</h2>\n{content}\n</section>" if content else ""
 
 
 def folded(title: str, content: str, aside: str = "") -> str:
-    """The content behind a line that opens it; as it is where there is no title."""
+    """The content, HTML, behind a line that opens it; as it is where there is no title."""
     if not title:
         return content
     more = f" <span>· {escape(aside)}</span>" if aside else ""
@@ -32,7 +32,14 @@ def note(text: str) -> str:
 
 
 def figure(drawing: go.Figure, caption: str, description: str, control: str = "") -> str:
-    """A figure as data, which page.js draws into the element before it."""
+    """A figure as data, which page.js draws into the element before it.
+
+    Args:
+        drawing: with a height, as `plain_figure` sets it.
+        caption: above it.
+        description: for those who cannot see it.
+        control: HTML below it, which page.js knows.
+    """
     # "<" is the only character that could end the script element early.
     data = drawing.to_json().replace("<", "\\u003c")
     return (
@@ -43,19 +50,19 @@ def figure(drawing: go.Figure, caption: str, description: str, control: str = ""
     )
 
 
-def table(content: Table) -> str:
+def table(data: Table) -> str:
     """A table that scrolls sideways where it is too wide, and the notes below it."""
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in content.columns)
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in data.columns)
     blocks = "".join(
-        f"<tbody>{''.join(map(_row, content.rows[start:end]))}</tbody>"
-        for start, end in itertools.pairwise([0, *content.blocks, len(content.rows)])
+        f"<tbody>{''.join(map(_row, data.rows[start:end]))}</tbody>"
+        for start, end in itertools.pairwise([0, *data.blocks, len(data.rows)])
     )
-    notes = f'<p class="note">{"<br>".join(map(escape, content.notes))}</p>' if content.notes else ""
-    return scrolling(content.caption, f"<thead><tr>{head}</tr></thead>{blocks}") + notes
+    notes = f'<p class="note">{"<br>".join(map(escape, data.notes))}</p>' if data.notes else ""
+    return scrolling(data.caption, f"<thead><tr>{head}</tr></thead>{blocks}") + notes
 
 
 def scrolling(caption: str, rows: str, kind: str = "") -> str:
-    """The frame of a table: a caption that stays while the rows scroll."""
+    """The frame of a table: a caption that stays while the rows, HTML, scroll sideways."""
     said = escape(caption)
     marked = f' class="{kind}"' if kind else ""
     return (

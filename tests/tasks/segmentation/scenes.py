@@ -25,36 +25,36 @@ def stripes(classes: int, width: int = 48, height: int = 30) -> Array:
     return np.broadcast_to(row, (height, width)).astype(np.uint8)
 
 
-def count(truth: Array, predicted: Array, classes: int) -> Array:
+def count(target: Array, predicted: Array, classes: int) -> Array:
     """(K, K): pixels by true class and predicted class."""
     counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (truth[truth != IGNORED].astype(int), predicted[truth != IGNORED].astype(int)), 1)
+    np.add.at(counts, (target[target != IGNORED].astype(int), predicted[target != IGNORED].astype(int)), 1)
     return counts
 
 
 def write(path: Path, classes: int, shift: int, names: Sequence[str] = ("street", "square")) -> None:
     """Classes "class 0" and so on in stripes, predicted so many pixels too far to the right."""
-    truth = stripes(classes)
-    predicted = np.roll(np.where(truth == IGNORED, 0, truth), shift, axis=1).astype(np.uint8)
-    picture = np.stack([truth, predicted, np.full_like(truth, 90)], -1)
+    target = stripes(classes)
+    predicted = np.roll(np.where(target == IGNORED, 0, target), shift, axis=1).astype(np.uint8)
+    picture = np.stack([target, predicted, np.full_like(target, 90)], -1)
     every = [f"class {place}" for place in range(classes)]
-    write_files(path, every, distinct_colors(classes), dict.fromkeys(names, (picture, truth, predicted)))
+    write_files(path, every, distinct_colors(classes), dict.fromkeys(names, (picture, target, predicted)))
 
 
 def write_files(
     path: Path, classes: Sequence[str], palette: Array, pictures: Mapping[str, tuple[Array, Array, Array]]
 ) -> None:
-    """classes.csv, confusion.csv and examples/ as training writes them, from pictures, truths and predictions."""
-    counts = {name: count(truth, predicted, len(classes)) for name, (_, truth, predicted) in pictures.items()}
+    """classes.csv, confusion.csv and examples/ as training writes them, from pictures, targets and predictions."""
+    counts = {name: count(target, predicted, len(classes)) for name, (_, target, predicted) in pictures.items()}
     total = np.sum(list(counts.values()), axis=0)
     _write(path / "classes.csv", [("epoch", "class", "iou", "accuracy", "pixels"), *_class_rows(classes, total)])
     rows = ([name, *row] for name, row in zip(classes, total.tolist(), strict=True))
     _write(path / "confusion.csv", [["truth", *classes], *rows])
     folder = path / "examples"
     folder.mkdir()
-    for name, (picture, truth, predicted) in pictures.items():
+    for name, (picture, target, predicted) in pictures.items():
         Image.fromarray(picture).save(folder / f"{name}.jpg", quality=85)
-        mask_image(truth, palette).save(folder / f"{name}.truth.png")
+        mask_image(target, palette).save(folder / f"{name}.truth.png")
         mask_image(predicted, palette).save(folder / f"{name}.prediction.png")
     described = {
         "epoch": EPOCHS[-1],

@@ -1,0 +1,53 @@
+"""Groups of runs and their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from switchnorm.report.common.groups import Group, display_norm, group_runs
+from switchnorm.runs.run import load_run
+from tests.report.conftest import Make
+
+
+def grouped(*paths: Path) -> list[Group]:
+    return group_runs([load_run(path) for path in paths])
+
+
+def test_seeds_share_a_group_under_the_normalizers_name(runs: list[Path]) -> None:
+    groups = grouped(*reversed(runs))
+    assert [group.label for group in groups] == ["SSN", "SN", "GN + WS", "BN"]
+    assert [[run.seed for run in group.runs] for group in groups] == [[0, 1, 2]] * 4
+
+
+def test_a_label_says_what_tells_groups_of_one_normalizer_apart(make_run: Make) -> None:
+    groups = grouped(
+        make_run("bn"),
+        make_run("sn", folder="a"),
+        make_run("sn", folder="b", settings={"train.samples_per_gpu": 16}),
+        make_run("sn", folder="c", settings={"train.samples_per_gpu": None}),
+    )
+    assert [group.label for group in groups] == [
+        "BN", "SN, samples per GPU 2", "SN, samples per GPU 16", "SN, samples per GPU 32",
+    ]  # fmt: skip
+
+
+def test_a_label_is_no_longer_than_needed(make_run: Make) -> None:
+    other = {"model.name": "resnet50", "data.name": "cifar10", "optimizer.lr": 0.5, "train.epochs": 90}
+    groups = grouped(make_run("sn"), make_run("sn", folder="b", settings=other))
+    assert [group.label for group in groups] == ["SN, digits", "SN, cifar10"]
+
+
+def test_any_key_can_tell_groups_apart(make_run: Make) -> None:
+    other = {"optimizer.weight_decay": 0.1}
+    groups = grouped(make_run("sn"), make_run("sn", folder="b", settings=other))
+    assert [group.label for group in groups] == ["SN, weight decay none", "SN, weight decay 0.1"]
+
+
+def test_lists_in_a_configuration_are_compared(make_run: Make) -> None:
+    milestones = [{"schedule.milestones": [3, 4]}, {"schedule.milestones": [3, 5]}]
+    groups = grouped(*(make_run("sn", folder=str(place), settings=each) for place, each in enumerate(milestones)))
+    assert [group.label for group in groups] == ["SN, milestones [3, 4]", "SN, milestones [3, 5]"]
+
+
+def test_names_for_readers() -> None:
+    assert [display_norm(norm) for norm in ("bn", "gn+ws", "ssn")] == ["BN", "GN + WS", "SSN"]

@@ -1,0 +1,39 @@
+"""Encoder and decoder are shown apart, where a network has both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from switchnorm.report.importance.network_parts import network_parts
+from switchnorm.runs.run import load_run
+from tests.report.conftest import EPOCHS, Make
+from tests.report.visits import markup
+
+LAYERS = ["encoder.sn1", "encoder.layer1.0.sn1", "encoder.layer2.0.sn1", "decoder.cbr.1", "decoder.cbr_deepsup.1"]
+
+
+def test_encoder_and_decoder_are_looked_at_apart(make_run: Make, tmp_path: Path) -> None:
+    path = make_run("sn", task="segmentation", layers=LAYERS)
+    found = network_parts(load_run(path))
+    assert {title: [layer.layer for layer in epochs[EPOCHS - 1]] for title, epochs in found.items()} == {
+        "Encoder": LAYERS[:3], "Decoder": LAYERS[3:],
+    }  # fmt: skip
+    assert all(list(epochs) == list(range(EPOCHS)) for epochs in found.values())
+    text = markup(tmp_path, path)
+    assert [text.count(f"<h4>{title}</h4>") for title in found] == [1, 1]
+
+
+@pytest.mark.parametrize("layers", [["encoder.sn1"], ["encoder.sn1", "head.sn"], ["backbone.a", "classifier.1"]])
+def test_only_networks_of_two_parts_are_taken_apart(make_run: Make, layers: list[str]) -> None:
+    path = make_run("sn", task="segmentation", layers=LAYERS)
+    text = (path / "importance.csv").read_text()
+    for old, new in zip(LAYERS, [*layers, *layers[-1:] * 5], strict=False):
+        text = text.replace(old, new)
+    (path / "importance.csv").write_text(text)
+    assert list(network_parts(load_run(path))) == (["Encoder", "Decoder"] if "classifier.1" in layers else [""])
+
+
+def test_classification_is_not_taken_apart(make_run: Make) -> None:
+    assert list(network_parts(load_run(make_run("sn", layers=LAYERS)))) == [""]
