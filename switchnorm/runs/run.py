@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from switchnorm.config.keys import flatten
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import tasks
 from switchnorm.errors import InputError
+from switchnorm.runs.appearance import Appearance, recorded, registered
 from switchnorm.runs.importance import LayerWeights, read_importance
 from switchnorm.runs.reading import record, text
 from switchnorm.runs.score import Score, score_of
@@ -44,7 +45,16 @@ class Run:
     def norm(self) -> str:
         """The normalizer, as the configuration spells it, or as the network has it where that leaves it open."""
         model = self.config["model"]
-        return str(model["norm"]) if model.get("norm") else _own_norm(str(model.get("name")))
+        if model.get("norm"):
+            return str(model["norm"])
+        known = recorded(self.provenance.get("normalizer"))
+        return _own_norm(str(model.get("name"))) if known is None else known.name
+
+    @property
+    def appearance(self) -> Appearance:
+        """How reports show the normalizer."""
+        known = recorded(self.provenance.get("normalizer"))
+        return registered(self.norm) if known is None else replace(known, name=self.norm)
 
     @property
     def task(self) -> str:

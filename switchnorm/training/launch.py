@@ -11,7 +11,9 @@ from torch import nn
 from switchnorm.config.schema import Config
 from switchnorm.data import create_dataset
 from switchnorm.errors import InputError
+from switchnorm.models import norm_of, parse_norm
 from switchnorm.processes import is_first, world_size
+from switchnorm.runs.appearance import registered
 from switchnorm.runs.folder import RunFolder, free_folder
 from switchnorm.surgery import LayerImportance, importance
 from switchnorm.training.build import build_model, prepare
@@ -48,8 +50,16 @@ def start(
         path = free_folder(path)
     run = RunFolder.create(path, config, command) if is_first() else RunFolder(path)
     if is_first():
-        run.update_record(learning_rate=effective_lr(config), **warm)
+        run.update_record(learning_rate=effective_lr(config), **_normalizer(config), **warm)
     return run, train(run, config, model, dataset, quiet=quiet)
+
+
+def _normalizer(config: Config) -> dict[str, Any]:
+    """How reports are to show the normalizer of a run, for its record; nothing where its network alone knows which."""
+    norm = config.model.norm or norm_of(config.model.name)
+    if norm is None:
+        return {}
+    return {"normalizer": registered(str(parse_norm(norm, config.model.conv))).record()}
 
 
 def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any]]:

@@ -6,6 +6,7 @@ networks have it after the first convolution of a residual block, in the first t
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -114,8 +115,8 @@ class InstanceBatchNorm(nn.Module):
             parts.append(self._by_batch(activation, **part))
         if len(parts) == 1:
             return parts[0]
-        # Autocast would look for a common dtype, which they have.
-        with torch.autocast(x.device.type, enabled=False):
+        # Autocast would look for a common dtype, which they have; the meta device knows no autocast.
+        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
             return torch.cat([y.movedim(1, -1) for y in parts], -1).movedim(-1, 1) if last else torch.cat(parts, 1)
 
     def _part(self, start: int, end: int, x: Tensor, residual: Tensor | None, last: bool) -> dict[str, Any]:

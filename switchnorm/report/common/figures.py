@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from statistics import fmean
 import plotly.graph_objects as go
 
 from switchnorm.report.common.groups import Group
+from switchnorm.runs.appearance import Appearance
 
 # Told apart with any colour vision (simulated: protan, deutan, tritan), and of 3:1 contrast on white and on near-black.
 _STATISTIC_COLOURS = {"instance": "#d97706", "layer": "#b8306b", "group": "#2fa28b", "batch": "#2b6cb8"}
@@ -36,17 +36,15 @@ def statistic_colour(statistic: str) -> str:
 
 def line_styles(groups: Sequence[Group]) -> list[Style]:
     """A style per group, by its normalizer."""
-    return norm_styles([group.norm for group in groups])
+    return norm_styles([group.appearance for group in groups])
 
 
-def norm_styles(norms: Sequence[str]) -> list[Style]:
+def norm_styles(norms: Sequence[Appearance]) -> list[Style]:
     """A style per line: colour by normalizer, dashes where several share a colour, and a symbol of its own."""
-    from switchnorm.layers import color_of  # It imports torch, which reading runs does without.
-
     used: Counter[str] = Counter()
     styles = []
     for place, norm in enumerate(norms):
-        colour = color_of(re.split("[+:]", norm)[0]) or _OTHER_COLOUR
+        colour = norm.color
         styles.append(Style(colour, _DASHES[used[colour] % len(_DASHES)], _SYMBOLS[place % len(_SYMBOLS)]))
         used[colour] += 1
     return styles

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from switchnorm.runs.appearance import Appearance
 from switchnorm.runs.run import Run
 from switchnorm.runs.score import Score
 
@@ -28,6 +29,11 @@ class Group:
     def norm(self) -> str:
         """The normalizer, as the configuration spells it."""
         return self.runs[0].norm
+
+    @property
+    def appearance(self) -> Appearance:
+        """How the normalizer is shown."""
+        return self.runs[0].appearance
 
     @property
     def score(self) -> Score:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -10,6 +9,7 @@ from typing import Any
 
 from switchnorm.config.schema import Config
 from switchnorm.report.common.groups import Group, display_norm, labels
+from switchnorm.runs.appearance import Appearance, registered
 from switchnorm.runs.geometries import Absent, Geometry
 from switchnorm.runs.run import Run
 from switchnorm.runs.score import Score, score_of
@@ -71,18 +71,15 @@ class Grid:
     """What its numbers are."""
     data: str
     network: str
-    rows: dict[str, str]
-    """A normalizer, as configurations spell it, by the row's label."""
+    rows: dict[str, Appearance]
+    """A normalizer by the row's label, in order."""
     columns: tuple[Geometry, ...]
     cells: dict[tuple[str, Geometry], GridCell]
 
     @property
     def baselines(self) -> list[str]:
         """The labels of the rows that others are compared with."""
-        from switchnorm.layers import all_norms  # It imports torch, which reading runs does without.
-
-        names = [norm.name for norm in all_norms() if norm.baseline]
-        return [label for name in names for label in self.rows if label == display_norm(name)]
+        return [label for label, norm in self.rows.items() if norm.baseline and label == display_norm(norm.name)]
 
     def mean(self, row: str, column: Geometry) -> float | None:
         """The score of a cell, as a fraction."""
@@ -140,36 +137,28 @@ def grids(groups: Sequence[Group], absent: Iterable[Absent] = (), least: int = 2
 def _grid(setting: tuple[Score, str, str], groups: Sequence[Group], absent: Sequence[Absent]) -> Grid:
     trials: dict[tuple[str, Geometry], list[Trial]] = {}
     statistics: dict[tuple[str, Geometry], tuple[str, ...]] = {}
-    rows: dict[str, str] = {}
+    rows: dict[str, Appearance] = {}
     for label, group in zip(_row_labels(groups), groups, strict=True):
         geometry = geometry_of(group)
         assert geometry is not None
-        rows[label] = group.norm
+        rows[label] = group.appearance
         trials.setdefault((label, geometry), []).extend(map(_trial, group.runs))
         statistics[label, geometry] = tuple(group.settings.get(_STATISTICS) or ())
     for each in absent:
         label = display_norm(each.norm)
-        rows[label] = each.norm
+        rows.setdefault(label, registered(each.norm))
         place = (label, each.geometry)
         trials.setdefault(place, []).append(Trial(each.seed, None, each.reason, pending=not each.reason))
         statistics.setdefault(place, each.statistics)
     columns = tuple(sorted({geometry for _, geometry in trials}, key=lambda geometry: geometry.order))
     cells = {place: GridCell(tuple(every), statistics[place]) for place, every in trials.items()}
-    ordered = sorted(rows, key=lambda row: _rank(rows[row]))
+    ordered = sorted(rows, key=lambda row: rows[row].rank)
     return Grid(*setting, {row: rows[row] for row in ordered}, columns, cells)
 
 
 def row_order(group: Group) -> tuple[bool, int]:
     """Sorts groups as the rows of a table."""
-    return _rank(group.norm)
-
-
-def _rank(norm: str) -> tuple[bool, int]:
-    """Normalizers in the order of their registration, those unknown here behind, and after all those with "+ws"."""
-    from switchnorm.layers import norm_names
-
-    names, name = norm_names(), re.split("[+:]", norm)[0]
-    return "+" in norm, names.index(name) if name in names else len(names)
+    return group.appearance.rank
 
 
 def _row_labels(groups: Sequence[Group]) -> list[str]:

@@ -84,7 +84,7 @@ def _numbers(grid: Grid) -> dict[str, Any]:
         "score": grid.score.name,
         "data": grid.data,
         "network": grid.network,
-        "rows": list(grid.rows.values()),
+        "rows": [norm.name for norm in grid.rows.values()],
         "columns": [[column.gpus, column.samples] for column in grid.columns],
         "cells": list(_cells(grid)),
     }
@@ -98,7 +98,7 @@ def _cells(grid: Grid) -> Iterator[dict[str, Any]]:
     for (row, column), cell in grid.cells.items():
         yield {
             "row": row,
-            "norm": grid.rows[row],
+            "norm": grid.rows[row].name,
             "gpus": column.gpus,
             "samples": column.samples,
             "statistics": list(cell.statistics) or None,
@@ -106,7 +106,7 @@ def _cells(grid: Grid) -> Iterator[dict[str, Any]]:
             "spread": cell.spread,
             "best_of_column": cell.mean is not None and cell.mean == grid.best(column),
             **{
-                f"minus_{grid.rows[baseline]}": grid.difference(row, column, baseline)
+                f"minus_{grid.rows[baseline].name}": grid.difference(row, column, baseline)
                 for baseline in grid.baselines
                 if baseline != row
             },

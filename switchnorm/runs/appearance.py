@@ -1,0 +1,59 @@
+"""How reports show a run's normalizer: as its registration says, kept in run.json, so that a report runs no code of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+#: Of networks whose normalizer nobody knows by name.
+_OTHER_COLOUR = "#7b8494"
+_LAST = 1000
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """A normalizer in figures and tables.
+
+    Args:
+        name: as configurations spell it, "gn+ws".
+        color: of its lines, "#rrggbb".
+        order: its place among normalizers.
+        baseline: whether tables show how far others are from it.
+    """
+
+    name: str
+    color: str = _OTHER_COLOUR
+    order: int = _LAST
+    baseline: bool = False
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """Sorts as the papers' rows: those with weight standardization come last."""
+        return "+" in self.name, self.order
+
+    def record(self) -> dict[str, Any]:
+        """As run.json keeps it."""
+        return asdict(self)
+
+
+def recorded(found: Any) -> Appearance | None:
+    """What a run's record says; None where it says nothing, or nothing that can be shown."""
+    if not isinstance(found, Mapping):
+        return None
+    name, color, order, baseline = (found.get(key) for key in ("name", "color", "order", "baseline"))
+    if not (isinstance(name, str) and isinstance(color, str) and re.fullmatch(r"#[0-9a-f]{6}", color)):
+        return None
+    return Appearance(name, color, order if isinstance(order, int) else _LAST, baseline is True)
+
+
+def registered(norm: str) -> Appearance:
+    """What the registration of a normalizer says; of one that is not registered here, that it is another."""
+    from switchnorm.layers import all_norms, color_of  # They import torch, which reports on newer runs do without.
+
+    name = re.split("[+:]", norm)[0]
+    for order, known in enumerate(all_norms()):
+        if known.name == name:
+            return Appearance(norm, color_of(name) or _OTHER_COLOUR, order, known.baseline and norm == name)
+    return Appearance(norm)
