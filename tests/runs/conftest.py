@@ -1,5 +1,5 @@
 """The run folders that the report's tests make."""
 
-from tests.report.conftest import make_run, make_scenes
+from tests.report.conftest import make_run
 
-__all__ = ["make_run", "make_scenes"]
+__all__ = ["make_run"]
