@@ -1,4 +1,4 @@
-"""How reports show a run's normalizer: as its registration says, kept in run.json, so that a report runs no code of it."""
+"""How reports show a normalizer: as its registration says; run.json keeps it, so that a report needs no code of it."""
 
 from __future__ import annotations
 

@@ -113,6 +113,16 @@ def test_what_is_no_text_is_named_and_leaves_no_page(make_run: Make, tmp_path: P
     assert not (tmp_path / "report.html").exists()
 
 
+def test_what_fails_is_named_in_one_line_and_leaves_no_page(make_run: Make, tmp_path: Path) -> None:
+    def broken(groups: Sequence[Group]) -> str:
+        raise KeyError("val_los")
+
+    register_section(broken)
+    with pytest.raises(InputError, match=r"^section 'broken' failed: KeyError: 'val_los'$"):
+        markup(tmp_path, make_run("bn"))
+    assert not (tmp_path / "report.html").exists()
+
+
 def test_a_module_that_registers_one_is_named_on_the_command_line(
     make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
