@@ -1,7 +1,7 @@
 """Batch-Channel Normalization (BCN) in its form for micro-batches, which has no use for a large batch.
 
-Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization", arXiv 1903.10520v2, whose
-method is "bcn+ws".
+Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization", arXiv 1903.10520v2.
+Their method is "bcn+ws".
 """
 
 from __future__ import annotations
