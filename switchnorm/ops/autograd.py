@@ -17,7 +17,8 @@ def normalize(
     kernel: Kernel, operands: Operands, rule: Rule, relu: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """As `reference.normalize`, by a kernel; x and the residual may be in any memory format."""
-    operands, rule = kernel.needed(operands, rule)
+    # A copy is part of the graph, so that second derivatives reach what was copied.
+    operands, rule = kernel.needed(operands._replace(x=dense(operands.x)), rule)
     y, batch_mean, batch_var = _Normalize.apply(kernel, rule, relu, operands.running, *operands[:6])
     return y, batch_mean, batch_var
 
@@ -44,7 +45,6 @@ class _Normalize(torch.autograd.Function):
         residual: Tensor | None,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         given = mean_importance, var_importance, weight, bias
-        x = dense(x)
         aligned = None if residual is None else like(residual, x)
         operands = Operands(x, *given, aligned, running)
         forward = kernel.forward(operands, rule, relu)

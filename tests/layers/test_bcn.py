@@ -172,3 +172,21 @@ def test_repr() -> None:
     assert repr(BatchChannelNorm2d(6, 2, affine=False, sync=True, activation="relu")) == (
         "BatchChannelNorm2d(6, groups=2, eps=1e-05, momentum=0.1, affine=False, sync=True, activation='relu')"
     )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_second_derivatives(training: bool) -> None:
+    layer = BatchChannelNorm2d(6, momentum=0.0).double().train(training)
+    x = torch.randn(2, 6, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(layer, (x,))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_compiles_and_exports_as_one_graph(training: bool) -> None:
+    torch.compiler.reset()
+    layer = BatchChannelNorm2d(6).train(training)
+    x = torch.randn(4, 6, 3, 2)
+    compiled = torch.compile(copy.deepcopy(layer), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), copy.deepcopy(layer)(x))
+    exported = torch.export.export(copy.deepcopy(layer), (x,)).module()
+    torch.testing.assert_close(exported(x), layer(x))

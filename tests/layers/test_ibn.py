@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -149,3 +150,21 @@ def test_the_variance_of_one_element_is_zero() -> None:
     y = InstanceBatchNorm2d(2)(torch.tensor([3.0, 5.0]).view(1, 2, 1, 1).repeat(2, 1, 1, 1))
     assert torch.equal(y, torch.zeros(2, 2, 1, 1))
     assert math.isfinite(float(y.sum()))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_second_derivatives(training: bool) -> None:
+    layer = InstanceBatchNorm2d(5, momentum=0.0).double().train(training)
+    x = torch.randn(2, 5, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(layer, (x,))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_compiles_and_exports_as_one_graph(training: bool) -> None:
+    torch.compiler.reset()
+    layer = InstanceBatchNorm2d(5).train(training)
+    x = torch.randn(4, 5, 3, 2)
+    compiled = torch.compile(copy.deepcopy(layer), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), copy.deepcopy(layer)(x))
+    exported = torch.export.export(copy.deepcopy(layer), (x,)).module()
+    torch.testing.assert_close(exported(x), layer(x))

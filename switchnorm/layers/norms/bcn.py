@@ -1,7 +1,7 @@
 """Batch-Channel Normalization (BCN) in its form for micro-batches, which has no use for a large batch.
 
-Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization", arXiv 1903.10520v2,
-section 4 and algorithm 1. The paper's method is "bcn+ws".
+Qiao et al., "Micro-Batch Training with Batch-Channel Normalization and Weight Standardization", arXiv 1903.10520v2.
+Their method is "bcn+ws".
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class BatchChannelNorm(nn.Module):
 
     In training the batch first moves the estimates, at the rate `momentum`: m towards its mean over samples and map, v
     towards the mean of (x - m)² for m as it was before. Both are constants to the gradient. All of this is the paper's
-    algorithm, and that the second scale and shift are one per group; it leaves open how many groups there are, where
-    this library takes those of "gn".
+    algorithm for micro-batches, also that the second scale and shift are one per group, and that v is about m. The
+    number of groups is left to who uses it; by default this library takes that of "gn".
 
     With `momentum=None`, the average over all batches since the last reset, there is no earlier estimate to rely on,
     and v is the average of the variances about each batch's own mean.

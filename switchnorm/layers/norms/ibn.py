@@ -1,7 +1,7 @@
 """Instance-Batch Normalization (IBN-a): instance statistics for half of the channels, batch statistics for the rest.
 
-Pan et al., "Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net", ECCV 2018, section 3.2. Their
-networks have it after the first convolution of a residual block, in the first three stages, and BN everywhere else.
+Pan et al., "Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net", ECCV 2018. Their networks
+have it after the first convolution of a residual block in the shallow stages (`include` of a switch), BN elsewhere.
 """
 
 from __future__ import annotations
