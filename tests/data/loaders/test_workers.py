@@ -1,4 +1,4 @@
-"""Reading in other processes; one file, because the first of them takes its time to start."""
+"""Reading in other processes; one file, because starting the first of them takes seconds."""
 
 import itertools
 import multiprocessing
