@@ -30,7 +30,7 @@ ABSENT = "mps" if torch.cuda.is_available() else "cuda"
 def fails(capsys, monkeypatch, tmp_path):
     """Run a command line that must fail and change no file: returns the line it prints."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("switchnorm.data.cifar._download", no_network)
+    monkeypatch.setattr("switchnorm.data.datasets.cifar._download", no_network)
 
     def run(*arguments: str) -> str:
         before = files(tmp_path)

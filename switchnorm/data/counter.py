@@ -86,7 +86,7 @@ def normal(seed: int, pass_index: int, index: Tensor, stream: int) -> Tensor:
     Returns:
         (...) float32 on the device of `index`, the same on each; on CUDA it is waited for.
     """
-    # One by one: how a library's loop rounds a transcendental function may depend on a number's place in the tensor.
+    # In Python: how a loop over a tensor rounds such a function may depend on a number's place in it.
     quantile = statistics.NormalDist().inv_cdf
     numbers = [quantile(number + 2.0**-25) for number in uniform(seed, pass_index, index, stream).flatten().tolist()]
     return torch.tensor(numbers, device=index.device).view(index.shape)

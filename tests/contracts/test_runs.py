@@ -54,7 +54,7 @@ def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         known = getattr(module, name)
         monkeypatch.setattr(module, name, known.copy())
-    registry.registered_class.cache_clear()
+    registry._changed()
 
 
 def digits(folder: Path, *flags: str, **changes: Any) -> Config:

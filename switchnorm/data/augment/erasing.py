@@ -53,7 +53,7 @@ def rectangles(
     heights = torch.sqrt(area * ratio).round().long()
     widths = torch.sqrt(area / ratio).round().long()
     fits = (heights < size[0]) & (widths < size[1])
-    first = fits.to(torch.uint8).argmax(dim=0, keepdim=True)  # the first of the greatest
+    first = fits.to(torch.uint8).argmax(dim=0, keepdim=True)  # the first one, if several are true
     height = torch.where(fits.any(0), heights.gather(0, first)[0], 0)
     width = torch.where(fits.any(0), widths.gather(0, first)[0], 0)
     top = _place(uniform(seed, pass_index, index, Stream.ERASING_TOP), size[0] - height + 1)
@@ -62,9 +62,10 @@ def rectangles(
 
 
 def _exp(exponent: Tensor) -> Tensor:
-    """e to a power between -2 and 2: Taylor's series to the last digit of float32.
+    """e to the power of numbers between -2 and 2, by Taylor's series, which 16 terms end in float32.
 
-    torch.exp may round a number by its place in the tensor, and so by the batch; products and sums do not.
+    How torch.exp rounds may depend on a number's place in the tensor, and so on the batch; single products, quotients
+    and sums are rounded alike everywhere.
     """
     power = torch.ones_like(exponent)
     for degree in range(16, 0, -1):

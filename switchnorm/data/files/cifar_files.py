@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchnorm.errors import InputError
 
-if TYPE_CHECKING:  # the functions import them, because what datasets are made of has to be known without them
+if TYPE_CHECKING:  # and inside functions, because classes of datasets import this module: see `Dataset`
     import numpy as np
     from torch import Tensor
 

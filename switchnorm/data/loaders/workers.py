@@ -55,7 +55,7 @@ def read_batches(
         multiprocessing_context=_context() if workers else None,
         worker_init_fn=_start if workers else None,
         pin_memory=torch.device(device).type == "cuda",
-        generator=torch.Generator(),  # or the loader would draw from the run's
+        generator=torch.Generator(),  # of its own: otherwise the loader draws a seed from the run's generator
     )
     batches = iter(loader)
     for remaining in reversed(range(count)):
@@ -72,7 +72,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start(_: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the first one ends the others.
+    # Ctrl-C reaches every process of the terminal. The one that trains answers it, and ends these.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -83,8 +83,9 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     readers = ["switchnorm.data.loaders.picture_readers", "switchnorm.data.segmentation.scene_readers"]
     context.set_forkserver_preload(["__main__", *readers])  # import once instead of in every worker
-    # Ctrl-C during the imports would make it and every starting worker print a traceback; what is blocked is inherited.
-    resource_tracker.ensure_running()  # which would unblock it
+    # Ctrl-C while the server imports would make it, and each worker that it starts, print a traceback. So it starts with
+    # the signal blocked, which workers inherit. The tracker starts first, because starting it unblocks the signal.
+    resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()

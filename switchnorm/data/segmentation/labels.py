@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the methods import it, because what datasets are made of has to be known without it
+if TYPE_CHECKING:  # and inside methods, for the reason that `Dataset` explains
     import numpy as np
 
 #: The label of pixels that do not count: void, unlabelled, or beside the picture. Classes are numbered below it.

@@ -70,7 +70,7 @@ class TrainingMaps(TrainingFileBatches[CropRequest, Crops]):
 
     def _finished(self, read: Crops) -> Batch:
         images = self._colors(read.images.to(self.share.device, non_blocking=True))
-        for image, (height, width) in zip(images, read.extents, strict=True):  # beside the pictures
+        for image, (height, width) in zip(images, read.extents, strict=True):  # 0, the mean colour, beside the pictures
             image[:, height:].zero_()
             image[:, :, width:].zero_()
         return images, read.labels.to(self.share.device, non_blocking=True).long()

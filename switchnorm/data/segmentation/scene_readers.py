@@ -166,11 +166,9 @@ class CropReader(BatchReader[CropRequest, Crops]):
 
     def read(self, request: CropRequest) -> Crops:
         """The pictures asked for and their labels."""
-        index = torch.tensor(request.samples)
-        mirrored = (flips(self.seed, request.pass_index, index) & self.flip).tolist()
-        windows, colors = (
-            seeds(self.seed, request.pass_index, index, stream) for stream in (Stream.WINDOW, Stream.COLOR)
-        )
+        seed, pass_index, index = self.seed, request.pass_index, torch.tensor(request.samples)
+        mirrored = (flips(seed, pass_index, index) & self.flip).tolist()
+        windows, colors = (seeds(seed, pass_index, index, stream) for stream in (Stream.WINDOW, Stream.COLOR))
         images = torch.zeros(len(index), 3, *request.canvas, dtype=torch.uint8)
         labels = torch.full((len(index), *request.canvas), IGNORED, dtype=torch.uint8)
         extents = []

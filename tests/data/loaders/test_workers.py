@@ -1,4 +1,4 @@
-"""Reading in other processes; one file, because the first of them takes its time to start."""
+"""Reading in other processes; one file, because starting the first of them takes seconds."""
 
 import itertools
 import multiprocessing
@@ -164,15 +164,10 @@ def test_ctrl_c_ends_all_processes_without_a_word_of_theirs(tree, tmp_path):
 @pytest.mark.gpu
 def test_a_gpu_gets_the_same_batches(tree):
     data = Folder(str(tree), size=16, resize=20, workers=2, random_erasing=0.5)
+    places = [Share(device=device) for device in ("cuda", "cpu")]
     for on_gpu, on_cpu in (
-        (
-            data.train_batches(batch_size=3, seed=7, share=Share(device="cuda")),
-            data.train_batches(batch_size=3, seed=7),
-        ),
-        (
-            data.test_batches(batch_size=4, views="ten", share=Share(device="cuda")),
-            data.test_batches(batch_size=4, views="ten"),
-        ),
+        [data.train_batches(batch_size=3, seed=7, share=share) for share in places],
+        [data.test_batches(batch_size=4, views="ten", share=share) for share in places],
     ):
         for (images, labels), (expected, same) in zip(on_gpu, on_cpu, strict=True):
             assert images.is_cuda

@@ -306,16 +306,13 @@ def dataset_of_camvid(folder, **options):
 @pytest.mark.gpu
 def test_a_gpu_gets_the_same_batches(root):
     data = dataset(root, workers=1, **EVERYTHING)
-    on_gpu, on_cpu = (
-        data.train_batches(batch_size=2, seed=7, share=Share(device=device)) for device in ("cuda", "cpu")
-    )
+    places = [Share(device=device) for device in ("cuda", "cpu")]
+    on_gpu, on_cpu = (data.train_batches(batch_size=2, seed=7, share=share) for share in places)
     for (images, labels), (expected, same) in zip(on_gpu, on_cpu, strict=True):
         assert images.is_cuda
         torch.testing.assert_close(images.cpu(), expected, rtol=1e-5, atol=1e-5)
         assert torch.equal(labels.cpu(), same)
-    scenes = zip(
-        *(data.test_batches(batch_size=2, share=Share(device=device)) for device in ("cuda", "cpu")), strict=True
-    )
+    scenes = zip(*(data.test_batches(batch_size=2, share=share) for share in places), strict=True)
     for one, other in ((one, other) for batches in scenes for one, other in zip(*batches, strict=True)):
         assert (one.index, one.size) == (other.index, other.size)
         assert torch.equal(one.target.cpu(), other.target)
