@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,19 @@ class Half(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
+def _registries() -> Iterator[None]:
     """What a test registers is gone after it."""
-    for module, name in (
-        (task_spec, "_TASKS"),
-        (datasets, "_CLASSES"),
-        (models, "FAMILIES"),
-        (registry, "_norms"),
-        (registry, "_by_class"),
-    ):
-        known = getattr(module, name)
-        monkeypatch.setattr(module, name, known.copy())
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in (
+            (task_spec, "_TASKS"),
+            (datasets, "_CLASSES"),
+            (models, "FAMILIES"),
+            (registry, "_norms"),
+            (registry, "_by_class"),
+        ):
+            patch.setattr(module, name, getattr(module, name).copy())
+        registry._changed()
+        yield
     registry._changed()
 
 
