@@ -13,6 +13,8 @@ _HOMES = {
         *("SparseSwitchNorm1d", "SparseSwitchNorm2d", "SparseSwitchNorm3d"),
         *("BatchNorm1d", "BatchNorm2d", "BatchNorm3d"),
         "GroupNorm",
+        *("InstanceBatchNorm1d", "InstanceBatchNorm2d", "InstanceBatchNorm3d"),
+        *("BatchChannelNorm1d", "BatchChannelNorm2d", "BatchChannelNorm3d"),
         *("WSConv1d", "WSConv2d", "WSConv3d"),
     ),
     "surgery": (

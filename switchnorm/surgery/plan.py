@@ -107,7 +107,7 @@ def describe(layer: nn.Module, cls: type[nn.Module] | None = None, channels: int
     parts: list[object]
     if isinstance(layer, _ConvNd):
         parts = [layer.in_channels, layer.out_channels, "x".join(map(str, layer.kernel_size))]
-    elif isinstance(layer, nn.GroupNorm):
+    elif hasattr(layer, "num_groups") and hasattr(layer, "num_channels"):
         parts = [layer.num_groups, layer.num_channels]
     else:
         known = channels_of(layer) or channels

@@ -12,7 +12,7 @@ from torch import nn
 import switchnorm
 from switchnorm.errors import InputError
 from switchnorm.layers import Spec, SwitchNorm
-from switchnorm.models import task_of
+from switchnorm.models import norm_of, task_of
 from switchnorm.models.family import COMMON, Family
 from switchnorm.models.options import explained
 from switchnorm.models.registry import FAMILIES
@@ -273,3 +273,24 @@ def test_errors_of_a_builder_are_its_own_only_without_options():
         raise AssertionError
     with pytest.raises(InputError, match=r"^as it is$"), explained("net", {"a": 1}):
         raise InputError("as it is")
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [
+        ("resnetv1ssn50", "ssn"),
+        ("l_resnext101", "gn+ws"),
+        ("cifar_wrn40_4", "bn"),
+        ("resnet50_dilated8+upernet", "bn"),
+        ("resnet50", None),
+        ("timm:resnet50", None),
+        ("nobody", None),
+    ],
+)
+def test_what_a_network_normalizes_with_by_itself(name, norm):
+    assert norm_of(name) == norm
+
+
+def test_a_norm_may_be_a_spec():
+    by_spec = switchnorm.create_model("cifar_resnet20", norm=Spec("gn", ws=True))
+    assert repr(by_spec) == repr(switchnorm.create_model("cifar_resnet20", norm="gn+ws"))
