@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,16 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from switchnorm.ops import kernel, standardize_weight
+from switchnorm.ops import standardize_weight
 
-PATHS = ("reference", "cpu")
-pytestmark = pytest.mark.usefixtures("poisoned")
-
-
-@pytest.fixture(params=PATHS, autouse=True)
-def path(request: pytest.FixtureRequest) -> Iterator[str]:
-    with kernel(request.param):
-        yield request.param
+pytestmark = pytest.mark.usefixtures("poisoned", "path")
 
 
 def reference(weight: Tensor) -> Tensor:

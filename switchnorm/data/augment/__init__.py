@@ -1,1 +1,1 @@
-"""What becomes of a picture's pixels: a function of the picture and of (seed, pass, index), whatever its company."""
+"""What is done to a picture's pixels: a function of the picture and (seed, pass, index), whatever else is in its batch."""

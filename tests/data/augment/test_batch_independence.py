@@ -1,4 +1,4 @@
-"""What becomes of a picture depends on no other picture, no place in a batch, no process and no number of threads."""
+"""Batch independence: a picture is changed the same in any batch, at any place in it, by any number of threads."""
 
 import functools
 
