@@ -103,6 +103,9 @@ class TaskSpec:
         evaluation_batch: pictures of a batch where weights are evaluated without a recipe.
         remark: a sentence on the scores, for the report; "" for none.
         parts: parts of a network whose layers the report shows apart: its title by the first word of layers' names.
+        records: what writes files of the task's own into the run folder, besides the tables that all runs have: from a
+            `RunFolder`, the configuration and the dataset to Lightning callbacks; the function, or
+            "package.module:function". None for nothing.
         sections: of the report: from the groups of runs of this task to sections of the page, as HTML; the function, or
             "package.module:function". None for none.
         predictor: what `switchnorm predict` writes, see `switchnorm.training.predict.Predictor`; the class, or
@@ -125,6 +128,7 @@ class TaskSpec:
     evaluation_batch: int = 8
     remark: str = ""
     parts: Mapping[str, str] = field(default_factory=dict)
+    records: Any = None
     sections: Any = None
     predictor: Any = None
 

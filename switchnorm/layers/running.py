@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 
@@ -31,6 +31,45 @@ def check_ghost(ghost: int | None, sync: Sync = False) -> int | None:
     if ghost is not None and sync is not False:
         raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
     return ghost
+
+
+class RunningStatistics(nn.Module):
+    """A layer of (N, C, *S) with running statistics of its channels, or of some of them.
+
+    Attributes:
+        input_dims: how many dimensions an input may have, batch and channels among them.
+        running_mean, running_var: buffers, `num_batches_tracked`: a counter; all None where nothing is tracked.
+    """
+
+    input_dims: ClassVar[tuple[int, ...]]
+    num_features: int
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def _track(self, channels: int | None, device: Any, dtype: Any) -> None:
+        """Make the buffers, for so many channels; None for none."""
+        tracked = channels is not None
+        for name in ("running_mean", "running_var"):
+            self.register_buffer(name, torch.empty(channels or 0, device=device, dtype=dtype) if tracked else None)
+        counter = torch.empty((), dtype=torch.long, device=device)
+        self.register_buffer("num_batches_tracked", counter if tracked else None)
+        self.reset_running_stats()
+
+    def reset_running_stats(self) -> None:
+        """Forget all batches: running mean 0 and variance 1."""
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+            self.num_batches_tracked.zero_()
+
+    def _check_input(self, x: Tensor) -> None:
+        """Raise `InputError` for other dimensions or channels."""
+        if x.dim() not in self.input_dims or x.shape[1] != self.num_features:
+            dims = " or ".join(f"{d}" for d in self.input_dims)
+            raise InputError(
+                f"{type(self).__name__} takes {dims} dimensions with {self.num_features} channels, got {tuple(x.shape)}"
+            )
 
 
 class Running(Protocol):

@@ -17,7 +17,6 @@ from switchnorm.tasks.mean import SampleMean
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
     from switchnorm.data import Dataset
-    from switchnorm.runs.folder import RunFolder
 
 MakeOptimizer = Callable[[nn.Module], tuple[torch.optim.Optimizer, LRScheduler]]
 
@@ -69,11 +68,6 @@ class Task(pl.LightningModule):
     def noise_labels(samples: int, shape: tuple[int, int], num_classes: int) -> Tensor:
         """Labels for noise pictures of a height and width, where a rehearsal has no data: (N,) int64."""
         return torch.arange(samples) % num_classes
-
-    @classmethod
-    def records(cls, run: RunFolder, config: Config, dataset: Dataset) -> list[pl.Callback]:
-        """What writes files of its own into the run folder, besides the tables that all runs have."""
-        return []
 
     def details(self, dataset: Dataset) -> list[str]:
         """Lines that `switchnorm eval` prints below the metrics of the last validation."""

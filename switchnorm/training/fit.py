@@ -11,10 +11,10 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
 from switchnorm.config.schema import Config
-from switchnorm.config.task_spec import find_task
+from switchnorm.config.task_spec import find_task, loaded
 from switchnorm.data import Dataset
 from switchnorm.runs.folder import RunFolder
-from switchnorm.training.build import task_class, total_steps, training_task
+from switchnorm.training.build import total_steps, training_task
 from switchnorm.training.callbacks.averaging import WeightAverage
 from switchnorm.training.callbacks.checkpoints import BestCheckpoint, MidEpochCheckpoint
 from switchnorm.training.callbacks.graphs import GraphedNetwork
@@ -99,8 +99,9 @@ def step_callbacks(config: Config, steps: int) -> list[pl.Callback]:
 
 def _records(run: RunFolder, config: Config, dataset: Dataset) -> list[pl.Callback]:
     """What writes the run's tables, and the files that its task adds."""
-    history = History(run, find_task(config.task).columns)
-    return [history, *task_class(config.task).records(run, config, dataset)]
+    spec = find_task(config.task)
+    own = loaded(spec.records)
+    return [History(run, spec.columns), *([] if own is None else own(run, config, dataset))]
 
 
 def _progress(quiet: bool) -> list[pl.Callback]:

@@ -84,7 +84,7 @@ def _context() -> Any:
     readers = ["switchnorm.data.loaders.picture_readers", "switchnorm.data.segmentation.scene_readers"]
     context.set_forkserver_preload(["__main__", *readers])  # import once instead of in every worker
     # Ctrl-C while the server imports would make it, and each worker that it starts, print a traceback. So it starts
-    # with the signal blocked, which workers inherit. The tracker starts first, because starting it unblocks the signal.
+    # with the signal blocked, which workers inherit. The tracker starts first, because that unblocks the signal.
     resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -2,48 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from switchnorm.data.datasets.options import check_between
 from switchnorm.errors import InputError
 
-if TYPE_CHECKING:
-    from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
+
+def check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
+    """Raise `InputError` for a value that is neither of two."""
+    if value not in choices:
+        raise InputError(f"{name} must be {choices[0]!r} or {choices[1]!r}, got {value!r}")
 
 
-def check_options(data: SegmentationDataset) -> None:
-    """Raise `InputError` for an option that is out of range, or that does not fit another."""
-    for name, value, choices in (("split", data.split, ("val", "test")), ("colors", data.colors, ("rgb", "published"))):
-        if value not in choices:
-            raise InputError(f"{name} must be {choices[0]!r} or {choices[1]!r}, got {value!r}")
-    if data.longest is not None:
-        check_between("longest", data.longest, 1)
-    for name, sides in (("short_sides", data.short_sides), ("test_sides", data.test_sides)):
-        _check_sides(name, sides, data.longest)
-    check_between("color_jitter", data.color_jitter, 0, 1)
-    check_between("label_stride", data.label_stride, 1)
-    check_between("multiple", data.multiple, 1)
-    if data.multiple % data.label_stride:
-        nearest = -(-data.multiple // data.label_stride) * data.label_stride
-        raise InputError(
-            f"multiple {data.multiple} is no multiple of label_stride {data.label_stride}; the nearest is {nearest}"
-        )
-    if data.scale is not None and not (len(data.scale) == 2 and 0 < data.scale[0] <= data.scale[1]):
-        raise InputError(f"scale must be two factors above 0, the smaller one first, [0.5, 2.0], got {data.scale}")
-    if data.crop is not None:
-        _check_crop(data.crop, data.multiple)
-    if data.workers is not None:
-        check_between("workers", data.workers, 0)
+def check_multiple(multiple: int, label_stride: int) -> None:
+    """Raise `InputError` unless both are at least 1 and labels fit the sides of pictures."""
+    check_between("label_stride", label_stride, 1)
+    check_between("multiple", multiple, 1)
+    if multiple % label_stride:
+        nearest = -(-multiple // label_stride) * label_stride
+        raise InputError(f"multiple {multiple} is no multiple of label_stride {label_stride}; the nearest is {nearest}")
 
 
-def _check_sides(name: str, sides: list[int], longest: int | None) -> None:
+def check_scale(scale: list[float] | None) -> None:
+    """Raise `InputError` unless these are two factors in order, or none."""
+    if scale is not None and not (len(scale) == 2 and 0 < scale[0] <= scale[1]):
+        raise InputError(f"scale must be two factors above 0, the smaller one first, [0.5, 2.0], got {scale}")
+
+
+def check_sides(name: str, sides: list[int], longest: int | None) -> None:
+    """Raise `InputError` for a short side below 1, or longer than the longest side may be."""
     for side in sides:
         check_between(name, side, 1)
         if longest is not None and side > longest:
             raise InputError(f"{name} has {side}, which longest {longest} never allows; the nearest longest is {side}")
 
 
-def _check_crop(crop: list[int], multiple: int) -> None:
+def check_crop(crop: list[int] | None, multiple: int) -> None:
+    """Raise `InputError` unless this is a height and a width that fit, or none."""
+    if crop is None:
+        return
     if len(crop) != 2 or min(crop) < 1:
         raise InputError(f"crop must be a height and a width of at least 1, [360, 480], got {crop}")
     if any(side % multiple for side in crop):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from switchnorm.data.segmentation.labels import IGNORED
+from switchnorm.data.segmentation.labels import IGNORED, Numbering
 from switchnorm.errors import InputError
-
-if TYPE_CHECKING:
-    from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
 
 Array = np.ndarray[Any, Any]
 
@@ -47,10 +44,16 @@ def mask_image(labels: Any, palette: Array) -> Image.Image:
     return _paletted(np.asarray(labels), palette, range(len(palette)), IGNORED)
 
 
-def written_mask(labels: Any, dataset: SegmentationDataset) -> Image.Image:
-    """Labels (H, W) uint8 as a picture of mode "P" whose indices are the numbers of the dataset's own masks."""
-    numbers = dataset.written(np.arange(IGNORED + 1, dtype=np.uint8)).tolist()
-    return _paletted(dataset.written(labels), dataset.palette, numbers[: dataset.num_classes], numbers[IGNORED])
+def written_mask(labels: Any, numbering: Numbering, palette: Array) -> Image.Image:
+    """Labels (H, W) uint8 as a picture of mode "P" whose indices are the numbers of a dataset's own masks.
+
+    Args:
+        labels: what to show.
+        numbering: of the dataset's masks.
+        palette: (K, 3) uint8, the colour of each class.
+    """
+    numbers = numbering.written(np.arange(IGNORED + 1, dtype=np.uint8)).tolist()
+    return _paletted(numbering.written(labels), palette, numbers[: len(palette)], numbers[IGNORED])
 
 
 def overlay(picture: Image.Image, labels: Any, palette: Array, opacity: float = 0.5) -> Image.Image:

@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from switchnorm.data.datasets.dataset import Dataset
+from switchnorm.data.datasets.options import check_between
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.segmentation.labels import Numbering
-from switchnorm.data.segmentation.mask_options import check_options
+from switchnorm.data.segmentation.mask_options import (
+    check_choice,
+    check_crop,
+    check_multiple,
+    check_scale,
+    check_sides,
+)
 from switchnorm.data.segmentation.scene import Scene
 from switchnorm.data.views import Views
 from switchnorm.errors import InputError
@@ -71,7 +78,18 @@ class SegmentationDataset(Dataset):
     channels: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
-        check_options(self)
+        check_choice("split", self.split, ("val", "test"))
+        check_choice("colors", self.colors, ("rgb", "published"))
+        if self.longest is not None:
+            check_between("longest", self.longest, 1)
+        check_sides("short_sides", self.short_sides, self.longest)
+        check_sides("test_sides", self.test_sides, self.longest)
+        check_between("color_jitter", self.color_jitter, 0, 1)
+        check_multiple(self.multiple, self.label_stride)
+        check_scale(self.scale)
+        check_crop(self.crop, self.multiple)
+        if self.workers is not None:
+            check_between("workers", self.workers, 0)
 
     @property
     @abstractmethod
@@ -84,10 +102,6 @@ class SegmentationDataset(Dataset):
         from switchnorm.data.segmentation.palette import distinct_colors
 
         return distinct_colors(self.num_classes)
-
-    def written(self, labels: Any) -> "np.ndarray[Any, Any]":
-        """Labels (H, W) uint8, a tensor or an array, in the numbers of the masks' files: (H, W) uint8."""
-        return self.numbering.written(labels)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -6,23 +6,22 @@ Their method is "bcn+ws".
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from switchnorm.errors import InputError
 from switchnorm.layers.activation import activation_repr
 from switchnorm.layers.norms.group import default_groups
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import Sync, process_group, update_running
+from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import moments
 from switchnorm.ops.normalize import Activation, check_activation
 from switchnorm.ops.statistics import batched, check_groups, synchronised
 
 
-class BatchChannelNorm(nn.Module):
+class BatchChannelNorm(RunningStatistics):
     """What the layers for 1, 2 and 3 spatial dimensions share; use `BatchChannelNorm1d`, `2d` or `3d`.
 
     For every channel c of x, with estimates m and v of its mean and variance, and then every sample and group g of
@@ -59,7 +58,6 @@ class BatchChannelNorm(nn.Module):
             dimensions or channels.
     """
 
-    input_dims: ClassVar[tuple[int, ...]]
     weight: nn.Parameter | None
     bias: nn.Parameter | None
     channel_weight: nn.Parameter | None
@@ -95,23 +93,11 @@ class BatchChannelNorm(nn.Module):
             ones, zeros = torch.ones(size, **factory), torch.zeros(size, **factory)
             self.register_parameter(f"{prefix}weight", nn.Parameter(ones) if affine else None)
             self.register_parameter(f"{prefix}bias", nn.Parameter(zeros) if affine else None)
-        self.register_buffer("running_mean", torch.zeros(num_features, **factory))
-        self.register_buffer("running_var", torch.ones(num_features, **factory))
-        self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long, device=device))
-
-    def reset_running_stats(self) -> None:
-        """Forget all batches: mean 0 and variance 1."""
-        self.running_mean.zero_()
-        self.running_var.fill_(1)
-        self.num_batches_tracked.zero_()
+        self._track(num_features, device, dtype)
 
     def forward(self, x: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
         """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S)."""
-        if x.dim() not in self.input_dims or x.shape[1] != self.num_features:
-            dims = " or ".join(f"{d}" for d in self.input_dims)
-            raise InputError(
-                f"{type(self).__name__} takes {dims} dimensions with {self.num_features} channels, got {tuple(x.shape)}"
-            )
+        self._check_input(x)
         if self.training:
             self._update(x.detach())
         running = self.running_mean, self.running_var

@@ -7,7 +7,7 @@ have it after the first convolution of a residual block in the shallow stages (`
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from switchnorm.errors import InputError
 from switchnorm.layers.activation import activation_repr
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import Sync, check_ghost, process_group, update_running
+from switchnorm.layers.running import RunningStatistics, Sync, check_ghost, process_group, update_running
 from switchnorm.ops import normalize
 from switchnorm.ops.normalize import Activation, check_activation, check_residual
 
 
-class InstanceBatchNorm(nn.Module):
+class InstanceBatchNorm(RunningStatistics):
     """What the layers for 1, 2 and 3 spatial dimensions share; use `InstanceBatchNorm1d`, `2d` or `3d`.
 
     The first channels are normalized as by torch.nn.InstanceNorm, the others as by torch.nn.BatchNorm.
@@ -46,11 +46,6 @@ class InstanceBatchNorm(nn.Module):
             activation; in `forward`, an input of other dimensions or channels, a flat one where some channels take
             instance statistics, or batch statistics of a single element.
     """
-
-    input_dims: ClassVar[tuple[int, ...]]
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    num_batches_tracked: Tensor | None
 
     def __init__(
         self,
@@ -84,19 +79,7 @@ class InstanceBatchNorm(nn.Module):
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.ones(num_features, **factory)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features, **factory)) if affine else None
-        tracked = num_features - self.instance_channels
-        keeps = track_running_stats
-        self.register_buffer("running_mean", torch.zeros(tracked, **factory) if keeps else None)
-        self.register_buffer("running_var", torch.ones(tracked, **factory) if keeps else None)
-        counter = torch.zeros((), dtype=torch.long, device=device)
-        self.register_buffer("num_batches_tracked", counter if keeps else None)
-
-    def reset_running_stats(self) -> None:
-        """Forget all batches: running mean 0 and variance 1."""
-        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
-            self.running_mean.zero_()
-            self.running_var.fill_(1)
-            self.num_batches_tracked.zero_()
+        self._track(num_features - self.instance_channels if track_running_stats else None, device, dtype)
 
     def forward(self, x: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
         """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S)."""
@@ -147,11 +130,7 @@ class InstanceBatchNorm(nn.Module):
         return y
 
     def _check_input(self, x: Tensor) -> None:
-        if x.dim() not in self.input_dims or x.shape[1] != self.num_features:
-            dims = " or ".join(f"{d}" for d in self.input_dims)
-            raise InputError(
-                f"{type(self).__name__} takes {dims} dimensions with {self.num_features} channels, got {tuple(x.shape)}"
-            )
+        super()._check_input(x)
         if x.dim() == 2 and self.instance_channels > 0:
             raise InputError(
                 f"input {tuple(x.shape)} has no instance statistic, which {self.instance_channels} channels take; "

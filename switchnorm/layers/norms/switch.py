@@ -6,7 +6,7 @@ Luo et al., "Differentiable Learning-to-Normalize via Switchable Normalization",
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from switchnorm.errors import InputError
 from switchnorm.layers.activation import activation_repr
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import Sync, check_ghost, process_group, update_running
+from switchnorm.layers.running import RunningStatistics, Sync, check_ghost, process_group, update_running
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import accumulation_dtype, cast
 from switchnorm.ops.normalize import Activation, check_activation
@@ -23,7 +23,7 @@ from switchnorm.ops.statistics import check_statistics
 SWITCHABLE = ("instance", "layer", "batch")
 
 
-class SwitchNorm(nn.Module):
+class SwitchNorm(RunningStatistics):
     """What the layers for 1, 2 and 3 spatial dimensions share; use `SwitchNorm1d`, `2d` or `3d`.
 
     Every layer learns how much of each statistic it uses: softmax of `mean_weight` mixes the means, softmax of
@@ -53,10 +53,6 @@ class SwitchNorm(nn.Module):
             channels, or a residual of another shape.
     """
 
-    input_dims: ClassVar[tuple[int, ...]]
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    num_batches_tracked: Tensor | None
     activation: Activation | None = None
 
     def __init__(
@@ -91,11 +87,7 @@ class SwitchNorm(nn.Module):
         self.bias = nn.Parameter(torch.empty(num_features, **factory)) if affine else None
         self.mean_weight = nn.Parameter(torch.empty(k, **factory))
         self.var_weight = nn.Parameter(torch.empty(k, **factory))
-        tracked = self.track_running_stats
-        self.register_buffer("running_mean", torch.empty(num_features, **factory) if tracked else None)
-        self.register_buffer("running_var", torch.empty(num_features, **factory) if tracked else None)
-        counter = torch.empty((), dtype=torch.long, device=device)
-        self.register_buffer("num_batches_tracked", counter if tracked else None)
+        self._track(num_features if self.track_running_stats else None, device, dtype)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -106,13 +98,6 @@ class SwitchNorm(nn.Module):
             nn.init.ones_(self.weight)
             nn.init.zeros_(self.bias)
         self.reset_running_stats()
-
-    def reset_running_stats(self) -> None:
-        """Forget all batches: running mean 0 and variance 1."""
-        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
-            self.running_mean.zero_()
-            self.running_var.fill_(1)
-            self.num_batches_tracked.zero_()
 
     def importance(self) -> tuple[Tensor, Tensor]:
         """The weights of the statistics in the mean and in the variance: two (K,) tensors, each summing to 1."""
@@ -175,13 +160,6 @@ class SwitchNorm(nn.Module):
         ):
             update_running(self, batch_mean, batch_var)
         return y
-
-    def _check_input(self, x: Tensor) -> None:
-        if x.dim() not in self.input_dims or x.shape[1] != self.num_features:
-            dims = " or ".join(f"{d}" for d in self.input_dims)
-            raise InputError(
-                f"{type(self).__name__} takes {dims} dimensions with {self.num_features} channels, got {tuple(x.shape)}"
-            )
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any

@@ -85,4 +85,4 @@ class _MaskWriter(pl.Callback):
             file = self.files[index]
             mask, beside = MaskPredictor.written(file, self.out)
             write_image(beside, overlay(_read(file), labels, self.dataset.palette), quality=90)
-            write_image(mask, written_mask(labels, self.dataset))
+            write_image(mask, written_mask(labels, self.dataset.numbering, self.dataset.palette))

@@ -12,6 +12,8 @@ import pytorch_lightning as pl
 import torch.distributed as dist
 from torch import Tensor
 
+from switchnorm.config.schema import Config
+from switchnorm.data import Dataset
 from switchnorm.data.segmentation import SegmentationDataset
 from switchnorm.data.segmentation.palette import mask_image
 from switchnorm.files import write_file
@@ -24,6 +26,12 @@ from switchnorm.tasks.segmentation.task import Segmentation
 
 #: The longest side of an example's pictures, in pixels; larger ones are shown smaller.
 _LONGEST = 640
+
+
+def records(run: RunFolder, config: Config, dataset: Dataset) -> list[pl.Callback]:
+    """What writes the files of a segmentation run, as `TaskSpec.records`."""
+    assert isinstance(dataset, SegmentationDataset)
+    return [ClassHistory(run, dataset, config.own.examples)]
 
 
 class ClassHistory(pl.Callback):

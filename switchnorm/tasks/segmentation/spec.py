@@ -116,6 +116,7 @@ SEGMENTATION = TaskSpec(
         "classifier": "Decoder",
         "aux_classifier": "Decoder",
     },
+    records="switchnorm.tasks.segmentation.records:records",
     sections="switchnorm.tasks.segmentation.report.sections:sections",
     predictor="switchnorm.tasks.segmentation.predict:MaskPredictor",
 )

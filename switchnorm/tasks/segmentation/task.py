@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import SumMetric
 
 from switchnorm.data import Dataset
-from switchnorm.data.segmentation import IGNORED, Scene, SegmentationDataset
+from switchnorm.data.segmentation import IGNORED, Scene
 from switchnorm.errors import InputError
 from switchnorm.tasks.segmentation.confusion import ConfusionMatrix, Scores
 from switchnorm.tasks.segmentation.inference import Inference
@@ -23,7 +22,6 @@ from switchnorm.tasks.task import MakeOptimizer, Task
 
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
-    from switchnorm.runs.folder import RunFolder
 
 
 class Segmentation(Task):
@@ -96,14 +94,6 @@ class Segmentation(Task):
         """All classes in turn, (N, height, width) int64."""
         height, width = shape
         return torch.arange(height * width).expand(samples, -1).reshape(-1, height, width) % num_classes
-
-    @classmethod
-    def records(cls, run: RunFolder, config: Config, dataset: Dataset) -> list[pl.Callback]:
-        """What writes classes, confusion and pictures."""
-        from switchnorm.tasks.segmentation.records import ClassHistory
-
-        assert isinstance(dataset, SegmentationDataset)
-        return [ClassHistory(run, dataset, config.own.examples)]
 
     def details(self, dataset: Dataset) -> list[str]:
         """A table of the classes."""

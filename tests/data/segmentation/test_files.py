@@ -66,7 +66,7 @@ def test_masks_may_be_gray_paletted_or_of_16_bits(tmp_path, mode, first, options
         for scene in batch:
             expected = labels_of(1000 + scene.index, scene.size)
             assert np.array_equal(scene.target.numpy(), expected)
-            assert np.array_equal(data.written(scene.target), expected + first)
+            assert np.array_equal(data.numbering.written(scene.target), expected + first)
 
 
 def test_numbers_that_do_not_count_become_255_and_are_written_as_the_first_of_them(tmp_path):
@@ -78,7 +78,7 @@ def test_numbers_that_do_not_count_become_255_and_are_written_as_the_first_of_th
     truth = data.test_target(0)
     assert truth[0, :4].tolist() == [IGNORED] * 4
     assert torch.equal(truth[1:], torch.from_numpy(labels_of(1000, (24, 30)))[1:])
-    assert data.written(truth)[0, :4].tolist() == [7] * 4
+    assert data.numbering.written(truth)[0, :4].tolist() == [7] * 4
     one = dataset(root, first_label=1, ignore=[])
     assert one.numbering.written(truth)[0, 0] == 0
 

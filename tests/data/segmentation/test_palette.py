@@ -54,10 +54,10 @@ def test_a_mask_is_written_as_its_labels_in_their_colours(labels):
 )
 def test_predictions_are_written_in_the_numbers_of_the_datasets_own_masks(name, options, first, last, void):
     data = create_dataset(name, root="nowhere", **options)
-    image = saved(written_mask(torch.from_numpy(LABELS), data))
+    image = saved(written_mask(torch.from_numpy(LABELS), data.numbering, data.palette))
     numbers = np.array(image)
     assert (numbers[0, 0], numbers[1, 0], numbers[1, 1]) == (first, last, void)
-    assert np.array_equal(numbers, data.written(LABELS))
+    assert np.array_equal(numbers, data.numbering.written(LABELS))
     assert np.array_equal(np.array(image.convert("RGB"))[1, 0], data.palette[10])
 
 

@@ -109,7 +109,7 @@ def test_prediction_needs_no_data_where_the_classes_are_known():
     data = create_dataset("ade20k", root="nowhere")
     scene = data.scene(photo(0, width=120, height=60))
     assert [tuple(picture.shape) for picture in scene.pictures] == [(3, 456, 904)]
-    assert data.written(torch.tensor([[0, 149, 255]], dtype=torch.uint8)).tolist() == [[1, 150, 0]]
+    assert data.numbering.written(torch.tensor([[0, 149, 255]], dtype=torch.uint8)).tolist() == [[1, 150, 0]]
 
 
 def test_the_test_split_is_evaluated_where_it_is_asked_for(tmp_path):
@@ -137,7 +137,7 @@ def test_ade20k():
     for scene in found:
         numbers = np.array(Image.open(folder / f"annotations/{data.test_name(scene.index)}.png")).astype(int)
         assert np.array_equal(scene.target.numpy(), np.where(numbers == 0, IGNORED, numbers - 1))
-        assert np.array_equal(data.written(scene.target), numbers)
+        assert np.array_equal(data.numbering.written(scene.target), numbers)
     first_words = [name.split()[0] for name in data.classes]
     assert first_words == (folder / "classes.txt").read_text().split()
     with pytest.raises(

@@ -72,13 +72,13 @@ def threads():
 
 @pytest.mark.parametrize("classes", [2, 11, 150])
 def test_neither_the_band_nor_the_number_of_threads_changes_a_probability(monkeypatch, threads, classes):
-    logits, size = [4 * torch.randn(classes, 13, 17), 4 * torch.randn(classes, 5, 23)], (97, 401)
+    logits, size = [4 * torch.randn(classes, 13, 17), 4 * torch.randn(classes, 5, 23)], (31, 801)
     truth = torch.randint(classes, size, dtype=torch.uint8)
     expected = whole(logits, size)
     losses = prediction._loss(expected, truth)
     for count in (1, 2, 3):
         threads(count)
-        for elements in (2**25, 10 * classes * 401, 1):
+        for elements in (2**25, 10 * classes * 801, 1):
             monkeypatch.setattr(prediction, "_ELEMENTS_ON_CPU", elements)
             bands = list(probabilities(logits, size))
             assert torch.equal(torch.cat([shares for _, shares in bands], 1), expected)
