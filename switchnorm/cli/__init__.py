@@ -11,7 +11,7 @@ from switchnorm.cli.command import Commands, Parser
 from switchnorm.config import plugins
 from switchnorm.errors import InputError, unknown
 
-# Each command imports what it needs when it runs, so that --help and mistakes are answered at once.
+# Each command imports what it needs when it runs, so that --help and errors appear at once.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     hint = ""
     try:
-        # First, for what they register may be named by all that follows.
+        # Plugins come first: the other arguments may name what they register.
         named, arguments = plugins.split(arguments)
         plugins.load(named)
         options, rest = parser().parse_known_args(arguments)

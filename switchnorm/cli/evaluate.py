@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _VIEWS = "views of each picture to average: centre (default), flip (and its mirror), ten (crops)"
 
-#: What RUN understands besides its task's flags; any other key is the run's own.
+#: Flags with RUN, besides those of its task; all other keys are as the run was configured.
 _FLAGS = (
     *("--checkpoint", "--views", "--weights", "--plugins"),
     *("--device", "--precision", "--batch-size", "--segmentation.overlap", "--data.root"),
@@ -69,7 +69,7 @@ def _eval_weights(options: argparse.Namespace, flags: Sequence[str]) -> None:
     data = evaluation_config(flags)
     own = config_flags(options, "eval", data.task, repr(data.data["name"]))
     config = evaluation_config([*own, *flags])
-    # Only now is it worth waiting for torch.
+    # Imported this late because torch takes seconds: wrong flags have been reported by now.
     from switchnorm.training.evaluate import evaluate_weights
 
     _print(" and ".join(map(str, options.weights)), evaluate_weights(options.weights, config, options.views), options)

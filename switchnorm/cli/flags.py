@@ -10,7 +10,7 @@ from switchnorm.errors import InputError
 
 
 def add_task_flags(command: argparse.ArgumentParser, name: str) -> None:
-    """Add to the command of that name the flags of every task; one that several tasks have is theirs together."""
+    """Add to the command of that name the flags of every task; one that several tasks share is added once."""
     known: dict[str, list[str]] = {}
     for task, flag in _flags(name):
         known.setdefault(flag.name, []).append(task.name)
@@ -23,18 +23,18 @@ def add_task_flags(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def task_flag_names(name: str) -> list[str]:
-    """Their names, of the command of that name."""
+    """The names of all tasks' flags that the command of that name has."""
     return list(dict.fromkeys(flag.name for _, flag in _flags(name)))
 
 
 def config_flags(options: argparse.Namespace, name: str, task: str, what: str) -> list[str]:
-    """What the command line said, as flags of the configuration.
+    """The tasks' flags on a command line, as keys of the configuration: "--flip" is "--segmentation.flip=true".
 
     Args:
         options: of the command.
         name: the command.
-        task: of what it is about.
-        what: that is, for errors.
+        task: of the run or dataset.
+        what: the run or dataset, as errors name it.
 
     Raises:
         InputError: a flag that only other tasks have, or a file to write in a folder that is not there.

@@ -1,4 +1,4 @@
-"""`switchnorm inspect` and `switchnorm report`: looking at what training left behind."""
+"""`switchnorm inspect` and `switchnorm report`: looking at runs."""
 
 from __future__ import annotations
 

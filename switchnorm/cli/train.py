@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     folder = Path("runs", name if norm is None else f"{name}-{norm.replace(':', '')}")
     command = ("switchnorm", *sys.argv[1:])
 
-    # Only now is it worth waiting for torch.
+    # What follows imports torch, which takes seconds: wrong flags have been reported by now.
     if options.dry_run:
         from switchnorm.training import dry_run
 

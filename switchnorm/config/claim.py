@@ -1,4 +1,4 @@
-"""What somebody reported, beside what was measured."""
+"""Claims: results that others reported, to be shown beside the measured ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_claim(source: str = "", status: str = "", **reported: float | None) -> 
 
 
 def is_changed(written: Config, config: Config) -> bool:
-    """Whether `config` trains anything else than `written`; neither the seed nor where the data lies makes it so."""
+    """Whether `config` trains something else than `written`; the seed and where it is computed do not count."""
     one, other = (
         {key: value for key, value in flatten(each.content()) if not key.startswith("claim.")}
         for each in (written, config)
@@ -48,7 +48,7 @@ def beside(claim: Mapping[str, Any], task: str, measured: Mapping[str, float]) -
 
     Returns:
         "top-1 error 6.42 % (published 6.11 %)", with whatever else is claimed and was measured, and the source; None
-        where nothing is.
+        where nothing is claimed.
     """
     pairs = []
     for each in find_task(task).claims:

@@ -25,12 +25,12 @@ def split(flags: Sequence[str]) -> tuple[list[str], list[str]]:
     """The modules that flags name, "--plugins NAME" or "--plugins=NAME", each once, and the other flags."""
     names: list[str] = []
     others: list[str] = []
-    waiting = iter(flags)
-    for flag in waiting:
+    remaining = iter(flags)
+    for flag in remaining:
         if flag.partition("=")[0] != _FLAG:
             others.append(flag)
             continue
-        name = flag.partition("=")[2] or next(waiting, "")
+        name = flag.partition("=")[2] or next(remaining, "")
         if not name or name.startswith("-"):
             raise InputError(f"{_FLAG} needs the name of a module, such as {_FLAG} my_norms")
         names.append(name)
@@ -81,7 +81,7 @@ def _import(name: str) -> None:
         importlib.import_module(name)
     except InputError as error:
         raise InputError(f"plugin {name!r}: {error}") from error
-    except Exception as error:  # it is anybody's code
+    except Exception as error:  # a plugin's code may raise anything
         said = str(error).strip().partition("\n")[0]
         raise InputError(f"plugin {name!r} cannot be imported: {type(error).__name__}: {said}") from error
 
@@ -90,7 +90,7 @@ def _place(name: str) -> str | None:
     """Where a module's outermost package lies, which is found without running any of it; None where it is nowhere."""
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)  # behind all others, so that no file here takes the place of a library
+        sys.path.append(here)  # last, so that no file here shadows a library
     try:
         found = importlib.util.find_spec(name.partition(".")[0])
     except (ImportError, ValueError):

@@ -24,7 +24,7 @@ from switchnorm.errors import InputError, unknown
 from switchnorm.recipes.compose import read_recipe
 from switchnorm.recipes.located import Located
 
-#: Keys that hold keys of their own, which others know.
+#: Sections whose keys are not known here: the network checks its options itself.
 OPEN = ("model.options",)
 
 #: Short flags, and the keys that they stand for.
@@ -182,7 +182,7 @@ def _dataset_name(content: dict[str, Any], flags: Sequence[str], where: str) -> 
             name = attached if equals else value
     if name is None:
         raise InputError(f"{where} names no dataset; add data.name, one of {', '.join(dataset_classes())}")
-    dataset_class(str(name))  # which knows the nearest name to one that is none
+    dataset_class(str(name))  # raises for an unknown name, with the nearest known one
     return str(name)
 
 

@@ -15,8 +15,8 @@ class ModelConfig:
 
     Args:
         name: as `switchnorm.list_models()` knows it.
-        norm: bn, gn, gn:G, in, ln, sn or ssn; with +ws for weight-standardized convolutions. null takes what the name
-            says.
+        norm: bn, gn, gn:G, in, ln, sn, ssn, ibn, bcn, bcn:G, or a registered one of the user's; with +ws for
+            weight-standardized convolutions. null takes what the name says.
         conv: "ws" for weight-standardized convolutions, another way to say +ws.
         options: what else the network takes, by name, for example its dropout.
     """
@@ -35,8 +35,8 @@ class TrainConfig:
         epochs: how often the network is validated and saved; each is a pass over the training set, or `epoch_steps`.
         epoch_steps: batches of an epoch; null takes those of one pass over the training set.
         batch_size: samples per step, over all devices.
-        samples_per_gpu: over how many samples batch statistics are taken, as that many samples per GPU without
-            synchronisation give (ghost batches); null takes each device's share of the batch.
+        samples_per_gpu: size of the ghost batches, groups of samples over which batch statistics are taken as GPUs
+            without synchronisation take them; null takes each device's share of the batch.
         sync: whether batch statistics span all devices.
         frozen_statistics: whether batch statistics are the running ones that the network starts with, never those of a
             batch ("frozen BN"); scale and shift are trained all the same. Best with warm_start.
@@ -50,9 +50,10 @@ class TrainConfig:
         mixup: alpha of mixup (Zhang et al., 2018): every picture is blended with another, and so are their labels; 0
             for none. With cutmix, each batch draws one of the two.
         cutmix: alpha of CutMix (Yun et al., 2019): a rectangle of every picture shows another; 0 for none.
-        channels_last: whether the network and its pictures lie in memory with the channels last.
-        compile: whether torch.compile translates the network.
-        deterministic: whether operations that may differ from call to call are replaced, or refused where they cannot.
+        channels_last: whether the network and its pictures have PyTorch's channels-last memory format.
+        compile: whether the network is compiled by torch.compile.
+        deterministic: whether nondeterministic operations are replaced by deterministic ones, or refused if there are
+            none.
         cuda_graph: whether the network's forward and backward pass are recorded once and replayed, so that a small
             network does not wait for Python; on one CUDA device, without compile and iteration_size.
         warm_start: a checkpoint whose weights the network starts with, as far as they fit; null for none.
@@ -85,8 +86,8 @@ class GroupConfig:
 
     Args:
         match: a glob over the names of parameters, for example "layer1.*"; the first that matches a parameter decides.
-        lr_factor: what they get of the learning rate.
-        weight_decay: of these parameters; null as all others.
+        lr_factor: multiplies their learning rate.
+        weight_decay: of these parameters; null takes that of all others.
     """
 
     match: str
@@ -102,12 +103,12 @@ class OptimizerConfig:
         lr: the learning rate, which the schedule multiplies.
         lr_per: for how many samples per optimizer step `lr` is given; it is scaled linearly to those of this run,
             batch_size * iteration_size (Goyal et al., 2017). null leaves it as it is.
-        momentum: share of the old velocity that is kept.
-        nesterov: whether to look ahead by one velocity.
+        momentum: of SGD, in [0, 1).
+        nesterov: whether it is Nesterov's momentum.
         weight_decay: of every parameter but the importance logits.
         decay_norms: whether that includes biases and the normalizers' scale and shift.
-        groups: parameters that are trained otherwise; importance logits follow its learning rates, not its decays.
-        sparse_lr_factor: what SSN's importance logits get of the learning rate.
+        groups: parameters with a learning rate or weight decay of their own; importance logits take only the former.
+        sparse_lr_factor: multiplies the learning rate of SSN's importance logits.
         sparse_clip_norm: the largest norm of the gradient of SSN's importance logits together.
         clip_norm: the largest norm of the gradient of all parameters together; null for none.
     """
@@ -133,7 +134,7 @@ class ScheduleConfig:
         milestones: epochs after which step multiplies the rate by gamma.
         gamma: factor of step.
         power: exponent of polynomial.
-        warmup_epochs: epochs over which the rate rises linearly at first.
+        warmup_epochs: the first epochs, over which the rate rises linearly.
     """
 
     name: Literal["step", "cosine", "polynomial"] = "cosine"

@@ -1,7 +1,7 @@
-"""What a task is to everybody else: its metrics, its part of the configuration, its flags, and where its code is.
+"""How a task describes itself: its metrics, its part of the configuration, its flags, and where its code is.
 
 The description needs no torch. What needs it, the `Task` that trains and the report's sections, is named by a string
-such as "switchnorm.tasks.classification.task:Classification" and imported by whoever asks for it.
+such as "switchnorm.tasks.classification.task:Classification" and imported on use.
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from switchnorm.config.ranges import Range
 from switchnorm.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
-
-Found = TypeVar("Found")
 
 #: The package whose import registers the tasks that come with this library.
 _BUILT_IN = "switchnorm.tasks"
@@ -29,8 +27,8 @@ class Metric:
 
     Args:
         column: of metrics.csv, "val_accuracy".
-        title: as a result is told, "top-1".
-        name: in the middle of a sentence of the report, "accuracy"; "" keeps it out of the report's tables.
+        title: where a result is printed, "top-1".
+        name: within a sentence of the report, "accuracy"; "" keeps it out of the report's tables.
     """
 
     column: str
@@ -46,7 +44,7 @@ class Claim:
         key: below `claim`, "top1".
         title: beside the measured result, "top-1".
         column: of metrics.csv, what it is held against.
-        error: whether it is what is missing to 100 %.
+        error: whether the claim is an error rate, 100 % less the column's value.
     """
 
     key: str
@@ -90,8 +88,8 @@ class TaskSpec:
         name: in lower case, as datasets and networks name it; also the section of the configuration that is its own.
         task: the `switchnorm.tasks.Task` that trains: the class, or "package.module:Class".
         metrics: what validation measures, losses aside; the first is the score, by which runs are judged.
-        score_title: the score as a result is told, "validation accuracy".
-        example: a network for it, for those who named one for another task.
+        score_title: the score where a result is printed, "validation accuracy".
+        example: a network for this task, which the error about a network for another task suggests.
         section: a dataclass whose fields, all with defaults, are the keys `NAME.*` of the configuration; None for none.
         ranges: of the numbers in there, by field.
         check: from a configuration of this task to what is wrong with it, a line each.
@@ -148,7 +146,7 @@ class TaskSpec:
 
     @property
     def titles(self) -> dict[str, str]:
-        """What the columns of validation are called where a result is told."""
+        """What the columns of validation are called where a result is printed."""
         return {"val_loss": "loss", **{metric.column: metric.title for metric in self.metrics}}
 
 
@@ -193,7 +191,7 @@ def find_task(name: str) -> TaskSpec:
 
 
 def loaded(found: Any) -> Any:
-    """What a field of a `TaskSpec` names: itself, or what "package.module:name" says."""
+    """The object that a field of a `TaskSpec` names: imported from "package.module:name", or the value itself."""
     if not isinstance(found, str):
         return found
     module, _, name = found.partition(":")

@@ -1,6 +1,6 @@
 """Randomness without state: each number is a function of (seed, pass, index, stream), the same on every device.
 
-No generator is advanced, so it changes nothing who asks, in which order, or together with which other samples.
+No generator advances, so a number depends neither on the order of draws nor on which other samples are drawn for.
 
 The function is splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), nested: the
 seed picks a number of the sequence that starts at 0, that number starts the sequence in which the pass picks, and so
@@ -84,7 +84,7 @@ def normal(seed: int, pass_index: int, index: Tensor, stream: int) -> Tensor:
         stream: what the number is for, a `Stream`.
 
     Returns:
-        (...) float32 on the device of `index`, the same on each; on CUDA it is waited for.
+        (...) float32 on the device of `index`, the same on each; on CUDA this waits for the device.
     """
     # In Python: how a loop over a tensor rounds such a function may depend on a number's place in it.
     quantile = statistics.NormalDist().inv_cdf
@@ -101,7 +101,7 @@ def seeds(seed: int, pass_index: int, index: Tensor, stream: int) -> list[int]:
 def permutation(
     seed: int, pass_index: int, n: int, device: torch.device | str = "cpu", *, stream: int = Stream.ORDER
 ) -> Tensor:
-    """The order of n samples, or what else, in an pass_index: a (n,) int64 permutation of 0..n-1 on `device`."""
+    """The order of n samples or batches in a pass: a permutation of 0..n-1, (n,) int64 on `device`."""
     keys = _hash(seed, pass_index, torch.arange(n, device=device), stream)
     return keys.argsort(stable=True)
 

@@ -1,4 +1,4 @@
-"""Several views of a picture, over which evaluation can average what a network answers."""
+"""Several views of a picture, over which evaluation can average a network's predictions."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-#: Of networks whose normalizer nobody knows by name.
+#: For normalizers that no registration gives a colour.
 _OTHER_COLOUR = "#7b8494"
 _LAST = 1000
 
@@ -39,7 +39,7 @@ class Appearance:
 
 
 def recorded(found: Any) -> Appearance | None:
-    """What a run's record says; None where it says nothing, or nothing that can be shown."""
+    """The appearance in a run's record; None where it is missing or malformed."""
     if not isinstance(found, Mapping):
         return None
     name, color, order, baseline = (found.get(key) for key in ("name", "color", "order", "baseline"))
@@ -49,8 +49,9 @@ def recorded(found: Any) -> Appearance | None:
 
 
 def registered(norm: str) -> Appearance:
-    """What the registration of a normalizer says; of one that is not registered here, that it is another."""
-    from switchnorm.layers import all_norms, color_of  # They import torch, which reports on newer runs do without.
+    """The appearance that a normalizer was registered with; grey and in the last place if it is not registered."""
+    # This imports torch, which only runs whose record has no appearance need.
+    from switchnorm.layers import all_norms, color_of
 
     name = re.split("[+:]", norm)[0]
     for order, known in enumerate(all_norms()):

@@ -31,7 +31,7 @@ class Geometry:
 
     @property
     def title(self) -> str:
-        """As the papers write it: "(8, 2)", which no line parts."""
+        """As the papers write it: "(8, 2)", with a no-break space."""
         return f"({self.gpus},\u00a0{self.samples})"
 
     @property

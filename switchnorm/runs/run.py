@@ -136,8 +136,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _own_norm(network: str) -> str:
-    """What a network normalizes with by itself; networks of torchvision and timm are as their authors built them."""
-    from switchnorm.models import norm_of  # It imports torch, which only such runs have to wait for.
+    """The normalizer that a network's name implies; "built-in" for networks of torchvision and timm."""
+    from switchnorm.models import norm_of  # Imports torch, needed only for runs whose record has no normalizer.
 
     return norm_of(network) or "built-in"
 

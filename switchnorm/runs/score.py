@@ -1,4 +1,4 @@
-"""By which number a run is judged, and what it is called."""
+"""The metric by which a run is judged, and how reports name it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Score:
     column: str
     """Of metrics.csv, which holds a fraction."""
     others: tuple[tuple[str, str], ...] = ()
-    """What else is worth telling of a run: its name and its column."""
+    """Further metrics that reports show: name and column."""
     remark: str = ""
     """A sentence on how it is counted."""
 

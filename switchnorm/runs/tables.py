@@ -14,7 +14,7 @@ from switchnorm.runs.reading import text
 
 
 class EpochTable:
-    """A CSV file with rows by epoch, which forgets the epochs that a resumed run repeats.
+    """A CSV file with rows by epoch, from which the epochs that a resumed run repeats are dropped.
 
     Args:
         path: the file; the first column is "epoch".
@@ -55,7 +55,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[list[str]]:
 
 
 def table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV file, each with the words that say where it stands.
+    """The rows of a CSV file, each with its place for error messages, "FILE, line 3".
 
     Raises:
         InputError: the file is damaged, or does not name the columns.

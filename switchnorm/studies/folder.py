@@ -1,4 +1,4 @@
-"""The folder of a study: whether it may be used, and by whom; what a kill may leave in it."""
+"""The folder of a study: checking that its runs fit, locking it, and removing what a kill left unfinished."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def _keys(config: Config) -> dict[str, Any]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a study's folder: two processes that train the same runs would spoil both.
+    """Lock a study's folder: two processes that train the same runs would overwrite each other's files.
 
-    The lock ends with the process, however it ends. Where the system has no such locks, nothing is held.
+    The lock ends with the process, however it ends. Systems without such locks (Windows) go without.
 
     Raises:
         InputError: another process holds it.
@@ -76,8 +76,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def clear_unborn(path: Path) -> None:
-    """Remove a run folder whose making was cut off: it has no record yet, so nothing was trained in it."""
+def remove_incomplete(path: Path) -> None:
+    """Remove a run folder whose creation was interrupted: it has no record yet, so nothing was trained in it."""
     made_first = ("checkpoints", "config.yaml", ".config.yaml.", ".run.json.")
     if path.is_dir() and all(inside.name.startswith(made_first) for inside in path.iterdir()):
         shutil.rmtree(path)

@@ -31,7 +31,7 @@ from switchnorm.studies.progress import StudyProgress, cost
 from switchnorm.training.build import prepare
 
 NORMS = ("bn", "gn", "sn", "ssn", "gn+ws")
-#: What SN and SSN mix at one sample per GPU, where there is no batch, as published; BN has no cell there.
+#: What SN and SSN mix at one sample per GPU, as published: there are no batch statistics. BN has no cell there.
 SINGLE = ("instance", "layer")
 
 #: What the study sets for each run, and the flag that does.
@@ -147,7 +147,7 @@ class GeometryStudy:
                 train_all(self.plan, command, progress, workers=self.workers, logs=self.out / "logs")
 
     def _rehearse(self) -> None:
-        """Let each normalizer meet network and data once, at its largest share: what fails there is a mistake."""
+        """Check each normalizer with network and data, at its largest group, so that mistakes show before training."""
         finished = set(self.finished)
         largest: dict[str, Config] = {}
         for path, config in self.plan:
@@ -223,7 +223,7 @@ def _cell_flags(norm: str, geometry: Geometry, seed: int) -> list[str]:
 
 
 def _needs_samples(norm: str) -> bool:
-    """Whether a normalizer has nothing but statistics of the batch for some channels, which one sample is none of."""
+    """Whether a normalizer cannot train on 1 sample per GPU: some channels have only batch statistics."""
     spec = parse_norm(norm)
     by_batch = has_batch_statistics(spec.layer(32))
     return by_batch and spec.registration.ghost and not spec.registration.mixes

@@ -1,4 +1,4 @@
-"""Several trainings side by side on one machine, in processes that live as long as the study and no longer."""
+"""Several trainings side by side on one machine, in processes that end with the study."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import torch
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
 from switchnorm.runs.folder import RunFolder
-from switchnorm.studies.folder import Plan, clear_unborn
+from switchnorm.studies.folder import Plan, remove_incomplete
 from switchnorm.training.launch import resume, start
 
 # A fresh interpreter for each worker: forking a process that has run torch's threads can hang.
@@ -45,7 +45,7 @@ class Outcome:
 
 
 class Watch(Protocol):
-    """Who is told what happens."""
+    """What `train_all` reports to as trainings start and end."""
 
     def started(self, path: Path) -> None:
         """A training was given to a worker."""
@@ -94,7 +94,8 @@ def train_all(
             waiting.remove((path, config))
             watch.ended(path, outcomes[path])
     count = min(workers or cores(), len(plan))
-    # Of the plan and not of what is left of it: the number of threads shows in the last digits of a result.
+    # Computed from the whole plan, not from what is left of it, so that a study that is continued uses as many threads:
+    # their number changes how results are rounded.
     threads = max(cores() // count, 1)
     busy: dict[connection.Connection, _Worker] = {}
     idle: list[_Worker] = []
@@ -132,11 +133,11 @@ class _Worker:
     path: Path
 
     def __init__(self, threads: int, command: tuple[str, ...], logs: Path | None) -> None:
-        self.pipe, theirs = _CONTEXT.Pipe()
-        # No daemon: those may have no processes of their own, and a run may read its pictures in some.
-        self.process = _CONTEXT.Process(target=_work, args=(theirs, threads, command, logs))
+        self.pipe, child_end = _CONTEXT.Pipe()
+        # Not a daemon: daemons may not start processes, and a run may read its pictures in worker processes.
+        self.process = _CONTEXT.Process(target=_work, args=(child_end, threads, command, logs))
         self.process.start()
-        theirs.close()  # so that its end of the pipe ends with it
+        child_end.close()  # so that the pipe is closed as soon as the process ends
 
     def train(self, path: Path, config: Config) -> None:
         """Give it a run."""
@@ -183,7 +184,7 @@ def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], l
 
 
 def _end_with_parent() -> None:
-    """A worker that outlived a killed study would meet, in its run folder, the worker of the study that continues."""
+    """End this worker with the study: left alone it would write to the run folder that a continued study writes to."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -192,7 +193,7 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _printing_to(log: Path | None) -> Iterator[None]:
-    """Lead what this process prints to a file, which is left only if it holds something."""
+    """Redirect what this process prints to a file, which is removed if it stays empty."""
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
     with open(os.devnull if log is None else log, "a") as file:
@@ -211,7 +212,7 @@ def train_one(path: Path, config: Config, command: Sequence[str]) -> Outcome:
         if (path / "run.json").is_file():
             resume(path, quiet=True)
         else:
-            clear_unborn(path)
+            remove_incomplete(path)
             start(config, path, default=path, command=command, quiet=True)
         return _finished(path)
     except InputError as error:
@@ -227,14 +228,14 @@ def _is_finished(path: Path) -> bool:
 
 
 def _finished(path: Path) -> Outcome:
-    """The result of a finished run; once the loss stopped being a number there is none."""
+    """The result of a finished run; an error instead if its loss was no number at the end."""
     run = RunFolder.open(path)
     rows = run.metrics()
-    lost = list(itertools.takewhile(_is_lost, reversed(rows)))
-    if lost:
-        return Outcome(error=f"diverged in epoch {lost[-1]['epoch']}: the loss is no number")
+    diverged = list(itertools.takewhile(_is_diverged, reversed(rows)))
+    if diverged:
+        return Outcome(error=f"diverged in epoch {diverged[-1]['epoch']}: the loss is no number")
     return Outcome(dict(run.record()["result"]))
 
 
-def _is_lost(row: Mapping[str, str]) -> bool:
+def _is_diverged(row: Mapping[str, str]) -> bool:
     return not all(math.isfinite(float(row[loss] or 0)) for loss in ("train_loss", "val_loss"))

@@ -21,12 +21,12 @@ from switchnorm.studies.folder import Plan
 from switchnorm.studies.parallel import Outcome
 
 _PLAIN_SECONDS = 60.0
-# Samples that take as long as what every step costs besides; only ratios between batch sizes matter.
+# The fixed cost of a step, in samples that take as long.
 _STEP_SAMPLES = {"cuda": 512, "cpu": 32}
 
 
 def cost(config: Config) -> float:
-    """The work in a training, in a unit of its own: small batches take more steps, and every step has its price."""
+    """The work in a training, for comparing trainings: its samples, and a fixed cost for each step."""
     train = config.train
     samples = train.epoch_steps * train.batch_size if train.epoch_steps else 1
     return train.epochs * samples * (1 + _STEP_SAMPLES.get(train.device, 32) / train.batch_size)
@@ -62,6 +62,7 @@ class StudyProgress:
         self.waiting = [path for path, _ in plan]
         #: Of each training that is under way: when it started here, and how many epochs it had before.
         self.busy: dict[Path, tuple[float, int]] = {}
+        #: Of the trainings that ended here: their cost in all, and the time that they took.
         self.worked = self.seconds = 0.0
         self.above: RenderableType | None = None
         self.printed = time.monotonic()

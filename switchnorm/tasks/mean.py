@@ -10,7 +10,7 @@ from torchmetrics import Metric
 class SampleMean(Metric):
     """The mean of a quantity over all samples of all processes, which counts a batch without waiting for the device.
 
-    torchmetrics' own looks for NaN in every update, and so stops a small network at every step; here NaN stays.
+    torchmetrics' own searches every update for NaN, which waits for the device in each step; here a NaN is kept.
     """
 
     full_state_update = False

@@ -1,4 +1,4 @@
-"""What every task has: a network, an optimizer that is handed in, and metrics that survive a kill."""
+"""What every task has: a network, an optimizer that is passed in, and training metrics that checkpoints keep."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ class Task(pl.LightningModule):
         return values
 
     def count_pictures(self) -> None:
-        """Keep how many pictures validation has seen, and start to count anew; every process must call."""
+        """Keep how many pictures validation has seen, and reset the counter; every process must call."""
         self.counted = int(self.pictures.compute())
         self.pictures.reset()
 
     def configure_optimizers(self) -> Any:
-        """The optimizer and schedule that were handed in."""
+        """The optimizer and schedule of `make_optimizer`."""
         if self._make_optimizer is None:
             raise RuntimeError("this task was made without an optimizer: it can only evaluate")
         optimizer, schedule = self._make_optimizer(self.model)
@@ -122,7 +122,7 @@ class Task(pl.LightningModule):
         checkpoint["training_metrics"] = [m.metric_state for m in (self.train_loss, self.train_accuracy)]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the means of an unfinished epoch."""
+        """Restore the means of an unfinished epoch."""
         for metric, state in zip((self.train_loss, self.train_accuracy), checkpoint["training_metrics"], strict=True):
             for name, value in state.items():
                 setattr(metric, name, value.to(metric.device))

@@ -24,7 +24,7 @@ def build_model(config: Config, num_classes: int | None) -> nn.Module:
 
     Args:
         config: of the run.
-        num_classes: of the dataset; None where that is unknown takes what the network has by itself.
+        num_classes: of the dataset; None, where that is unknown, keeps the network's default.
 
     Raises:
         InputError: an unknown model, norm or option.
@@ -67,7 +67,7 @@ def training_batches(config: Config, dataset: Dataset, share: Share = Share()) -
 
 
 def prepare_evaluation(config: Config) -> tuple[nn.Module, Dataset]:
-    """Build the network and read the data, without a thought of training.
+    """Build the network and read the data for evaluation; `prepare` also checks what training needs.
 
     Raises:
         InputError: as `prepare`.
@@ -83,24 +83,24 @@ def prepare_evaluation(config: Config) -> tuple[nn.Module, Dataset]:
 
 def check_task(config: Config) -> None:
     """Raise `InputError` for a network that is for another task than the dataset."""
-    answered = task_of(config.model.name)
-    if answered != config.task:
-        build_model(config, None)  # which knows the nearest name to one that is none
+    network_task = task_of(config.model.name)
+    if network_task != config.task:
+        build_model(config, None)  # raises for an unknown name, with the nearest known one
         example = find_task(config.task).example
         raise InputError(
-            f"model {config.model.name!r} is for {answered}, and {config.data['name']!r} for {config.task}; "
+            f"model {config.model.name!r} is for {network_task}, and {config.data['name']!r} for {config.task}; "
             f"take a model such as {example!r}"
         )
 
 
 def check_device(config: Config) -> None:
-    """Raise `InputError` for a device that is not here, or what it cannot do."""
+    """Raise `InputError` for a device that is not available, or an option that it does not support."""
     device = config.train.device
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(device, True):
         raise InputError(f"train.device {device!r} is not available here; choose 'cpu' or 'auto'")
     on_cpu = device == "cpu" or (device == "auto" and not any(available.values()))
-    if config.train.precision == "16" and on_cpu:  # where Lightning would take bf16 without a word
+    if config.train.precision == "16" and on_cpu:  # where Lightning would use bf16 without saying so
         raise InputError("train.precision 16 needs a GPU, and the run is on the CPU; the nearest there is bf16")
     if config.train.cuda_graph and not available["cuda"]:
         raise InputError("train.cuda_graph needs a CUDA device, and there is none here; set it to false")
@@ -119,7 +119,7 @@ def check_channels(config: Config, model: nn.Module, dataset: Dataset) -> None:
 
 
 def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> int:
-    """Pass a batch of the largest pictures through the network without computing it, to see what it will not take.
+    """Run a batch of the largest pictures through a copy of the network on the meta device: only shapes are computed.
 
     Returns:
         How many logits the network has.
@@ -135,7 +135,7 @@ def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> int:
         output = copy.deepcopy(model).to("meta").train()(images)
     except InputError:
         raise
-    except (RuntimeError, ValueError, AssertionError) as error:  # how networks of others say so
+    except (RuntimeError, ValueError, AssertionError) as error:  # how other libraries' networks refuse a shape
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(
             f"{type(model).__name__} does not take pictures of {height}x{width} pixels: {reason}"
@@ -147,7 +147,7 @@ def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> int:
 
 
 def steps_per_epoch(config: Config, dataset: Dataset) -> int:
-    """Optimizer steps of an epoch; the last one adds up what is left of its batches."""
+    """Optimizer steps of an epoch; the last one accumulates the batches that are left, which may be fewer."""
     return -(-len(training_batches(config, dataset)) // config.train.iteration_size)
 
 

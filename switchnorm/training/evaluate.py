@@ -30,10 +30,10 @@ class Evaluation:
     Args:
         data: the dataset's name.
         metrics: "val_loss" and what the task measures, in [0, 1].
-        pictures: how many there are.
-        claim: what is reported elsewhere, as the configuration has it.
-        task: what was evaluated, with whatever it keeps of its last validation.
-        dataset: on what.
+        pictures: number of test pictures.
+        claim: what is reported elsewhere, as in the configuration.
+        task: the network with its loss and metrics, and the details that it keeps of this validation.
+        dataset: whose test set it was.
     """
 
     data: str
@@ -99,8 +99,8 @@ def claim_of(weights: Path) -> dict[str, Any]:
     return make_claim(top1=_percent(top1), top5=_percent(top5), source=source or "")
 
 
-def _percent(share: Any) -> float | None:
-    return None if share is None else 100 * float(share)
+def _percent(fraction: Any) -> float | None:
+    return None if fraction is None else 100 * float(fraction)
 
 
 def _evaluate(config: Config, model: nn.Module, dataset: Dataset, views: Views, claim: dict[str, Any]) -> Evaluation:

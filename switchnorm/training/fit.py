@@ -94,7 +94,8 @@ def step_callbacks(config: Config, steps: int) -> list[pl.Callback]:
         callbacks.append(WeightAverage(config.train.ema))
     if config.train.cuda_graph:
         callbacks.append(GraphedNetwork())
-    return [*callbacks, StepSeed(config.seed)]  # last, so that nothing draws before the step does
+    # Seeding comes last, so that no other callback draws random numbers between it and the step.
+    return [*callbacks, StepSeed(config.seed)]
 
 
 def _records(run: RunFolder, config: Config, dataset: Dataset) -> list[pl.Callback]:

@@ -55,7 +55,7 @@ def start(
 
 
 def _normalizer(config: Config) -> dict[str, Any]:
-    """How reports are to show the normalizer of a run, for its record; nothing where its network alone knows which."""
+    """How reports show the normalizer, for the run's record; empty where the network's name does not tell it."""
     norm = config.model.norm or norm_of(config.model.name)
     if norm is None:
         return {}
@@ -101,8 +101,8 @@ def checkpoint_of(run: RunFolder, which: str) -> Path:
     """The file of the checkpoint "last", "best", or a path; raise `InputError` if it does not exist."""
     path = {"last": run.last, "best": run.best}.get(which, Path(which))
     if not path.is_file():
-        there = ", ".join(sorted(p.stem for p in run.checkpoints.glob("*.ckpt"))) or "none yet"
-        raise InputError(f"checkpoint {which!r} does not exist; {str(run.path)!r} has {there}")
+        available = ", ".join(sorted(p.stem for p in run.checkpoints.glob("*.ckpt"))) or "none yet"
+        raise InputError(f"checkpoint {which!r} does not exist; {str(run.path)!r} has {available}")
     return path
 
 

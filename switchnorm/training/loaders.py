@@ -14,7 +14,7 @@ from switchnorm.training.build import training_batches
 class Loaders(pl.LightningDataModule):
     """Hands a dataset's batches to the trainer, on its device and in its share.
 
-    Keeps the training loader's place in checkpoints. Lightning does so too, but takes it up only inside an epoch.
+    Saves the training loader's state in checkpoints. Lightning does so too, but restores it only inside an epoch.
 
     Args:
         dataset: the dataset.
@@ -27,23 +27,23 @@ class Loaders(pl.LightningDataModule):
         self.dataset = dataset
         self.config = config
         self.views: Views = views
-        self._place: dict[str, int] | None = None
+        self._restored: dict[str, int] | None = None
         self._training: TrainingLoader | None = None
 
     def train_dataloader(self) -> TrainingLoader:
-        """The training batches, from the place that a checkpoint named."""
+        """The training batches, continued from a checkpoint if one was loaded."""
         self._training = training_batches(self.config, self.dataset, self._share())
-        if self._place is not None:
-            self._training.load_state_dict(self._place)
+        if self._restored is not None:
+            self._training.load_state_dict(self._restored)
         return self._training
 
     def state_dict(self) -> dict[str, Any]:
-        """The training loader's place."""
+        """The training loader's epoch and position."""
         return {} if self._training is None else self._training.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember the place for the loader, which does not exist yet."""
-        self._place = state_dict
+        """Keep the state for the loader, which is made later."""
+        self._restored = state_dict
 
     def val_dataloader(self) -> Any:
         """The test batches."""

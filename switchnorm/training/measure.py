@@ -23,7 +23,7 @@ def steady_rate(metrics: Sequence[Mapping[str, str]]) -> float | None:
 
 
 def reset_peak_memory() -> None:
-    """Start to watch the memory of the CUDA device anew; the process's own peak has no reset."""
+    """Reset the peak of the CUDA device's memory; that of the process's own memory cannot be reset."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 

@@ -22,8 +22,8 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
     """Every trainable parameter once, by how it is trained.
 
     The first of `config.groups` whose glob matches a parameter's name decides on it. Importance logits get no weight
-    decay; those of SSN a fraction of the learning rate and, through the key "max_norm" that the task obeys, clipped
-    gradients. The key "lr_factor" holds what a group gets of the learning rate.
+    decay; those of SSN a fraction of the learning rate and, through the key "max_norm", which `Task` reads, clipped
+    gradients. The key "lr_factor" holds a group's share of the learning rate.
 
     Raises:
         InputError: a glob that decides on no parameter.
@@ -38,7 +38,7 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
         deciding |= set() if place is None else {place}
         kind = kinds.get(id(parameter), "")
         rule = _rule(kind, parameter, own, config)
-        # Without groups of one's own all of these come first, and the logits after them.
+        # Sorted by kind, logits last, and among these by configured group, parameters without one first.
         key = (_KINDS.index(kind), -1 if place is None else place, *rule.items())
         groups.setdefault(key, {"params": [], **rule, "lr": config.lr * rule["lr_factor"]})["params"].append(parameter)
     for place in set(range(len(config.groups))) - deciding:
@@ -46,7 +46,7 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
     return [group for _, group in sorted(groups.items(), key=lambda item: item[0][:2])]
 
 
-#: Logits of SN, logits of SSN, and everything else.
+#: All parameters but logits, logits of SN, logits of SSN; optimizer groups come in this order.
 _KINDS = ("", "switchable", "sparse")
 
 
@@ -63,7 +63,7 @@ def _rule(kind: str, parameter: nn.Parameter, own: GroupConfig, config: Optimize
         factor = own.lr_factor * config.sparse_lr_factor
         return {"lr_factor": factor, "weight_decay": 0.0, "max_norm": config.sparse_clip_norm}
     decay = config.weight_decay if own.weight_decay is None else own.weight_decay
-    # Biases and the normalizers' scale and shift are what networks have of vectors.
+    # One-dimensional parameters are biases and the normalizers' scale and shift.
     decays = not kind and (config.decay_norms or parameter.dim() > 1)
     return {"lr_factor": own.lr_factor, "weight_decay": decay if decays else 0.0}
 

@@ -1,4 +1,4 @@
-"""What a run's network says of pictures that nobody labelled."""
+"""Predicting unlabelled pictures with a run's network."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Batches(Sized, Protocol):
 
 
 class Predictor(Protocol):
-    """What a task makes of pictures: how they are read, and what is written for each.
+    """How a task predicts pictures: how they are read, and what is written for each.
 
     Args:
-        dataset: of the run, nothing of which is read.
+        dataset: of the run; its data is not read.
         files: the pictures.
         out: the folder to write to.
     """
@@ -90,7 +90,7 @@ def predict_pictures(config: Config, checkpoint: Path, pictures: Sequence[Path],
 
 
 def _found(places: Sequence[Path], make: type[Predictor], out: Path) -> list[Path]:
-    """The files, and those in the folders; none whose place another one needs for what is written."""
+    """The pictures, with those in folders; raise `InputError` where an output would replace another or a picture."""
     files: dict[str, Path] = {}
     for place in places:
         inside = [Path(path) for path in pictures_below(place)] if place.is_dir() else [place]

@@ -1,4 +1,4 @@
-"""A run's first step without the run: what shows in seconds whether a configuration trains."""
+"""A dry run: one training step on a few pictures, which shows in seconds whether a configuration trains."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from switchnorm.training.warm_start import warm_start
 
 @dataclass(frozen=True)
 class DryRun:
-    """What the first step of a run would be like.
+    """What a dry run found.
 
     Args:
-        parameters: of the network, those that are trained.
+        parameters: how many numbers of the network are trained.
         samples: how many pictures the step took, instead of the configured batch.
         missing: why the data could not be read, so that the pictures were noise; "" where it could.
         steps_per_epoch: optimizer steps of an epoch; None where the data is not here.
         lr: the learning rate that the schedule multiplies.
         loss: of the step.
-        start: what of a checkpoint the network starts with, in words; "" without one.
+        start: what `train.warm_start` loaded, in words; "" without it.
     """
 
     parameters: int
@@ -65,7 +65,7 @@ class DryRun:
 
 
 class _Once:
-    """A loader of one batch; a list of it would be a list of loaders."""
+    """A loader of one batch; Lightning would take a list for a list of loaders."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
@@ -147,7 +147,7 @@ def _folder(root: str | None) -> Path:
 
 
 def _batch(config: Config, dataset: Dataset, samples: int) -> Batch:
-    """The first of the run's pictures; raises what the whole batch would raise."""
+    """The first of the run's pictures; the configured batch size is checked too."""
     training_batches(config, dataset)
     return next(iter(training_batches(_smaller(config, samples), dataset)))
 

@@ -21,9 +21,9 @@ PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mi
 
 @contextmanager
 def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
-    """A trainer for one device, or for the processes that torchrun started; silent but for its errors.
+    """A trainer for one device, or for the processes that torchrun started; Lightning prints nothing but errors.
 
-    What it changes in this process, that operations are deterministic, holds until the context is left.
+    Deterministic operations are a setting of the whole process, which is restored when the context is left.
     """
     devices = local_world_size()
     nodes = world_size() // devices
@@ -65,7 +65,7 @@ def _quiet_lightning() -> Iterator[None]:
 
 @contextmanager
 def _restored_determinism() -> Iterator[None]:
-    """Put back what a trainer sets for the whole process, whichever way it was asked."""
+    """Restore the settings of determinism, which a trainer changes for the whole process."""
     workspace = "CUBLAS_WORKSPACE_CONFIG"
     cudnn = torch.backends.cudnn
     mode, flags, environment = (

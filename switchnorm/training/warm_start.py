@@ -1,4 +1,4 @@
-"""Starting with somebody's weights, as far as they fit."""
+"""Starting from a checkpoint's weights, as far as they fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from switchnorm.errors import InputError
 from switchnorm.weights import read_state
 
-#: What networks for segmentation call their encoder, and what stands beside it: ours, and torchvision's.
+#: Names of the encoder and the decoder in segmentation networks: this library's, and torchvision's.
 _ENCODERS = {"encoder": "decoder", "backbone": "classifier"}
 
 
@@ -110,14 +110,14 @@ def warm_start(model: nn.Module, path: str | Path) -> WarmStart:
 
 
 def _encoder(ours: Iterable[str], theirs: Iterable[str]) -> str:
-    """What the keys of a network's encoder begin with, if the checkpoint's do not; "" where names are as they are."""
+    """The prefix of the network's encoder ("encoder.") if the checkpoint's keys lack it; "" if they need none."""
     parts = {key.partition(".")[0] for key in ours}
     part = next((name for name, beside in _ENCODERS.items() if {name, beside} <= parts), "")
     return "" if any(key.startswith(f"{part}.") for key in theirs) else part and f"{part}."
 
 
 def _named_as(ours: Iterable[str], theirs: Iterable[str], part: str) -> dict[str, str]:
-    """The checkpoint's key for each of the network's that it has; its keys are looked for in a part of the network."""
+    """The checkpoint's key for each key of the network that it has; `part` is put before the checkpoint's keys."""
     known = {_unlabelled(key): key for key in ours}
     found: dict[str, str] = {}
     for key in theirs:
@@ -136,14 +136,14 @@ def _unlabelled(key: str) -> str:
 
 
 def _classifier(theirs: Mapping[str, Tensor], unknown: Iterable[str]) -> list[str]:
-    """Those of the keys that belong to the modules with linear layers."""
+    """Those of the unknown keys that belong to modules with linear layers."""
     unknown = list(unknown)
     heads = {key.partition(".")[0] for key in unknown if key.endswith("weight") and theirs[key].dim() == 2}
     return [key for key in unknown if key.partition(".")[0] in heads]
 
 
 def _load(model: nn.Module, state: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> None:
-    """Entries that are left out are loaded as they are, so that no layer takes their absence for an older layout."""
+    """Load `state`, and the present values of all other entries: layers take a missing one for an older layout."""
     with torch.no_grad():
         model.load_state_dict({**{key: value.clone() for key, value in before.items()}, **state})
 

@@ -1,1 +1,1 @@
-"""What is done to a picture's pixels: a function of the picture and (seed, pass, index), whatever else is in its batch."""
+"""Changes of a picture's pixels: functions of the picture and (seed, pass, index), and of nothing else in the batch."""

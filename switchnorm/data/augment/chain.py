@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 #: `augment(images, seed, pass_index, index) -> images`: (N, C, H, W). Besides the picture, only the seed, the pass over
-#: the data and the index in the dataset, (N,) int64, decide what becomes of it.
+#: the data and the index in the dataset, (N,) int64, determine the result.
 Augment = Callable[[Tensor, int, int, Tensor], Tensor]
 
 

@@ -62,7 +62,7 @@ def rectangles(
 
 
 def _exp(exponent: Tensor) -> Tensor:
-    """e to the power of numbers between -2 and 2, by Taylor's series, which 16 terms end in float32.
+    """e to the power of numbers between -2 and 2, by Taylor's series, of which 16 terms are exact to float32.
 
     How torch.exp rounds may depend on a number's place in the tensor, and so on the batch; single products, quotients
     and sums are rounded alike everywhere.

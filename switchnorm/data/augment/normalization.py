@@ -1,4 +1,4 @@
-"""From pixels to what a network is given."""
+"""Normalizing pixels by the mean and deviation of each channel."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ class Normalization:
 
 
 def imagenet_normalization(device: torch.device | str = "cpu") -> Normalization:
-    """Less ImageNet's mean, over its deviation: of 8-bit pixels (..., 3, H, W), red, green, blue."""
+    """Normalization by ImageNet's mean and deviation, for 8-bit pixels (..., 3, H, W), red, green, blue."""
     mean, std = (tuple(255 * value for value in values) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return Normalization(mean, std, device)

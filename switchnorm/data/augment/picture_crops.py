@@ -1,4 +1,4 @@
-"""Pictures cut to size one by one, as PIL images, before they are a batch."""
+"""Crops of single PIL images, which are then batched."""
 
 from __future__ import annotations
 

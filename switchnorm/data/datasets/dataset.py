@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class Dataset(ABC):
-    """A labelled image dataset by name. Constructing one reads nothing; `prepare` does, or the first need of the data.
+    """A labelled image dataset by name. Constructing one reads nothing; `prepare` does, or the first use of the data.
 
     A subclass is a dataclass whose fields are its options, because its signature is the schema of the configuration.
 
-    A wrong option is to be answered before torch is imported, which takes seconds. So the modules of this library's
+    A wrong option is reported before torch is imported, which takes seconds. So the modules of this library's
     datasets import torch, numpy, Pillow and torchvision inside methods, and for annotations under TYPE_CHECKING. They
     quote these annotations and do without `from __future__ import annotations`, which would make text of the fields'
     types too: to evaluate that, jsonargparse imports all that is under TYPE_CHECKING.
@@ -76,7 +76,7 @@ class Dataset(ABC):
         Args:
             batch_size: samples per batch, all processes together; samples that fill no batch wait for another pass.
             seed: determines order and augmentation.
-            epochs: how many the run has, for what changes towards its end; None where nobody knows.
+            epochs: how many the run has, for what changes towards its end; None if unknown.
             steps: batches of an epoch, a window in the endless sequence of passes; None is one pass over the data.
             share: what of each batch this process gets, and where.
 

@@ -35,7 +35,7 @@ class Folder(Dataset):
         val_folder: folder of the validation pictures, in `root` or absolute.
         size: side of the crops, in pixels.
         resize: shorter side of the pictures from which plain and validation crops are cut.
-        augment: change the training pictures at random; false shows them as validation does, whatever is said below.
+        augment: change the training pictures at random; false crops them as validation does, whatever is set below.
         min_area: least share of a picture's area that a random crop shows, resized to `size`.
         plain_epochs: the last passes over the training pictures, in which crops are instead cut at a random place of
             the picture resized to `resize`. As many as there are, or more, make all crops plain.

@@ -1,4 +1,4 @@
-"""The official files of CIFAR-10 and CIFAR-100: finding them, and reading them as data that nobody has vouched for."""
+"""The official files of CIFAR-10 and CIFAR-100: finding them, and reading them as untrusted data."""
 
 from __future__ import annotations
 

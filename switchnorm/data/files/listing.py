@@ -12,7 +12,7 @@ from torch import Tensor
 
 from switchnorm.errors import InputError
 
-#: What a picture's name ends with, in small letters.
+#: The extensions of pictures' names, in lower case.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 _MOST_LABELS = 1_000_000

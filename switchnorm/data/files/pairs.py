@@ -13,7 +13,7 @@ from torch import Tensor
 from switchnorm.data.files.listing import EXTENSIONS, Paths, pictures_below
 from switchnorm.errors import InputError
 
-#: What a mask's name ends with, in small letters; files that lose what was in them (JPEG) are none.
+#: The extensions of masks' names, in lower case; lossy formats (JPEG) would change labels.
 MASK_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff")
 
 #: What a split's folder may be called.
@@ -102,7 +102,7 @@ def pair_up(pictures: Path, masks: Path, picture_suffix: str = "", mask_suffix: 
     Args:
         pictures: folder of the pictures.
         masks: folder of the masks.
-        picture_suffix: what the names of the pictures end with, besides; other files are passed over.
+        picture_suffix: what the names of the pictures end with before the extension; other files are ignored.
         mask_suffix: the same for the masks.
 
     Raises:

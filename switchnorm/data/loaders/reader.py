@@ -1,4 +1,4 @@
-"""What reads a batch in a worker process, and what becomes of an error there."""
+"""What reads a batch in a worker process, and how errors are passed back from there."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from switchnorm.errors import InputError
 
 #: Says which batch, as a plain tuple without tensors, which would travel to the worker by shared memory.
 RequestT = TypeVar("RequestT")
-#: What is read of it.
+#: The batch that was read.
 ReadT = TypeVar("ReadT")
 
 
 class Failure(NamedTuple):
-    """What ended the reading. It is no exception, because those arrive from a worker with its traceback in the text."""
+    """A worker's error, passed back as a value: an exception would arrive with the worker's traceback in its text."""
 
     message: str
 

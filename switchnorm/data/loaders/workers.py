@@ -72,7 +72,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start(_: int) -> None:
-    # Ctrl-C reaches every process of the terminal. The one that trains answers it, and ends these.
+    # Ctrl-C reaches every process of the terminal. The one that trains handles it, and ends these.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

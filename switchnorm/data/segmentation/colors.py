@@ -1,4 +1,4 @@
-"""From 8-bit pixels to what a network is given."""
+"""Normalizing 8-bit pixels, in the order of channels that a network expects."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ class CropReader(BatchReader[CropRequest, Crops]):
 
     Args:
         read_pair: of the training split.
-        crop: size of the windows that are cut out; None shows whole pictures.
+        crop: size of the windows that are cut out; None takes whole pictures.
         flip: whether one half of the pictures is mirrored.
         color_jitter: how far brightness, contrast and saturation go from 1.
         label_stride: every how many pixels there is a label.
@@ -212,7 +212,7 @@ class SceneReader(BatchReader[SceneRequest, "list[Scene]"]):
 
     Args:
         read_pair: of the test split.
-        sizes: at which they are shown.
+        sizes: to which they are resized.
     """
 
     read_pair: PairReader

@@ -47,7 +47,7 @@ class SegmentationDataset(Dataset):
             bound.
         scale: least and greatest random factor by which each training picture is resized besides; null for none.
         crop: height and width of a random window of each training picture, both multiples of `multiple`; where the
-            picture is smaller the rest is the mean colour, and does not count. null shows whole pictures.
+            picture is smaller the rest is the mean colour, and does not count. null takes whole pictures.
         flip: whether one half of the training pictures is mirrored.
         color_jitter: how far brightness, contrast and saturation may go from 1 in training; 0.4 is 0.6 to 1.4.
         label_stride: every how many pixels there is a label in training, along both sides.
@@ -55,7 +55,7 @@ class SegmentationDataset(Dataset):
             evaluation; itself one of `label_stride`.
         colors: rgb, red, green and blue less ImageNet's mean over its deviation; or published, blue, green and red in
             0..255 less (102.9801, 115.9465, 122.7717), as the published segmentation networks were trained with.
-        test_sides: the short sides at which evaluation shows every picture, in pixels. [] is its own size.
+        test_sides: the short sides to which evaluation resizes every picture, in pixels. [] is its own size.
         workers: processes that read pictures, per process that trains; null takes this machine's cores less one, 0
             reads in the training process.
     """
@@ -179,7 +179,7 @@ class SegmentationDataset(Dataset):
         """The loader for evaluation; see `SceneBatches` and `Dataset`.
 
         Raises:
-            InputError: views besides "centre": sizes are options here, and mirrors are made where the network is asked.
+            InputError: views besides "centre": sizes are options here, and prediction makes the mirror images.
         """
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_batches import SceneBatches
@@ -198,7 +198,7 @@ class SegmentationDataset(Dataset):
         )
 
     def scene(self, picture: "Image.Image") -> Scene:
-        """What the network is asked about any picture: `Scene` number 0, without target, on the CPU."""
+        """Any picture as evaluation passes it to the network: `Scene` number 0, without target, on the CPU."""
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_readers import make_scene
 

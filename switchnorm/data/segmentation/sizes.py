@@ -1,4 +1,4 @@
-"""How large pictures are shown. Sizes are (height, width) in pixels."""
+"""To which sizes pictures are resized. Sizes are (height, width) in pixels."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def common(sizes: Iterable[Size], multiple: int) -> Size:
 
 @dataclass(frozen=True)
 class EvaluationSizes:
-    """At which sizes evaluation shows a picture.
+    """To which sizes evaluation resizes a picture.
 
     Args:
-        sides: short sides; none shows it once, at its own size.
+        sides: short sides; none takes it once, at its own size.
         longest: the longest side, before it is rounded; None for no bound.
         multiple: of which all sides are multiples; they are rounded up to it.
     """
@@ -51,7 +51,7 @@ class EvaluationSizes:
     multiple: int
 
     def __call__(self, size: Size) -> list[Size]:
-        """The sizes at which a picture of that size is shown."""
+        """The sizes to which a picture of that size is resized."""
         return [rounded_up(fitted(size, side, self.longest), self.multiple) for side in self.sides or (None,)]
 
 
@@ -63,7 +63,7 @@ class TrainingSizes:
         sides: the short sides from which each batch draws one; none keeps the pictures' sizes.
         longest: the longest side after that; None for no bound.
         scale: least and greatest random factor, uniform, that each picture is resized by besides; None for none.
-        crop: size of the windows that are cut out then; None shows whole pictures.
+        crop: size of the windows that are cut out then; None takes whole pictures.
         multiple: of which the sides of a batch are multiples.
     """
 

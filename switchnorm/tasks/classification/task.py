@@ -89,9 +89,9 @@ class Classification(Task):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Count a batch."""
+        """Update loss and accuracies with a batch."""
         images, labels = batch
-        if not len(labels):  # the last batch may not go round all processes
+        if not len(labels):  # the last batch may hold fewer samples than there are processes
             return
         logits = self._average(images) if images.dim() == 5 else self(images)
         self.pictures.update(len(labels))
@@ -100,7 +100,7 @@ class Classification(Task):
             accuracy.update(logits, labels)
 
     def on_validation_epoch_end(self) -> None:
-        """Log what was counted."""
+        """Log loss and accuracies."""
         metrics = {"val_loss": self.val_loss, **self._accuracies()}
         for name, metric in metrics.items():
             self.log(name, metric.compute(), prog_bar=name == "val_accuracy")

@@ -1,4 +1,4 @@
-"""Counting which class was taken for which, and the scores of semantic segmentation that follow from it."""
+"""Confusion matrices of semantic segmentation, and the scores that are computed from them."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from switchnorm.runs.tables import csv_text, number, table
 if TYPE_CHECKING:
     from switchnorm.tasks.segmentation.confusion import Scores
 
-#: A row per class and epoch; empty where there is nothing to divide by.
+#: A row per class and epoch; IoU and accuracy are empty where their denominator is 0.
 CLASSES = "classes.csv"
 CLASS_COLUMNS = ("epoch", "class", "iou", "accuracy", "pixels")
 #: Of the last epoch: a row per true class, a column per predicted class, in pixels.
@@ -35,7 +35,7 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well a class was found. Fractions; None where there is nothing to divide by."""
+    """How well a class was found. Fractions; None where the denominator is 0."""
 
     name: str
     iou: float | None
@@ -105,7 +105,7 @@ def write_evaluation(path: Path, evaluation: Any) -> str:
 
 
 def class_rows(names: Sequence[str], scores: Scores) -> list[tuple[Any, ...]]:
-    """Class, IoU, accuracy and pixels of every class; empty where there is nothing to divide by."""
+    """Class, IoU, accuracy and pixels of every class; "" where the denominator is 0."""
 
     def rounded(value: float) -> float | str:
         return "" if math.isnan(value) else round(value, 6)

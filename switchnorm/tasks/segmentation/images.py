@@ -1,4 +1,4 @@
-"""Pictures as files that a kill cannot spoil."""
+"""Writing picture files that stay whole when the process is killed."""
 
 from __future__ import annotations
 

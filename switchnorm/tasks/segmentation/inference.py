@@ -1,4 +1,4 @@
-"""How evaluation asks a segmentation network: mirrored too, in sliding windows. Needs no torch."""
+"""How evaluation runs a segmentation network: on mirror images too, in sliding windows. Needs no torch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ GRID = 32
 
 @dataclass(frozen=True)
 class Inference:
-    """How a network is asked about a picture; what it says of mirrors and windows is averaged.
+    """How a network is run on a picture; its outputs for mirror images and overlapping windows are averaged.
 
     Args:
-        flip: whether the mirror image is shown too.
+        flip: whether it is run on the mirror image too.
         window: side in pixels of square windows that slide over the picture, a multiple of `GRID`; what overlaps is
             averaged, and the last ones end with the picture, up to `GRID` - 1 pixels smaller. None for whole pictures.
         overlap: share of a window's side that the next one covers again, in [0, 1).

@@ -1,4 +1,4 @@
-"""Masks and overlays of pictures that nobody labelled."""
+"""Masks and overlays of unlabelled pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from switchnorm.tasks.segmentation.images import write_image
 class MaskPredictor:
     """Writes NAME.png and NAME_overlay.jpg for each picture NAME.*; see `switchnorm.training.predict.Predictor`.
 
-    Pictures are turned as their EXIF data says, like everybody who shows them does.
+    Pictures are turned as their EXIF data says, as image viewers do.
 
     Args:
         dataset: of the run: which sizes the network is shown, and the classes with their colours and numbers.
@@ -41,7 +41,7 @@ class MaskPredictor:
 
 
 def _read(file: Path) -> Image.Image:
-    """A picture as it is to be shown: cameras that were held upright store it lying, and say so in the file."""
+    """A picture the right way up: cameras store it as their sensor lies, and the EXIF data says how to turn it."""
     try:
         return ImageOps.exif_transpose(read_picture(str(file)))
     except DamagedError as error:

@@ -14,7 +14,7 @@ from switchnorm.data.segmentation import IGNORED, Scene
 from switchnorm.errors import InputError
 from switchnorm.tasks.segmentation.inference import GRID, Inference
 
-#: Pictures (N, 3, h, w) -> {"out": logits (N, K, h', w')}, as segmentation networks answer.
+#: Pictures (N, 3, h, w) -> {"out": logits (N, K, h', w')}, the output of a segmentation network.
 Network = Callable[[Tensor], Mapping[str, Tensor]]
 
 #: Elements of the largest tensor on the way to probabilities: on a CPU what its cache holds, else what fills a device.
@@ -24,12 +24,12 @@ _PIXELS = 2**20
 
 
 class Found(NamedTuple):
-    """What a network makes of a scene."""
+    """The prediction for a scene."""
 
     labels: Tensor
     """(height, width) uint8: the class of each pixel, at the picture's original size."""
     loss: float
-    """Sum of the negative log-likelihood over the pixels whose truth counts; 0 without a truth."""
+    """Sum of the negative log-likelihood over the pixels whose target is a class; 0 without a target."""
 
 
 def predict(
@@ -41,8 +41,8 @@ def predict(
 
     Args:
         network: in evaluation mode.
-        scenes: pictures and truths, on the network's device.
-        inference: how the network is asked; about whole pictures by default.
+        scenes: pictures and targets, on the network's device.
+        inference: how the network is run; on whole pictures by default.
 
     Yields:
         Every scene, and what was found.
@@ -172,7 +172,7 @@ def view_logits(network: Network, pictures: Tensor, inference: Inference) -> lis
     Args:
         network: in evaluation mode.
         pictures: (N, 3, height, width).
-        inference: how the network is asked.
+        inference: how the network is run.
 
     Returns:
         One or two tensors (N, K, h, w) at the network's own resolution.
@@ -211,7 +211,7 @@ def _slide(network: Network, pictures: Tensor, side: int, overlap: float) -> Ten
 
 
 def _pixels_per_logit(side: int, found: int, starts: Sequence[int]) -> int:
-    """The network's resolution along an axis; of no importance where one window holds all of it."""
+    """The network's resolution along an axis; any value will do where one window covers it."""
     if len(starts) == 1:
         return GRID
     ratio, rest = divmod(side, found)

@@ -24,7 +24,7 @@ from switchnorm.tasks.segmentation.confusion import Scores, confusion
 from switchnorm.tasks.segmentation.images import write_image
 from switchnorm.tasks.segmentation.task import Segmentation
 
-#: The longest side of an example's pictures, in pixels; larger ones are shown smaller.
+#: The longest side of an example's pictures, in pixels; larger ones are scaled down.
 _LONGEST = 640
 
 
@@ -77,7 +77,7 @@ def write_examples(folder: Path, dataset: SegmentationDataset, predictions: Mapp
         folder: where to.
         dataset: whose test pictures they are.
         predictions: by index of the test picture, (H, W) uint8.
-        epoch: after which the network was asked.
+        epoch: after which the predictions were made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     described: list[dict[str, Any]] = []
@@ -102,7 +102,7 @@ def write_examples(folder: Path, dataset: SegmentationDataset, predictions: Mapp
 
 
 def _of_all_processes(trainer: pl.Trainer, seen: dict[int, Tensor]) -> dict[int, Tensor]:
-    """The predictions of all processes, which must all call; the network's answers may lie in any of them."""
+    """The predictions of all processes, which must all call; each of which has predicted a part of the test set."""
     if trainer.world_size == 1:
         return seen
     gathered: list[dict[int, Tensor]] = [{}] * trainer.world_size

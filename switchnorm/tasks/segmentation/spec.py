@@ -35,7 +35,7 @@ class SegmentationConfig:
     examples: int = 4
 
     def inference(self) -> Inference:
-        """How evaluation asks the network; raise `InputError` if that is impossible."""
+        """How evaluation runs the network; raise `InputError` if that is impossible."""
         return Inference(self.flip, self.window, self.overlap)
 
 
@@ -71,7 +71,7 @@ SEGMENTATION = TaskSpec(
         Claim("pixel_accuracy", "pixel accuracy", "val_accuracy"),
         Claim("overall", "overall score", "val_overall"),
     ),
-    # What is published starts with somebody's ImageNet weights, wherever these lie.
+    # Published trainings start from ImageNet weights, wherever the file with these is.
     computed=("segmentation.examples", "train.warm_start"),
     flags=(
         Flag("--split", "the pictures to evaluate, val or test", key="data.split", options={"metavar": "SPLIT"}),

@@ -29,7 +29,7 @@ class Segmentation(Task):
 
     A training batch is (images (N, 3, H, W), labels (N, h, w)): the loss is taken at the labels' resolution, and is the
     mean over the pixels that count, those of all processes together. A batch of validation is a list of scenes, each
-    answered at its original size by the average over views and scales.
+    predicted at its original size, averaged over mirror images and scales.
 
     Logs "loss" in every training step, and "val_loss", "val_accuracy" (of pixels), "val_mean_iou" (over all classes, an
     absent one counting 0) and "val_overall" (the mean of these two) after validation, over the pixels of all processes
@@ -40,7 +40,7 @@ class Segmentation(Task):
         num_classes: K.
         label_smoothing: share of the target that is spread over all classes, in training.
         deep_supervision: weight of the loss of "aux".
-        inference: how evaluation asks the network, besides the scales.
+        inference: how evaluation runs the network, besides the scales.
         make_optimizer, channels_last: as `Task`.
 
     Attributes:
@@ -91,7 +91,7 @@ class Segmentation(Task):
 
     @staticmethod
     def noise_labels(samples: int, shape: tuple[int, int], num_classes: int) -> Tensor:
-        """All classes in turn, (N, height, width) int64."""
+        """Labels that repeat 0 to num_classes - 1, (N, height, width) int64."""
         height, width = shape
         return torch.arange(height * width).expand(samples, -1).reshape(-1, height, width) % num_classes
 
@@ -120,7 +120,7 @@ class Segmentation(Task):
         self.seen = {}
 
     def validation_step(self, batch: Sequence[Scene], batch_idx: int) -> None:
-        """Answer and count scenes."""
+        """Predict scenes and update the metrics."""
         for scene, found in predict(self, batch, self.inference):
             assert scene.target is not None
             self.confusion.update(found.labels, scene.target)
@@ -130,9 +130,9 @@ class Segmentation(Task):
                 self.seen[scene.index] = found.labels.cpu()
 
     def on_validation_epoch_end(self) -> None:
-        """Log what was counted."""
+        """Log loss and scores."""
         classes = self.confusion.num_classes
-        # torchmetrics makes a number of a matrix of a single class.
+        # torchmetrics squeezes the matrix of a single class to a scalar.
         self.scores = scores = Scores(self.confusion.compute().cpu().view(classes, classes))
         if not scores.matrix.any():
             raise InputError(

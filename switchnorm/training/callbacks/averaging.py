@@ -12,13 +12,13 @@ from switchnorm.surgery.importance import is_sparse
 
 
 class WeightAverage(pl.Callback):
-    """After each optimizer step, average = decay * average + (1 - decay) * weights, from the first step's weights on.
+    """After each optimizer step, average = decay * average + (1 - decay) * weights, starting as those of step 1.
 
-    Running statistics are averaged like parameters. What is counted, decided or scheduled (batches seen, SSN's final
-    choices and its radius) is taken as it is. In validation the network holds the average. Checkpoints hold it under
-    "state_dict", where whoever evaluates looks, and the weights to continue with under "trained_state_dict".
+    Running statistics are averaged like parameters. Counters of batches, SSN's radius and its final choices are copied.
+    In validation the network holds the average. Checkpoints hold it under "state_dict", which evaluation loads, and the
+    weights to continue training with under "trained_state_dict".
 
-    Lightning's WeightAveraging averages counters too, and came after the oldest Lightning that this package works with.
+    Lightning's WeightAveraging averages counters too, and the oldest Lightning that this package supports lacks it.
 
     Args:
         decay: in [0, 1).
@@ -32,7 +32,7 @@ class WeightAverage(pl.Callback):
         self._keys: list[str] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take up the count of a resumed run."""
+        """Continue a resumed run: move its average to the network's device, and count steps from where it was."""
         if self.average is not None:  # loaded from a checkpoint, before the network went to its device
             state = _state(pl_module)
             self.average = {key: value.to(state[key]) for key, value in self.average.items()}
@@ -45,13 +45,13 @@ class WeightAverage(pl.Callback):
             self._update(pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the average into the network; choices that were made final since the last step hold for it too."""
+        """Put the average into the network, with the choices that were made final since the last step."""
         if self.average is not None:
             self._copy_rest(pl_module, _state(pl_module))
             self._swap(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the weights back, now that the best checkpoint is written: callbacks have no say in what it holds."""
+        """Put the weights back: best.ckpt, which Lightning writes without asking callbacks, has been written by now."""
         if self._swapped:
             self._swap(pl_module)
 

@@ -1,4 +1,4 @@
-"""Checkpoints that a kill cannot spoil."""
+"""Checkpoint files that stay whole when the process is killed, and the callbacks that write them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from switchnorm.files import write_files
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the checkpoint, to the disk, and renames into place; reads without running code from the file."""
+    """Writes a temporary file, syncs it and renames it into place; reads without running code from the file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write `checkpoint` to `path`, which holds the old content or the new at any moment."""
@@ -64,7 +64,7 @@ class BestCheckpoint(ModelCheckpoint):
         )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best so far; in another folder Lightning would begin anew and overwrite it with a worse one."""
+        """Restore the best score: in a moved folder Lightning would drop it, and replace best.ckpt with a worse one."""
 
         def here(path: str) -> str:
             return os.path.join(str(self.dirpath), os.path.basename(path)) if path else path

@@ -28,18 +28,18 @@ class History(pl.Callback):
     def __init__(self, run: RunFolder, columns: tuple[str, ...]) -> None:
         self.run = run
         self.columns = columns
-        self.earlier = 0.0
-        self.began = 0.0
+        self.earlier_seconds = 0.0
+        self.run_started = 0.0
         self.images = 0
-        self.seconds = 0.0
-        self.started = 0.0
+        self.epoch_seconds = 0.0
+        self.epoch_started = 0.0
         self.rows: list[Row] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the tables, and start the clock of an epoch that is resumed in its middle."""
-        self.began = self.started = time.monotonic()
+        self.run_started = self.epoch_started = time.monotonic()
         if trainer.is_global_zero:
-            self.earlier = float(self.run.record()["seconds"] or 0)
+            self.earlier_seconds = float(self.run.record()["seconds"] or 0)
             self.metrics = EpochTable(self.run.metrics_file, self.columns, trainer.current_epoch)
             if importance(pl_module):
                 self.importance = EpochTable(self.run.importance_file, COLUMNS, trainer.current_epoch)
@@ -47,7 +47,7 @@ class History(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self.images = 0
-        self.started = time.monotonic()
+        self.epoch_started = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -55,11 +55,11 @@ class History(pl.Callback):
         """Count images; the clock stands still during validation."""
         self.images += len(batch[1]) * trainer.world_size
         if trainer.is_last_batch and pl_module.device.type == "cuda":
-            torch.cuda.synchronize(pl_module.device)  # steps are handed to the device well before it takes them
-        self.seconds = time.monotonic() - self.started
+            torch.cuda.synchronize(pl_module.device)  # steps are queued long before the device has done them
+        self.epoch_seconds = time.monotonic() - self.epoch_started
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Read what the layers chose, in the weights that are being evaluated."""
+        """Read the layers' importance now, while the network holds the evaluated weights (see `WeightAverage`)."""
         assert isinstance(pl_module, Task)
         self.rows = importance_rows(trainer.current_epoch, importance(pl_module.model))
 
@@ -72,7 +72,7 @@ class History(pl.Callback):
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
             "learning_rate": current_lr(trainer.optimizers[0]),
-            "images_per_second": round(self.images / self.seconds, 1) if self.seconds else "",
+            "images_per_second": round(self.images / self.epoch_seconds, 1) if self.epoch_seconds else "",
         }
         if sparse := sparse_layers(pl_module):
             values["radius"] = float(sparse[0].radius)
@@ -83,6 +83,6 @@ class History(pl.Callback):
         if self.rows:
             self.importance.append(self.rows)
         scalars |= {f"importance/{layer}/{moment}/{statistic}": v for _, layer, moment, statistic, v in self.rows}
-        self.run.update_record(seconds=round(self.earlier + time.monotonic() - self.began, 1))
+        self.run.update_record(seconds=round(self.earlier_seconds + time.monotonic() - self.run_started, 1))
         for logger in trainer.loggers:
             logger.log_metrics(scalars, step=trainer.global_step)

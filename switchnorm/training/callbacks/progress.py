@@ -17,22 +17,22 @@ class ProgressBar(RichProgressBar):
     """Lightning's bar: rate, time left in the epoch, loss, accuracy.
 
     Args:
-        seconds: between looks at the loss, each of which waits for the device.
+        seconds: between readings of the loss, each of which waits for the device.
     """
 
     def __init__(self, seconds: float = 0.5) -> None:
         super().__init__()
         self.seconds = seconds
-        self._looked = -math.inf
+        self._loss_read = -math.inf
         self._loss: dict[str, float] = {}
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """What the bar shows, without the logger's version."""
         now = time.monotonic()
-        if now - self._looked >= self.seconds and "loss" in trainer.callback_metrics:
-            self._looked, self._loss = now, {"loss": float(trainer.callback_metrics["loss"])}
-        shown = {**self._loss, **super().get_metrics(trainer, pl_module)}
-        return {name: value for name, value in shown.items() if name != "v_num"}
+        if now - self._loss_read >= self.seconds and "loss" in trainer.callback_metrics:
+            self._loss_read, self._loss = now, {"loss": float(trainer.callback_metrics["loss"])}
+        metrics = {**self._loss, **super().get_metrics(trainer, pl_module)}
+        return {name: value for name, value in metrics.items() if name != "v_num"}
 
 
 class PlainProgress(pl.Callback):
@@ -48,7 +48,7 @@ class PlainProgress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self.started = self.printed = time.monotonic()
-        self.first = self._done(trainer)
+        self.done_before = self._batches_done(trainer)
         self.images = 0
 
     def on_train_batch_end(
@@ -71,9 +71,9 @@ class PlainProgress(pl.Callback):
         now = time.monotonic()
         self.printed = now
         elapsed = max(now - self.started, 1e-9)
-        done = self._done(trainer)
+        done = self._batches_done(trainer)
         total = (trainer.max_epochs or 1) * int(trainer.num_training_batches)
-        left = elapsed / max(done - self.first, 1) * max(total - done, 0)
+        left = elapsed / max(done - self.done_before, 1) * max(total - done, 0)
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", where]
         metrics = trainer.callback_metrics
         for name in names:
@@ -85,5 +85,5 @@ class PlainProgress(pl.Callback):
             print("  ".join(parts), flush=True)
 
     @staticmethod
-    def _done(trainer: pl.Trainer) -> int:
+    def _batches_done(trainer: pl.Trainer) -> int:
         return int(trainer.fit_loop.epoch_loop.total_batch_idx) + 1

@@ -24,7 +24,7 @@ class RadiusSchedule(pl.Callback):
         self._sparse = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """See whether there is a radius to set: looking through all modules takes a while, and steps may be short."""
+        """Find out once whether any layer has a radius: searching all modules in every step would be slow."""
         self._sparse = bool(sparse_layers(pl_module))
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
@@ -41,16 +41,16 @@ class FrozenStatistics(pl.Callback):
     """Keeps batch statistics in training at the running ones that the network started with."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Freeze them: an epoch that is resumed in its middle does not start."""
+        """Freeze them here too: `on_train_epoch_start` is not called for an epoch that is resumed in its middle."""
         freeze_statistics(pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Freeze them, after whoever put the network into training mode."""
+        """Freeze them again: putting the network into training mode has undone it."""
         freeze_statistics(pl_module)
 
 
 class StepSeed(pl.Callback):
-    """Makes randomness inside a step (dropout) a function of (seed, step, process), so that none need be saved.
+    """Makes randomness inside a step (dropout) a function of (seed, step, process), so that no generator need be saved.
 
     Args:
         seed: of the run.
@@ -62,6 +62,8 @@ class StepSeed(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Seed the generators for this step."""
         step = trainer.fit_loop.epoch_loop.total_batch_idx
-        mixed = hash((self.seed, step, trainer.global_rank)) & (2**63 - 1)  # hashes of integers do not vary
+        mixed = hash((self.seed, step, trainer.global_rank)) & (
+            2**63 - 1
+        )  # integers, unlike strings, hash alike in every process
         torch.manual_seed(mixed)
         random.seed(mixed)
