@@ -27,19 +27,8 @@ _HOMES = {
 }
 _HOME_OF = {name: room for room, names in _HOMES.items() for name in names}
 _ROOMS = (
-    "config",
-    "data",
-    "errors",
-    "layers",
-    "models",
-    "ops",
-    "report",
-    "runs",
-    "studies",
-    "surgery",
-    "tasks",
-    "training",
-    "weights",
+    *("config", "data", "errors", "layers", "models", "ops", "report", "runs", "studies", "surgery", "tasks"),
+    *("training", "weights"),
 )
 
 __all__ = ["__version__", "ops", *_HOME_OF]
