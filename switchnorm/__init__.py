@@ -26,7 +26,10 @@ _HOMES = {
     "errors": ("InputError",),
 }
 _HOME_OF = {name: room for room, names in _HOMES.items() for name in names}
-_ROOMS = ("data", "errors", "layers", "models", "ops", "report", "studies", "surgery", "tasks", "training", "weights")
+_ROOMS = (
+    *("config", "data", "errors", "layers", "models", "ops", "report", "runs", "studies", "surgery", "tasks"),
+    *("training", "weights"),
+)
 
 __all__ = ["__version__", "ops", *_HOME_OF]
 

@@ -85,11 +85,11 @@ def _train_problems(config: Config) -> Iterator[str]:
 
 def _task_problems(config: Config) -> Iterator[str]:
     """What the run's task refuses, and keys that another task alone has."""
+    own, data = find_task(config.task), config.data["name"]
     for name, task in tasks().items():
-        if name != config.task and task.section is not None and config.tasks[name] != task.section():
-            data = config.data["name"]
-            yield f"{name}.* needs a dataset for {name}, and {data!r} is one for {config.task}; leave it out"
-    yield from find_task(config.task).check(config)
+        if task != own and task.section is not None and config.tasks[name] != task.section():
+            yield f"{name}.* needs a dataset with {task.targets}, and {data!r} has {own.targets}; leave it out"
+    yield from own.check(config)
 
 
 def _value(config: Config, key: str) -> Any:

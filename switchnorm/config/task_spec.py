@@ -89,6 +89,7 @@ class TaskSpec:
         task: the `switchnorm.tasks.Task` that trains: the class, or "package.module:Class".
         metrics: what validation measures, losses aside; the first is the score, by which runs are judged.
         score_title: the score where a result is printed, "validation accuracy".
+        targets: what its datasets have with their pictures, "masks".
         example: a network for this task, which the error about a network for another task suggests.
         section: a dataclass whose fields, all with defaults, are the keys `NAME.*` of the configuration; None for none.
         ranges: of the numbers in there, by field.
@@ -115,6 +116,7 @@ class TaskSpec:
     metrics: tuple[Metric, ...]
     score_title: str
     example: str
+    targets: str = "labels"
     section: type | None = None
     ranges: Mapping[str, Range] = field(default_factory=dict)
     check: Callable[[Config], Iterable[str]] = lambda config: ()

@@ -9,10 +9,10 @@ from typing import Any
 from switchnorm.errors import InputError
 
 
-def record(path: Path, what: str) -> dict[str, Any]:
+def read_record(path: Path, what: str) -> dict[str, Any]:
     """The object in a JSON file that is meant to hold `what`."""
     try:
-        found = json.loads(text(path))
+        found = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path} is damaged: expected {what} as JSON") from error
     if not isinstance(found, dict):
@@ -20,7 +20,7 @@ def record(path: Path, what: str) -> dict[str, Any]:
     return found
 
 
-def text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """The whole of a text file."""
     try:
         return path.read_text(encoding="utf-8")

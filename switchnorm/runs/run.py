@@ -15,7 +15,7 @@ from switchnorm.config.task_spec import tasks
 from switchnorm.errors import InputError
 from switchnorm.runs.appearance import Appearance, recorded, registered
 from switchnorm.runs.importance import LayerWeights, read_importance
-from switchnorm.runs.reading import record, text
+from switchnorm.runs.reading import read_record, read_text
 from switchnorm.runs.score import Score, score_of
 from switchnorm.runs.tables import number, table
 
@@ -110,7 +110,7 @@ def load_run(path: Path) -> Run:
     return Run(
         path=path,
         config=_read_config(path / "config.yaml"),
-        provenance=record(path / "run.json", "the provenance of a run"),
+        provenance=read_record(path / "run.json", "the provenance of a run"),
         metrics=metrics,
         importance=read_importance(path / "importance.csv"),
         diverged=diverged,
@@ -119,7 +119,7 @@ def load_run(path: Path) -> Run:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(text(path))
+        config = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
         raise InputError(f"{path} is damaged: expected the configuration of a run as YAML") from error
     model = config.get("model") if isinstance(config, dict) else None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from switchnorm.errors import InputError
 from switchnorm.files import write_file
-from switchnorm.runs.reading import text
+from switchnorm.runs.reading import read_text
 
 
 class EpochTable:
@@ -60,7 +60,7 @@ def table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str,
     Raises:
         InputError: the file is damaged, or does not name the columns.
     """
-    reader = csv.DictReader(io.StringIO(text(path), newline=""))
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     missing = [name for name in columns if name not in (reader.fieldnames or ())]
     if missing:
         raise InputError(f"{path} is damaged: its first line must name the column {missing[0]!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Sized
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytorch_lightning as pl
 
@@ -28,11 +28,16 @@ class Batches(Sized, Protocol):
 class Predictor(Protocol):
     """How a task predicts pictures: how they are read, and what is written for each.
 
+    Attributes:
+        noun: what is written, "mask".
+
     Args:
         dataset: of the run; its data is not read.
         files: the pictures.
         out: the folder to write to.
     """
+
+    noun: ClassVar[str]
 
     def __init__(self, dataset: Dataset, files: Sequence[Path], out: Path) -> None: ...
 
@@ -102,7 +107,7 @@ def _found(places: Sequence[Path], make: type[Predictor], out: Path) -> list[Pat
             other = files.setdefault(file.stem, file)
             if other.resolve() != file.resolve():
                 shared = make.written(file, out)[0].name
-                raise InputError(f"{str(other)!r} and {str(file)!r} would share {shared}; rename one")
+                raise InputError(f"{str(other)!r} and {str(file)!r} would share the {make.noun} {shared}; rename one")
     own = {file.resolve() for file in files.values()}
     written = (path for file in files.values() for path in make.written(file, out))
     replaced = next((path for path in written if path.resolve() in own), None)

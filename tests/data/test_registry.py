@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from switchnorm.training.recipe import evaluation_config
 
 import switchnorm.data
+from switchnorm.config.recipe import evaluation_config
 from switchnorm.data import Digits, InMemory, create_dataset, dataset_class, dataset_classes, register
 from switchnorm.errors import InputError
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from switchnorm.report.figures import norm_styles
 from torch import Tensor, nn
 
 import switchnorm
@@ -27,6 +26,8 @@ from switchnorm.layers import (
 )
 from switchnorm.layers.options import options_of
 from switchnorm.models import parse_norm
+from switchnorm.report.common.figures import norm_styles
+from switchnorm.runs.appearance import registered
 from switchnorm.surgery import calibrate, ghost, plan_switch, switch, sync
 from tests.contracts.half import HALF, Half, fresh_registry, half
 
@@ -263,7 +264,7 @@ def test_order_and_colors_of_lists_and_figures() -> None:
     assert len(set(colors)) == len(colors)
     assert colors[0] == "#123456"
     assert color_of("nobody") is None
-    styles = norm_styles(["first", "bcn:4+ws", "nobody", "bcn"])
+    styles = norm_styles([registered(name) for name in ("first", "bcn:4+ws", "nobody", "bcn")])
     assert [style.colour for style in styles] == ["#123456", color_of("bcn"), "#7b8494", color_of("bcn")]
     assert styles[1].dash != styles[3].dash
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from switchnorm.errors import InputError
 from switchnorm.files import write_file
-from switchnorm.runs.reading import record, text
+from switchnorm.runs.reading import read_record, read_text
 from switchnorm.runs.tables import csv_text, number, table
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def read_confusion(run: Path) -> Confusion | None:
     if not path.exists():
         return None
     try:
-        head, *rows = csv.reader(io.StringIO(text(path), newline=""))
+        head, *rows = csv.reader(io.StringIO(read_text(path), newline=""))
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path} is damaged: expected a line of class names, then a line for each class") from error
     names = tuple(head[1:])
@@ -189,7 +189,7 @@ def read_examples(run: Path) -> Examples | None:
     path = folder / EXAMPLES_LIST
     if not path.exists():
         return None
-    found = record(path, "a run's test pictures")
+    found = read_record(path, "a run's test pictures")
     try:
         colours = {str(each["name"]): str(each["color"]) for each in found["classes"]}
         pictures = tuple(_example(folder, each) for each in found["pictures"])

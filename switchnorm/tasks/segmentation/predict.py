@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 from PIL import Image, ImageOps
@@ -28,6 +28,8 @@ class MaskPredictor:
         files: the pictures.
         out: the folder to write to.
     """
+
+    noun: ClassVar[str] = "mask"
 
     def __init__(self, dataset: Dataset, files: Sequence[Path], out: Path) -> None:
         assert isinstance(dataset, SegmentationDataset)

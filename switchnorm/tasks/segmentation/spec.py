@@ -58,6 +58,7 @@ SEGMENTATION = TaskSpec(
     ),
     score_title="mean IoU",
     example="resnet50_dilated8+c1_bilinear_deepsup",
+    targets="masks",
     section=SegmentationConfig,
     ranges={
         "deep_supervision": Range(0, below=math.inf),
