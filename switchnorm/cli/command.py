@@ -49,5 +49,9 @@ class Commands:
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        # For the help alone: `main` imports what is named before anything is parsed.
+        command.add_argument(
+            "--plugins", metavar="MODULE", help="import a module of your own first; may be repeated (docs/extending.md)"
+        )
         command.set_defaults(run=run, flags=flags)
         return command

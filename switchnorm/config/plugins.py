@@ -19,6 +19,7 @@ from switchnorm.errors import InputError
 from switchnorm.files import write_file
 
 _FLAG = "--plugins"
+_WHERE = "it has to lie in this folder, as my_norms.py does for my_norms, or in PYTHONPATH"
 
 
 def split(flags: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -45,11 +46,10 @@ def load(names: Iterable[str]) -> None:
     """
     for name in names:
         place = _place(name)
+        if name.endswith(".py"):
+            raise InputError(f"plugin {name!r} is a file; name the module in it, {_FLAG} {Path(name).stem}")
         if place is None:
-            raise InputError(
-                f"plugin {name!r} is no module that Python finds; expected one such as my_norms, for my_norms.py here "
-                f"or in PYTHONPATH"
-            )
+            raise InputError(f"plugin {name!r} is no module that Python finds; {_WHERE}")
         _import(name)
         _remember(name, place)
 
@@ -68,7 +68,9 @@ def load_known(names: Iterable[str], file: str) -> None:
         if name in sys.modules:
             continue
         place = _place(name)
-        if place is None or (name, place) not in _remembered():
+        if place is None:
+            raise InputError(f"{file} wants the plugin {name!r}, which is no module that Python finds; {_WHERE}")
+        if (name, place) not in _remembered():
             raise InputError(
                 f"{file} wants the plugin {name!r}, which is code that you have not named yourself; "
                 f"if you trust it, add {_FLAG} {name}"
@@ -81,7 +83,7 @@ def _import(name: str) -> None:
         importlib.import_module(name)
     except InputError as error:
         raise InputError(f"plugin {name!r}: {error}") from error
-    except Exception as error:  # a plugin's code may raise anything
+    except (Exception, SystemExit) as error:  # a plugin's code may raise anything
         said = str(error).strip().partition("\n")[0]
         raise InputError(f"plugin {name!r} cannot be imported: {type(error).__name__}: {said}") from error
 

@@ -20,13 +20,15 @@ class Appearance:
         name: as configurations spell it, "gn+ws".
         color: of its lines, "#rrggbb".
         order: its place among normalizers.
-        baseline: whether tables show how far others are from it.
+        baseline: whether tables by geometry show how far others are from it.
+        reference: whether it is the one that results are held against, the first of the baselines.
     """
 
     name: str
     color: str = _OTHER_COLOUR
     order: int = _LAST
     baseline: bool = False
+    reference: bool = False
 
     @property
     def rank(self) -> tuple[bool, int]:
@@ -42,10 +44,11 @@ def recorded(found: Any) -> Appearance | None:
     """The appearance in a run's record; None where it is missing or malformed."""
     if not isinstance(found, Mapping):
         return None
-    name, color, order, baseline = (found.get(key) for key in ("name", "color", "order", "baseline"))
+    name, color, order = (found.get(key) for key in ("name", "color", "order"))
     if not (isinstance(name, str) and isinstance(color, str) and re.fullmatch(r"#[0-9a-f]{6}", color)):
         return None
-    return Appearance(name, color, order if isinstance(order, int) else _LAST, baseline is True)
+    baseline, reference = (found.get(key) is True for key in ("baseline", "reference"))
+    return Appearance(name, color, order if isinstance(order, int) else _LAST, baseline, reference)
 
 
 def registered(norm: str) -> Appearance:
@@ -54,7 +57,10 @@ def registered(norm: str) -> Appearance:
     from switchnorm.layers import all_norms, color_of
 
     name = re.split("[+:]", norm)[0]
-    for order, known in enumerate(all_norms()):
+    norms = list(all_norms())
+    first = next((known.name for known in norms if known.baseline), None)
+    for order, known in enumerate(norms):
         if known.name == name:
-            return Appearance(norm, color_of(name) or _OTHER_COLOUR, order, known.baseline and norm == name)
+            baseline = known.baseline and norm == name
+            return Appearance(norm, color_of(name) or _OTHER_COLOUR, order, baseline, baseline and name == first)
     return Appearance(norm)

@@ -199,17 +199,26 @@ def plan_study(
         shared += ["--optimizer.lr_per", str(base.train.batch_size * base.train.iteration_size)]
     rows: dict[Path, tuple[str, Geometry, int]] = {}
     plan: list[tuple[Path, Config]] = []
+    without = []
     for norm in norms or preset.norms:
         for geometry in geometries or preset.geometries:
             for seed in seeds or preset.seeds:
                 path = out / "runs" / f"{norm.replace(':', '')}-{geometry}-seed{seed}"
-                if path in rows or (geometry.samples == 1 and _needs_samples(norm)):
+                if geometry.samples == 1 and _needs_samples(norm):
+                    without.append(norm)
+                    continue
+                if path in rows:
+                    if rows[path][0] != norm:
+                        raise InputError(
+                            f"norms {rows[path][0]!r} and {norm!r} would share {path}; leave one of them out"
+                        )
                     continue
                 rows[path] = (norm, geometry, seed)
                 plan.append((path, read_config(find_recipe(name), [*shared, *_cell_flags(norm, geometry, seed)])))
     if not plan:
+        norm = without[0].upper()
         raise InputError(
-            "BN has no batch statistics of 1 sample per GPU, so nothing is left to train; add another norm"
+            f"{norm} has no batch statistics of 1 sample per GPU, so nothing is left to train; add another norm"
         )
     plan.sort(key=lambda item: cost(item[1]), reverse=True)
     return GeometryStudy(out, name, plan, rows, kind, min(workers or default_workers(kind), len(plan)))

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import torch
 
+from switchnorm.config import plugins
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
 from switchnorm.runs.folder import RunFolder
@@ -209,6 +210,7 @@ def _printing_to(log: Path | None) -> Iterator[None]:
 def train_one(path: Path, config: Config, command: Sequence[str]) -> Outcome:
     """Train one run, or continue it, in this process; whatever goes wrong with it is the outcome."""
     try:
+        plugins.load(config.plugins)  # this process is a new one, which has imported nothing yet
         if (path / "run.json").is_file():
             resume(path, quiet=True)
         else:

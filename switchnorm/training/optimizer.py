@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from switchnorm.config.schema import Config, GroupConfig, OptimizerConfig
 from switchnorm.errors import InputError
 from switchnorm.surgery.importance import is_sparse, mixing_layers
+from switchnorm.surgery.kinds import is_norm
 from switchnorm.training.schedule import factor
 
 
@@ -29,6 +30,7 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
         InputError: a glob that decides on no parameter.
     """
     kinds = _logits(model)
+    normalizing = {id(p) for module in model.modules() if is_norm(module) for p in module.parameters()}
     trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     groups: dict[tuple[Any, ...], dict[str, Any]] = {}
     deciding: set[int] = set()
@@ -37,7 +39,8 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
         own = GroupConfig("*") if place is None else config.groups[place]
         deciding |= set() if place is None else {place}
         kind = kinds.get(id(parameter), "")
-        rule = _rule(kind, parameter, own, config)
+        plain = parameter.dim() > 1 and id(parameter) not in normalizing
+        rule = _rule(kind, plain, own, config)
         # Sorted by kind, logits last, and among these by configured group, parameters without one first.
         key = (_KINDS.index(kind), -1 if place is None else place, *rule.items())
         groups.setdefault(key, {"params": [], **rule, "lr": config.lr * rule["lr_factor"]})["params"].append(parameter)
@@ -58,13 +61,13 @@ def _logits(model: nn.Module) -> dict[int, str]:
     }
 
 
-def _rule(kind: str, parameter: nn.Parameter, own: GroupConfig, config: OptimizerConfig) -> dict[str, Any]:
+def _rule(kind: str, plain: bool, own: GroupConfig, config: OptimizerConfig) -> dict[str, Any]:
+    """How a parameter is trained; `plain` is one of several dimensions that belongs to no normalization."""
     if kind == "sparse":
         factor = own.lr_factor * config.sparse_lr_factor
         return {"lr_factor": factor, "weight_decay": 0.0, "max_norm": config.sparse_clip_norm}
     decay = config.weight_decay if own.weight_decay is None else own.weight_decay
-    # One-dimensional parameters are biases and the normalizers' scale and shift.
-    decays = not kind and (config.decay_norms or parameter.dim() > 1)
+    decays = not kind and (config.decay_norms or plain)
     return {"lr_factor": own.lr_factor, "weight_decay": decay if decays else 0.0}
 
 

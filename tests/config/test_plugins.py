@@ -67,6 +67,7 @@ def test_flags_are_told_from_the_others() -> None:
     [
         (None, "plugin 'mine' is no module that Python finds"),
         ("1 / 0", "plugin 'mine' cannot be imported: ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit(0)", "plugin 'mine' cannot be imported: SystemExit"),
         ("import no_such_module", "plugin 'mine' cannot be imported: ModuleNotFoundError"),
         ("from switchnorm.errors import InputError\nraise InputError('no')", "plugin 'mine': no"),
     ],
@@ -96,6 +97,26 @@ def test_a_run_keeps_its_plugins_and_everything_about_it_works(home: Path, tmp_p
     code, _, err = command(tmp_path, "train", "--resume", "run")
     assert "is finished" in err
     assert command(tmp_path, "train", "--resume", "run", "--plugins", "mine")[2] == err
+
+
+def test_several_seeds_and_studies_have_the_plugin_in_their_processes(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(NORM)
+    shared = ("--plugins", "mine", "--epochs", "2", "--workers", "1", "--device", "cpu")
+    code, out, err = command(tmp_path, "train", "digits/resnet9", "--norm", "half", "--seeds", "0", "1", *shared)
+    assert code == 0, err
+    assert "2 seeds" in out
+    study = ("study", "geometry", "--recipe", "digits/resnet9", "--norms", "half", "--geometries", "8x32")
+    code, out, err = command(tmp_path, *study, *shared)
+    assert code == 0, out + err
+    assert "HALF" in out
+
+
+def test_a_file_is_no_module(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(NORM)
+    err = command(tmp_path, "train", "digits/resnet9", "--plugins", "mine.py")[2]
+    assert err == "switchnorm: plugin 'mine.py' is a file; name the module in it, --plugins mine\n"
+    (tmp_path / "r.yaml").write_text("base: digits/resnet9\nplugins: [gone]\n")
+    assert "wants the plugin 'gone', which is no module that Python finds" in command(tmp_path, "train", "r.yaml")[2]
 
 
 def test_a_run_from_somebody_else_starts_no_code(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,6 @@ from switchnorm.runs.score import Score
 _PER_RUN = ("seed", "name", "out", "output", "folder")
 # The settings that a label names first, where they tell groups apart.
 _PREFERRED = ("data.name", "model.name", "train.samples_per_gpu", "train.batch_size", "train.epochs")
-#: What the papers hold every normalizer against, and the page in its words.
-_BASELINE = "bn"
 # A baseline is fair where it shares these with the group that is compared with it.
 _HELD_FIXED = ("task", "data.name", "model.name", "train.samples_per_gpu")
 
@@ -75,7 +73,7 @@ def baseline(group: Group, groups: Iterable[Group]) -> Group | None:
     fair = [
         other
         for other in groups
-        if other.norm == _BASELINE and all(other.settings.get(key) == mine.get(key) for key in _HELD_FIXED)
+        if other.appearance.reference and all(other.settings.get(key) == mine.get(key) for key in _HELD_FIXED)
     ]
     return min(fair, key=lambda other: len(_differing([mine, other.settings])), default=None)
 
