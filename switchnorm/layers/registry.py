@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, TypeVar
@@ -10,14 +9,12 @@ from typing import Any, TypeVar
 from torch import nn
 
 from switchnorm.errors import InputError, unknown
+from switchnorm.layers.checks import DIMS, check_registration, is_torchs
 from switchnorm.layers.made import mark, now
 from switchnorm.layers.options import Options, options_of
 
-_DIMS = (1, 2, 3)
 # For normalizers that bring no color: of 3:1 contrast on white and on near-black, as those of the built-in ones.
 _PALETTE = ("#ac8e53", "#db2906", "#a806f9", "#c68039", "#f9246b")
-# What recipes would read as none, a truth value or a number.
-_NO_TEXT = r"null|true|false|yes|no|on|off|-?\.(inf|nan)|-?\.?\d[-._\de]*|0[xob][\da-f_]+"
 # What a caller decides for all layers alike, and no switch by itself.
 _DECIDED = ("affine", "bias", "activation", "device", "dtype")
 # What a layer that does not know an option does anyway.
@@ -144,7 +141,7 @@ class Norm:
     @property
     def any_dims(self) -> bool:
         """Whether one and the same class or function makes the layers for all dimensions."""
-        return len(self.layers) == len(_DIMS) and len({id(make) for make in self.layers.values()}) == 1
+        return len(self.layers) == len(DIMS) and len({id(make) for make in self.layers.values()}) == 1
 
 
 _Registered = TypeVar("_Registered", bound=Norm)
@@ -164,47 +161,14 @@ def register(norm: _Registered) -> _Registered:
     """
     if not isinstance(norm, Norm):
         raise InputError(f"register takes a Norm, got {type(norm).__name__}; try Norm(name, layers={{2: ...}})")
-    _check_name(norm.name)
-    if not isinstance(norm.layers, Mapping):
-        raise InputError(
-            f"norm {norm.name!r} needs layers by their number of dimensions, such as {{2: MyNorm}}, not {norm.layers!r}"
-        )
-    if not norm.layers or not set(norm.layers) <= set(_DIMS):
-        raise InputError(f"norm {norm.name!r} has layers for {list(norm.layers)} dimensions; choose among 1, 2 and 3")
-    for dims, make in norm.layers.items():
-        if not callable(make) or isinstance(make, nn.Module):
-            kind = type(make).__name__
-            raise InputError(f"norm {norm.name!r} needs a class or function for {dims} dimensions, got {kind}")
-    if stolen := next((cls for cls in norm.classes if _is_torchs(cls)), None):
-        raise InputError(
-            f"norm {norm.name!r} has {stolen.__name__} among its classes, which is torch's; leave it out: what "
-            f"{norm.name!r} makes is known without"
-        )
-    if norm.order is not None and not isinstance(norm.order, int):
-        raise InputError(f"norm {norm.name!r} has order {norm.order!r}, which is no whole number; 0 is the first place")
-    if norm.color is not None and not re.fullmatch(r"#[0-9a-f]{6}", str(norm.color)):
-        raise InputError(f"norm {norm.name!r} has color {norm.color!r}; the form is '#rrggbb', such as '#2b6cb8'")
+    check_registration(norm, _norms)
     _norms[norm.name] = norm
     for cls in (*norm.classes, *norm.layers.values()):
         # Most of torch's modules are no such normalizer: of these only what it makes itself is.
-        if isinstance(cls, type) and not _is_torchs(cls):
+        if isinstance(cls, type) and not is_torchs(cls):
             _by_class.setdefault(cls, norm)
     _changed()
     return norm
-
-
-def _check_name(name: str) -> None:
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9._-]+", name):
-        nearest = re.sub(r"[^a-z0-9._-]+", "_", str(name).lower()).strip("_") or "norm"
-        raise InputError(
-            f"norm name {name!r} is malformed: use lower case letters, digits, '.', '_' and '-'; "
-            f"the nearest valid name is {nearest!r}"
-        )
-    if re.fullmatch(_NO_TEXT, name):
-        raise InputError(f"norm name {name!r} is no text in YAML files; the nearest valid name is 'norm_{name}'")
-    if name in _norms:
-        free = next(f"{name}{number}" for number in range(2, len(_norms) + 3) if f"{name}{number}" not in _norms)
-        raise InputError(f"norm {name!r} is registered already; the nearest free name is {free!r}")
 
 
 def find(name: str) -> Norm:
@@ -248,7 +212,3 @@ def by_class(cls: type[nn.Module]) -> Norm | None:
 def _changed() -> None:
     for forget in on_change:
         forget()
-
-
-def _is_torchs(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] == "torch"
