@@ -147,10 +147,12 @@ def _activation(layer: nn.Module) -> Any:
 
 
 def _plain(layer: nn.Module) -> set[str]:
-    """The names of a layer's attributes that are numbers, words and the like."""
-    kinds = (bool, int, float, str, tuple, type(None))
-    own = {name for name, value in vars(layer).items() if name[0] != "_" and isinstance(value, kinds)}
-    return own - {"training"}
+    """The names of a layer's attributes that are numbers, words and the like, or tuples of them."""
+    kinds = (bool, int, float, str, type(None))
+    own = {
+        name: value if isinstance(value, tuple) else (value,) for name, value in vars(layer).items() if name[0] != "_"
+    }
+    return {name for name, parts in own.items() if all(isinstance(part, kinds) for part in parts)} - {"training"}
 
 
 def _check_kept(old: nn.Module, new: nn.Module, spec: Spec) -> None:

@@ -126,6 +126,7 @@ class Gamma(nn.Module):
         self.slope = slope
         self.gamma = nn.Parameter(torch.ones(channels))
         self.activation = nn.SiLU()
+        self.constants = (torch.ones(2), torch.ones(2))
         self.register_forward_pre_hook(self.double)
 
     @property
@@ -150,6 +151,7 @@ def test_layers_that_call_things_otherwise() -> None:
     for slope in (0.1, 0.2):
         switch(net, "gamma", slope=slope)
         torch.testing.assert_close(net(x), 2 * x + 1)
+    assert plan_switch(net, "gamma", slope=0.2).changes == []
     assert type(switch(net, "bn")[0]) is switchnorm.BatchNorm2d
     # Its own hook went with it, the other one stays.
     assert [len(net[0]._forward_pre_hooks), len(net[0]._forward_hooks)] == [0, 1]
