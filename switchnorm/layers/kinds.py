@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from switchnorm.layers import foreign
 from switchnorm.layers.foreign import is_frozen
-from switchnorm.layers.registry import Norm, by_class, find, on_change
+from switchnorm.layers.made import made_by
+from switchnorm.layers.registry import Norm, by_class, find, on_change, registered
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Kind:
     """What `kind_of` finds out about a normalization.
 
     Attributes:
-        norm: the normalizer that it is; None for one that stands for none, such as LayerNorm.
+        norm: the normalizer that it is; None for one that stands for none, such as LayerNorm, or what a class or
+            function made that nobody registered.
         base: the class that defines what such layers compute; None where that is known by structure alone.
         own: whether the normalizer's registration makes such layers; else another library does.
         dims: spatial dimensions of the input, where the class tells.
@@ -34,13 +36,19 @@ class Kind:
 def kind_of(module: nn.Module) -> Kind | None:
     """What a module is among normalizations; None for everything else.
 
-    A class counts as the nearest of its bases that is known; whether it computes the same is not looked at.
+    A class that is registered tells by itself, and else a layer remembers which normalizer made it. Other classes count
+    as the nearest of their bases that is known; whether they compute the same is not looked at.
     """
     cls = type(module)
+    made = made_by(module)
+    if made is not None and made.norm is not None and by_class(cls) is None and (norm := registered(made.norm)):
+        return Kind(norm, cls, own=True, dims=made.dims)
     if cls not in _known:
         _known[cls] = _kind_of_class(cls)
     kind = _known[cls]
-    return Kind(find(foreign.FROZEN), None, dims=2, frozen=True) if kind is None and is_frozen(module) else kind
+    if kind is None and is_frozen(module):
+        return Kind(find(foreign.FROZEN), None, dims=2, frozen=True)
+    return Kind(None, cls, dims=made.dims) if kind is None and made is not None else kind
 
 
 # Training asks for every module of a network in every step.
@@ -71,13 +79,22 @@ def has_batch_statistics(module: nn.Module) -> bool:
     if kind is not None and kind.frozen:
         return False
     declared = None if kind is None or kind.norm is None else kind.norm.batch_statistics
-    if declared is not None:
-        return declared(module) if callable(declared) else declared
+    told = declared(module) if callable(declared) else declared
+    # What a normalizer does not do, a subclass with a forward of its own may.
+    if told or (told is not None and not overrides(module, kind.base if kind is not None else None)):
+        return told
     return any(isinstance(module._buffers.get(name), Tensor) for name in ("running_mean", "running_var"))
+
+
+def overrides(module: nn.Module, base: type[nn.Module] | None, method: str = "forward") -> bool:
+    """Whether `method` of `module` is another than that of `base`, by its class or on the object itself."""
+    return base is not None and (method in vars(module) or getattr(type(module), method) is not getattr(base, method))
 
 
 def channels_of(norm: Any) -> int | None:
     """The number of channels that a normalization takes; None where nothing tells."""
+    if isinstance(norm, nn.Module) and (made := made_by(norm)):
+        return made.channels
     for name in ("num_features", "num_channels"):
         if isinstance(getattr(norm, name, None), int):
             return int(getattr(norm, name))
@@ -85,7 +102,8 @@ def channels_of(norm: Any) -> int | None:
     if isinstance(shape, tuple) and shape:
         return int(shape[0])
     weight = getattr(norm, "weight", None)
-    return len(weight) if isinstance(weight, Tensor) and weight.dim() == 1 else None
+    # A single number may be shared by all channels.
+    return len(weight) if isinstance(weight, Tensor) and weight.dim() == 1 and len(weight) > 1 else None
 
 
 def scale_of(norm: nn.Module) -> nn.Parameter | None:

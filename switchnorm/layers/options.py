@@ -21,10 +21,12 @@ class Options:
     Attributes:
         names: the known ones, in the order of the signature.
         others: whether any other name is taken too.
+        bound: those that a partial sets.
     """
 
     names: tuple[str, ...]
     others: bool = False
+    bound: frozenset[str] = frozenset()
 
     def __contains__(self, name: str) -> bool:
         return self.others or name in self.names
@@ -39,7 +41,7 @@ def options_of(make: Callable[..., Any]) -> Options:
         bound |= make.keywords.keys()
         make = make.func
     parameters: dict[str, Parameter] = {}
-    others = True
+    others = not isinstance(make, type)
     for found in _signatures(make):
         parameters = {p.name: p for p in found} | parameters
         others = any(p.kind is Parameter.VAR_KEYWORD for p in found)
@@ -48,7 +50,8 @@ def options_of(make: Callable[..., Any]) -> Options:
     positional = [p.name for p in parameters.values() if p.kind in _POSITIONAL and p.name not in bound]
     taken = positional[:places]
     named = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    return Options(tuple(p.name for p in parameters.values() if p.kind in named and p.name not in taken), others)
+    names = tuple(p.name for p in parameters.values() if p.kind in named and p.name not in taken)
+    return Options(names, others, bound)
 
 
 def _signatures(make: Callable[..., Any]) -> Iterator[list[Parameter]]:
@@ -59,8 +62,7 @@ def _signatures(make: Callable[..., Any]) -> Iterator[list[Parameter]]:
         except (TypeError, ValueError):  # Not all callables written in C tell.
             return
         return
-    for cls in make.__mro__:
-        if cls in (nn.Module, object):
-            yield []
-        elif "__init__" in vars(cls):
+    for cls in make.__mro__[: make.__mro__.index(nn.Module) if nn.Module in make.__mro__ else -1]:
+        # One that passes all to `nn.Module`, which takes nothing, keeps it for itself.
+        if "__init__" in vars(cls):
             yield list(inspect.signature(vars(cls)["__init__"]).parameters.values())[1:]

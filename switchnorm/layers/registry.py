@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, TypeVar
@@ -11,13 +9,14 @@ from typing import Any, TypeVar
 from torch import nn
 
 from switchnorm.errors import InputError, unknown
+from switchnorm.layers.checks import DIMS, check_registration, is_torchs
+from switchnorm.layers.made import mark, now
 from switchnorm.layers.options import Options, options_of
 
-_DIMS = (1, 2, 3)
 # For normalizers that bring no color: of 3:1 contrast on white and on near-black, as those of the built-in ones.
 _PALETTE = ("#ac8e53", "#db2906", "#a806f9", "#c68039", "#f9246b")
 # What a caller decides for all layers alike, and no switch by itself.
-_DECIDED = ("affine", "bias", "activation", "groups", "device", "dtype")
+_DECIDED = ("affine", "bias", "activation", "device", "dtype")
 # What a layer that does not know an option does anyway.
 _NEUTRAL = {"affine": True, "activation": None}
 
@@ -32,7 +31,8 @@ class Norm:
         name: as in "sn", without "+", ":", spaces and upper case.
         layers: by the number of spatial dimensions, 1 to 3, a class or function that is called as `cls(channels,
             **options)`. Its signature tells the options; `affine`, `device`, `dtype` and `activation` may be missing.
-        classes: of the layers where `layers` holds functions; else those of the first layer that each makes.
+        classes: more classes whose layers are of this normalizer, besides those in `layers`. What a function makes
+            needs none, for each such layer remembers the normalizer that made it.
         batch_statistics: whether training normalizes by statistics of the batch, or a function of a layer that tells.
             None: a layer does where it has a buffer `running_mean` or `running_var`. Modules inside of a layer are
             looked at by themselves.
@@ -81,7 +81,8 @@ class Norm:
     def options(self, dims: int = 2) -> Options:
         """The options that a switch may set, see `takes`."""
         taken = self.takes(dims)
-        return Options(tuple(name for name in taken.names if name not in _DECIDED), taken.others)
+        free = (name for name in taken.names if name not in _DECIDED and not (name == "groups" and self.groups))
+        return Options(tuple(free), taken.others, taken.bound)
 
     def check_options(self, names: Mapping[str, Any], known: Options) -> None:
         """Raise `InputError` for a name that is not among the `known` options, with the nearest."""
@@ -104,9 +105,10 @@ class Norm:
                 the class or function raises.
         """
         make, taken = self._maker(dims), self.takes(dims)
-        options = {n: v for n, v in options.items() if n in taken or n not in _NEUTRAL or v is not _NEUTRAL[n]}
-        place = {n: options.pop(n) for n in ("device", "dtype") if n in options and n not in taken}
+        options = {n: v for n, v in options.items() if n in taken.names or n not in _NEUTRAL or v is not _NEUTRAL[n]}
+        place = {n: options.pop(n) for n in ("device", "dtype") if n in options and n not in taken.names}
         self.check_options(options, taken)
+        since = now()
         try:
             made: Any = make(channels, **options)
         except InputError:
@@ -118,8 +120,8 @@ class Norm:
         if not isinstance(made, nn.Module):
             kind = type(made).__name__
             raise InputError(f"norm {self.name!r} must make a torch.nn.Module of {channels} channels, and made {kind}")
-        if _norms.get(self.name) is self and _by_class.setdefault(type(made), self) is self:
-            _changed()
+        alone = sum(other is make for other in self.layers.values()) == 1
+        mark(made, self.name, _norms.get(self.name) is self, channels, dims if alone else None, since)
         place = {name: value for name, value in place.items() if value is not None}
         return made.to(**place) if place else made
 
@@ -133,13 +135,13 @@ class Norm:
 
     def dims_of(self, cls: type[nn.Module]) -> int | None:
         """The spatial dimensions that layers of a class take; None where it is that of several."""
-        found = [dims for dims, make in self.layers.items() if _unwrapped(make) is cls]
+        found = [dims for dims, make in self.layers.items() if make is cls]
         return found[0] if len(found) == 1 else None
 
     @property
     def any_dims(self) -> bool:
         """Whether one and the same class or function makes the layers for all dimensions."""
-        return len(self.layers) == len(_DIMS) and len({id(make) for make in self.layers.values()}) == 1
+        return len(self.layers) == len(DIMS) and len({id(make) for make in self.layers.values()}) == 1
 
 
 _Registered = TypeVar("_Registered", bound=Norm)
@@ -154,37 +156,19 @@ def register(norm: _Registered) -> _Registered:
 
     Raises:
         InputError: a name that is taken or malformed, layers for other than 1 to 3 dimensions or that cannot be called,
-            or a color that is not of the form "#rrggbb".
+            one of torch's classes in `classes`, an order that is no number, or a color that is not of the form
+            "#rrggbb".
     """
     if not isinstance(norm, Norm):
         raise InputError(f"register takes a Norm, got {type(norm).__name__}; try Norm(name, layers={{2: ...}})")
-    _check_name(norm.name)
-    if not norm.layers or not set(norm.layers) <= set(_DIMS):
-        raise InputError(f"norm {norm.name!r} has layers for {list(norm.layers)} dimensions; choose among 1, 2 and 3")
-    for dims, make in norm.layers.items():
-        if not callable(make) or isinstance(make, nn.Module):
-            kind = type(make).__name__
-            raise InputError(f"norm {norm.name!r} needs a class or function for {dims} dimensions, got {kind}")
-    if norm.color is not None and not re.fullmatch(r"#[0-9a-f]{6}", norm.color):
-        raise InputError(f"norm {norm.name!r} has color {norm.color!r}; the form is '#rrggbb', such as '#2b6cb8'")
+    check_registration(norm, _norms)
     _norms[norm.name] = norm
-    for cls in (*norm.classes, *map(_unwrapped, norm.layers.values())):
-        if isinstance(cls, type):
+    for cls in (*norm.classes, *norm.layers.values()):
+        # Most of torch's modules are no such normalizer: of these only what it makes itself is.
+        if isinstance(cls, type) and not is_torchs(cls):
             _by_class.setdefault(cls, norm)
     _changed()
     return norm
-
-
-def _check_name(name: str) -> None:
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9._-]+", name):
-        nearest = re.sub(r"[^a-z0-9._-]+", "_", str(name).lower()).strip("_") or "norm"
-        raise InputError(
-            f"norm name {name!r} is malformed: use lower case letters, digits, '.', '_' and '-'; "
-            f"the nearest valid name is {nearest!r}"
-        )
-    if name in _norms:
-        free = next(f"{name}{number}" for number in range(2, len(_norms) + 3) if f"{name}{number}" not in _norms)
-        raise InputError(f"norm {name!r} is registered already; the nearest free name is {free!r}")
 
 
 def find(name: str) -> Norm:
@@ -228,9 +212,3 @@ def by_class(cls: type[nn.Module]) -> Norm | None:
 def _changed() -> None:
     for forget in on_change:
         forget()
-
-
-def _unwrapped(make: Any) -> Any:
-    while isinstance(make, functools.partial):
-        make = make.func
-    return make

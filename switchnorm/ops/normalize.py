@@ -108,10 +108,15 @@ def check_residual(residual: Tensor | None, x: Tensor) -> None:
         raise InputError(f"a residual must have the input's shape {tuple(x.shape)}, got {tuple(residual.shape)}")
 
 
+def is_single(x: Tensor, ghost: int | None = None) -> bool:
+    """Whether some batch statistics of x (N, C, *S) would be those of a single element per channel."""
+    smallest = x.shape[0] if ghost is None else x.shape[0] % ghost or min(x.shape[0], ghost)
+    return smallest * map_size(x) == 1
+
+
 def check_batch(x: Tensor, ghost: int | None = None) -> None:
     """Raise `InputError` if batch statistics of x would be those of a single element per channel."""
-    smallest = x.shape[0] if ghost is None else x.shape[0] % ghost or min(x.shape[0], ghost)
-    if smallest * map_size(x) == 1:
+    if is_single(x, ghost):
         raise InputError(
             f"batch statistics need more than one element per channel, got input {tuple(x.shape)}"
             + (f" in ghost batches of {ghost}" if ghost else "")

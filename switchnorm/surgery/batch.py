@@ -20,6 +20,8 @@ from switchnorm.surgery.switch import plan
 # Settings of layers, by the field of a registration that says whether its layers obey them.
 _WORDS = {"ghost": "ghost batches", "sync": "synchronised statistics", "calibrate": "calibration"}
 
+_CALIBRATED = ("momentum", "reset_running_stats")
+
 
 def ghost(model: nn.Module, samples: int | None) -> nn.Module:
     """Take batch statistics in training over groups of `samples` consecutive samples, in place.
@@ -81,7 +83,7 @@ def freeze_statistics(model: nn.Module) -> None:
     Scale and shift, and SN's importance, are trained all the same.
     """
     for _, layer in _batch_layers(model):
-        if getattr(layer, "running_mean", None) is not None:
+        if _tracks(layer):
             layer.training = False
 
 
@@ -107,7 +109,7 @@ def calibrate(
             changed.
     """
     _check_support(model, "calibrate")
-    layers = [layer for _, layer in _batch_layers(model) if layer.running_mean is not None]
+    layers = [layer for _, layer in _batch_layers(model) if _tracks(layer)]
     if not layers:
         return
     batches = iter(batches)
@@ -124,6 +126,13 @@ def calibrate(
 def _batch_layers(model: nn.Module) -> list[tuple[str, Any]]:
     """The layers with a batch statistic and their names, whoever wrote them; also those inside of others."""
     return [(name, module) for name, module in model.named_modules() if has_batch_statistics(module)]
+
+
+def _tracks(layer: nn.Module) -> bool:
+    """Whether a layer with a batch statistic has running ones, which others than ours may call as they like."""
+    if hasattr(layer, "running_mean"):
+        return layer.running_mean is not None
+    return next(layer.buffers(recurse=False), None) is not None
 
 
 def _is_foreign(layer: nn.Module) -> bool:
@@ -143,6 +152,8 @@ def _check_support(model: nn.Module, setting: str) -> None:
             reason = f"{kind.norm.name!r} does not support {_WORDS[setting]}"
         elif not kind.own and setting != "calibrate":
             reason = norm_refusal(layer)
+        if setting == "calibrate" and not reason and not all(hasattr(layer, part) for part in _CALIBRATED):
+            reason = f"{type(layer).__name__} lacks {' or '.join(_CALIBRATED)}"
         if reason:
             raise InputError(f"layer {name!r} cannot take {setting}: {reason}")
 

@@ -13,16 +13,8 @@ from switchnorm.errors import InputError
 from switchnorm.layers import Norm, Spec, channels_of, has_batch_statistics, kind_of, norm_of
 from switchnorm.layers.options import options_of
 from switchnorm.layers.weight_standardized import WS_CONV
-from switchnorm.surgery.kinds import apply_tail, batch_sync, has_tail
-
-_AFFINE = ("weight", "bias")
-_RUNNING = ("running_mean", "running_var", "num_batches_tracked")
-_MIXING = ("mean_weight", "var_weight", "radius", "mean_fixed", "var_fixed")
-_HOOKS = (
-    *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
-    *("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
-    *("_backward_pre_hooks", "_backward_hooks", "_is_full_backward_hook"),
-)
+from switchnorm.surgery.carry import AFFINE, LOGITS, carried, carry_hooks, carry_tensors, ends_by_itself
+from switchnorm.surgery.kinds import batch_sync, has_tail
 
 
 def standardize(conv: _ConvNd) -> None:
@@ -75,6 +67,9 @@ class Replacement:
             if settings.get("ghost") is not None and settings.get("sync", False) is not False:
                 raise InputError("ghost and sync exclude each other; the nearest options are ghost=None and sync=False")
         new = spec.layer(channels, dims, **settings)
+        # Each excludes the other: who asks for one decides both.
+        asked_for = {"ghost", "sync"} if options.keys() & {"ghost", "sync"} else set()
+        _set_attributes(old, new, {*settings, *spec.registration.takes(dims).bound, *asked_for})
         _check_kept(old, new, spec)
         return cls(old, new, spec, settings, tuple(_lost(old, new)))
 
@@ -82,8 +77,11 @@ class Replacement:
         """Whether the old layer already is what the new one would be."""
         if self.spec.make is not None or type(self.old) is not type(self.new):
             return False
-        names = (*self.settings, *(("num_groups",) if hasattr(self.new, "num_groups") else ()))
+        kinds = [kind_of(layer) for layer in (self.old, self.new)]
+        if len({None if kind is None else kind.norm for kind in kinds}) > 1:
+            return False
         missing = object()
+        names = {*self.settings, *_plain(self.old), *_plain(self.new)}
         return all(getattr(self.old, name, missing) == getattr(self.new, name, missing) for name in names)
 
     def install(self, like: Tensor | None) -> nn.Module:
@@ -98,12 +96,9 @@ class Replacement:
         like = next((tensor for tensor in own if tensor.is_floating_point()), like)
         if like is not None:
             new.to(like.device, like.dtype)
-        _carry_affine(old, new)
-        _carry_tensors(_RUNNING, old, new)
-        if getattr(old, "statistics", None) == getattr(new, "statistics", ()):
-            _carry_tensors(_MIXING, old, new)
+        carry_tensors(old, new)
         new.train(old.training)
-        _carry_hooks(old, new)
+        carry_hooks(old, new)
         made: nn.Module = new
         return made
 
@@ -113,25 +108,56 @@ def _settings(old: nn.Module, norm: Norm, dims: int, flat: bool) -> dict[str, An
     kind = kind_of(old)
     theirs = options_of(type(old) if kind is None or kind.base is None else kind.base)
     settings: dict[str, Any] = dict(norm.flat) if flat else {}
-    for name in norm.options(dims).names:
+    options, taken = norm.options(dims), norm.takes(dims)
+    for name in options.names:
         if name in theirs and hasattr(old, name):
             settings[name] = getattr(old, name)
-    if "sync" in norm.options(dims).names:
-        settings["sync"] = batch_sync(old)
+    for name, value in _batch_settings(old).items():
+        if name in options.names:
+            settings[name] = value
     # Instance Normalization by default tracks nothing, which says nothing about batch statistics.
     if not has_batch_statistics(old):
         settings.pop("track_running_stats", None)
-    taken = norm.takes(dims).names
-    if "affine" in taken and hasattr(old, "weight"):
+    if "affine" in taken.names and hasattr(old, "weight"):
         settings["affine"] = isinstance(old.weight, Tensor)
-    if "activation" in taken and norm_of(old) is not None:
-        settings["activation"] = getattr(old, "activation", None)
-    return settings
+    activation = _activation(old)
+    if "activation" in taken.names and (activation is not None or norm.fuses):
+        settings["activation"] = activation
+    # What the registration sets is what its normalizer is.
+    return {name: value for name, value in settings.items() if name not in taken.bound}
+
+
+def _batch_settings(layer: nn.Module) -> dict[str, Any]:
+    """Over which samples and processes a layer takes batch statistics."""
+    return {"ghost": getattr(layer, "ghost", None), "sync": batch_sync(layer)}
+
+
+def _set_attributes(old: nn.Module, new: nn.Module, decided: set[str]) -> None:
+    """Give `new` the batch settings of `old` that it obeys as attributes and that its constructor did not take."""
+    norm = norm_of(new)
+    for name, value in _batch_settings(old).items():
+        if norm is not None and getattr(norm, name) and name not in decided:
+            setattr(new, name, value)
+
+
+def _activation(layer: nn.Module) -> Any:
+    """The name of the activation that a layer of this library's kind ends with; None where there is none."""
+    norm = norm_of(layer)
+    return getattr(layer, "activation", None) if norm is not None and norm.fuses else None
+
+
+def _plain(layer: nn.Module) -> set[str]:
+    """The names of a layer's attributes that are numbers, words and the like, or tuples of them."""
+    kinds = (bool, int, float, str, type(None))
+    own = {
+        name: value if isinstance(value, tuple) else (value,) for name, value in vars(layer).items() if name[0] != "_"
+    }
+    return {name for name, parts in own.items() if all(isinstance(part, kinds) for part in parts)} - {"training"}
 
 
 def _check_kept(old: nn.Module, new: nn.Module, spec: Spec) -> None:
     """Raise `InputError` if `new` would silently lack what `old` does besides normalizing."""
-    activation = getattr(old, "activation", None) if norm_of(old) is not None else None
+    activation = _activation(old)
     if activation is not None and getattr(new, "activation", None) != activation:
         raise InputError(f"it ends with {activation!r}, which layers of {str(spec)!r} do not; leave it out by exclude")
     if not has_batch_statistics(old) or not any(map(has_batch_statistics, new.modules())):
@@ -139,60 +165,24 @@ def _check_kept(old: nn.Module, new: nn.Module, spec: Spec) -> None:
     can = norm_of(new)
     if getattr(old, "ghost", None) is not None and not (can and can.ghost):
         raise InputError(f"it has ghost batches, which {str(spec)!r} does not support; call ghost(model, None) first")
-    if batch_sync(old) is not False and not (can and can.sync):
+    if batch_sync(old) not in (False, batch_sync(new)) and not (can and can.sync):
         raise InputError(f"it synchronises its statistics, as {str(spec)!r} cannot; call sync(model, False) first")
 
 
 def _lost(old: nn.Module, new: nn.Module) -> Iterator[str]:
     """What `old` has and `new` has no place for, where it could have one."""
-    for name in _AFFINE:
-        if isinstance(getattr(old, name, None), Tensor) and not _fits(name, old, new):
-            yield name
-    inner = [name for name, _ in old.named_parameters() if "." in name]
-    yield from (name for name in inner if not (has_tail(old) and name.startswith(("act.", "drop."))))
-    mixers = [norm_of(layer) for layer in (old, new)]
-    if all(norm is not None and norm.mixes for norm in mixers) and getattr(old, "statistics", ()) != getattr(
-        new, "statistics", ()
-    ):
+    kept = carried(old, new)
+    frozen = [name for name in AFFINE if isinstance(old._buffers.get(name), Tensor)]
+    left = [name for name in (*frozen, *(n for n, _ in old.named_parameters())) if name not in kept]
+    tail = has_tail(old)
+    norm = norm_of(old)
+    logits = LOGITS if norm is not None and norm.mixes else ()
+    yield from (n for n in left if n not in logits and not (tail and n.startswith(("act.", "drop."))))
+    if any(name in logits for name in left):
         yield "mixing logits"
-    tracked = any(isinstance(getattr(layer, "running_mean", None), Tensor) for layer in old.modules())
+    tracked = [name for name, _ in old.named_buffers() if name.rpartition(".")[2] == "running_mean"]
     wanted = any(map(has_batch_statistics, new.modules()))
-    if tracked and wanted and not _fits("running_mean", old, new):
+    if wanted and any(name not in kept for name in tracked):
         yield "running statistics"
-
-
-def _fits(name: str, old: Any, new: Any) -> bool:
-    """Whether a tensor of `old` can take the place of that of `new`."""
-    mine, theirs = (getattr(layer, name, None) for layer in (new, old))
-    return isinstance(mine, Tensor) and isinstance(theirs, Tensor) and mine.shape == theirs.shape
-
-
-def _carry_affine(old: nn.Module, new: Any) -> None:
-    for name in _AFFINE:
-        value: Any = getattr(old, name, None)
-        if _fits(name, old, new):
-            # That of a frozen normalization is a buffer.
-            setattr(new, name, value if isinstance(value, nn.Parameter) else nn.Parameter(value, requires_grad=False))
-        elif value is None and hasattr(old, name) and "affine" in options_of(type(new)).names:
-            # A layer that can do without both can do without one.
-            setattr(new, name, None)
-    if hasattr(new, "affine"):
-        new.affine = new.weight is not None
-
-
-def _carry_tensors(names: tuple[str, ...], old: nn.Module, new: nn.Module) -> None:
-    for name in names:
-        if _fits(name, old, new):
-            setattr(new, name, getattr(old, name))
-
-
-def _carry_hooks(old: nn.Module, new: nn.Module) -> None:
-    """Hooks, and the dropout and activation that some layers end with, which become one."""
-    for name in _HOOKS:
-        # The very dictionaries, so that the handles that were given out still remove their hooks.
-        setattr(new, name, getattr(old, name))
-    if has_tail(old):
-        new.drop, new.act = old.drop, old.act
-        if apply_tail not in new._forward_hooks.values():
-            # First, for the other hooks have always seen the activation.
-            new.register_forward_hook(apply_tail, prepend=True)
+    if tail and ends_by_itself(new):
+        yield "act and drop"

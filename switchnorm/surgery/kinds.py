@@ -11,6 +11,8 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from switchnorm.layers import channels_of, has_batch_statistics, kind_of
 from switchnorm.layers.foreign import process_group_of
+from switchnorm.layers.kinds import overrides
+from switchnorm.layers.made import made_by
 from switchnorm.layers.weight_standardized import CONV, WS_CONV, fan_in
 
 
@@ -58,11 +60,12 @@ def norm_refusal(norm: nn.Module) -> str | None:
     kind = kind_of(norm)
     if isinstance(norm, LazyModuleMixin):
         return "lazy and not initialised; run a batch first"
-    if kind is None or kind.norm is None:
+    made = made_by(norm) is not None
+    if kind is None or (kind.norm is None and not made):
         return f"{type(norm).__name__} is not a normalization that switches"
     if is_parametrized(norm):
         return "its parameters are parametrized"
-    if _own_forward(norm) and not has_tail(norm):
+    if _own_forward(norm) and not has_tail(norm) and not made:
         return f"{type(norm).__name__} has a forward of its own"
     if channels_of(norm) is None:
         return "nothing tells its channels (num_features, num_channels or a weight of one dimension)"
@@ -80,7 +83,7 @@ def conv_refusal(conv: _ConvNd) -> str | None:
     if is_parametrized(conv):
         return "its parameters are parametrized"
     plain = CONV[len(conv.kernel_size)]
-    if _overrides(conv, plain, "forward") or _overrides(conv, plain, "_conv_forward"):
+    if overrides(conv, plain) or overrides(conv, plain, "_conv_forward"):
         return f"{type(conv).__name__} has a forward of its own"
     if fan_in(conv) == 1:
         return "a single weight per output cannot be standardized"
@@ -90,7 +93,7 @@ def conv_refusal(conv: _ConvNd) -> str | None:
 def has_tail(norm: nn.Module) -> bool:
     """Whether a layer ends with a dropout and an activation that it holds, as timm's, or by `apply_tail`."""
     ends = isinstance(getattr(norm, "drop", None), nn.Module) and isinstance(getattr(norm, "act", None), nn.Module)
-    return ends and (_own_forward(norm) or apply_tail in norm._forward_hooks.values())
+    return ends and (_own_forward(norm) or made_by(norm) is not None or apply_tail in norm._forward_hooks.values())
 
 
 def apply_tail(norm: nn.Module, args: Any, output: Tensor) -> Tensor:
@@ -105,9 +108,4 @@ def _own_forward(norm: nn.Module) -> bool:
     # The frozen ones have no base to compare with; those that compute more do so with an activation.
     if kind is None or kind.base is None:
         return hasattr(norm, "act")
-    return _overrides(norm, kind.base, "forward")
-
-
-def _overrides(module: nn.Module, base: type[nn.Module], method: str) -> bool:
-    """Whether `method` of `module` is another than that of `base`, by its class or on the object itself."""
-    return method in vars(module) or getattr(type(module), method) is not getattr(base, method)
+    return overrides(norm, kind.base)

@@ -50,12 +50,14 @@ def plan_switch(
 ) -> SwitchPlan:
     """Decide how the normalization of `model` switches, and change nothing.
 
-    Replaced are the layers of registered normalizers, torch's batch, instance and group normalizations, frozen batch
-    normalizations as of torchvision, and subclasses of these that only add an activation, as timm's. A new layer takes
-    over the very parameters and buffers (affine parameters; running statistics and mixing logits where both keep them
-    in the same shape), settings such as eps, momentum, ghost, sync and statistics where both know them, training mode
-    and hooks; what it cannot take over the reason tells. With "+ws", convolutions whose output reaches a normalization
-    through linear or positively homogeneous operations alone get standardized weights.
+    Replaced are the layers of registered normalizers, those that a switch or network made by a class or function,
+    torch's batch, instance and group normalizations, frozen batch normalizations as of torchvision, and subclasses of
+    these that only add an activation, as timm's. A new layer takes over the very parameters and buffers (affine
+    parameters; running statistics and mixing logits where both keep them in the same shape; all of the same shape from
+    a layer of the same normalizer), settings such as eps, momentum, ghost, sync and statistics where both know them and
+    the registration does not set them, training mode and hooks; what it cannot take over the reason tells. With "+ws",
+    convolutions whose output reaches a normalization through linear or positively homogeneous operations alone get
+    standardized weights.
 
     Args:
         model: any model; modules may have several names and share parameters.

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from switchnorm import models
 from switchnorm.errors import InputError
 from switchnorm.layers import Norm, all_norms
-from switchnorm.models import create_model, list_models, task_of
+from switchnorm.models import Family, create_model, list_models, task_of
 from switchnorm.models.registry import FAMILIES
 from switchnorm.weights.layout import switchable_prefixes, to_ours
 
@@ -25,10 +25,6 @@ _DEPTH_TOLERANCE = 4
 _FOREIGN = re.compile(r"(wide_)?(resnet|resnext|densenet|vgg)\d+")
 _LOGITS = ("mean_weight", "var_weight")
 _STATE = ("running_mean", "running_var", "num_batches_tracked", "radius", "mean_fixed", "var_fixed")
-#: A norm whose layers keep nothing but scale and shift, for all those whose keys are alike.
-_STATELESS = "gn"
-#: What networks that were made for any norm have where none is asked for.
-_USUAL = "bn"
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ class _Unfilled(TorchFunctionMode):
 def _built(name: str, norm: str | None, classes: int, options: dict[str, Any]) -> nn.Module | None:
     """A network on the meta device; None where it cannot be built there, or with this norm."""
     # None leaves a network as it is built: some have no normalization to replace.
-    for stand_in in (_STATELESS, None) if norm is None else (norm,):
+    for stand_in in (_stateless(), None) if norm is None else (norm,):
         try:
             with torch.device("meta"), _Unfilled():
                 return create_model(name, norm=stand_in, num_classes=classes, **options)
@@ -99,7 +95,7 @@ def norm_of(state: Mapping[str, Tensor]) -> str | None:
     for key, value in state.items():
         prefix, _, name = key.rpartition(".")
         layers.setdefault(prefix, {})[name] = value
-    for norm in sorted(all_norms(), key=lambda norm: -len(_marks(norm))):
+    for norm in sorted(all_norms(), key=lambda norm: (-len(_marks(norm)), not _tracks_some(norm))):
         if any(_belongs(layer, norm) for layer in layers.values()):
             return norm.name
     return None
@@ -110,9 +106,22 @@ def _belongs(layer: Mapping[str, Tensor], norm: Norm) -> bool:
     marks = _marks(norm)
     if marks or "running_mean" not in layer:
         return bool(marks) and marks <= layer.keys()
-    made = _blank(norm, layer["weight"].numel() if "weight" in layer else layer["running_mean"].numel())
-    mean = made.get("running_mean")
-    return mean is not None and mean.numel() == layer["running_mean"].numel()
+    tracked = layer["running_mean"].numel()
+    channels = layer["weight"].numel() if "weight" in layer else tracked
+    mean = _blank(norm, channels).get("running_mean")
+    # Flat layers of such a normalizer track all channels, as those of others do, and tell nothing.
+    return mean is not None and mean.numel() == tracked and (tracked < channels or not _tracks_some(norm))
+
+
+def _tracks_some(norm: Norm) -> bool:
+    """Whether a normalizer's layers have running statistics of some of their channels only."""
+    mean = _blank(norm, 32).get("running_mean")
+    return mean is not None and mean.numel() < 32
+
+
+def _stateless() -> str:
+    """A norm whose layers keep nothing but scale and shift, for all those whose keys are alike."""
+    return next(norm.name for norm in all_norms() if _blank(norm, 32).keys() == {"weight", "bias"})
 
 
 def _marks(norm: Norm) -> set[str]:
@@ -138,10 +147,10 @@ def candidates(state: Mapping[str, Tensor]) -> Iterator[str]:
     if "backbone" in parts and parts <= {"backbone", "classifier", "aux_classifier"}:
         yield from (name for name in list_models() if task_of(name) == "segmentation" and name not in _own())
         return
-    norm, depth = norm_of(state) or _STATELESS, _depth(state.items())
+    norm, depth = norm_of(state) or _stateless(), _depth(state.items())
     own = _own("classification")
     # A network that was made for another norm is less likely than one that was made for any.
-    likely = [name for name in own if usual_norm(name) in (norm, _USUAL)]
+    likely = [name for name in own if usual_norm(name) in (norm, Family.norm)]
     yield from sorted(_near(likely, depth), key=lambda name: usual_norm(name) != norm)
     # Importing torchvision takes seconds, so its networks are tried after this library's likely ones.
     yield from _near([name for name in list_models() if name not in _own() and _FOREIGN.match(name)], depth)

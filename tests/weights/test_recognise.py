@@ -39,6 +39,8 @@ def test_published_networks_are_recognised(network, built):
     [
         ("digits_resnet9", "ssn"),
         ("digits_resnet9", "gn"),
+        ("digits_resnet9", "ibn"),
+        ("digits_resnet9", "bcn"),
         ("cifar_resnet20", "sn"),
         ("resnet50", "bn"),
         ("resnet50", "sn"),
@@ -117,3 +119,9 @@ def test_the_norm_shows_in_the_keys():
 def test_networks_made_for_the_norm_come_first():
     assert next(candidates(recorded_state("resnetv1ssn50"))) == "resnetv1ssn50"
     assert next(candidates(recorded_state("l_resnet50"))) == "l_resnet50"
+
+
+def test_a_flat_layer_does_not_hide_which_norm_tracks_some_channels():
+    for norm in ("ibn", "bn"):
+        assert norm_of(switchnorm.create_model("digits_resnet9", norm=norm).state_dict()) == norm
+    assert norm_of(torch.nn.BatchNorm2d(1).state_dict()) == "bn"

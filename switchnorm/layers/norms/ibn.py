@@ -17,7 +17,7 @@ from switchnorm.layers.activation import activation_repr
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, check_ghost, process_group, update_running
 from switchnorm.ops import normalize
-from switchnorm.ops.normalize import Activation, check_activation, check_residual
+from switchnorm.ops.normalize import Activation, check_activation, check_residual, is_single
 
 
 class InstanceBatchNorm(RunningStatistics):
@@ -85,6 +85,7 @@ class InstanceBatchNorm(RunningStatistics):
         """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S)."""
         self._check_input(x)
         check_residual(residual, x)
+        self._check_elements(x)
         activation = activation or self.activation
         first = self.instance_channels
         # Parts are laid out as x is, and joined so: what is channels-last for all channels is so for some of them.
@@ -135,6 +136,18 @@ class InstanceBatchNorm(RunningStatistics):
             raise InputError(
                 f"input {tuple(x.shape)} has no instance statistic, which {self.instance_channels} channels take; "
                 "construct the layer with instance_channels=0"
+            )
+
+    def _check_elements(self, x: Tensor) -> None:
+        """Raise `InputError` if batch statistics would be those of a single element."""
+        by_batch = self.instance_channels < self.num_features and (self.training or self.running_mean is None)
+        group = process_group(self.sync) if self.training else None
+        ghost = self.ghost if self.training else None
+        if by_batch and group is None and is_single(x, ghost):
+            parts = f" in ghost batches of {ghost}" if ghost else ""
+            raise InputError(
+                f"batch statistics need more than one element per channel, got input {tuple(x.shape)}{parts}; use 2 or "
+                "more samples"
             )
 
     def extra_repr(self) -> str:
