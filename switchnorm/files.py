@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from switchnorm.errors import InputError
+
+#: How long the part of a process that is not running here is left alone.
+_SECONDS = 60
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -18,13 +24,16 @@ def write_file(path: Path, content: str | bytes) -> None:
 def write_files(files: Mapping[Path, Callable[[Path], None]]) -> None:
     """Write files that belong together. Each is whole at any moment: old, new or missing, never beside a stale one.
 
-    A part that a kill left behind has the same name at the next attempt, which replaces it.
+    Processes that write the same file do not disturb each other: each has parts of its own, and the last one's stays.
+    Parts that a killed process left behind are removed.
 
     Args:
         files: for each path, what writes the content to the path that it is given. All are written beside and brought
             to the disk; then the first is renamed into place, and then those after it.
     """
-    beside = {path: path.with_name(f".{path.name}.part") for path in files}
+    beside = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
+    for path in files:
+        _remove_abandoned(path)
     try:
         for path, write in files.items():
             write(beside[path])
@@ -37,6 +46,25 @@ def write_files(files: Mapping[Path, Callable[[Path], None]]) -> None:
     finally:
         for part in beside.values():
             part.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove parts whose processes are gone, but for those of the last minute: another machine may be writing them."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        pid = part.name.removeprefix(f".{path.name}.").removesuffix(".part")
+        with contextlib.suppress(OSError):
+            if pid.isdigit() and not _runs(int(pid)) and time.time() - part.stat().st_mtime > _SECONDS:
+                part.unlink()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # signal 0 asks, and sends nothing
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is somebody else's
+    return True
 
 
 def _write(path: Path, data: bytes) -> None:

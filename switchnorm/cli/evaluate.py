@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from switchnorm.cli.command import Commands
 from switchnorm.cli.flags import add_task_flags, config_flags, outputs, task_flag_names
-from switchnorm.config.task_spec import tasks
+from switchnorm.config.schema import SECTIONS
+from switchnorm.config.task_spec import find_task
 from switchnorm.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _eval_weights(options: argparse.Namespace, flags: Sequence[str]) -> None:
     if options.checkpoint is not None:
         raise InputError("--checkpoint is one of RUN's, and --weights any file; leave one of them out")
     data = evaluation_config(flags)
-    own = config_flags(options, "eval", data.task, repr(data.data["name"]))
+    own = config_flags(options, "eval", data.task, repr(data.data["name"]), flags)
     config = evaluation_config([*own, *flags])
     # Imported this late because torch takes seconds: wrong flags have been reported by now.
     from switchnorm.training.evaluate import evaluate_weights
@@ -79,12 +80,17 @@ def _eval_run(folder: Path, flags: Sequence[str], options: argparse.Namespace) -
     from switchnorm.config.recipe import read_config
     from switchnorm.runs.folder import RunFolder
 
-    sections = ("--data.", *(f"--{name}." for name in tasks()))
-    for flag in flags:
-        if flag.startswith("-") and flag.partition("=")[0] not in _FLAGS and not flag.startswith(sections):
-            raise unknown("argument", flag, (*_FLAGS, *task_flag_names("eval")))
+    names = [flag.partition("=")[0] for flag in flags if flag.startswith("-")]
+    for name in names:
+        if name not in _FLAGS and ("." not in name or name[2:].partition(".")[0] in (*SECTIONS, "claim")):
+            raise unknown("argument", name, (*_FLAGS, *task_flag_names("eval")))
     run = RunFolder.open(folder)
-    own = config_flags(options, "eval", run.config().task, repr(str(folder)))
+    spec = find_task(run.config().task)
+    for name in names:
+        section, _, key = name[2:].partition(".")
+        if section == spec.name and key not in spec.evaluated:
+            raise InputError(f"{name} changes nothing of an evaluation; leave it out")
+    own = config_flags(options, "eval", spec.name, repr(str(folder)), flags)
     # Evaluation records no graph, and so does not need the device that training recorded one on.
     config = read_config(run.config_file, ["--train.cuda_graph=false", *own, *flags])
     from switchnorm.training.launch import checkpoint_of

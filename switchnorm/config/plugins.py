@@ -16,7 +16,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from switchnorm.errors import InputError
-from switchnorm.files import write_file
 
 _FLAG = "--plugins"
 _WHERE = "it has to lie in this folder, as my_norms.py does for my_norms, or in PYTHONPATH"
@@ -117,10 +116,9 @@ def _remembered() -> set[tuple[str, str]]:
 
 
 def _remember(name: str, place: str) -> None:
-    known = _remembered()
-    if (name, place) in known:
+    if (name, place) in _remembered():
         return
-    lines = sorted(f"{one}\t{where}" for one, where in known | {(name, place)})
     with contextlib.suppress(OSError):  # a home that cannot be written to: the user will be asked again
         _record().parent.mkdir(parents=True, exist_ok=True)
-        write_file(_record(), "\n".join(lines) + "\n")
+        with _record().open("a", encoding="utf-8") as file:
+            file.write(f"{name}\t{place}\n")

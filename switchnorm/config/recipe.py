@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from jsonargparse import ArgumentParser
@@ -18,7 +18,7 @@ from switchnorm.config.claim import claim_keys, is_changed, make_claim
 from switchnorm.config.keys import flatten
 from switchnorm.config.limits import check
 from switchnorm.config.schema import SECTIONS, Config, GroupConfig
-from switchnorm.config.task_spec import find_task, tasks
+from switchnorm.config.task_spec import find_task, own_tasks, tasks
 from switchnorm.data import dataset_class, dataset_classes
 from switchnorm.errors import InputError, unknown
 from switchnorm.recipes.compose import read_recipe
@@ -64,9 +64,11 @@ def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
         plugins.load_known(wanted, str(recipe))
         parser = _parser(_dataset_name(written.content, flags, recipe.name))
         keys = _keys(parser)
-        for key, _ in flatten(written.content, keys):
+        for key, value in flatten(written.content, keys):
             if not _is_key(key, keys):
                 raise unknown(f"{written.origin[key]}: key", key, keys)
+            if value is None and not _may_be_null(key, parser):
+                raise InputError(f"{key} must not be null; leave it out for its default, or give a value")
         config = check(_parse(parser, written.content, flags))
     except InputError as error:
         raise InputError(_located(str(error), written, flags)) from error
@@ -97,7 +99,14 @@ def evaluation_config(flags: Sequence[str]) -> Config:
 
 def to_yaml(config: Config) -> str:
     """The configuration as a recipe that `read_config` turns into the same configuration."""
-    return yaml.safe_dump(config.content(), sort_keys=False)
+    content = config.content()
+    # What a task of the user's own adds is written for its runs alone: others can be read without that task.
+    for name, task in tasks().items():
+        if name not in (config.task, *own_tasks()):
+            content.pop(name, None)
+            for claim in task.claims:
+                content["claim"].pop(claim.key)
+    return yaml.safe_dump(content, sort_keys=False)
 
 
 def _parser(dataset: str) -> ArgumentParser:
@@ -160,13 +169,20 @@ def _without_flags(content: dict[str, Any], recipe: Path) -> Config | None:
 
 def _located(message: str, written: Located, flags: Sequence[str]) -> str:
     """Begin a message about a key of the recipe with its file and line, unless a flag has set that key."""
-    key = re.split(r"[: ]", message, maxsplit=1)[0]
+    key = "data.name" if message.startswith("dataset ") else re.split(r"[: ]", message, maxsplit=1)[0]
     by_flag = any(re.split(r"[+=]", flag, maxsplit=1)[0] == f"--{key}" for flag in flags)
     return f"{written.origin[key]}: {message}" if key in written.origin and not by_flag else message
 
 
 def _keys(parser: ArgumentParser) -> list[str]:
     return [key for key in parser.get_defaults().keys() if key != "config"]  # noqa: SIM118, not a dict
+
+
+def _may_be_null(key: str, parser: ArgumentParser) -> bool:
+    """Whether the type of a key allows null."""
+    action = next((action for action in parser._actions if action.dest == key), None)
+    hint = None if action is None else getattr(action, "_typehint", None)
+    return action is None or type(None) in get_args(hint)
 
 
 def _is_key(key: str, keys: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from switchnorm.config.ranges import Range
@@ -93,6 +93,7 @@ class TaskSpec:
         example: a network for this task, which the error about a network for another task suggests.
         section: a dataclass whose fields, all with defaults, are the keys `NAME.*` of the configuration; None for none.
         ranges: of the numbers in there, by field.
+        evaluated: the fields that evaluation reads, which `switchnorm eval RUN` may change.
         check: from a configuration of this task to what is wrong with it, a line each.
         claims: what others may report.
         computed: dotted keys that do not change what is trained, so that a claim stays beside the result.
@@ -119,6 +120,7 @@ class TaskSpec:
     targets: str = "labels"
     section: type | None = None
     ranges: Mapping[str, Range] = field(default_factory=dict)
+    evaluated: tuple[str, ...] = ()
     check: Callable[[Config], Iterable[str]] = lambda config: ()
     claims: tuple[Claim, ...] = ()
     computed: tuple[str, ...] = ()
@@ -153,6 +155,8 @@ class TaskSpec:
 
 
 _TASKS: dict[str, TaskSpec] = {}
+#: Names that a configuration or the command line has for something else.
+_TAKEN = ("base", "claim", "config", "data", "help", "plugins", "seed", "task", "tasks")
 
 
 def register(spec: TaskSpec) -> TaskSpec:
@@ -164,18 +168,38 @@ def register(spec: TaskSpec) -> TaskSpec:
     """
     from switchnorm.config.schema import SECTIONS
 
-    if not spec.name.isidentifier() or spec.name != spec.name.lower() or spec.name in (*SECTIONS, "data", "seed"):
-        raise InputError(f"task {spec.name!r} cannot be called so; expected a word in lower case such as 'detection'")
+    if not isinstance(spec, TaskSpec):
+        raise InputError(f"register takes a TaskSpec, got {type(spec).__name__}")
+    name = spec.name
+    if not isinstance(name, str) or not name.isidentifier() or name != name.lower() or name in (*SECTIONS, *_TAKEN):
+        raise InputError(f"task {name!r} cannot be called so; expected a word in lower case such as 'detection'")
     if spec.name in _TASKS and _TASKS[spec.name] != spec:
         raise InputError(f"task {spec.name!r} is registered already; choose another name")
-    if not spec.metrics:
-        raise InputError(f"task {spec.name!r} measures nothing; its first metric is the score of its runs")
+    if not spec.metrics or not isinstance(spec.metrics, tuple):
+        raise InputError(f"task {spec.name!r} measures nothing; give a tuple of `Metric`, the score of its runs first")
+    if spec.section is not None and not (isinstance(spec.section, type) and is_dataclass(spec.section)):
+        raise InputError(f"section of task {spec.name!r} must be a dataclass, got {spec.section!r}")
+    known = [one.name for one in fields(spec.section)] if spec.section is not None else []
+    for key in (*spec.ranges, *spec.evaluated):
+        if key not in known:
+            raise unknown(f"key of task {spec.name!r}", key, known)
+    for flag in spec.flags:
+        if not flag.name.startswith("--"):
+            raise InputError(f"flag {flag.name!r} of task {spec.name!r} must begin with '--'")
+    keys = [claim.key for claim in spec.claims]
     for claim in spec.claims:
+        if claim.key in ("source", "status") or keys.count(claim.key) > 1:
+            raise InputError(f"claim {claim.key!r} of task {spec.name!r} is there already; choose another key")
         others = [one for task in _TASKS.values() if task.name != spec.name for one in task.claims]
         if any(one.key == claim.key for one in others):
             raise InputError(f"claim {claim.key!r} of task {spec.name!r} is another task's; choose another key")
     _TASKS[spec.name] = spec
     return spec
+
+
+def own_tasks() -> list[str]:
+    """The names of the tasks that come with this library."""
+    return [spec.name for spec in importlib.import_module(_BUILT_IN).OWN]
 
 
 def tasks() -> dict[str, TaskSpec]:
@@ -197,4 +221,9 @@ def loaded(found: Any) -> Any:
     if not isinstance(found, str):
         return found
     module, _, name = found.partition(":")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{found!r} names nothing that can be imported ({error}); expected 'package.module:name'"
+        ) from error

@@ -35,6 +35,10 @@ def register(name: str, cls: type[Dataset]) -> None:
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(cls.__abstractmethods__))
         raise InputError(f"dataset {name!r} must define all that a Dataset does; {cls.__name__} lacks {missing}")
+    if "name" in inspect.signature(cls).parameters:
+        raise InputError(
+            f"dataset {name!r} has an option 'name', which is the dataset's own; call the option otherwise"
+        )
     _CLASSES[name] = cls
 
 

@@ -26,12 +26,18 @@ def register(family: Family) -> Family:
     """Make networks known by name: to `create_model`, recipes and commands.
 
     Raises:
-        InputError: a name that the pattern does not match, or that other networks answer to.
+        InputError: no family, one without names, a norm that is unknown, a name that the pattern does not match, or one
+            that other networks answer to.
     """
+    if not isinstance(family, Family):
+        raise InputError(f"register takes a Family, got {type(family).__name__}")
+    if not family.names or not callable(family.build):
+        raise InputError(f"family {family.pattern!r} needs the names of some networks, and a function that builds them")
+    Spec.parse(family.norm)
     for name in family.names:
         if family.numbers(name) is None:
             raise InputError(f"model {name!r} is listed, but the pattern {family.pattern!r} does not match it")
-        if any(other.numbers(name) is not None for other in FAMILIES):
+        if any(other.numbers(name) is not None for other in FAMILIES) or name in foreign.TORCHVISION.names():
             raise InputError(f"model {name!r} exists already; choose another name")
     FAMILIES.append(family)
     return family

@@ -66,6 +66,8 @@ def _find(name: str, file: Path, place: Place) -> Path:
             raise unknown(f"{place}: base", name, bases())
         return shipped_file(name)
     found = file.parent / name
+    if found.is_dir():
+        raise InputError(f"{place}: base {name!r} is a folder; expected a YAML file")
     if not found.is_file():
         beside = [Path(name).with_name(other.name).as_posix() for other in sorted(found.parent.glob("*.y*ml"))]
         raise unknown(f"{place}: base", name, [*beside, *bases()])

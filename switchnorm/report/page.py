@@ -21,7 +21,7 @@ from switchnorm.report.provenance_section import provenance_section
 from switchnorm.report.results.headline import comparison, headline
 from switchnorm.report.results.result import results
 from switchnorm.report.results.results_sections import curves_section, results_section
-from switchnorm.report.user_sections import user_sections
+from switchnorm.report.user_sections import made_by, user_sections
 from switchnorm.runs.geometries import Absent
 from switchnorm.runs.run import load_run
 
@@ -80,7 +80,8 @@ def _task_sections(groups: Sequence[Group]) -> Iterator[str]:
     """The sections that tasks bring along (`TaskSpec.sections`), each on the groups of its task."""
     for score, members in by_score(groups).items():
         make = loaded(find_task(score.task).sections)
-        yield from () if make is None else make(members)
+        if make is not None:
+            yield from made_by(f"sections of task {score.task!r}", make, members)
 
 
 def _asset(name: str) -> str:

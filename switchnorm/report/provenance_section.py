@@ -28,7 +28,9 @@ def _origin(group: Group, run: Run) -> str:
     took = run.provenance.get("seconds")
     facts = (f"seed {run.seed}", str(run.provenance.get("status", "unknown status")), duration(took))
     config = escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True))
-    record = _facts({"folder": run.path, **run.provenance})
+    # How its normalizer is shown, which run.json keeps for the report, tells readers nothing.
+    told = {name: value for name, value in run.provenance.items() if name != "normalizer"}
+    record = _facts({"folder": run.path, **told})
     whole = f"<details><summary>Configuration</summary><pre>{config}</pre></details>"
     return folded(group.label, record + whole, " · ".join(facts))
 

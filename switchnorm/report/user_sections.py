@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from switchnorm.errors import InputError
 from switchnorm.report.common.groups import Group
@@ -57,16 +58,22 @@ def user_sections(groups: Sequence[Group]) -> list[str]:
     Raises:
         InputError: one failed, or returned something else than text.
     """
-    return [_made(function, groups) for function in _SECTIONS]
-
-
-def _made(function: Section, groups: Sequence[Group]) -> str:
-    name = getattr(function, "__name__", type(function).__name__)
-    try:
-        made: object = function(groups)
-    except Exception as error:  # it is anybody's code
-        said = str(error).strip().partition("\n")[0]
-        raise InputError(f"section {name!r} failed: {type(error).__name__}: {said}") from error
-    if not isinstance(made, str):
-        raise InputError(f"section {name!r} returned {type(made).__name__}; expected HTML as str")
+    made = []
+    for function in _SECTIONS:
+        name = f"section {getattr(function, '__name__', type(function).__name__)!r}"
+        html = made_by(name, function, groups)
+        if not isinstance(html, str):
+            raise InputError(f"{name} returned {type(html).__name__}; expected HTML as str")
+        made.append(html)
     return made
+
+
+def made_by(name: str, function: Callable[..., Any], groups: Sequence[Group]) -> Any:
+    """What anybody's function makes of the groups; raise `InputError` with its name if it fails."""
+    try:
+        return function(groups)
+    except InputError:
+        raise
+    except Exception as error:
+        said = str(error).strip().partition("\n")[0]
+        raise InputError(f"{name} failed: {type(error).__name__}: {said}") from error

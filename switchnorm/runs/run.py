@@ -126,9 +126,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(model, dict) or not (model.get("norm") or model.get("name")):
         raise InputError(f"{path} names no network: expected the key model.name")
     task = str(config.get("task") or Config.task)
+    if task not in tasks():
+        plugins.load_known(config.get("plugins") or [], str(path))
     try:
-        if task not in tasks():
-            plugins.load_known(config.get("plugins") or [], str(path))
         score_of(task)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

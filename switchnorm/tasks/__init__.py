@@ -12,7 +12,10 @@ from switchnorm.config.task_spec import Claim, Flag, Metric, TaskSpec, find_task
 from switchnorm.tasks.classification.spec import CLASSIFICATION
 from switchnorm.tasks.segmentation.spec import SEGMENTATION
 
-for _spec in (CLASSIFICATION, SEGMENTATION):
+#: The tasks of this library.
+OWN = (CLASSIFICATION, SEGMENTATION)
+
+for _spec in OWN:
     register(_spec)
 
 _HOME_OF = {

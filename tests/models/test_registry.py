@@ -12,7 +12,7 @@ from torch import nn
 import switchnorm
 from switchnorm.errors import InputError
 from switchnorm.layers import Spec, SwitchNorm
-from switchnorm.models import norm_of, task_of
+from switchnorm.models import create_model, list_models, norm_of, registry, task_of
 from switchnorm.models.family import COMMON, Family
 from switchnorm.models.options import explained
 from switchnorm.models.registry import FAMILIES
@@ -294,3 +294,24 @@ def test_what_a_network_normalizes_with_by_itself(name, norm):
 def test_a_norm_may_be_a_spec():
     by_spec = switchnorm.create_model("cifar_resnet20", norm=Spec("gn", ws=True))
     assert repr(by_spec) == repr(switchnorm.create_model("cifar_resnet20", norm="gn+ws"))
+
+
+def test_networks_of_ones_own_take_no_name_that_is_there(monkeypatch):
+    monkeypatch.setattr(registry, "FAMILIES", registry.FAMILIES.copy())
+
+    def build(width, *, norm, num_classes):
+        return torch.nn.Linear(width, num_classes)
+
+    for family, message in [
+        (Family(r"resnet(\d+)", build, ("resnet18",)), "model 'resnet18' exists already"),
+        (Family(r"cifar_resnet(\d+)", build, ("cifar_resnet20",)), "exists already"),
+        (Family(r"mine(\d+)", build, ("other3",)), "does not match"),
+        (Family(r".*", build, ()), "needs the names"),
+        (Family(r"mine(\d+)", build, ("mine3",), norm="sm"), "did you mean 'sn'"),
+        ("mine3", "takes a Family, got str"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            registry.register(family)
+    registry.register(Family(r"mine(\d+)", build, ("mine3",)))
+    assert create_model("mine3", num_classes=5).out_features == 5
+    assert "mine3" in list_models("mine*")

@@ -66,6 +66,7 @@ SEGMENTATION = TaskSpec(
         "overlap": Range(0, below=1),
         "examples": Range(0),
     },
+    evaluated=("flip", "window", "overlap"),
     check=_check,
     claims=(
         Claim("mean_iou", "mean IoU", "val_mean_iou"),
