@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import time
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from switchnorm.errors import InputError
-
-#: How long the part of a process that is not running here is left alone.
-_SECONDS = 60
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -25,13 +22,13 @@ def write_files(files: Mapping[Path, Callable[[Path], None]]) -> None:
     """Write files that belong together. Each is whole at any moment: old, new or missing, never beside a stale one.
 
     Processes that write the same file do not disturb each other: each has parts of its own, and the last one's stays.
-    Parts that a killed process left behind are removed.
+    Parts that a killed process of this machine left behind are removed.
 
     Args:
         files: for each path, what writes the content to the path that it is given. All are written beside and brought
             to the disk; then the first is renamed into place, and then those after it.
     """
-    beside = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
+    beside = {path: path.with_name(f"{_begin_part(path)}{os.getpid()}.part") for path in files}
     for path in files:
         _remove_abandoned(path)
     try:
@@ -48,12 +45,18 @@ def write_files(files: Mapping[Path, Callable[[Path], None]]) -> None:
             part.unlink(missing_ok=True)
 
 
+def _begin_part(path: Path) -> str:
+    """What names of parts of `path` begin with. A process is known by its number only on its own machine."""
+    return f".{path.name}.{socket.gethostname()}."
+
+
 def _remove_abandoned(path: Path) -> None:
-    """Remove parts whose processes are gone, but for those of the last minute: another machine may be writing them."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        pid = part.name.removeprefix(f".{path.name}.").removesuffix(".part")
+    """Remove the parts of this machine's processes that no longer run."""
+    begin = _begin_part(path)
+    for part in path.parent.glob(f"{glob.escape(begin)}*.part"):
+        pid = part.name.removeprefix(begin).removesuffix(".part")
         with contextlib.suppress(OSError):
-            if pid.isdigit() and not _runs(int(pid)) and time.time() - part.stat().st_mtime > _SECONDS:
+            if pid.isdigit() and not _runs(int(pid)):
                 part.unlink()
 
 

@@ -37,6 +37,9 @@ sys.exit(f"imported {heavy}" if heavy else code)
         (("eval", "run", "--chekpoint", "best"), "did you mean '--checkpoint'?"),
         (("predict", "run", "x.png", "--scale", "3"), "did you mean '--scales'?"),
         (("study", "geometri"), "did you mean 'geometry'?"),
+        (("study", "geometry", "--epocs", "3"), "flag '--epocs' is unknown; did you mean '--epochs'?"),
+        (("study", "geometry", "--recipe", "digits/resnet9", "--epochs", "0"), "train.epochs must be at least 1"),
+        (("study", "geometry", "--recipe", "digits/resnet8"), "did you mean 'digits/resnet9'?"),
     ],
 )
 def test_help_and_wrong_flags(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchnorm.cli.command import Commands
+from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
+from switchnorm.recipes import find_recipe
 from switchnorm.runs.geometries import Geometry
 from switchnorm.studies import STUDIES, find_study
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+#: A recipe with the keys that a study without --recipe has, whatever its device.
+_ANY_PRESET = "cifar10/geometry"
 
 
 def add_demo(commands: Commands) -> None:
@@ -74,6 +80,8 @@ def _study(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     name = find_study(arguments[0])
     out = options.out or Path(f"study-{name}")
     geometries = [Geometry.parse(text) for text in options.geometries] if options.geometries else None
+    # Whatever is wrong with the flags shows now; only then is it worth waiting for torch.
+    read_config(find_recipe(options.recipe or _ANY_PRESET), arguments[1:])
 
     from switchnorm.report import live_grid, print_grids, write, write_tables
     from switchnorm.studies.geometry import plan_study
