@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import warnings
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import distributed as dist
 
 from switchnorm.config.schema import TrainConfig
 from switchnorm.processes import local_world_size, world_size
@@ -27,6 +29,7 @@ def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
     """
     devices = local_world_size()
     nodes = world_size() // devices
+    processes = devices * nodes
     with _quiet_lightning(), _restored_determinism():
         if config.deterministic:
             torch.backends.cudnn.deterministic = True
@@ -35,7 +38,7 @@ def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
             accelerator=config.device,
             devices=devices,
             num_nodes=nodes,
-            strategy="ddp" if devices * nodes > 1 else "auto",
+            strategy="ddp" if processes > 1 else "auto",
             precision=PRECISION[config.precision],
             deterministic=config.deterministic,
             plugins=[AtomicCheckpointIO()],
@@ -45,6 +48,15 @@ def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
             log_every_n_steps=10,
             **options,
         )
+        if processes > 1:
+            # Gloo's threads may still hold tensors: to give them back to an interpreter that is being torn down aborts
+            # the process. Not after an error, where the others may never come to the operation that is waited for.
+            atexit.register(_leave_processes)
+
+
+def _leave_processes() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 @contextmanager

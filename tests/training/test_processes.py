@@ -4,16 +4,19 @@ import csv
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
 
-def torchrun(folder: Path, processes: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+def torchrun(
+    folder: Path, processes: int, *arguments: str, program: Sequence[str] = ("-m", "switchnorm")
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     return subprocess.run(
-        [*command, "-m", "switchnorm", *map(str, arguments)],
+        [*command, *program, *map(str, arguments)],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -75,3 +78,26 @@ def test_evaluation_on_processes_counts_every_picture_once(run, recipe, tmp_path
     assert done.returncode == 0, done.stderr
     assert "on the 359 test pictures" in alone
     assert done.stdout.splitlines()[-4:] == alone.splitlines()
+
+
+#: A command whose last act is to name the threads that are left.
+LISTS_THREADS = """
+import atexit, sys
+from pathlib import Path
+threads = Path("/proc/self/task")
+atexit.register(lambda: print("threads:", *[(thread / "comm").read_text().strip() for thread in threads.iterdir()]))
+from switchnorm.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed by Linux")
+def test_no_thread_of_gloo_outlives_the_command(recipe, tmp_path):
+    """One that does may abort the process when the interpreter is torn down under it."""
+    program = tmp_path / "program.py"
+    program.write_text(LISTS_THREADS)
+    flags = ("--epochs", "1", "--train.epoch_steps", "2", "--samples-per-gpu", "null", "--out", "r")
+    done = torchrun(tmp_path, 2, "train", recipe, *flags, program=[str(program)])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("threads:") == 2
+    assert "gloo" not in done.stdout
