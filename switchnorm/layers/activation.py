@@ -23,8 +23,3 @@ def finish(y: Tensor, residual: Tensor | None, activation: Activation | None) ->
     if residual is not None:
         y = y.add_(residual)
     return y if activation is None else y.relu_()
-
-
-def activation_repr(activation: Activation | None) -> str:
-    """The activation as the end of a layer's `extra_repr`."""
-    return "" if activation is None else f", activation={activation!r}"

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from switchnorm.layers.activation import activation_repr, finish
+from switchnorm.layers.activation import finish
+from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import Sync, check_ghost, process_group, update_running
 from switchnorm.ops import normalize
@@ -57,9 +58,7 @@ class _GhostBatch(nn.modules.batchnorm._BatchNorm):
         return y
 
     def extra_repr(self) -> str:
-        extra = super().extra_repr()
-        extra += f", ghost={self.ghost}" if self.ghost is not None else ""
-        return extra + (", sync=True" if self.sync is not False else "") + activation_repr(self.activation)
+        return super().extra_repr() + changed_arguments(self, "ghost", "sync", "activation")
 
 
 class BatchNorm1d(_GhostBatch, nn.BatchNorm1d):

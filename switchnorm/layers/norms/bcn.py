@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from switchnorm.layers.activation import activation_repr
 from switchnorm.layers.norms.group import default_groups
+from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
 from switchnorm.ops import normalize
@@ -137,9 +137,8 @@ class BatchChannelNorm(RunningStatistics):
 
     def extra_repr(self) -> str:
         """Channels and groups, and arguments that differ from their defaults."""
-        parts = [f"{self.num_features}, groups={self.num_groups}, eps={self.eps}, momentum={self.momentum}"]
-        parts += ["affine=False"] * (not self.affine) + ["sync=True"] * (self.sync is not False)
-        return ", ".join(parts) + activation_repr(self.activation)
+        first = f"{self.num_features}, groups={self.num_groups}, eps={self.eps}, momentum={self.momentum}"
+        return first + changed_arguments(self, "affine", "sync", "activation")
 
 
 class BatchChannelNorm1d(BatchChannelNorm):

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from switchnorm.layers.activation import activation_repr, finish
+from switchnorm.layers.activation import finish
+from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import choose
@@ -52,7 +53,7 @@ class GroupNorm(nn.GroupNorm):
 
     def extra_repr(self) -> str:
         """As torch.nn.GroupNorm, and the activation."""
-        return super().extra_repr() + activation_repr(self.activation)
+        return super().extra_repr() + changed_arguments(self, "activation")
 
 
 def default_groups(channels: int) -> int:

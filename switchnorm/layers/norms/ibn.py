@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
-from switchnorm.layers.activation import activation_repr
+from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, check_ghost, process_group, update_running
 from switchnorm.ops import normalize
@@ -152,14 +152,9 @@ class InstanceBatchNorm(RunningStatistics):
 
     def extra_repr(self) -> str:
         """Channels, and arguments that differ from their defaults."""
-        parts = [f"{self.num_features}, instance_channels={self.instance_channels}"]
-        parts.append(f"eps={self.eps}, momentum={self.momentum}")
-        parts += [f"{name}=False" for name in ("affine", "track_running_stats") if not getattr(self, name)]
-        if self.ghost is not None:
-            parts.append(f"ghost={self.ghost}")
-        if self.sync is not False:
-            parts.append("sync=True")
-        return ", ".join(parts) + activation_repr(self.activation)
+        first = f"{self.num_features}, instance_channels={self.instance_channels}"
+        first += f", eps={self.eps}, momentum={self.momentum}"
+        return first + changed_arguments(self, "affine", "track_running_stats", "ghost", "sync", "activation")
 
 
 class InstanceBatchNorm1d(InstanceBatchNorm):

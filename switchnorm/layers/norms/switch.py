@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
-from switchnorm.layers.activation import activation_repr
+from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, check_ghost, process_group, update_running
 from switchnorm.ops import normalize
@@ -185,15 +185,9 @@ class SwitchNorm(RunningStatistics):
 
     def extra_repr(self) -> str:
         """Arguments that differ from their defaults, after the channels and statistics."""
-        parts = [f"{self.num_features}, statistics={self.statistics}, eps={self.eps}, momentum={self.momentum}"]
-        parts += [f"{name}=False" for name in ("affine",) if not self.affine]
-        if "batch" in self.statistics and not self.track_running_stats:
-            parts.append("track_running_stats=False")
-        if self.ghost is not None:
-            parts.append(f"ghost={self.ghost}")
-        if self.sync is not False:
-            parts.append("sync=True")
-        return ", ".join(parts) + activation_repr(self.activation)
+        first = f"{self.num_features}, statistics={self.statistics}, eps={self.eps}, momentum={self.momentum}"
+        running = ("track_running_stats",) if "batch" in self.statistics else ()
+        return first + changed_arguments(self, "affine", *running, "ghost", "sync", "activation")
 
 
 class SwitchNorm1d(SwitchNorm):
