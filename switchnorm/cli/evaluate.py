@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from switchnorm.cli.command import Commands
-from switchnorm.cli.flags import add_task_flags, config_flags, outputs, task_flag_names
-from switchnorm.config.schema import SECTIONS
-from switchnorm.config.task_spec import find_task
-from switchnorm.errors import InputError, unknown
+from switchnorm.cli.flags import add_task_flags, outputs
+from switchnorm.cli.networks import add_network_flags, run_config, weights_config
+from switchnorm.config.ranges import Range
+from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
     from switchnorm.training.evaluate import Evaluation
@@ -20,7 +20,7 @@ _VIEWS = "views of each picture to average: centre (default), flip (and its mirr
 
 #: Flags with RUN, besides those of its task; all other keys are as the run was configured.
 _FLAGS = (
-    *("--checkpoint", "--views", "--weights", "--plugins"),
+    *("--checkpoint", "--views", "--limit", "--weights", "--plugins"),
     *("--device", "--precision", "--batch-size", "--segmentation.overlap", "--data.root"),
 )
 
@@ -29,15 +29,9 @@ def add(commands: Commands) -> None:
     """Add the command."""
     evaluate = commands.add("eval", _run, "evaluate a run, or any weights, on a test set", _help())
     evaluate.usage = "switchnorm eval RUN [--checkpoint C] [--views V] | --weights FILE --model NAME --data NAME ..."
-    evaluate.add_argument("--checkpoint", metavar="C", help="of RUN: last (default), best, or a file")
-    evaluate.add_argument(
-        "--weights",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="weights of any origin, published layouts included; an encoder's and a decoder's file are two",
-    )
+    add_network_flags(evaluate, "last")
     evaluate.add_argument("--views", choices=("centre", "flip", "ten"), default="centre", help=_VIEWS)
+    evaluate.add_argument("--limit", type=int, metavar="N", help="the first N test pictures alone")
     add_task_flags(evaluate, "eval")
 
 
@@ -46,7 +40,7 @@ def _help() -> str:
 
   switchnorm eval runs/cifar10-resnet20-ssn --checkpoint best
   switchnorm eval --weights FILE --model resnetv1sn50 --data imagenet --data.root DIR --views ten
-  switchnorm eval runs/ade20k-resnet50_dilated8_c1_sn --scales 300 400 500 600 --flip
+  switchnorm eval runs/ade20k-resnet50_dilated8_c1_sn --scales 300 400 500 600 --flip --pictures shown --worst 20
 
 RUN evaluates the averaged weights where train.ema made some, and understands the flags --device, --precision,
 --batch-size, the keys of its task's section (--segmentation.overlap) and --data.KEY. With --weights, the flags --model,
@@ -54,60 +48,38 @@ RUN evaluates the averaged weights where train.ema made some, and understands th
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    Range(1).check("--limit", options.limit)
     if options.weights is not None:
-        _eval_weights(options, arguments)
+        config = weights_config(options, arguments)
+        # Imported this late because torch takes seconds: wrong flags have been reported by now.
+        from switchnorm.training.evaluate import evaluate_weights
+
+        what = " and ".join(map(str, options.weights))
+        wanted = outputs(options, config.task)
+        _print(what, evaluate_weights(options.weights, config, options.views, limit=options.limit, outputs=wanted))
         return
     if not arguments or arguments[0].startswith("-"):
         raise InputError("eval takes a run folder, or --weights FILE; see `switchnorm eval --help`")
-    _eval_run(Path(arguments[0]), arguments[1:], options)
-
-
-def _eval_weights(options: argparse.Namespace, flags: Sequence[str]) -> None:
-    from switchnorm.config.recipe import evaluation_config
-
-    if options.checkpoint is not None:
-        raise InputError("--checkpoint is one of RUN's, and --weights any file; leave one of them out")
-    data = evaluation_config(flags)
-    own = config_flags(options, "eval", data.task, repr(data.data["name"]), flags)
-    config = evaluation_config([*own, *flags])
-    # Imported this late because torch takes seconds: wrong flags have been reported by now.
-    from switchnorm.training.evaluate import evaluate_weights
-
-    _print(" and ".join(map(str, options.weights)), evaluate_weights(options.weights, config, options.views), options)
-
-
-def _eval_run(folder: Path, flags: Sequence[str], options: argparse.Namespace) -> None:
-    from switchnorm.config.recipe import read_config
     from switchnorm.runs.folder import RunFolder
 
-    names = [flag.partition("=")[0] for flag in flags if flag.startswith("-")]
-    for name in names:
-        if name not in _FLAGS and ("." not in name or name[2:].partition(".")[0] in (*SECTIONS, "claim")):
-            raise unknown("argument", name, (*_FLAGS, *task_flag_names("eval")))
-    run = RunFolder.open(folder)
-    spec = find_task(run.config().task)
-    for name in names:
-        section, _, key = name[2:].partition(".")
-        if section == spec.name and key not in spec.evaluated:
-            raise InputError(f"{name} changes nothing of an evaluation; leave it out")
-    own = config_flags(options, "eval", spec.name, repr(str(folder)), flags)
-    # Evaluation records no graph, and so does not need the device that training recorded one on.
-    config = read_config(run.config_file, ["--train.cuda_graph=false", *own, *flags])
+    run = RunFolder.open(Path(arguments[0]))
+    config = run_config(run, options, arguments[1:], _FLAGS)
     from switchnorm.training.launch import checkpoint_of
 
     checkpoint = checkpoint_of(run, options.checkpoint or "last")
     from switchnorm.training.evaluate import evaluate
 
-    _print(str(checkpoint), evaluate(run, checkpoint, options.views, config), options)
+    wanted = outputs(options, config.task)
+    found = evaluate(run, checkpoint, options.views, config, limit=options.limit, outputs=wanted)
+    _print(str(checkpoint), found)
 
 
-def _print(what: str, found: Evaluation, options: argparse.Namespace) -> None:
-    from switchnorm.config.task_spec import loaded
+def _print(what: str, found: Evaluation) -> None:
     from switchnorm.processes import is_first
     from switchnorm.training.words import evaluation
 
     if not is_first():
         return
     print(*evaluation(what, found), sep="\n")
-    for flag, path in outputs(options, found.dataset.task):
-        print(f"\n{loaded(flag.output)(path, found)}")
+    for output in found.outputs:
+        print(f"\n{output.write()}")

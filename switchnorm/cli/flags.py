@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from switchnorm.config.task_spec import Flag, TaskSpec, find_task, tasks
+from switchnorm.config.task_spec import Flag, TaskSpec, find_task, loaded, tasks
 from switchnorm.errors import InputError
+
+if TYPE_CHECKING:
+    from switchnorm.tasks.output import MakeOutput
 
 
 def add_task_flags(command: argparse.ArgumentParser, name: str) -> None:
@@ -42,8 +48,8 @@ def config_flags(options: argparse.Namespace, name: str, task: str, what: str, g
         given: the flags of the configuration that the command line has besides.
 
     Raises:
-        InputError: a flag that only other tasks have, one whose key is given too, or a file to write in a folder that
-            is not there.
+        InputError: a flag that only other tasks have, one whose key is given too, one without the flag that it
+            changes, a number out of range, or a file that cannot be written.
     """
     own = {flag.name for flag in find_task(task).flags}
     keys = []
@@ -55,8 +61,12 @@ def config_flags(options: argparse.Namespace, name: str, task: str, what: str, g
             raise InputError(f"{flag.name} is for {other.name}, and {what} is one of {task}; leave it out")
         if other.name != task:
             continue
-        if flag.output and not value.absolute().parent.is_dir():
-            raise InputError(f"{flag.name} {str(value)!r}: there is no folder {str(value.parent)!r}")
+        if flag.output:
+            _check_output(flag, value)
+        if flag.range is not None:
+            flag.range.check(flag.name, value)
+        if flag.changes and not _given(options, flag.changes):
+            raise InputError(f"{flag.name} changes {flag.changes}; give that too, or leave it out")
         if any(each.partition("=")[0] == f"--{flag.key}" for each in given):
             raise InputError(f"{flag.name} and --{flag.key} say the same; leave one of them out")
         if flag.key:
@@ -64,11 +74,36 @@ def config_flags(options: argparse.Namespace, name: str, task: str, what: str, g
     return keys
 
 
-def outputs(options: argparse.Namespace, task: str) -> Iterator[tuple[Flag, object]]:
-    """The flags of a task that name a file to write after evaluation, with the file."""
-    for flag in find_task(task).flags:
-        if flag.output and getattr(options, flag.attribute, None) is not None:
-            yield flag, getattr(options, flag.attribute)
+def outputs(options: argparse.Namespace, task: str) -> list[MakeOutput]:
+    """What the flags of a task ask to write about an evaluation; called with the dataset to make each."""
+    flags = find_task(task).flags
+    made: list[MakeOutput] = []
+    for flag in flags:
+        if flag.output and _given(options, flag.name):
+            changes = {
+                each.attribute: getattr(options, each.attribute, None) for each in flags if each.changes == flag.name
+            }
+            given = {name: value for name, value in changes.items() if value is not None}
+            made.append(functools.partial(loaded(flag.output), getattr(options, flag.attribute), **given))
+    return made
+
+
+def _given(options: argparse.Namespace, name: str) -> bool:
+    return getattr(options, Flag(name, "").attribute, None) is not None
+
+
+def _check_output(flag: Flag, path: Path) -> None:
+    """Raise `InputError` for a file or folder that cannot be written."""
+    what = f"{flag.name} {str(path)!r}"
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{what}: there is no folder {str(path.parent)!r}")
+    if flag.suffix == "/":
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{what} is a file; expected a folder")
+    elif path.is_dir():
+        raise InputError(f"{what} is a folder; expected a file")
+    elif path.suffix != flag.suffix and flag.suffix:
+        raise InputError(f"{what} must end with {flag.suffix}, as {str(path.with_suffix(flag.suffix))!r}")
 
 
 def _flags(command: str) -> Iterator[tuple[TaskSpec, Flag]]:

@@ -3,58 +3,134 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from switchnorm.cli.command import Commands
-from switchnorm.cli.flags import add_task_flags, config_flags, task_flag_names
+from switchnorm.cli.flags import add_task_flags
+from switchnorm.cli.networks import add_network_flags, run_config, split, weights_config
+from switchnorm.errors import InputError
 
-_FLAGS = ("--checkpoint", "--out", "--device", "--precision", "--data.root")
+if TYPE_CHECKING:
+    from torch import nn
+
+    from switchnorm.config.schema import Config
+
+#: Flags with RUN, besides those of its task; all other keys are as the run was configured.
+_FLAGS = ("--checkpoint", "--weights", "--classes", "--out", "--plugins", "--device", "--precision", "--data.root")
 
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    predict = commands.add(
-        "predict",
-        _run,
-        "write masks and overlays of pictures, by a segmentation run",
-        _help(),
-        flags=(*_FLAGS, *task_flag_names("predict")),
+    predict = commands.add("predict", _run, "write masks and overlays of pictures, by a run or any weights", _help())
+    predict.usage = "switchnorm predict RUN PICTURE ... | --weights FILE --model NAME --classes CLASSES PICTURE ..."
+    add_network_flags(predict, "best")
+    predict.add_argument(
+        "--classes",
+        metavar="CLASSES",
+        help="of --weights: a dataset with these classes (ade20k), or a file that names one in each line",
     )
-    predict.add_argument("run_folder", type=Path, metavar="RUN", help="a run folder")
-    predict.add_argument("pictures", type=Path, nargs="+", metavar="PICTURE", help="files, or folders of files")
-    predict.add_argument("--checkpoint", metavar="C", default="best", help="of RUN: best (default), last, or a file")
-    predict.add_argument("--out", type=Path, metavar="DIR", help="where to write (RUN/predictions)")
+    predict.add_argument("--out", type=Path, metavar="DIR", help="where to write (RUN/predictions, or predictions)")
     add_task_flags(predict, "predict")
-    predict.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help="where to compute (as RUN did)")
-    predict.add_argument("--precision", choices=("32", "bf16", "16", "64"), help="of the computation (as RUN's)")
-    predict.add_argument("--data.root", metavar="DIR", help="the data's folder, whose classes.txt 'masks' reads")
 
 
 def _help() -> str:
-    return """Write masks and overlays of pictures, by a segmentation run.
+    return """Write masks and overlays of pictures, by a segmentation run or any weights.
 
   switchnorm predict runs/camvid-small-sn street.jpg holiday/
   switchnorm predict runs/camvid-small-sn pictures/ --scales 360 480 --flip --out masks
+  switchnorm predict --weights encoder.pth decoder.pth --model resnet50_dilated8+c1_bilinear_deepsup --norm sn \\
+      --classes ade20k --data.colors published street.jpg
 
 NAME.jpg becomes NAME.png, a mask that numbers the classes as the dataset's own annotations do, with a palette, and
-NAME_overlay.jpg to look at. Photographs are turned as their EXIF data says."""
+NAME_overlay.jpg to look at. Pictures are files, or folders of files; photographs are turned as their EXIF data says.
+
+RUN understands the flags --device, --precision, and --data.KEY. With --weights, --model, --norm, --conv,
+--model.options.KEY and --data.KEY say what they belong to and how pictures are shown to them."""
 
 
-def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
-    from switchnorm.config.recipe import read_config
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    positional, flags = split(arguments)
+    if options.weights is not None:
+        _by_weights(options, positional, flags)
+        return
+    if not positional:
+        raise InputError("predict takes a run folder, or --weights FILE; see `switchnorm predict --help`")
+    if options.classes is not None:
+        raise InputError("--classes is for --weights, and a run knows its own; leave it out")
     from switchnorm.runs.folder import RunFolder
 
-    run = RunFolder.open(options.run_folder)
-    given = {name: getattr(options, name) for name in ("device", "precision", "data.root")}
-    flags = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    own = config_flags(options, "predict", run.config().task, repr(str(options.run_folder)))
-    config = read_config(run.config_file, [*own, *flags])
+    run = RunFolder.open(Path(positional[0]))
+    config = run_config(run, options, flags, _FLAGS)
+    _check_pictures(positional[1:])
     from switchnorm.training.launch import checkpoint_of
+    from switchnorm.weights import load_state, read_state
 
-    checkpoint = checkpoint_of(run, options.checkpoint)
+    checkpoint = checkpoint_of(run, options.checkpoint or "best")
+    state = read_state(checkpoint)
+    _predict(
+        config,
+        lambda model: load_state(model, state, f"checkpoint {str(checkpoint)!r}"),
+        positional[1:],
+        options.out or run.path / "predictions",
+        str(checkpoint),
+    )
+
+
+def _by_weights(options: argparse.Namespace, pictures: Sequence[str], flags: Sequence[str]) -> None:
+    config = weights_config(options, [*_classes(options, flags), *flags])
+    _check_pictures(pictures)
+    from switchnorm.weights import load_published
+
+    _predict(
+        config,
+        lambda model: load_published(model, *options.weights),
+        pictures,
+        options.out or Path("predictions"),
+        " and ".join(map(str, options.weights)),
+    )
+
+
+def _classes(options: argparse.Namespace, flags: Sequence[str]) -> list[str]:
+    """The flags that choose a dataset by its classes; its pictures and masks need not be here."""
+    from switchnorm.config.task_spec import find_task
+    from switchnorm.data import dataset_class, dataset_classes
+
+    given = {flag.partition("=")[0] for flag in flags}
+    root = [] if "--data.root" in given else ["--data.root=."]
+    named = {"--data", "--data.name"} & given
+    if options.classes is None:
+        if not named:
+            raise InputError(
+                "predict --weights needs --classes: a dataset's name such as ade20k, or a file that names a class in "
+                "each line"
+            )
+        return root
+    if named:
+        raise InputError(f"--classes and {min(named)} say the same; leave one of them out")
+    if options.classes in dataset_classes():
+        chosen = dataset_class(options.classes)
+        if find_task(chosen.task).predictor is None:
+            raise InputError(f"--classes {options.classes!r} is for {chosen.task}, of which predict writes nothing")
+        return [f"--data={options.classes}", *root]
+    if not Path(options.classes).is_file():
+        able = [name for name, each in dataset_classes().items() if find_task(each.task).predictor is not None]
+        raise InputError(
+            f"--classes {options.classes!r} is no file and no dataset; the datasets are {', '.join(sorted(able))}"
+        )
+    return ["--data=masks", f"--data.classes_file={options.classes}", *root]
+
+
+def _check_pictures(pictures: Sequence[str]) -> None:
+    if not pictures:
+        raise InputError("predict needs pictures: files, or folders of files")
+
+
+def _predict(
+    config: Config, load: Callable[[nn.Module], object], pictures: Sequence[str], out: Path, what: str
+) -> None:
     from switchnorm.training.predict import predict_pictures
 
-    out = options.out or run.path / "predictions"
-    count = predict_pictures(config, checkpoint, options.pictures, out)
-    print(f"{out}: masks and overlays of {count} picture{'' if count == 1 else 's'}, by {checkpoint}")
+    count = predict_pictures(config, load, [Path(picture) for picture in pictures], out)
+    print(f"{out}: masks and overlays of {count} picture{'' if count == 1 else 's'}, by {what}")

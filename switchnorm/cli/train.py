@@ -115,8 +115,9 @@ def _print_outcome(run: RunFolder, result: dict[str, Any]) -> None:
 
 
 def _train_seeds(options: argparse.Namespace, config: Config, folder: Path, command: Sequence[str]) -> None:
-    from switchnorm.config.claim import beside
+    from switchnorm.config.claim import about, beside
     from switchnorm.config.task_spec import find_task
+    from switchnorm.runs.folder import RunFolder
     from switchnorm.studies.seeds import train_seeds
 
     out = options.out or folder
@@ -125,6 +126,9 @@ def _train_seeds(options: argparse.Namespace, config: Config, folder: Path, comm
     score = found[spec.score.column]
     several = "" if score.deviation is None else " (mean and sample standard deviation)"
     print(f"{out}: {spec.score_title} {score}, {len(score.values)} seeds{several}")
-    claim = beside(config.claim, config.task, {name: spread.mean for name, spread in found.items()})
+    pictures = RunFolder(out / f"seed{options.seeds[0]}").record().get("test_pictures")
+    claim = beside(
+        about(config.claim, config, pictures), config.task, {name: spread.mean for name, spread in found.items()}
+    )
     if claim is not None:
         print(f"  {claim}")

@@ -8,6 +8,7 @@ from typing import Any
 from switchnorm.config.keys import flatten
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, tasks
+from switchnorm.data import dataset_class
 
 #: Keys that say where and how a run is computed, and not what is trained; the task names more.
 _COMPUTED = (
@@ -23,9 +24,25 @@ def claim_keys() -> list[str]:
     return [claim.key for task in tasks().values() for claim in task.claims]
 
 
-def make_claim(source: str = "", status: str = "", **reported: float | None) -> dict[str, Any]:
+def make_claim(
+    source: str = "", status: str = "", warm_start: bool = False, **reported: float | None
+) -> dict[str, Any]:
     """A configuration's `claim`: what is reported in %, by the tasks' keys, and null for the rest of them."""
-    return {**dict.fromkeys(claim_keys()), **reported, "source": source, "status": status}
+    return {**dict.fromkeys(claim_keys()), **reported, "source": source, "status": status, "warm_start": warm_start}
+
+
+def about(claim: Mapping[str, Any], config: Config, pictures: int | None) -> dict[str, Any]:
+    """The claim if it is about such a training and test set, else an empty one.
+
+    Args:
+        claim: what is reported.
+        config: what was trained.
+        pictures: how many test pictures were counted; None if nobody knows.
+    """
+    benchmark = dataset_class(config.data["name"]).benchmark_size
+    whole = benchmark is None or pictures is None or pictures == benchmark
+    begun = config.train.warm_start is not None or not claim.get("warm_start")
+    return dict(claim) if whole and begun else make_claim()
 
 
 def is_changed(written: Config, config: Config) -> bool:

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentParser
 
 from switchnorm.config import plugins
 from switchnorm.config.claim import claim_keys, is_changed, make_claim
+from switchnorm.config.elsewhere import HERE
 from switchnorm.config.keys import flatten
 from switchnorm.config.limits import check
 from switchnorm.config.schema import SECTIONS, Config, GroupConfig
@@ -124,6 +125,7 @@ def _parser(dataset: str) -> ArgumentParser:
         parser.add_argument(f"--claim.{key}", type=float | None, default=None)
     for key in ("source", "status"):
         parser.add_argument(f"--claim.{key}", type=str, default="")
+    parser.add_argument("--claim.warm_start", type=bool, default=False)
     parser.add_argument("--data.name", type=str, default=dataset)
     parser.add_class_arguments(dataset_class(dataset), "data")
     return parser
@@ -134,6 +136,8 @@ def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) ->
     for flag in flags:
         key = flag.partition("=")[0]
         if flag.startswith("--") and not _is_key(key[2:].removesuffix("+"), keys):
+            if key[2:] in HERE:
+                raise InputError(f"flag {key!r} is another tool's; here it is {HERE[key[2:]]}")
             raise unknown("flag", key, [f"--{key}" for key in (*SHORT, *keys)])
     try:
         values = parser.parse_args([f"--config={yaml.safe_dump(content)}", *flags]).as_dict()

@@ -156,8 +156,9 @@ class Config:
         schedule: the learning rate over the run.
         tasks: the sections that belong to one task each, by its name; see `switchnorm.config.task_spec.TaskSpec`.
         claim: what is reported elsewhere for this very training, shown beside the result: in % under the keys of the
-            tasks' claims, null where it is not reported; `source`, who reported it and where; and `status`, where it
-            stands, for example "not rerun here".
+            tasks' claims, null where it is not reported; `source`, who reported it and where; `status`, where it
+            stands, for example "not rerun here"; and `warm_start`, whether that training began with other weights, so
+            that the claim is shown only where `train.warm_start` names some.
         task: what the labels are for, which the dataset decides.
         plugins: modules of the user's own, which register normalizers, datasets, networks or tasks.
         seed: of the initial weights, the order of samples, augmentation and dropout.

@@ -63,8 +63,12 @@ class Flag:
         commands: those that have it.
         key: of the configuration, which is set to the flag's value; "" sets none.
         options: of `argparse.ArgumentParser.add_argument`.
-        output: where the flag names a file to write after evaluation: "package.module:function", called as
-            `function(path, evaluation)`, which returns the line to print.
+        output: where the flag names a file or folder to write: "package.module:Class", a
+            `switchnorm.tasks.output.Output`.
+        suffix: how the name of that file must end, ".npz"; "/" for a folder, "" for any file.
+        changes: the name of another flag, without which this one means nothing; its output gets the value as an
+            option.
+        range: of a number.
     """
 
     name: str
@@ -73,6 +77,9 @@ class Flag:
     key: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     output: str = ""
+    suffix: str = ""
+    changes: str = ""
+    range: Range | None = None
 
     @property
     def attribute(self) -> str:

@@ -74,6 +74,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     run.update_record(
         status="finished",
         result=result,
+        test_pictures=task.counted,
         images_per_second=steady_rate(rows),
         peak_memory_bytes=max(memory, run.record().get("peak_memory_bytes") or 0),
     )

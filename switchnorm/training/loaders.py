@@ -20,13 +20,15 @@ class Loaders(pl.LightningDataModule):
         dataset: the dataset.
         config: of the run.
         views: of each test picture.
+        limit: how many test pictures, the first; None for all.
     """
 
-    def __init__(self, dataset: Dataset, config: Config, views: Views = "centre") -> None:
+    def __init__(self, dataset: Dataset, config: Config, views: Views = "centre", limit: int | None = None) -> None:
         super().__init__()
         self.dataset = dataset
         self.config = config
         self.views: Views = views
+        self.limit = limit
         self._restored: dict[str, int] | None = None
         self._training: TrainingLoader | None = None
 

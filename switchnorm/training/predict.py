@@ -1,12 +1,13 @@
-"""Predicting unlabelled pictures with a run's network."""
+"""Predicting unlabelled pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import pytorch_lightning as pl
+from torch import nn
 
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded, tasks
@@ -16,7 +17,6 @@ from switchnorm.errors import InputError
 from switchnorm.processes import world_size
 from switchnorm.training.build import build_model, check_device, check_task, make_task
 from switchnorm.training.trainer import make_trainer
-from switchnorm.weights import load_state, read_state
 
 
 class Batches(Sized, Protocol):
@@ -57,12 +57,12 @@ class Predictor(Protocol):
         ...
 
 
-def predict_pictures(config: Config, checkpoint: Path, pictures: Sequence[Path], out: Path) -> int:
-    """Write what the run's task predicts for each picture, see the task's `Predictor`.
+def predict_pictures(config: Config, load: Callable[[nn.Module], object], pictures: Sequence[Path], out: Path) -> int:
+    """Write what a network predicts for each picture, see its task's `Predictor`.
 
     Args:
-        config: of the run.
-        checkpoint: of the run.
+        config: of a run, or of weights: the network, and the dataset that knows the classes.
+        load: gives the network its weights.
         pictures: files, and folders of which every picture is taken.
         out: the folder to write to; files of these names are replaced, but none of the pictures.
 
@@ -70,13 +70,13 @@ def predict_pictures(config: Config, checkpoint: Path, pictures: Sequence[Path],
         How many pictures there were.
 
     Raises:
-        InputError: a run whose task predicts nothing, a picture that is missing, damaged, shares its name with another
-            or would be replaced, or a checkpoint of another network. What was written before a damaged one is there.
+        InputError: a task that predicts nothing, a picture that is missing, damaged, shares its name with another
+            or would be replaced, or weights of another network. What was written before a damaged one is there.
     """
     make: type[Predictor] | None = loaded(find_task(config.task).predictor)
     if make is None:
         able = " or ".join(task.name for task in tasks().values() if task.predictor is not None)
-        raise InputError(f"predict writes what {able} predicts, and this run is one of {config.task}")
+        raise InputError(f"predict writes what {able} predicts, and this network is for {config.task}")
     if world_size() > 1:
         raise InputError("predict takes one process; start it without torchrun")
     files = _found(pictures, make, out)
@@ -84,7 +84,7 @@ def predict_pictures(config: Config, checkpoint: Path, pictures: Sequence[Path],
     check_task(config)
     dataset = create_dataset(**config.data)
     model = build_model(config, dataset.num_classes)
-    load_state(model, read_state(checkpoint), f"checkpoint {str(checkpoint)!r}")
+    load(model)
     task = make_task(config, model, dataset.num_classes)
     out.mkdir(parents=True, exist_ok=True)
     predictor = make(dataset, files, out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from switchnorm.config.claim import beside
+from switchnorm.config.claim import about, beside
 from switchnorm.config.task_spec import find_task
 from switchnorm.runs.durations import clock
 from switchnorm.runs.folder import RunFolder
@@ -25,7 +25,7 @@ def outcome(run: RunFolder, result: Mapping[str, Any]) -> list[str]:
     spec = find_task(config.task)
     measured = {metric.column: float(last[metric.column]) for metric in spec.metrics if last[metric.column]}
     lines = [f"{run.path}: {spec.score_title} {100 * result[spec.score.column]:.2f} %", f"  {', '.join(cost)}"]
-    claim = beside(config.claim, config.task, measured)
+    claim = beside(about(config.claim, config, record.get("test_pictures")), config.task, measured)
     return lines if claim is None else [*lines, f"  {claim}"]
 
 

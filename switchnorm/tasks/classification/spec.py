@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from switchnorm.config.task_spec import Claim, Metric, TaskSpec
+from pathlib import Path
+
+from switchnorm.config.task_spec import Claim, Flag, Metric, TaskSpec
 
 CLASSIFICATION = TaskSpec(
     "classification",
@@ -14,6 +16,15 @@ CLASSIFICATION = TaskSpec(
         Claim("top1", "top-1", "val_accuracy"),
         Claim("top5", "top-5", "val_accuracy_top5"),
         Claim("error", "top-1 error", "val_accuracy", error=True),
+    ),
+    flags=(
+        Flag(
+            "--save",
+            "write logits, labels and names of the pictures as arrays of numpy",
+            options={"type": Path, "metavar": "FILE.npz"},
+            output="switchnorm.tasks.classification.outputs:SavedLogits",
+            suffix=".npz",
+        ),
     ),
     views=("centre", "flip", "ten"),
     evaluation_batch=256,

@@ -88,16 +88,17 @@ class Classification(Task):
         self.log("loss", loss)  # not for Lightning's bar, which would wait for its value in every step
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Update loss and accuracies with a batch."""
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor | None:
+        """Update loss and accuracies with a batch; returns the logits, (N, K), None for no pictures."""
         images, labels = batch
         if not len(labels):  # the last batch may hold fewer samples than there are processes
-            return
+            return None
         logits = self._average(images) if images.dim() == 5 else self(images)
         self.pictures.update(len(labels))
         self.val_loss.update(F.cross_entropy(logits, labels, reduction="none"))
         for accuracy in self._accuracies().values():
             accuracy.update(logits, labels)
+        return logits
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and accuracies."""

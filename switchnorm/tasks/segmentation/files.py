@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from switchnorm.errors import InputError
-from switchnorm.files import write_file
 from switchnorm.runs.reading import read_record, read_text
 from switchnorm.runs.tables import csv_text, number, table
 
@@ -96,12 +95,6 @@ class Scenes:
     def colours(self) -> dict[str, str]:
         """Of the classes, by name, where they are known."""
         return {} if self.examples is None else self.examples.colours
-
-
-def write_evaluation(path: Path, evaluation: Any) -> str:
-    """Write the confusion matrix of a `switchnorm.training.evaluate.Evaluation`; returns what was written, in words."""
-    write_file(path, confusion_text(evaluation.dataset.classes, evaluation.task.scores))
-    return f"{path}: pixels by true and predicted class"
 
 
 def class_rows(names: Sequence[str], scores: Scores) -> list[tuple[Any, ...]]:

@@ -1,13 +1,15 @@
-"""Writing picture files that stay whole when the process is killed."""
+"""Picture files that stay whole when the process is killed, and what those of test pictures are called."""
 
 from __future__ import annotations
 
 import io
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from switchnorm.data.segmentation import SegmentationDataset
 from switchnorm.files import write_file
 
 
@@ -22,3 +24,10 @@ def write_image(path: Path, image: Image.Image, **options: Any) -> None:
     content = io.BytesIO()
     image.save(content, "JPEG" if path.suffix == ".jpg" else "PNG", **options)
     write_file(path, content.getvalue())
+
+
+def file_names(dataset: SegmentationDataset) -> list[str]:
+    """A name for each test picture: its own, with its place where pictures of several folders share one."""
+    names = [dataset.test_name(index) for index in range(dataset.test_size)]
+    shared = Counter(names)
+    return [name if shared[name] == 1 else f"{name}-{index}" for index, name in enumerate(names)]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch.distributed as dist
 from torch import Tensor
 
 from switchnorm.config.schema import Config
@@ -19,9 +18,10 @@ from switchnorm.data.segmentation.palette import mask_image
 from switchnorm.files import write_file
 from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.tables import EpochTable
+from switchnorm.tasks.output import of_all_processes
 from switchnorm.tasks.segmentation import files
 from switchnorm.tasks.segmentation.confusion import Scores, confusion
-from switchnorm.tasks.segmentation.images import write_image
+from switchnorm.tasks.segmentation.images import file_names, write_image
 from switchnorm.tasks.segmentation.task import Segmentation
 
 #: The longest side of an example's pictures, in pixels; larger ones are scaled down.
@@ -47,20 +47,38 @@ class ClassHistory(pl.Callback):
         self.run = run
         self.dataset = dataset
         self.examples = examples
+        #: Indices of the pictures to keep, and the predictions of this process for them.
+        self.watched: frozenset[int] = frozenset()
+        self.seen: dict[int, Tensor] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the table, and say which predictions to keep."""
-        assert isinstance(pl_module, Segmentation)
+        """Open the table, and decide which predictions to keep."""
         total = self.dataset.test_size
         count = min(self.examples, total)
-        pl_module.watched = frozenset((2 * place + 1) * total // (2 * count) for place in range(count))
+        self.watched = frozenset((2 * place + 1) * total // (2 * count) for place in range(count))
         if trainer.is_global_zero:
             self.classes = EpochTable(self.run.path / files.CLASSES, files.CLASS_COLUMNS, trainer.current_epoch)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the predictions that were kept."""
+        self.seen = {}
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the predictions that are watched."""
+        self.seen |= {index: labels.cpu() for index, labels in outputs["labels"].items() if index in self.watched}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what the epoch's validation found."""
         assert isinstance(pl_module, Segmentation)
-        seen = _of_all_processes(trainer, pl_module.seen)
+        seen = {index: labels for each in of_all_processes(trainer, self.seen) for index, labels in each.items()}
         if not trainer.is_global_zero or pl_module.scores is None:
             return
         epoch, scores, names = trainer.current_epoch, pl_module.scores, self.dataset.classes
@@ -81,10 +99,9 @@ def write_examples(folder: Path, dataset: SegmentationDataset, predictions: Mapp
     """
     folder.mkdir(parents=True, exist_ok=True)
     described: list[dict[str, Any]] = []
+    names = file_names(dataset)
     for index, prediction in sorted(predictions.items()):
-        name, picture, truth = dataset.test_name(index), dataset.test_picture(index), dataset.test_target(index)
-        if any(other["name"] == name for other in described):  # of another folder of the test set
-            name = f"{name}-{index}"
+        name, picture, truth = names[index], dataset.test_picture(index), dataset.test_target(index)
         share = min(1.0, _LONGEST / max(picture.size))
         size = (max(1, round(picture.width * share)), max(1, round(picture.height * share)))
         write_image(folder / f"{name}.jpg", picture.resize(size), quality=85)
@@ -99,12 +116,3 @@ def write_examples(folder: Path, dataset: SegmentationDataset, predictions: Mapp
     classes = [{"name": name, "color": color} for name, color in zip(dataset.classes, colors, strict=True)]
     content = {"epoch": epoch, "classes": classes, "pictures": described}
     write_file(folder / files.EXAMPLES_LIST, json.dumps(content, indent=1) + "\n")
-
-
-def _of_all_processes(trainer: pl.Trainer, seen: dict[int, Tensor]) -> dict[int, Tensor]:
-    """The predictions of all processes, which must all call; each of which has predicted a part of the test set."""
-    if trainer.world_size == 1:
-        return seen
-    gathered: list[dict[int, Tensor]] = [{}] * trainer.world_size
-    dist.all_gather_object(gathered, seen)
-    return {index: labels for each in gathered for index, labels in each.items()}

@@ -81,7 +81,21 @@ SEGMENTATION = TaskSpec(
             "--confusion",
             "write pixels by true and predicted class as CSV",
             options={"type": Path, "metavar": "FILE"},
-            output="switchnorm.tasks.segmentation.files:write_evaluation",
+            output="switchnorm.tasks.segmentation.outputs:ConfusionFile",
+        ),
+        Flag(
+            "--pictures",
+            "write every picture, its truth and the prediction side by side into this folder",
+            options={"type": Path, "metavar": "DIR"},
+            output="switchnorm.tasks.segmentation.outputs:SideBySide",
+            suffix="/",
+        ),
+        Flag(
+            "--worst",
+            "with --pictures: only so many, those of the lowest mean IoU",
+            options={"type": int, "metavar": "N"},
+            changes="--pictures",
+            range=Range(1),
         ),
         Flag(
             "--scales",

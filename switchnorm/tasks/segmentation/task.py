@@ -44,8 +44,6 @@ class Segmentation(Task):
         make_optimizer, channels_last: as `Task`.
 
     Attributes:
-        watched: indices of the test pictures whose predictions validation keeps.
-        seen: of these, the predictions of this process: index -> (H, W) uint8 on the CPU.
         scores: of the last validation.
     """
 
@@ -63,8 +61,6 @@ class Segmentation(Task):
         self.label_smoothing = label_smoothing
         self.deep_supervision = deep_supervision
         self.inference = inference or Inference()
-        self.watched: frozenset[int] = frozenset()
-        self.seen: dict[int, Tensor] = {}
         self.scores: Scores | None = None
         self.confusion = ConfusionMatrix(num_classes)
         self.val_loss = SumMetric()
@@ -115,19 +111,16 @@ class Segmentation(Task):
         self.log("loss", loss)
         return loss
 
-    def on_validation_epoch_start(self) -> None:
-        """Forget the predictions that were kept."""
-        self.seen = {}
-
-    def validation_step(self, batch: Sequence[Scene], batch_idx: int) -> None:
-        """Predict scenes and update the metrics."""
+    def validation_step(self, batch: Sequence[Scene], batch_idx: int) -> dict[str, dict[int, Tensor]]:
+        """Predict scenes and update the metrics; "labels" of what it returns are those of each, (H, W) uint8."""
+        labels = {}
         for scene, found in predict(self, batch, self.inference):
             assert scene.target is not None
             self.confusion.update(found.labels, scene.target)
             self.val_loss.update(found.loss)
             self.pictures.update(1)
-            if scene.index in self.watched:
-                self.seen[scene.index] = found.labels.cpu()
+            labels[scene.index] = found.labels
+        return {"labels": labels}
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and scores."""
