@@ -7,7 +7,7 @@ from PIL import Image
 
 from switchnorm.config.recipe import read_config, to_yaml
 from switchnorm.data import Folder, Share
-from switchnorm.data.augment.lighting import lighting
+from switchnorm.data.augment.lighting import PUBLISHED_COMPONENTS, lighting
 from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops
 from switchnorm.data.counter import permutation
 from switchnorm.data.files.picture_file import read_picture
@@ -105,6 +105,16 @@ def test_training_batches_follow_the_permutation_and_the_options(tree):
             lit = lighting(normalized(pixels), 7, epoch, index, deviation=0.1, std=(0.229, 0.224, 0.225))
             torch.testing.assert_close(images, lit, rtol=1e-5, atol=1e-5)
             assert torch.equal(labels, data._train.labels[index])
+
+
+def test_lighting_adds_the_published_colours_where_they_are_asked_for(tree):
+    (plain, index), (lit, same) = (
+        (torch.cat(parts) for parts in zip(*training(tree, lighting=light), strict=True)) for light in (0, "published")
+    )
+    order = permutation(7, 0, 12)
+    options = {"deviation": 0.1, "std": (0.229, 0.224, 0.225), "components": PUBLISHED_COMPONENTS}
+    torch.testing.assert_close(lit, lighting(plain, 7, 0, order, **options), rtol=1e-5, atol=1e-5)
+    assert torch.equal(index, same)
 
 
 def test_without_augmentation_training_shows_what_evaluation_shows(tree):
@@ -292,7 +302,9 @@ def test_nothing_is_reported_where_nothing_is_damaged(tree):
         ({"min_area": float("nan")}, "min_area must be above 0"),
         ({"plain_epochs": -1}, "plain_epochs must be at least 0, got -1"),
         ({"color_jitter": 1.1}, "color_jitter must be between 0 and 1, got 1.1"),
-        ({"lighting": -0.1}, "lighting must be at least 0, got -0.1"),
+        ({"lighting": -0.1}, "lighting must be a number of at least 0 or 'published', got -0.1"),
+        ({"lighting": float("nan")}, "lighting must be a number of at least 0 or 'published', got nan"),
+        ({"lighting": "publishd"}, "lighting must be a number of at least 0 or 'published', got 'publishd'"),
         ({"rand_augment": -1}, "rand_augment must be at least 0, got -1"),
         ({"magnitude": 31}, "magnitude must be between 0 and 30, got 31"),
         ({"random_erasing": 2}, "random_erasing must be between 0 and 1, got 2"),
@@ -335,10 +347,23 @@ def test_recipes_and_flags_take_the_options(tmp_path):
     assert read_config(tmp_path / "again.yaml") == config
 
 
+@pytest.mark.parametrize("light", ["0.1", "0", "published"])
+def test_lighting_is_a_number_or_a_word_in_recipes_and_flags(tmp_path, light):
+    expected = light if light == "published" else float(light)
+    (tmp_path / "plain.yaml").write_text(RECIPE)
+    (tmp_path / "lit.yaml").write_text(RECIPE.replace("root: photos", f"root: photos, lighting: {light}"))
+    by_flag = read_config(tmp_path / "plain.yaml", [f"--data.lighting={light}"])
+    by_key = read_config(tmp_path / "lit.yaml")
+    assert by_flag.data["lighting"] == by_key.data["lighting"] == expected
+    (tmp_path / "again.yaml").write_text(to_yaml(by_key))
+    assert read_config(tmp_path / "again.yaml") == by_key
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--data.on_damaged", "ignore"], "data.on_damaged.*stop.*skip"),
+        (["--data.lighting", "publishd"], "^data.lighting: .*float.*'published'.*publishd"),
         (["--data.plain_epochs", "many"], "data.plain_epochs"),
         (["--data.colour_jitter", "0"], "did you mean '--data.color_jitter'"),
     ],
