@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from switchnorm.data.datasets.dataset import Dataset
-from switchnorm.data.datasets.options import check_between, check_random_options
+from switchnorm.data.datasets.options import check_between, check_choice, check_random_options
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
 from switchnorm.errors import InputError
@@ -84,8 +84,7 @@ class Folder(Dataset):
         if self.lighting != "published" and not (isinstance(self.lighting, int | float) and self.lighting >= 0):
             raise InputError(f"lighting must be a number of at least 0 or 'published', got {self.lighting!r}")
         check_random_options(self.augment, self.rand_augment, self.magnitude, self.random_erasing)
-        if self.on_damaged not in ("stop", "skip"):
-            raise InputError(f"on_damaged must be 'stop' or 'skip', got {self.on_damaged!r}")
+        check_choice("on_damaged", self.on_damaged, ("stop", "skip"))
         if self.workers is not None:
             check_between("workers", self.workers, 0)
 

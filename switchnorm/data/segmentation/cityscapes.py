@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from switchnorm.data.datasets.options import check_choice
 from switchnorm.data.segmentation.labels import Numbering
 from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
-from switchnorm.errors import InputError
 
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     import numpy as np
@@ -62,8 +62,7 @@ class Cityscapes(SegmentationDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.masks not in _NUMBERINGS:
-            raise InputError(f"masks must be 'labelIds' or 'labelTrainIds', got {self.masks!r}")
+        check_choice("masks", self.masks, ("labelIds", "labelTrainIds"))
 
     @property
     def numbering(self) -> Numbering:

@@ -355,6 +355,7 @@ def test_cityscapes_masks_by_official_numbers_and_by_those_of_the_evaluated_clas
     ("options", "match"),
     [
         ({"split": "train"}, "split must be 'val' or 'test', got 'train'"),
+        ({"test_resize": "cubic"}, "test_resize must be 'antialiased' or 'plain', got 'cubic'"),
         ({"colors": "bgr"}, "colors must be 'rgb' or 'published', got 'bgr'"),
         ({"short_sides": [600], "longest": 500}, "short_sides has 600, which longest 500 never allows; the nearest"),
         ({"test_sides": [0]}, "test_sides must be at least 1, got 0"),
