@@ -40,9 +40,9 @@ class Folder(Dataset):
         plain_epochs: the last passes over the training pictures, in which crops are instead cut at a random place of
             the picture resized to `resize`. As many as there are, or more, make all crops plain.
         color_jitter: how far brightness, contrast and saturation may go from 1; 0.4 is 0.6 to 1.4.
-        lighting: deviation of the random colour added along the principal components of ImageNet's colours, most of which
-            is brightness; or published, what SN and SSN were trained with: deviation 0.1 and the components transposed,
-            which shifts colours instead.
+        lighting: deviation of the random colour added along the principal components of ImageNet's colours, most of
+            which is brightness; or published, what SN and SSN were trained with: deviation 0.1 and the components
+            transposed, so that colours shift instead.
         rand_augment: how many operations RandAugment does to each training picture.
         magnitude: how strong they are, from 0 to 30.
         random_erasing: share of the training pictures that lose a random rectangle.

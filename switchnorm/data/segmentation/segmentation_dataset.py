@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from switchnorm.data.datasets.dataset import Dataset
 from switchnorm.data.datasets.options import check_between, check_choice
 from switchnorm.data.loaders.share import Share
+from switchnorm.data.segmentation.class_names import Color
 from switchnorm.data.segmentation.labels import Numbering
 from switchnorm.data.segmentation.mask_options import check_crop, check_multiple, check_scale, check_sides
 from switchnorm.data.segmentation.scene import Scene
@@ -50,8 +51,8 @@ class SegmentationDataset(Dataset):
         colors: rgb, red, green and blue less ImageNet's mean over its deviation; or published, blue, green and red in
             0..255 less (102.9801, 115.9465, 122.7717), as the published segmentation networks were trained with.
         test_sides: the short sides to which evaluation resizes every picture, in pixels. [] is its own size.
-        test_resize: how evaluation resizes: antialiased, as training does; or plain, between the nearest pixels alone, as
-            OpenCV does and with it the published evaluation of ADE20K.
+        test_resize: how evaluation resizes: antialiased, as training does; or plain, between the nearest pixels alone,
+            as OpenCV does and with it the published evaluation of ADE20K.
         workers: processes that read pictures, per process that trains; null takes this machine's cores less one, 0
             reads in the training process.
     """
@@ -95,11 +96,19 @@ class SegmentationDataset(Dataset):
         """How the masks number the classes."""
 
     @property
+    def class_colors(self) -> tuple[Color, ...] | None:
+        """The colour of each class where the dataset has its own; None lets `palette` choose."""
+        return None
+
+    @property
     def palette(self) -> "np.ndarray[Any, Any]":
-        """The colour of each class: (K, 3) uint8."""
+        """The colour of each class, its own or one that differs from all others: (K, 3) uint8."""
+        import numpy as np  # as `Dataset` explains
+
         from switchnorm.data.segmentation.palette import distinct_colors
 
-        return distinct_colors(self.num_classes)
+        colors = self.class_colors
+        return distinct_colors(self.num_classes) if colors is None else np.array(colors, np.uint8)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -168,7 +168,8 @@ def test_ade20k():
     first_words = [name.split()[0] for name in data.classes]
     assert first_words == (folder / "classes.txt").read_text().split()
     with pytest.raises(
-        InputError, match=r"no train pictures with masks; looked for training.odgt, train with trainannot"
+        InputError,
+        match=r"no train pictures with masks; looked for train.odgt, training.odgt, what train_list names, train with ",
     ):
         data.train_batches(batch_size=1, seed=0)
 
