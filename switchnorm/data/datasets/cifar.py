@@ -55,6 +55,7 @@ class _Cifar(InMemory):
     random_erasing: float = 0.0
 
     channels: ClassVar[int] = 3
+    benchmark_size: ClassVar[int | None] = 10_000
 
     #: The name of the dataset, and that of torchvision's class, which downloads it.
     title: ClassVar[str]

@@ -98,6 +98,10 @@ class Folder(Dataset):
         """Number of training pictures."""
         return len(self._train)
 
+    def test_name(self, index: int) -> str:
+        """The path of a test picture: as its list has it, or below the folder of the validation pictures."""
+        return self._test.paths.name(index)
+
     def prepare(self) -> None:
         """Find the pictures.
 

@@ -67,6 +67,7 @@ class Ade20k(SegmentationDataset):
     val_list: str | None = None
 
     classes: ClassVar[tuple[str, ...]] = tuple(_COLORS)
+    benchmark_size: ClassVar[int | None] = 2_000  # of split val
     class_colors: ClassVar[tuple[Color, ...]] = tuple(color for color in _COLORS.values() if color is not None)
     numbering: ClassVar[Numbering] = Numbering(tuple(range(1, 151)), (0,))
 

@@ -58,6 +58,7 @@ class Cityscapes(SegmentationDataset):
     masks: Literal["labelIds", "labelTrainIds"] = "labelIds"
 
     classes: ClassVar[tuple[str, ...]] = tuple(_CLASSES)
+    benchmark_size: ClassVar[int | None] = 500  # of split val
     class_colors: ClassVar[tuple[Color, ...]] = tuple(color for _, color in _CLASSES.values())
 
     def __post_init__(self) -> None:

@@ -214,7 +214,7 @@ class SegmentationDataset(Dataset):
         return scene._replace(pictures=tuple(colors(pixels) for pixels in scene.pictures))
 
     def test_name(self, index: int) -> str:
-        """What the file of a test picture is called, without its extension."""
+        """What the file of a test picture is called, without its folder and extension."""
         return Path(self._test.pictures[index]).stem
 
     def test_picture(self, index: int) -> "Image.Image":

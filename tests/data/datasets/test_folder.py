@@ -1,5 +1,4 @@
 import itertools
-import warnings
 
 import pytest
 import torch
@@ -12,22 +11,7 @@ from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops
 from switchnorm.data.counter import permutation
 from switchnorm.data.files.picture_file import read_picture
 from switchnorm.errors import InputError
-from tests.data.photos import truncate, write_lists
-
-MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-
-
-def folder(tree, **options):
-    return Folder(str(tree), **{"size": 16, "resize": 20, "workers": 0, **options})
-
-
-def training(tree, *, batch_size=4, seed=7, epochs=9, rank=0, world=1, **options):
-    data = folder(tree, **options)
-    return data.train_batches(batch_size=batch_size, seed=seed, epochs=epochs, share=Share(rank, world))
-
-
-def normalized(pixels):
-    return (pixels.float() / 255 - MEAN) / STD
+from tests.data.photos import MEAN, STD, folder, normalized, training
 
 
 def endless(batches):
@@ -215,81 +199,12 @@ def test_plain_epochs_are_passes_whatever_an_epoch_is(tree, epochs, steps, plain
     assert max(batches.reader.crops.plain_from, 0) == plain_from
 
 
-def damage(tree):
-    """One truncated picture, one empty one, one that is text, in both splits."""
-    for split in ("train", "val"):
-        truncate(tree / split / "cat/1.jpg")
-        (tree / split / "dog/2.jpg").write_bytes(b"")
-        (tree / split / "fox/0.jpg").write_text("not found")
-
-
-def test_a_damaged_picture_stops_with_its_path(tree):
-    damage(tree)
-    for batches in (training(tree, batch_size=12), folder(tree).test_batches(batch_size=9)):
-        message = rf"cannot read {tree}/\w+/\w+/\d.jpg \(.+\); bring it, or set on_damaged to 'skip'"
-        with pytest.raises(InputError, match=message) as caught:
-            list(batches)
-        assert "\n" not in str(caught.value)
-
-
-def test_evaluation_leaves_out_what_is_damaged_and_reports_it_once(tree):
-    whole = list(folder(tree).test_batches(batch_size=4))
-    damage(tree)
-    (tree / "val/fox/2.jpg").unlink()
-    write_lists(tree)
-    with (tree / "val.txt").open("a") as file:
-        file.write("fox/2.jpg 2\n")
-    batches = folder(tree, on_damaged="skip").test_batches(batch_size=4)
-    with pytest.warns(UserWarning, match="could not be read") as caught:
-        left = list(batches)
-    assert [len(labels) for _, labels in left] == [3, 2, 0]
-    assert left[2][0].shape == (0, 3, 16, 16)
-    kept = torch.tensor([0, 2, 3, 4, 7])
-    for part in (0, 1):
-        expected = torch.cat([batch[part] for batch in whole])[kept]
-        assert torch.equal(torch.cat([batch[part] for batch in left]), expected)
-    (warning,) = caught
-    text = str(warning.message)
-    assert text.startswith(f"4 of 9 test pictures could not be read and were left out: {tree}/val/cat/1.jpg (")
-    assert text.endswith(" and 1 more")
-    assert "\n" not in text
-
-
-def test_training_takes_the_next_picture_and_reports_once_per_epoch(tree):
-    whole = folder(tree, color_jitter=0.0)
-    healthy = {place: (whole._train.paths[place], int(whole._train.labels[place])) for place in range(12)}
-    damage(tree)
-    for name in ("cat/2", "dog/3", "fox/3"):  # some in a row, and some whose places another class takes
-        truncate(tree / f"train/{name}.jpg")
-    batches = training(tree, on_damaged="skip", color_jitter=0.0, lighting=0.0)
-    crops = TrainingCrops(16, 20, 0.08, 0.0, 0, 9, plain_from=4)
-    taken = {1: 3, 2: 3, 6: 9, 7: 9, 8: 9, 11: 0}
-    for epoch in (0, 1):
-        with pytest.warns(
-            UserWarning, match="6 of 12 training pictures could not be read and others took their"
-        ) as caught:
-            got = list(batches)
-        assert len(caught) == 1
-        order = permutation(7, epoch, 12)
-        for place, sample in enumerate(order.tolist()):
-            path, label = healthy[taken.get(sample, sample)]
-            pixels = crops([read_picture(path)], 7, epoch, torch.tensor([sample]))
-            torch.testing.assert_close(got[place // 4][0][place % 4], normalized(pixels)[0], rtol=1e-5, atol=1e-5)
-            assert got[place // 4][1][place % 4] == label
-
-
-def test_a_training_set_without_a_readable_picture_stops_although_it_may_skip(tree):
-    for path in (tree / "train").rglob("*.jpg"):
-        path.write_bytes(b"")
-    with pytest.raises(InputError, match=rf"none of the 12 training pictures in {tree}/train can be read"):
-        next(iter(training(tree, on_damaged="skip")))
-
-
-def test_nothing_is_reported_where_nothing_is_damaged(tree):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        list(training(tree, on_damaged="skip"))
-        list(folder(tree, on_damaged="skip").test_batches(batch_size=4))
+def test_test_pictures_have_the_names_of_their_lists_or_of_their_folders(tree):
+    names = [f"{name}/{number}.jpg" for name in ("cat", "dog", "fox") for number in range(3)]
+    assert [folder(tree).test_name(place) for place in range(9)] == names
+    (tree / "mine.txt").write_text("val/fox/1.jpg 0\n./val/cat/0.jpg 1\n")
+    listed = folder(tree, val_list="mine.txt", train_folder="none")
+    assert [listed.test_name(place) for place in range(2)] == ["val/fox/1.jpg", "./val/cat/0.jpg"]
 
 
 @pytest.mark.parametrize(
