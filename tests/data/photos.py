@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from switchnorm.data import Folder, Share
+
 CLASSES = ("cat", "dog", "fox")
+MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
 
 def photo(seed, width=30, height=24):
@@ -42,6 +46,21 @@ def write_lists(root, folder=None):
         (folder or root).mkdir(exist_ok=True)
         ((folder or root) / f"{split}.txt").write_text("\n".join(lines) + "\n")
     return root
+
+
+def folder(tree, **options):
+    """The dataset of what `write_tree` made."""
+    return Folder(str(tree), **{"size": 16, "resize": 20, "workers": 0, **options})
+
+
+def training(tree, *, batch_size=4, seed=7, epochs=9, rank=0, world=1, **options):
+    """Its loader for training."""
+    data = folder(tree, **options)
+    return data.train_batches(batch_size=batch_size, seed=seed, epochs=epochs, share=Share(rank, world))
+
+
+def normalized(pixels):
+    return (pixels.float() / 255 - MEAN) / STD
 
 
 def truncate(path):

@@ -5,10 +5,10 @@ import tempfile
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from switchnorm.data.datasets.memory import InMemory
-from switchnorm.data.datasets.options import check_random_options
+from switchnorm.data.datasets.options import check_choice, check_random_options
 from switchnorm.data.files.cifar_files import Version, locate, read_binary, read_files, read_pickle
 from switchnorm.errors import InputError
 
@@ -55,6 +55,7 @@ class _Cifar(InMemory):
     random_erasing: float = 0.0
 
     channels: ClassVar[int] = 3
+    benchmark_size: ClassVar[int | None] = 10_000
 
     #: The name of the dataset, and that of torchvision's class, which downloads it.
     title: ClassVar[str]
@@ -81,8 +82,7 @@ class _Cifar(InMemory):
         from switchnorm.data.loaders.memory_batches import Samples
 
         version, folder = self._find()
-        mean = tuple(255 * value for value in self.mean)
-        std = tuple(255 * value for value in self.std)
+        mean, std = (tuple(255 * value for value in values) for values in self._statistics())
         train, test = (
             Samples(shrink(images, self.size), labels, mean, std)
             for images, labels in (
@@ -90,6 +90,10 @@ class _Cifar(InMemory):
             )
         )
         return train, test
+
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation that normalization takes, for pixels in [0, 1]."""
+        return self.mean, self.std
 
     def augmentation(self) -> "Augment | None":
         """The published recipe: 4 black pixels on each side (of 32), a random crop of the original size, a flip."""
@@ -170,8 +174,15 @@ class Cifar10(_Cifar):
     classes: ClassVar[tuple[str, ...]] = tuple(_CIFAR10_CLASSES.split())
 
 
+@dataclass(frozen=True)
 class Cifar100(_Cifar):
-    """CIFAR-100: as many photographs as CIFAR-10 has, in 100 classes (the fine labels); options as `_Cifar`."""
+    """CIFAR-100: as many photographs as CIFAR-10 has, in 100 classes (the fine labels); options as `_Cifar`, and one.
+
+    Args:
+        normalization: by CIFAR-100's own mean and deviation, or by cifar10's, as bearpaw/pytorch-classification does.
+    """
+
+    normalization: Literal["own", "cifar10"] = "own"
 
     title: ClassVar[str] = "CIFAR-100"
     torchvision_name: ClassVar[str] = "CIFAR100"
@@ -194,3 +205,10 @@ class Cifar100(_Cifar):
     mean: ClassVar[tuple[float, ...]] = (0.5071, 0.4867, 0.4408)
     std: ClassVar[tuple[float, ...]] = (0.2675, 0.2565, 0.2761)
     classes: ClassVar[tuple[str, ...]] = tuple(_CIFAR100_CLASSES.split())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("normalization", self.normalization, ("own", "cifar10"))
+
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return super()._statistics() if self.normalization == "own" else (Cifar10.mean, Cifar10.std)

@@ -27,6 +27,9 @@ class Dataset(ABC):
     task: ClassVar[str] = "classification"
     #: Channels of an image.
     channels: ClassVar[int]
+    #: How many test samples the benchmark has that published results are about; None where there is none. What is read
+    #: may be fewer, and such a result is none of the benchmark's.
+    benchmark_size: ClassVar[int | None] = None
 
     @property
     @abstractmethod
@@ -47,6 +50,13 @@ class Dataset(ABC):
     @abstractmethod
     def train_size(self) -> int:
         """Number of training samples."""
+
+    def test_name(self, index: int) -> str:
+        """What a test sample is called, by its place in the order of `test_batches`: its file's name where it has one.
+
+        The data may be read for it. Two samples may have the same name.
+        """
+        return str(index)
 
     @property
     def num_classes(self) -> int:

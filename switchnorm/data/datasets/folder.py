@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from switchnorm.data.datasets.dataset import Dataset
-from switchnorm.data.datasets.options import check_between, check_random_options
+from switchnorm.data.datasets.options import check_between, check_choice, check_random_options
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
 from switchnorm.errors import InputError
@@ -40,7 +40,9 @@ class Folder(Dataset):
         plain_epochs: the last passes over the training pictures, in which crops are instead cut at a random place of
             the picture resized to `resize`. As many as there are, or more, make all crops plain.
         color_jitter: how far brightness, contrast and saturation may go from 1; 0.4 is 0.6 to 1.4.
-        lighting: deviation of the random colour added along the principal components of ImageNet's colours.
+        lighting: deviation of the random colour added along the principal components of ImageNet's colours, most of
+            which is brightness; or published, what SN and SSN were trained with: deviation 0.1 and the components
+            transposed, so that colours shift instead.
         rand_augment: how many operations RandAugment does to each training picture.
         magnitude: how strong they are, from 0 to 30.
         random_erasing: share of the training pictures that lose a random rectangle.
@@ -61,7 +63,7 @@ class Folder(Dataset):
     min_area: float = 0.08
     plain_epochs: int = 5
     color_jitter: float = 0.4
-    lighting: float = 0.1
+    lighting: float | Literal["published"] = 0.1
     rand_augment: int = 0
     magnitude: int = 9
     random_erasing: float = 0.0
@@ -79,10 +81,10 @@ class Folder(Dataset):
             raise InputError(f"min_area must be above 0 and at most 1, got {self.min_area}")
         check_between("plain_epochs", self.plain_epochs, 0)
         check_between("color_jitter", self.color_jitter, 0, 1)
-        check_between("lighting", self.lighting, 0)
+        if self.lighting != "published" and not (isinstance(self.lighting, int | float) and self.lighting >= 0):
+            raise InputError(f"lighting must be a number of at least 0 or 'published', got {self.lighting!r}")
         check_random_options(self.augment, self.rand_augment, self.magnitude, self.random_erasing)
-        if self.on_damaged not in ("stop", "skip"):
-            raise InputError(f"on_damaged must be 'stop' or 'skip', got {self.on_damaged!r}")
+        check_choice("on_damaged", self.on_damaged, ("stop", "skip"))
         if self.workers is not None:
             check_between("workers", self.workers, 0)
 
@@ -95,6 +97,10 @@ class Folder(Dataset):
     def train_size(self) -> int:
         """Number of training pictures."""
         return len(self._train)
+
+    def test_name(self, index: int) -> str:
+        """The path of a test picture: as its list has it, or below the folder of the validation pictures."""
+        return self._test.paths.name(index)
 
     def prepare(self) -> None:
         """Find the pictures.
@@ -181,11 +187,16 @@ class Folder(Dataset):
             return None
         from switchnorm.data.augment.chain import chain  # as `Dataset` explains
         from switchnorm.data.augment.erasing import erase
-        from switchnorm.data.augment.lighting import lighting
+        from switchnorm.data.augment.lighting import COMPONENTS, PUBLISHED_COMPONENTS, PUBLISHED_DEVIATION, lighting
         from switchnorm.data.augment.normalization import IMAGENET_STD
 
+        if self.lighting == "published":
+            deviation, components = PUBLISHED_DEVIATION, PUBLISHED_COMPONENTS
+        else:
+            deviation, components = self.lighting, COMPONENTS
+        light = functools.partial(lighting, deviation=deviation, std=IMAGENET_STD, components=components)
         return chain(
-            functools.partial(lighting, deviation=self.lighting, std=IMAGENET_STD) if self.lighting else None,
+            light if self.lighting else None,
             functools.partial(erase, probability=self.random_erasing) if self.random_erasing else None,
         )
 

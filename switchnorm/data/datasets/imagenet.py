@@ -19,6 +19,7 @@ class ImageNet(Folder):
     and networks do, and `classes` are the names in English that torchvision knows.
     """
 
+    benchmark_size: ClassVar[int | None] = 50_000
     _num_classes: ClassVar[int | None] = _NUM_CLASSES
 
     @property

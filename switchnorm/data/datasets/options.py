@@ -16,6 +16,12 @@ def check_between(name: str, value: float, least: float, most: float | None = No
         raise InputError(f"{name} must be between {least} and {most}, got {value}")
 
 
+def check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
+    """Raise `InputError` for a value that is neither of two."""
+    if value not in choices:
+        raise InputError(f"{name} must be {choices[0]!r} or {choices[1]!r}, got {value!r}")
+
+
 def check_random_options(augment: bool, rand_augment: int, magnitude: int, random_erasing: float) -> None:
     """Check the options that datasets of photographs share; `InputError` for one out of range, or without effect."""
     check_between("rand_augment", rand_augment, 0)

@@ -36,8 +36,12 @@ class Paths:
         return len(self._ends) - 1
 
     def __getitem__(self, index: int) -> str:
+        return os.path.join(self.folder, self.name(index))
+
+    def name(self, index: int) -> str:
+        """The path below the folder, as it was given."""
         start, end = self._ends[index : index + 2].tolist()
-        return os.path.join(self.folder, os.fsdecode(self._text[start:end].numpy().tobytes()))
+        return os.fsdecode(self._text[start:end].numpy().tobytes())
 
 
 @dataclass(frozen=True)

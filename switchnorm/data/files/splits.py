@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from switchnorm.data.files.listing import Listing, read_folders, read_list
+from switchnorm.data.files.named import find_named
 from switchnorm.errors import InputError, unknown
 
 
@@ -44,11 +45,7 @@ def find_split(root: Path, split: Split, *, may_miss: bool) -> Listing | None:
     """
     folder = root / split.folder
     if split.list_file is not None:
-        named = Path(split.list_file).expanduser()
-        places = [named] if named.is_absolute() else [named, root / named]
-        found = next((place for place in places if place.is_file()), None)
-        if found is None:
-            raise InputError(f"{split.name}_list {split.list_file!r} is not a file, neither here nor in {root}")
+        found: Path | None = find_named(f"{split.name}_list", split.list_file, root)
     else:
         published = [root / f"{split.name}.txt", root / "meta" / f"{split.name}.txt"]
         found = next((place for place in published if place.is_file()), None)

@@ -44,6 +44,7 @@ class FileBatches(Loader, Generic[RequestT, ReadT]):
         self.workers = default_workers() if workers is None else workers
 
     def __iter__(self) -> Iterator[Any]:
+        self.left_out = []
         shares = (self._places(position) for position in range(len(self)))
         requests = (self._request(list(range(places.start, places.stop))) for places in shares)
         yield from map(self._finished, self._read(requests, len(self)))

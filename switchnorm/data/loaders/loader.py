@@ -29,6 +29,10 @@ class Loader(ABC):
         batch_size: samples per batch, all processes together; the last batch may hold fewer.
         share: what of each batch this process gets.
 
+    Attributes:
+        left_out: the places of the samples that the latest iteration left out of this process's share because they
+            cannot be read, up to the batch that was handed out last. Its batches hold the other samples, in order.
+
     Raises:
         InputError: fewer samples per batch than processes.
     """
@@ -39,9 +43,23 @@ class Loader(ABC):
         self.total = total
         self.batch_size = batch_size
         self.share = share
+        self.left_out: list[int] = []
 
     def __len__(self) -> int:
         return -(-self.total // self.batch_size)
+
+    def first(self, count: int) -> None:
+        """Give only the first samples, from the next iteration on.
+
+        Args:
+            count: how many, all processes together; where there are fewer, all of them.
+
+        Raises:
+            InputError: fewer than 1, or a loader for training, whose order is random.
+        """
+        if count < 1:
+            raise InputError(f"the first samples must be at least 1, got {count}")
+        self.total = min(count, self.total)
 
     @abstractmethod
     def __iter__(self) -> Iterator[Any]:
@@ -91,6 +109,10 @@ class TrainingLoader(Loader):
 
     def __len__(self) -> int:
         return self.steps
+
+    def first(self, count: int) -> None:
+        """Refused: what comes first is another thing in every pass."""
+        raise InputError(f"the first {count} samples can be evaluated alone, and not trained on")
 
     def __iter__(self) -> Iterator[Batch]:
         if self.position == len(self):

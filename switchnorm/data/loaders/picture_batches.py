@@ -25,7 +25,7 @@ class PictureBatches(FileBatches[PictureRequest, Pictures]):
     """The loader for evaluation: normalized images, float32, and labels, int64 (N,); shares as `Loader`.
 
     Images are (N, 3, H, W), or (N, V, 3, H, W) where the reader's crops have several views. What cannot be read is left
-    out, if the reader goes on at all, and reported with the last batch.
+    out, if the reader goes on at all, noted in `left_out`, and reported with the last batch.
 
     Args:
         reader: of the test pictures.
@@ -57,6 +57,7 @@ class PictureBatches(FileBatches[PictureRequest, Pictures]):
         return _reported(super()._read(requests, count), count, what)
 
     def _finished(self, read: Pictures) -> Batch:
+        self.left_out += read.damaged
         images = self._normalize(read.images.to(self.share.device, non_blocking=True))
         labels = read.labels.to(self.share.device, non_blocking=True)
         return images[:, 0] if self._one_view else with_mirrors(images), labels
@@ -111,11 +112,11 @@ class TrainingPictureBatches(TrainingFileBatches[PictureRequest, Pictures]):
 
 def _reported(batches: Iterator[Pictures], count: int, what: str) -> Iterator[Pictures]:
     """The batches, and with the last of `count` a warning that numbers and names the pictures that were not read."""
-    damaged: dict[str, None] = {}  # in the order of discovery
+    damaged: dict[int, str] = {}  # in the order of discovery
     for number, pictures in enumerate(batches, 1):
-        damaged.update(dict.fromkeys(pictures.damaged))
+        damaged.update(pictures.damaged)
         if number == count and damaged:
-            first = ", ".join(list(damaged)[:3])
+            first = ", ".join(list(damaged.values())[:3])
             more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
             warnings.warn(f"{len(damaged)} {what}: {first}{more}", stacklevel=2)
         yield pictures

@@ -32,13 +32,13 @@ class Pictures(NamedTuple):
         request: what was asked for.
         images: (n, 3, H, W) or (n, V, 3, H, W) uint8.
         labels: (n,) int64.
-        damaged: the paths of what could not be read, each with the reason.
+        damaged: the places of what could not be read, with path and reason.
     """
 
     request: PictureRequest
     images: Tensor
     labels: Tensor
-    damaged: list[str]
+    damaged: dict[int, str]
 
 
 @dataclass
@@ -57,21 +57,21 @@ class PictureReader(BatchReader[PictureRequest, Pictures]):
 
     def read(self, request: PictureRequest) -> Pictures:
         """The pictures asked for, and what of them cannot be read."""
-        damaged: list[str] = []
+        damaged: dict[int, str] = {}
         images, labels = self._batch(request, damaged)
         return Pictures(request, images, labels, damaged)
 
     @abstractmethod
-    def _batch(self, request: PictureRequest, damaged: list[str]) -> tuple[Tensor, Tensor]:
-        """Images and labels; appends to `damaged`."""
+    def _batch(self, request: PictureRequest, damaged: dict[int, str]) -> tuple[Tensor, Tensor]:
+        """Images and labels; adds to `damaged`."""
 
-    def _read(self, index: int, damaged: list[str]) -> Image.Image | None:
+    def _read(self, index: int, damaged: dict[int, str]) -> Image.Image | None:
         try:
             return read_picture(self.paths[index])
         except DamagedError as error:
             if not self.skip:
                 raise InputError(f"cannot read {error}; bring it, or set on_damaged to 'skip'") from error
-            damaged.append(str(error))
+            damaged[index] = str(error)
             return None
 
 
@@ -85,7 +85,7 @@ class EvaluationPictureReader(PictureReader):
 
     crops: EvaluationCrops
 
-    def _batch(self, request: PictureRequest, damaged: list[str]) -> tuple[Tensor, Tensor]:
+    def _batch(self, request: PictureRequest, damaged: dict[int, str]) -> tuple[Tensor, Tensor]:
         images, places = [], []
         for place in request.samples:
             picture = self._read(place, damaged)
@@ -108,7 +108,7 @@ class TrainingPictureReader(PictureReader):
     crops: Callable[[list[Image.Image], int, int, Tensor], Tensor]
     seed: int
 
-    def _batch(self, request: PictureRequest, damaged: list[str]) -> tuple[Tensor, Tensor]:
+    def _batch(self, request: PictureRequest, damaged: dict[int, str]) -> tuple[Tensor, Tensor]:
         pictures, places = [], []
         for index in request.samples:
             picture, place = self._readable(index, damaged)
@@ -116,7 +116,7 @@ class TrainingPictureReader(PictureReader):
             places.append(place)
         return self.crops(pictures, self.seed, request.pass_index, torch.tensor(request.samples)), self.labels[places]
 
-    def _readable(self, index: int, damaged: list[str]) -> tuple[Image.Image, int]:
+    def _readable(self, index: int, damaged: dict[int, str]) -> tuple[Image.Image, int]:
         for step in range(len(self.paths)):
             place = (index + step) % len(self.paths)
             picture = self._read(place, damaged)

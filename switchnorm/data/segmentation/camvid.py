@@ -1,13 +1,11 @@
 """CamVid."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
+from switchnorm.data.segmentation.class_names import Color
 from switchnorm.data.segmentation.labels import Numbering
 from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
-
-if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
-    import numpy as np
 
 _COLORS = {
     "sky": (128, 128, 128),
@@ -33,11 +31,6 @@ class CamVid(SegmentationDataset):
     """
 
     classes: ClassVar[tuple[str, ...]] = tuple(_COLORS)
+    benchmark_size: ClassVar[int | None] = 233  # of split test
+    class_colors: ClassVar[tuple[Color, ...]] = tuple(_COLORS.values())
     numbering: ClassVar[Numbering] = Numbering(tuple(range(11)), (11,))
-
-    @property
-    def palette(self) -> "np.ndarray[Any, Any]":
-        """CamVid's own colour of each class: (11, 3) uint8."""
-        import numpy as np
-
-        return np.array(list(_COLORS.values()), np.uint8)

@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from switchnorm.data.datasets.options import check_choice
+from switchnorm.data.segmentation.class_names import Color
 from switchnorm.data.segmentation.labels import Numbering
 from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
-from switchnorm.errors import InputError
 
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
-    import numpy as np
-
     from switchnorm.data.files.pairs import Pairs
 
 #: The evaluated classes: number in the official masks, and colour.
@@ -59,23 +58,17 @@ class Cityscapes(SegmentationDataset):
     masks: Literal["labelIds", "labelTrainIds"] = "labelIds"
 
     classes: ClassVar[tuple[str, ...]] = tuple(_CLASSES)
+    benchmark_size: ClassVar[int | None] = 500  # of split val
+    class_colors: ClassVar[tuple[Color, ...]] = tuple(color for _, color in _CLASSES.values())
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.masks not in _NUMBERINGS:
-            raise InputError(f"masks must be 'labelIds' or 'labelTrainIds', got {self.masks!r}")
+        check_choice("masks", self.masks, ("labelIds", "labelTrainIds"))
 
     @property
     def numbering(self) -> Numbering:
         """How the masks number the classes."""
         return _NUMBERINGS[self.masks]
-
-    @property
-    def palette(self) -> "np.ndarray[Any, Any]":
-        """The official colour of each class: (19, 3) uint8."""
-        import numpy as np
-
-        return np.array([color for _, color in _CLASSES.values()], np.uint8)
 
     def _find(self, root: Path, split: str) -> "Pairs | None":
         from switchnorm.data.files.pairs import pair_up  # as `Dataset` explains

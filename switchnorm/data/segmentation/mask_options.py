@@ -6,12 +6,6 @@ from switchnorm.data.datasets.options import check_between
 from switchnorm.errors import InputError
 
 
-def check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
-    """Raise `InputError` for a value that is neither of two."""
-    if value not in choices:
-        raise InputError(f"{name} must be {choices[0]!r} or {choices[1]!r}, got {value!r}")
-
-
 def check_multiple(multiple: int, label_stride: int) -> None:
     """Raise `InputError` unless both are at least 1 and labels fit the sides of pictures."""
     check_between("label_stride", label_stride, 1)

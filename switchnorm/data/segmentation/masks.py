@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from switchnorm.data.datasets.options import check_between
+from switchnorm.data.files.named import find_named
+from switchnorm.data.segmentation.class_names import ClassNames, Color, read_classes
 from switchnorm.data.segmentation.labels import IGNORED, Numbering
 from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
 from switchnorm.errors import InputError
@@ -16,7 +18,7 @@ _GREATEST = 65535  # of 16 bits
 
 @dataclass(frozen=True)
 class Masks(SegmentationDataset):
-    """Pictures with masks of the same names in folders, and classes.txt, which names a class in each line.
+    """Pictures with masks of the same names in folders, and a file that names a class in each line.
 
     The pictures of split train are sought in train with masks in trainannot; in images/train with masks in
     annotations/train, masks/train or labels/train; and in train/images with masks in train/annotations, train/masks or
@@ -26,10 +28,13 @@ class Masks(SegmentationDataset):
     Args:
         ignore: numbers of pixels that do not count; the first one is written for them.
         first_label: the number of the first class: 0, or 1, where 0 is unlabelled and does not count.
+        classes_file: names a class in each line, or all with a colour, `road #804080` or `road 128 64 128`; null is
+            classes.txt in `root`. Prediction reads nothing else.
     """
 
     ignore: list[int] = field(default_factory=lambda: [IGNORED])
     first_label: Literal[0, 1] = 0
+    classes_file: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,8 +45,13 @@ class Masks(SegmentationDataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names in classes.txt."""
-        return self._classes
+        """The names in the file."""
+        return self._class_names.names
+
+    @property
+    def class_colors(self) -> tuple[Color, ...] | None:
+        """The colours in the file, if it has any."""
+        return self._class_names.colors
 
     @property
     def numbering(self) -> Numbering:
@@ -51,7 +61,8 @@ class Masks(SegmentationDataset):
         taken = [number for number in void if number in numbers]
         if taken:
             name = self.classes[taken[0] - self.first_label]
-            raise InputError(f"ignore has {taken[0]}, which is class {name!r}; leave it out, or take it from {_FILE}")
+            file = self.classes_file or _FILE
+            raise InputError(f"ignore has {taken[0]}, which is class {name!r}; leave it out, or take it from {file}")
         return Numbering(numbers, void)
 
     def prepare(self) -> None:
@@ -60,20 +71,7 @@ class Masks(SegmentationDataset):
         self.numbering  # noqa: B018 - it is checked by being asked for
 
     @functools.cached_property
-    def _classes(self) -> tuple[str, ...]:
-        file = Path(self.root).expanduser() / _FILE
-        try:
-            names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-        except FileNotFoundError:
-            raise InputError(f"{file} is missing; expected the name of a class in each line") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{file} cannot be read: {error}") from error
-        while names and not names[-1]:
-            names.pop()
-        if not names or len(names) > IGNORED:
-            raise InputError(f"{file} names {len(names)} classes; expected 1 to {IGNORED}, one in each line")
-        for number, name in enumerate(names, 1):
-            if not name or names.index(name) < number - 1:
-                what = f"repeats {name!r}" if name else "is empty"
-                raise InputError(f"{file}: line {number} {what}; expected the name of another class in each line")
-        return tuple(names)
+    def _class_names(self) -> ClassNames:
+        root = Path(self.root).expanduser()
+        named = self.classes_file
+        return read_classes(root / _FILE if named is None else find_named("classes_file", named, root))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +20,12 @@ from switchnorm.data.files.pairs import Pairs
 from switchnorm.data.files.picture_file import DamagedError, read_picture
 from switchnorm.data.loaders.reader import BatchReader
 from switchnorm.data.segmentation.labels import IGNORED, Numbering
+from switchnorm.data.segmentation.plain_resize import plain_resize
 from switchnorm.data.segmentation.scene import Scene
 from switchnorm.data.segmentation.sizes import EvaluationSizes, Size
 from switchnorm.errors import InputError
+
+Resize = Literal["antialiased", "plain"]
 
 #: The modes of files with one number per pixel, as Pillow calls them.
 _ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -213,22 +215,40 @@ class SceneReader(BatchReader[SceneRequest, "list[Scene]"]):
     Args:
         read_pair: of the test split.
         sizes: to which they are resized.
+        resize: how, as `make_scene`.
     """
 
     read_pair: PairReader
     sizes: EvaluationSizes
+    resize: Resize
 
     def read(self, request: SceneRequest) -> list[Scene]:
         """The scenes asked for."""
         scenes = []
         for index in request.samples:
             picture, target = self.read_pair(index)
-            scenes.append(make_scene(index, picture, target, self.sizes))
+            scenes.append(make_scene(index, picture, target, self.sizes, self.resize))
         return scenes
 
 
-def make_scene(index: int, picture: Image.Image, target: Tensor | None, sizes: EvaluationSizes) -> Scene:
-    """A picture in red, green and blue at all its sizes, (3, h, w) uint8 each, resized by Pillow as is published."""
+def make_scene(
+    index: int, picture: Image.Image, target: Tensor | None, sizes: EvaluationSizes, resize: Resize
+) -> Scene:
+    """A picture at all its sizes as a `Scene` of pixels, (3, h, w) uint8 each.
+
+    Args:
+        index: which test picture it is.
+        picture: in red, green and blue.
+        target: its labels, (H, W) uint8, if there are any.
+        sizes: to which it is resized.
+        resize: "antialiased", by Pillow, as training resizes; or "plain", as OpenCV does, see `plain_resize`.
+    """
     size = (picture.height, picture.width)
-    resized: Sequence[Image.Image] = [TF.resize(picture, list(shown)) for shown in sizes(size)]
-    return Scene(index, tuple(TF.pil_to_tensor(each) for each in resized), size, target)
+    return Scene(index, tuple(_shown(picture, shown, resize) for shown in sizes(size)), size, target)
+
+
+def _shown(picture: Image.Image, size: Size, resize: Resize) -> Tensor:
+    if resize == "plain":
+        return torch.from_numpy(plain_resize(np.asarray(picture), size)).permute(2, 0, 1).contiguous()
+    pixels: Tensor = TF.pil_to_tensor(TF.resize(picture, list(size)))
+    return pixels

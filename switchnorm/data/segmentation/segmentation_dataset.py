@@ -7,16 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from switchnorm.data.datasets.dataset import Dataset
-from switchnorm.data.datasets.options import check_between
+from switchnorm.data.datasets.options import check_between, check_choice
 from switchnorm.data.loaders.share import Share
+from switchnorm.data.segmentation.class_names import Color
 from switchnorm.data.segmentation.labels import Numbering
-from switchnorm.data.segmentation.mask_options import (
-    check_choice,
-    check_crop,
-    check_multiple,
-    check_scale,
-    check_sides,
-)
+from switchnorm.data.segmentation.mask_options import check_crop, check_multiple, check_scale, check_sides
 from switchnorm.data.segmentation.scene import Scene
 from switchnorm.data.views import Views
 from switchnorm.errors import InputError
@@ -56,6 +51,8 @@ class SegmentationDataset(Dataset):
         colors: rgb, red, green and blue less ImageNet's mean over its deviation; or published, blue, green and red in
             0..255 less (102.9801, 115.9465, 122.7717), as the published segmentation networks were trained with.
         test_sides: the short sides to which evaluation resizes every picture, in pixels. [] is its own size.
+        test_resize: how evaluation resizes: antialiased, as training does; or plain, between the nearest pixels alone,
+            as OpenCV does and with it the published evaluation of ADE20K.
         workers: processes that read pictures, per process that trains; null takes this machine's cores less one, 0
             reads in the training process.
     """
@@ -72,6 +69,7 @@ class SegmentationDataset(Dataset):
     multiple: int = 8
     colors: Literal["rgb", "published"] = "rgb"
     test_sides: list[int] = field(default_factory=list)
+    test_resize: Literal["antialiased", "plain"] = "antialiased"
     workers: int | None = None
 
     task: ClassVar[str] = "segmentation"
@@ -80,6 +78,7 @@ class SegmentationDataset(Dataset):
     def __post_init__(self) -> None:
         check_choice("split", self.split, ("val", "test"))
         check_choice("colors", self.colors, ("rgb", "published"))
+        check_choice("test_resize", self.test_resize, ("antialiased", "plain"))
         if self.longest is not None:
             check_between("longest", self.longest, 1)
         check_sides("short_sides", self.short_sides, self.longest)
@@ -97,11 +96,19 @@ class SegmentationDataset(Dataset):
         """How the masks number the classes."""
 
     @property
+    def class_colors(self) -> tuple[Color, ...] | None:
+        """The colour of each class where the dataset has its own; None lets `palette` choose."""
+        return None
+
+    @property
     def palette(self) -> "np.ndarray[Any, Any]":
-        """The colour of each class: (K, 3) uint8."""
+        """The colour of each class, its own or one that differs from all others: (K, 3) uint8."""
+        import numpy as np  # as `Dataset` explains
+
         from switchnorm.data.segmentation.palette import distinct_colors
 
-        return distinct_colors(self.num_classes)
+        colors = self.class_colors
+        return distinct_colors(self.num_classes) if colors is None else np.array(colors, np.uint8)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -190,7 +197,7 @@ class SegmentationDataset(Dataset):
                 f"views {views!r} is not possible here; pictures with masks have 'centre', at `test_sides`"
             )
         return SceneBatches(
-            SceneReader(self._test_reader, self._test_sizes),
+            SceneReader(self._test_reader, self._test_sizes, self.test_resize),
             Colors(self.colors, share.device),
             batch_size=batch_size,
             workers=self.workers,
@@ -202,12 +209,12 @@ class SegmentationDataset(Dataset):
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_readers import make_scene
 
-        scene = make_scene(0, picture.convert("RGB"), None, self._test_sizes)
+        scene = make_scene(0, picture.convert("RGB"), None, self._test_sizes, self.test_resize)
         colors = Colors(self.colors)
         return scene._replace(pictures=tuple(colors(pixels) for pixels in scene.pictures))
 
     def test_name(self, index: int) -> str:
-        """What the file of a test picture is called, without its extension."""
+        """What the file of a test picture is called, without its folder and extension."""
         return Path(self._test.pictures[index]).stem
 
     def test_picture(self, index: int) -> "Image.Image":

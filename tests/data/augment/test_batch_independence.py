@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from switchnorm.data.augment.chain import chain
 from switchnorm.data.augment.crop_and_flip import crop_and_flip
 from switchnorm.data.augment.erasing import erase, rectangles
-from switchnorm.data.augment.lighting import lighting
+from switchnorm.data.augment.lighting import PUBLISHED_COMPONENTS, lighting
 from switchnorm.data.augment.normalization import Normalization
 from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops
 from switchnorm.data.augment.policy import rand_augment
@@ -36,6 +36,9 @@ PIXELS = {
 NORMALIZED = {
     "normalization of floats": lambda images, *_: Normalization((0.3, 0.2, 0.1), (0.7, 1.1, 0.3))(images),
     "lighting": functools.partial(lighting, deviation=0.1, std=(0.229, 0.224, 0.225)),
+    "published lighting": functools.partial(
+        lighting, deviation=0.1, std=(0.229, 0.224, 0.225), components=PUBLISHED_COMPONENTS
+    ),
     "erasing": functools.partial(erase, probability=0.7),
     "both": chain(
         functools.partial(lighting, deviation=0.1, std=(0.229, 0.224, 0.225)), functools.partial(erase, probability=0.7)

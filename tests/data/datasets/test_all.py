@@ -96,6 +96,22 @@ def test_test_batches_keep_the_contract(dataset):
     assert torch.equal(pairs[:, 1], images.flip(-1))
 
 
+def test_test_samples_have_names(dataset):
+    names = [dataset.test_name(index) for index in range(3)]
+    assert len(set(names)) == 3
+    if not hasattr(dataset, "val_list"):
+        assert names == ["0", "1", "2"]
+
+
+def test_benchmarks_have_the_sizes_that_are_published():
+    sizes = {name: dataset.benchmark_size for name, dataset in DATASETS.items()}
+    assert sizes == {
+        **dict.fromkeys(DATASETS),
+        **{"cifar10": 10_000, "cifar100": 10_000, "imagenet": 50_000},
+        **{"ade20k": 2_000, "camvid": 233, "cityscapes": 500},
+    }
+
+
 def test_views_that_a_dataset_does_not_have_are_refused(dataset):
     with pytest.raises(InputError, match="views 'eleven' is"):
         dataset.test_batches(batch_size=2, views="eleven")

@@ -14,6 +14,7 @@ from switchnorm.data.augment.erasing import erase
 from switchnorm.data.augment.policy import rand_augment
 from switchnorm.data.counter import permutation
 from switchnorm.errors import InputError
+from tests.data.conftest import OfficialFiles
 
 
 def dataset(official, root=None, **options):
@@ -65,6 +66,32 @@ def test_images_are_normalized_by_the_published_statistics(official10):
     pixels = official10.expected(["test_batch"])[0].double() / 255
     mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2023, 0.1994, 0.2010])
     torch.testing.assert_close(images.double(), (pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "mean", "std"),
+    [
+        ("own", [0.5071, 0.4867, 0.4408], [0.2675, 0.2565, 0.2761]),
+        ("cifar10", [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
+    ],
+)
+def test_cifar100_is_normalized_by_its_own_statistics_or_by_cifar10s(tmp_path, normalization, mean, std):
+    official = OfficialFiles(tmp_path / "root", 100)
+    official.binary()
+    data = dataset(official, normalization=normalization, augment=False)
+    (((images, _),), ((training, _),)) = data.test_batches(batch_size=3), data.train_batches(batch_size=3, seed=0)
+    for found, name in ((images, "test"), (training[permutation(0, 0, 3).argsort()], "train")):
+        pixels = official.expected([name])[0].double() / 255
+        expected = (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+
+
+def test_normalization_is_an_option_of_cifar100_alone():
+    with pytest.raises(InputError, match="normalization must be 'own' or 'cifar10', got 'imagenet'"):
+        Cifar100(normalization="imagenet")
+    with pytest.raises(TypeError, match="normalization"):
+        Cifar10(normalization="own")
+    assert Cifar100().normalization == "own"
 
 
 @pytest.mark.parametrize("size", [16, 8])

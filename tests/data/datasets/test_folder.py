@@ -1,5 +1,4 @@
 import itertools
-import warnings
 
 import pytest
 import torch
@@ -7,27 +6,12 @@ from PIL import Image
 
 from switchnorm.config.recipe import read_config, to_yaml
 from switchnorm.data import Folder, Share
-from switchnorm.data.augment.lighting import lighting
+from switchnorm.data.augment.lighting import PUBLISHED_COMPONENTS, lighting
 from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops
 from switchnorm.data.counter import permutation
 from switchnorm.data.files.picture_file import read_picture
 from switchnorm.errors import InputError
-from tests.data.photos import truncate, write_lists
-
-MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-
-
-def folder(tree, **options):
-    return Folder(str(tree), **{"size": 16, "resize": 20, "workers": 0, **options})
-
-
-def training(tree, *, batch_size=4, seed=7, epochs=9, rank=0, world=1, **options):
-    data = folder(tree, **options)
-    return data.train_batches(batch_size=batch_size, seed=seed, epochs=epochs, share=Share(rank, world))
-
-
-def normalized(pixels):
-    return (pixels.float() / 255 - MEAN) / STD
+from tests.data.photos import MEAN, STD, folder, normalized, training
 
 
 def endless(batches):
@@ -105,6 +89,16 @@ def test_training_batches_follow_the_permutation_and_the_options(tree):
             lit = lighting(normalized(pixels), 7, epoch, index, deviation=0.1, std=(0.229, 0.224, 0.225))
             torch.testing.assert_close(images, lit, rtol=1e-5, atol=1e-5)
             assert torch.equal(labels, data._train.labels[index])
+
+
+def test_lighting_adds_the_published_colours_where_they_are_asked_for(tree):
+    (plain, index), (lit, same) = (
+        (torch.cat(parts) for parts in zip(*training(tree, lighting=light), strict=True)) for light in (0, "published")
+    )
+    order = permutation(7, 0, 12)
+    options = {"deviation": 0.1, "std": (0.229, 0.224, 0.225), "components": PUBLISHED_COMPONENTS}
+    torch.testing.assert_close(lit, lighting(plain, 7, 0, order, **options), rtol=1e-5, atol=1e-5)
+    assert torch.equal(index, same)
 
 
 def test_without_augmentation_training_shows_what_evaluation_shows(tree):
@@ -205,81 +199,12 @@ def test_plain_epochs_are_passes_whatever_an_epoch_is(tree, epochs, steps, plain
     assert max(batches.reader.crops.plain_from, 0) == plain_from
 
 
-def damage(tree):
-    """One truncated picture, one empty one, one that is text, in both splits."""
-    for split in ("train", "val"):
-        truncate(tree / split / "cat/1.jpg")
-        (tree / split / "dog/2.jpg").write_bytes(b"")
-        (tree / split / "fox/0.jpg").write_text("not found")
-
-
-def test_a_damaged_picture_stops_with_its_path(tree):
-    damage(tree)
-    for batches in (training(tree, batch_size=12), folder(tree).test_batches(batch_size=9)):
-        message = rf"cannot read {tree}/\w+/\w+/\d.jpg \(.+\); bring it, or set on_damaged to 'skip'"
-        with pytest.raises(InputError, match=message) as caught:
-            list(batches)
-        assert "\n" not in str(caught.value)
-
-
-def test_evaluation_leaves_out_what_is_damaged_and_reports_it_once(tree):
-    whole = list(folder(tree).test_batches(batch_size=4))
-    damage(tree)
-    (tree / "val/fox/2.jpg").unlink()
-    write_lists(tree)
-    with (tree / "val.txt").open("a") as file:
-        file.write("fox/2.jpg 2\n")
-    batches = folder(tree, on_damaged="skip").test_batches(batch_size=4)
-    with pytest.warns(UserWarning, match="could not be read") as caught:
-        left = list(batches)
-    assert [len(labels) for _, labels in left] == [3, 2, 0]
-    assert left[2][0].shape == (0, 3, 16, 16)
-    kept = torch.tensor([0, 2, 3, 4, 7])
-    for part in (0, 1):
-        expected = torch.cat([batch[part] for batch in whole])[kept]
-        assert torch.equal(torch.cat([batch[part] for batch in left]), expected)
-    (warning,) = caught
-    text = str(warning.message)
-    assert text.startswith(f"4 of 9 test pictures could not be read and were left out: {tree}/val/cat/1.jpg (")
-    assert text.endswith(" and 1 more")
-    assert "\n" not in text
-
-
-def test_training_takes_the_next_picture_and_reports_once_per_epoch(tree):
-    whole = folder(tree, color_jitter=0.0)
-    healthy = {place: (whole._train.paths[place], int(whole._train.labels[place])) for place in range(12)}
-    damage(tree)
-    for name in ("cat/2", "dog/3", "fox/3"):  # some in a row, and some whose places another class takes
-        truncate(tree / f"train/{name}.jpg")
-    batches = training(tree, on_damaged="skip", color_jitter=0.0, lighting=0.0)
-    crops = TrainingCrops(16, 20, 0.08, 0.0, 0, 9, plain_from=4)
-    taken = {1: 3, 2: 3, 6: 9, 7: 9, 8: 9, 11: 0}
-    for epoch in (0, 1):
-        with pytest.warns(
-            UserWarning, match="6 of 12 training pictures could not be read and others took their"
-        ) as caught:
-            got = list(batches)
-        assert len(caught) == 1
-        order = permutation(7, epoch, 12)
-        for place, sample in enumerate(order.tolist()):
-            path, label = healthy[taken.get(sample, sample)]
-            pixels = crops([read_picture(path)], 7, epoch, torch.tensor([sample]))
-            torch.testing.assert_close(got[place // 4][0][place % 4], normalized(pixels)[0], rtol=1e-5, atol=1e-5)
-            assert got[place // 4][1][place % 4] == label
-
-
-def test_a_training_set_without_a_readable_picture_stops_although_it_may_skip(tree):
-    for path in (tree / "train").rglob("*.jpg"):
-        path.write_bytes(b"")
-    with pytest.raises(InputError, match=rf"none of the 12 training pictures in {tree}/train can be read"):
-        next(iter(training(tree, on_damaged="skip")))
-
-
-def test_nothing_is_reported_where_nothing_is_damaged(tree):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        list(training(tree, on_damaged="skip"))
-        list(folder(tree, on_damaged="skip").test_batches(batch_size=4))
+def test_test_pictures_have_the_names_of_their_lists_or_of_their_folders(tree):
+    names = [f"{name}/{number}.jpg" for name in ("cat", "dog", "fox") for number in range(3)]
+    assert [folder(tree).test_name(place) for place in range(9)] == names
+    (tree / "mine.txt").write_text("val/fox/1.jpg 0\n./val/cat/0.jpg 1\n")
+    listed = folder(tree, val_list="mine.txt", train_folder="none")
+    assert [listed.test_name(place) for place in range(2)] == ["val/fox/1.jpg", "./val/cat/0.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -292,7 +217,9 @@ def test_nothing_is_reported_where_nothing_is_damaged(tree):
         ({"min_area": float("nan")}, "min_area must be above 0"),
         ({"plain_epochs": -1}, "plain_epochs must be at least 0, got -1"),
         ({"color_jitter": 1.1}, "color_jitter must be between 0 and 1, got 1.1"),
-        ({"lighting": -0.1}, "lighting must be at least 0, got -0.1"),
+        ({"lighting": -0.1}, "lighting must be a number of at least 0 or 'published', got -0.1"),
+        ({"lighting": float("nan")}, "lighting must be a number of at least 0 or 'published', got nan"),
+        ({"lighting": "publishd"}, "lighting must be a number of at least 0 or 'published', got 'publishd'"),
         ({"rand_augment": -1}, "rand_augment must be at least 0, got -1"),
         ({"magnitude": 31}, "magnitude must be between 0 and 30, got 31"),
         ({"random_erasing": 2}, "random_erasing must be between 0 and 1, got 2"),
@@ -335,10 +262,23 @@ def test_recipes_and_flags_take_the_options(tmp_path):
     assert read_config(tmp_path / "again.yaml") == config
 
 
+@pytest.mark.parametrize("light", ["0.1", "0", "published"])
+def test_lighting_is_a_number_or_a_word_in_recipes_and_flags(tmp_path, light):
+    expected = light if light == "published" else float(light)
+    (tmp_path / "plain.yaml").write_text(RECIPE)
+    (tmp_path / "lit.yaml").write_text(RECIPE.replace("root: photos", f"root: photos, lighting: {light}"))
+    by_flag = read_config(tmp_path / "plain.yaml", [f"--data.lighting={light}"])
+    by_key = read_config(tmp_path / "lit.yaml")
+    assert by_flag.data["lighting"] == by_key.data["lighting"] == expected
+    (tmp_path / "again.yaml").write_text(to_yaml(by_key))
+    assert read_config(tmp_path / "again.yaml") == by_key
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--data.on_damaged", "ignore"], "data.on_damaged.*stop.*skip"),
+        (["--data.lighting", "publishd"], "^data.lighting: .*float.*'published'.*publishd"),
         (["--data.plain_epochs", "many"], "data.plain_epochs"),
         (["--data.colour_jitter", "0"], "did you mean '--data.color_jitter'"),
     ],

@@ -28,6 +28,7 @@ def test_labels_number_the_sorted_wordnet_ids(thousand):
     dataset = ImageNet(str(thousand), size=4, resize=4, workers=0)
     dataset.prepare()
     assert torch.equal(dataset._test.labels, torch.arange(1000))
+    assert dataset.test_name(7) == "n00000007/a.JPEG"
     labels = torch.cat([labels for _, labels in dataset.test_batches(batch_size=300)])
     assert torch.equal(labels, torch.arange(1000))
 

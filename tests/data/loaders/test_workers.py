@@ -74,6 +74,16 @@ def test_what_a_worker_finds_wrong_arrives_as_one_line(tree):
     assert not children()
 
 
+def test_what_workers_cannot_read_is_known_when_its_batch_is_handed_out(tree):
+    for name in ("cat/1", "fox/1"):
+        truncate(tree / f"val/{name}.jpg")
+    data = Folder(str(tree), size=16, resize=20, workers=2, on_damaged="skip")
+    batches = data.test_batches(batch_size=2)
+    with pytest.warns(UserWarning, match="2 of 9 test pictures could not be read"):
+        known = [list(batches.left_out) for _ in batches]
+    assert known == [[1], [1], [1], [1, 7], [1, 7]]
+
+
 def test_damage_that_workers_find_is_counted(tree):
     truncate(tree / "train/cat/1.jpg")
     truncate(tree / "train/fox/1.jpg")

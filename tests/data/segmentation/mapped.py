@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from switchnorm.data.augment.normalization import IMAGENET_MEAN, IMAGENET_STD
 from switchnorm.data.segmentation import IGNORED, Masks
+from switchnorm.errors import InputError
 
 CLASSES = ("red", "green", "blue")
 #: Of the classes, and of pixels that do not count. Jittered colours keep their greatest channel.
@@ -78,3 +80,10 @@ def assert_same(left, right):
 def endless(batches):
     while True:
         yield from batches
+
+
+def refused(match, call):
+    with pytest.raises(InputError, match=match) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    del caught  # which holds the loader, and this its processes

@@ -1,4 +1,5 @@
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -66,9 +67,21 @@ def test_official_colours():
     colors = dict(zip(city.classes, city.palette.tolist(), strict=True))
     assert (len(colors), colors["road"], colors["bicycle"]) == (19, [128, 64, 128], [119, 11, 32])
     assert camvid.palette[list(camvid.classes).index("car")].tolist() == [64, 0, 128]
-    for data in (city, camvid, create_dataset("ade20k", root="nowhere")):
+    for data in (city, camvid):
         assert (data.palette.shape, data.palette.dtype) == ((data.num_classes, 3), np.uint8)
         assert len(np.unique(data.palette, axis=0)) == data.num_classes
+
+
+def test_ade20ks_colours_are_those_of_color150():
+    data = create_dataset("ade20k", root="nowhere")
+    colors = data.palette
+    assert (colors.shape, colors.dtype) == ((150, 3), np.uint8)
+    assert colors[:5].tolist() == [[120, 120, 120], [180, 120, 120], [6, 230, 230], [80, 50, 50], [4, 200, 3]]
+    assert colors[-2:].tolist() == [[102, 255, 0], [92, 0, 255]]
+    assert zlib.crc32(colors.tobytes()) == 3620555175  # of the 450 bytes in that file
+    by_name = dict(zip(data.classes, colors.tolist(), strict=True))
+    assert by_name["road"] == by_name["skyscraper"] == [140, 140, 140]
+    assert len(np.unique(colors, axis=0)) == 149
 
 
 def test_an_overlay_shows_the_picture_where_nothing_counts():

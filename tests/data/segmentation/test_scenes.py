@@ -7,6 +7,7 @@ from PIL import Image
 
 from switchnorm.data import Share, create_dataset
 from switchnorm.data.segmentation import IGNORED, Scene
+from switchnorm.data.segmentation.plain_resize import plain_resize
 from switchnorm.errors import InputError
 from tests.data.photos import photo, real_data
 from tests.data.segmentation.mapped import dataset, pixels_of, write_root
@@ -61,6 +62,32 @@ def test_a_scene_is_the_picture_at_every_size_and_the_mask(root, colors, sides, 
                 torch.testing.assert_close(
                     pixels_of(shown), torch.from_numpy(pixels).permute(2, 0, 1), rtol=0, atol=1e-3
                 )
+
+
+def test_plain_resizing_is_opencvs(root):
+    options = {"test_sides": [13, 20, 33], "multiple": 4, "colors": "published", "test_resize": "plain"}
+    found = flat(scenes(root, **options))
+    for number, scene in enumerate(found):
+        picture = Image.open(root / f"val/{number:02d}.png")
+        for side, shown in zip([13, 20, 33], scene.pictures, strict=True):
+            pixels = plain_resize(np.array(picture), published_size(*scene.size, side, 10**6, 4))
+            assert shown.is_contiguous()
+            expected = torch.from_numpy(pixels[:, :, ::-1] - np.float32([102.9801, 115.9465, 122.7717]))
+            torch.testing.assert_close(shown, expected.permute(2, 0, 1), rtol=0, atol=1e-4)
+        alone = dataset(root, **options).scene(picture)
+        assert all(torch.equal(a, b) for a, b in zip(alone.pictures, scene.pictures, strict=True))
+    default = flat(scenes(root, **{**options, "test_resize": "antialiased"}))
+    assert not torch.equal(default[0].pictures[0], found[0].pictures[0])
+
+
+@pytest.mark.parametrize(("side", "expected"), [(300, [1.85, 1.05, 0.10]), (450, [0.57, 0.18, 0.22])])
+def test_how_far_plain_and_antialiased_photographs_are_apart(side, expected):
+    """In grey levels, as docs/segmentation.md says."""
+    options = {"root": str(real_data("ade20k_sample")), "workers": 0, "colors": "published", "test_sides": [side]}
+    ways = (create_dataset("ade20k", test_resize=way, **options) for way in ("antialiased", "plain"))
+    batches = zip(*(data.test_batches(batch_size=1) for data in ways), strict=True)
+    found = [float((one.pictures[0] - other.pictures[0]).abs().mean()) for (one,), (other,) in batches]
+    assert found == pytest.approx(expected, abs=0.01)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
@@ -141,7 +168,8 @@ def test_ade20k():
     first_words = [name.split()[0] for name in data.classes]
     assert first_words == (folder / "classes.txt").read_text().split()
     with pytest.raises(
-        InputError, match=r"no train pictures with masks; looked for training.odgt, train with trainannot"
+        InputError,
+        match=r"no train pictures with masks; looked for train.odgt, training.odgt, what train_list names, train with ",
     ):
         data.train_batches(batch_size=1, seed=0)
 
