@@ -26,9 +26,9 @@ SECTIONS = dict(
 COMMANDS = re.findall(r"^    switchnorm (.*)$", PAGE, re.MULTILINE)
 
 #: The flags and keys of the published scripts.
-SN = """--config --local_rank --port --world-size --rank --model_dir --resume_from -e --evaluate model workers batch_size
-epochs lr_mode base_lr step decay_factor power targetlr warmup_epochs warmup_lr warmup_mode momentum weight_decay
-using_moving_average using_bn last_gamma print_freq train_root train_source val_root val_source checkpoint_path"""
+SN = """--config --local_rank --port --world-size --rank --model_dir --resume_from -e --evaluate model workers
+batch_size epochs lr_mode base_lr step decay_factor power targetlr warmup_epochs warmup_lr warmup_mode momentum
+weight_decay using_moving_average using_bn last_gamma print_freq train_root train_source val_root val_source checkpoint_path"""
 SSN = "--print_freq --workers --checkpoint_path --batch_size --save_result lr_mode"
 SEG = """--id --arch_encoder --arch_decoder --weights_encoder --weights_decoder --fc_dim --list_train --list_val
 --root_dataset --num_gpus --batch_size_per_gpu --num_epoch --start_epoch --epoch_iters --optim --lr_encoder --lr_decoder
@@ -51,7 +51,9 @@ def test_every_option_has_a_row(system: str, options: str) -> None:
 def test_every_key_exists() -> None:
     keys = set(SHORT)
     for name in ("imagenet", "cifar100", "ade20k"):
-        recipe = {"imagenet": "imagenet/resnet18", "cifar100": "cifar100/resnet20"}.get(name, f"{name}/resnet50_dilated8_c1_sn")
+        recipe = {"imagenet": "imagenet/resnet18", "cifar100": "cifar100/resnet20"}.get(
+            name, f"{name}/resnet50_dilated8_c1_sn"
+        )
         keys |= set(_flat(read_config(find_recipe(recipe)).content())) | {"data.name"}
         keys |= {f"data.{key}" for key in dataset_class(name).__dataclass_fields__}  # type: ignore[attr-defined]
     flags = {flag for command in _commands().values() for flag in command}
@@ -104,7 +106,7 @@ def test_every_training_starts(
     assert not list(tmp_path.iterdir())
 
 
-class Reached(Exception):
+class ReachedError(Exception):
     """The command line was understood."""
 
 
@@ -113,11 +115,11 @@ def test_every_other_command_is_understood(command: str, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
 
     def stop(*arguments: Any, **options: Any) -> None:
-        raise Reached
+        raise ReachedError
 
     monkeypatch.setattr("switchnorm.training.evaluate.evaluate_weights", stop)
     monkeypatch.setattr("switchnorm.training.predict.predict_pictures", stop)
-    with pytest.raises(Reached):
+    with pytest.raises(ReachedError):
         main(shlex.split(command))
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from switchnorm.config.schema import Config
-from switchnorm.data import Dataset, Share, TrainingLoader, Views
+from switchnorm.data import Dataset, Loader, Share, TrainingLoader, Views
+from switchnorm.errors import InputError
 from switchnorm.training.build import training_batches
 
 
@@ -50,7 +51,15 @@ class Loaders(pl.LightningDataModule):
     def val_dataloader(self) -> Any:
         """The test batches."""
         batch_size = self.config.train.batch_size
-        return self.dataset.test_batches(batch_size=batch_size, views=self.views, share=self._share())
+        batches = self.dataset.test_batches(batch_size=batch_size, views=self.views, share=self._share())
+        if self.limit is not None:
+            if not isinstance(batches, Loader):
+                raise InputError(
+                    f"{type(batches).__name__} cannot give the first {self.limit} pictures alone; derive it from "
+                    "switchnorm.data.Loader"
+                )
+            batches.first(self.limit)
+        return batches
 
     def _share(self) -> Share:
         assert self.trainer is not None

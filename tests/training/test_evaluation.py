@@ -1,4 +1,4 @@
-"""What `switchnorm eval` and `predict` do besides scores: parts of the test set, arrays, pictures, weights of any origin."""
+"""What `switchnorm eval` and `predict` do besides scores: a part of the test set, arrays, pictures, any weights."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of digits."""
     folder = tmp_path_factory.mktemp("digits") / "done"
-    main(["train", "digits/resnet9", "--norm", "sn", "--epochs", "1", "--device", "cpu", "--out", str(folder)])
+    main(["train", "digits/resnet9", "--norm", "sn", "--epochs", "2", "--device", "cpu", "--out", str(folder)])
     return folder
 
 
@@ -128,18 +128,18 @@ def test_pictures_of_somebody_else_stay(masks, tmp_path, capsys):
 def test_saved_logits_are_those_of_the_network_in_the_order_of_the_test_set(digits, tmp_path, capsys):
     file = tmp_path / "out.npz"
     main(["eval", str(digits), "--save", str(file), "--batch-size", "50"])
-    assert f"{file}: logits, labels and names of 297 test pictures, and the 10 classes" in capsys.readouterr().out
+    assert f"{file}: logits, labels and names of 359 test pictures, and the 10 classes" in capsys.readouterr().out
     saved = np.load(file, allow_pickle=False)
     run = RunFolder.open(digits)
     dataset = create_dataset("digits")
-    (images, labels) = next(iter(dataset.test_batches(batch_size=1000)))
+    images, labels = next(iter(dataset.test_batches(batch_size=1000)))
     model = build_model(run.config(), 10)
     load_state(model, read_state(run.last), "run")
     with torch.no_grad():
         logits = model.eval()(images)
     np.testing.assert_allclose(saved["logits"], logits.numpy(), rtol=1e-4, atol=1e-5)
     assert np.array_equal(saved["labels"], labels.numpy())
-    assert saved["names"].tolist() == [str(index) for index in range(297)]
+    assert saved["names"].tolist() == [str(index) for index in range(359)]
     assert saved["classes"].tolist() == list(dataset.classes)
     accuracy = (saved["logits"].argmax(1) == saved["labels"]).mean()
     assert accuracy == pytest.approx(evaluate(run, run.last).metrics["val_accuracy"])
@@ -184,7 +184,7 @@ def test_names_are_those_of_files_and_a_damaged_one_is_left_out(tmp_path):
 @pytest.mark.parametrize("limit", [1, 5, 100, 10_000])
 def test_a_limit_takes_the_first_pictures(digits, capsys, limit):
     main(["eval", str(digits), "--limit", str(limit)])
-    assert f"on the {min(limit, 297)} test pictures" in capsys.readouterr().out
+    assert f"on the {min(limit, 359)} test pictures" in capsys.readouterr().out
 
 
 def test_weights_of_a_pair_predict_as_the_run_does(masks, tmp_path, capsys):

@@ -45,7 +45,7 @@ class FileBatches(Loader, Generic[RequestT, ReadT]):
 
     def __iter__(self) -> Iterator[Any]:
         self.left_out = []
-        shares = (self._places(position) for position in range(len(self)))
+        shares = (self.places(position) for position in range(len(self)))
         requests = (self._request(list(range(places.start, places.stop))) for places in shares)
         yield from map(self._finished, self._read(requests, len(self)))
 

@@ -65,7 +65,7 @@ class Loader(ABC):
     def __iter__(self) -> Iterator[Any]:
         """Make the batches: a `Batch` each, or what the task calls one."""
 
-    def _places(self, position: int) -> slice:
+    def places(self, position: int) -> slice:
         """This process's part of the batch at `position`, as places in the order of the samples."""
         start = position * self.batch_size
         return self.share.of(start, min(self.batch_size, self.total - start))
@@ -128,7 +128,7 @@ class TrainingLoader(Loader):
     def _indices(self, position: int, device: torch.device | str = "cpu") -> Iterator[tuple[int, Tensor]]:
         """For each batch of the epoch from `position` on: its pass, and this process's samples, (n,) int64."""
         for pass_index, place, order in self._passes(position, device):
-            yield pass_index, order[self._places(place)]
+            yield pass_index, order[self.places(place)]
 
     def _passes(self, position: int, device: torch.device | str = "cpu") -> Iterator[tuple[int, int, Tensor]]:
         """For each batch of the epoch from `position` on: its pass, its place in there, and the order of that pass."""

@@ -86,7 +86,7 @@ class Batches(Loader):
 
     def __iter__(self) -> Iterator[Batch]:
         for position in range(len(self)):
-            places = self._places(position)
+            places = self.places(position)
             images = self._normalize(self.images[places])
             yield with_mirrors(images[:, None]) if self.views == "flip" else images, self.labels[places]
 

@@ -31,6 +31,5 @@ class CamVid(SegmentationDataset):
     """
 
     classes: ClassVar[tuple[str, ...]] = tuple(_COLORS)
-    benchmark_size: ClassVar[int | None] = 233  # of split test
     class_colors: ClassVar[tuple[Color, ...]] = tuple(_COLORS.values())
     numbering: ClassVar[Numbering] = Numbering(tuple(range(11)), (11,))

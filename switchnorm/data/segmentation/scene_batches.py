@@ -56,7 +56,7 @@ class TrainingMaps(TrainingFileBatches[CropRequest, Crops]):
 
     def _requests(self, position: int) -> Iterator[CropRequest]:
         for pass_index, place, order in self._passes(position):
-            start, places = place * self.batch_size, self._places(place)
+            start, places = place * self.batch_size, self.places(place)
             index = order[start : start + self.batch_size]
             sizes = self.sizes.of_batch(self.seed, pass_index, place, index, self._originals[index])
             own = slice(places.start - start, places.stop - start)

@@ -74,8 +74,8 @@ def _places(loader: Any, batch: int) -> Tensor:
             f"--save needs the places of the pictures, which {type(loader).__name__} does not tell; derive it from "
             "switchnorm.data.loaders.loader.Loader"
         )
-    left_out = getattr(loader, "left_out", ())
-    return torch.tensor([place for place in loader.places(batch) if place not in left_out], dtype=torch.int64)
+    share, left_out = loader.places(batch), set(loader.left_out)
+    return torch.tensor([place for place in range(share.start, share.stop) if place not in left_out], dtype=torch.int64)
 
 
 def _save(arrays: dict[str, np.ndarray[Any, Any]], path: Path) -> None:

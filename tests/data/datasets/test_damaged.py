@@ -68,7 +68,7 @@ def test_a_process_knows_which_samples_of_its_share_are_left_out(tree, world):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 for position, (_, labels) in enumerate(batches):
-                    places = batches._places(position)
+                    places = batches.places(position)
                     own = [place for place in range(places.start, places.stop) if place not in (1, 5, 6)]
                     assert labels.tolist() == [place // 3 for place in own]
                     count += len(labels)
