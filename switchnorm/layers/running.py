@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
@@ -31,6 +32,18 @@ def check_ghost(ghost: int | None, sync: Sync = False) -> int | None:
     if ghost is not None and sync is not False:
         raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
     return ghost
+
+
+def check_momentum(momentum: float | None) -> float | None:
+    """Return `momentum`, None or a number in [0, 1], as a float; raise `InputError` for anything else."""
+    if momentum is None:
+        return None
+    if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or math.isnan(momentum):
+        raise InputError(f"momentum {momentum!r} is no number in [0, 1]; PyTorch's is 0.1, and None averages")
+    if not 0 <= momentum <= 1:
+        nearest = 0 if momentum < 0 else 1
+        raise InputError(f"momentum {momentum!r} is outside [0, 1]; the nearest valid number is {nearest}")
+    return float(momentum)
 
 
 class RunningStatistics(nn.Module):

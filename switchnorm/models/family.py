@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from switchnorm.errors import InputError, unknown
+from switchnorm.models.options import SHARED
 
 #: What every builder takes besides the numbers of a name; whatever else it takes are the family's options.
 COMMON = ("norm", "num_classes")
@@ -26,9 +27,10 @@ class Family:
         pattern: a regular expression for a whole name; its groups are the builder's positional arguments, numbers as
             int.
         build: `build(*numbers, norm=Spec, num_classes=int, **options)`, which raises `InputError` for numbers that
-            make no network, with the nearest that do.
+            make no network, with the nearest that do. Its options are its keyword-only parameters but for `norm` and
+            `num_classes`, of other names than those in `SHARED`.
         names: the names that are listed; others that match the pattern are understood all the same.
-        norm: the normalization where none is asked for.
+        norm: the normalization where none is asked for; None for networks without any, whose builder takes no `norm`.
         num_classes: the number of logits where none is asked for.
         task: what the networks are for, "classification" or "segmentation".
     """
@@ -36,7 +38,7 @@ class Family:
     pattern: str
     build: Callable[..., nn.Module]
     names: tuple[str, ...]
-    norm: str = "bn"
+    norm: str | None = "bn"
     num_classes: int = 10
     task: str = "classification"
 
@@ -47,18 +49,16 @@ class Family:
 
     def check_options(self, name: str, options: dict[str, Any]) -> None:
         """Raise `InputError` for an option that the builder does not take, or a value of another type than it says."""
-        known = self._options()
+        known = self.options()
         for option, value in options.items():
-            if not known:
-                raise InputError(f"model {name!r} takes no options, got {option!r}")
             if option not in known:
-                raise unknown(f"option of {name!r}", option, known)
+                raise unknown(f"option of {name!r}", option, [*known, *SHARED])
             accepted = _ACCEPTED.get(known[option])
             # bool is a subclass of int, so that isinstance alone would take True for a number.
             if accepted and not (isinstance(value, accepted) and isinstance(value, bool) == (accepted == (bool,))):
                 raise InputError(f"option {option!r} of {name!r} takes a {known[option].__name__}, got {value!r}")
 
-    def _options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         """The builder's keyword-only parameters besides `COMMON`, and what they are annotated with."""
         parameters = inspect.signature(self.build, eval_str=True).parameters.values()
         return {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in COMMON}

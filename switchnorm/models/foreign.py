@@ -14,7 +14,7 @@ from torch import nn
 
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers import Spec
-from switchnorm.models.options import explained
+from switchnorm.models.options import SHARED, explained
 from switchnorm.surgery import switch
 
 PREFIX = "timm:"
@@ -91,7 +91,7 @@ def _check_options(
         return
     for option in options:
         if option not in network:
-            raise unknown(f"option of {name!r}", option, _plain_options(builder))
+            raise unknown(f"option of {name!r}", option, _plain_options(builder) or SHARED)
 
 
 def _network(builder: Callable[..., nn.Module]) -> dict[str, inspect.Parameter]:
@@ -101,9 +101,10 @@ def _network(builder: Callable[..., nn.Module]) -> dict[str, inspect.Parameter]:
 
 
 def _plain_options(builder: Callable[..., nn.Module]) -> list[str]:
-    """The options of a builder's network whose values are plain, to choose from."""
+    """The options of a builder's network whose values are plain, to choose from; none where it does not say."""
     parameters = _network(builder).values()
-    return [p.name for p in parameters if isinstance(p.default, (bool, int, float, str)) and p.name != "num_classes"]
+    plain = [p.name for p in parameters if isinstance(p.default, (bool, int, float, str)) and p.name != "num_classes"]
+    return [*plain, *SHARED] if plain else []
 
 
 @functools.cache

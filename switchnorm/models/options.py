@@ -9,6 +9,9 @@ from typing import Any
 
 from switchnorm.errors import InputError, unknown
 
+#: What `create_model` takes for every network, whoever defined it; to be listed beside a network's own options.
+SHARED = ("momentum", "statistics")
+
 
 @contextmanager
 def explained(name: str, options: dict[str, Any], known: Callable[[], Iterable[str]] = lambda: ()) -> Iterator[None]:

@@ -86,7 +86,17 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def init_convolutions(model: nn.Module, mode: Literal["fan_out", "fan_in"] = "fan_out") -> None:
+def check_dropout(dropout: Any, usual: float) -> None:
+    """Raise `InputError` for a share of values to drop that is no number in [0, 1), with the paper's, the `usual`."""
+    if not is_number(dropout) or not 0 <= dropout < 1:
+        below = is_number(dropout) and dropout < 0
+        valid = "the nearest valid number is 0" if below else f"the paper's is {usual}"
+        raise InputError(f"dropout {dropout!r} is outside [0, 1); {valid}")
+
+
+def init_convolutions(
+    model: nn.Module, mode: Literal["fan_out", "fan_in"] = "fan_out", *, zero_biases: bool = True
+) -> None:
     """Draw the weights of convolutions from N(0, 2 / (kernel² · channels)); set their biases to 0.
 
     He et al., "Delving Deep into Rectifiers", ICCV 2015, section 2.2.
@@ -94,11 +104,12 @@ def init_convolutions(model: nn.Module, mode: Literal["fan_out", "fan_in"] = "fa
     Args:
         model: whose convolutions.
         mode: which channels count: "fan_out" the output's, the backward case; "fan_in" the input's, the forward case.
+        zero_biases: whether biases become 0; else they stay as they are.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
-            if module.bias is not None:
+            if zero_biases and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
 

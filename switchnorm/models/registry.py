@@ -13,27 +13,36 @@ from torch import nn
 from switchnorm import layers
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers import NormLike, Spec
+from switchnorm.layers.running import check_momentum
 from switchnorm.models import cifar, foreign, imagenet, segmentation
 from switchnorm.models.family import Family
-from switchnorm.models.options import explained
+from switchnorm.models.options import SHARED, explained
+from switchnorm.surgery import set_momentum
 from switchnorm.surgery.kinds import is_norm
 
 #: All families, those of this library first.
 FAMILIES: list[Family] = [*cifar.FAMILIES, *imagenet.FAMILIES, *segmentation.FAMILIES]
+
+# The momentum that is not given: layers keep theirs, where None is a momentum.
+_AS_BUILT: Any = object()
 
 
 def register(family: Family) -> Family:
     """Make networks known by name: to `create_model`, recipes and commands.
 
     Raises:
-        InputError: no family, one without names, a norm that is unknown, a name that the pattern does not match, or one
-            that other networks answer to.
+        InputError: no family, one without names, a norm that is unknown, an option that every network has, a name that
+            the pattern does not match, or one that other networks answer to.
     """
     if not isinstance(family, Family):
         raise InputError(f"register takes a Family, got {type(family).__name__}")
     if not family.names or not callable(family.build):
         raise InputError(f"family {family.pattern!r} needs the names of some networks, and a function that builds them")
-    Spec.parse(family.norm)
+    if family.norm is not None:
+        Spec.parse(family.norm)
+    taken = next((option for option in family.options() if option in ("conv", *SHARED)), None)
+    if taken is not None:
+        raise InputError(f"family {family.pattern!r} has an option {taken!r}, which every network has; rename it")
     for name in family.names:
         if family.numbers(name) is None:
             raise InputError(f"model {name!r} is listed, but the pattern {family.pattern!r} does not match it")
@@ -50,6 +59,7 @@ def create_model(
     conv: str = "",
     num_classes: int | None = None,
     statistics: Sequence[str] | str | None = None,
+    momentum: float | None = _AS_BUILT,
     **options: Any,
 ) -> nn.Module:
     """A freshly initialised network, in training mode.
@@ -69,14 +79,20 @@ def create_model(
             for segmentation (ADE20K).
         statistics: what SN and SSN mix, as names or as one string with commas between them; "instance,layer" is what
             the papers train at one sample per GPU. None for instance, layer and batch.
+        momentum: of running statistics, in all layers that keep some: the share of the new batch, in [0, 1], or None
+            for the average over all batches; as the layers were made where it is not given. Without effect in a network
+            that keeps none, as `switchnorm.set_momentum` tells.
         options: what else the network takes, such as `dropout`.
 
     Raises:
         InputError: an unknown name, norm, conv or option, with the nearest valid one; a norm for a network without a
-            normalization; an option's value that makes no network; timm where it is not installed.
+            normalization; an option's value that makes no network; a momentum out of its range, or for layers that have
+            none; timm where it is not installed.
     """
     if num_classes is not None and (not isinstance(num_classes, int) or num_classes < 1):
         raise InputError(f"num_classes {num_classes} is impossible; the nearest valid number is 1")
+    if momentum is not _AS_BUILT:
+        check_momentum(momentum)
     made: list[nn.Module] = []
     spec = None if norm is None else _recording(Spec.of(norm), made)
     model = _build(name, spec, conv, num_classes, statistics, options)
@@ -85,6 +101,8 @@ def create_model(
         kinds = sorted({type(module).__name__ for module in model.modules() if is_norm(module)})
         has = f"no normalization that switches, only {', '.join(kinds)}" if kinds else "no normalization"
         raise InputError(f"model {name!r} has {has}; leave norm and conv out")
+    if momentum is not _AS_BUILT:
+        set_momentum(model, momentum)
     return model
 
 
@@ -113,10 +131,10 @@ def _build(
     for family in FAMILIES:
         numbers = family.numbers(name)
         if numbers is not None:
-            spec = parse_norm(family.norm if norm is None else norm, conv).mixing(statistics)
             family.check_options(name, options)
+            spec = _norm_of_family(name, family, norm, conv, statistics)
             with explained(name, options):
-                return family.build(*numbers, norm=spec, num_classes=num_classes or family.num_classes, **options)
+                return family.build(*numbers, **spec, num_classes=num_classes or family.num_classes, **options)
     source = foreign.source_of(name)
     if name not in source.names():
         raise unknown("model", name, [*_own_names(), *source.names()])
@@ -126,6 +144,18 @@ def _build(
     if norm is None and asked.ws:
         raise InputError(f"conv {conv!r} needs a norm for {name!r}, which is left as it is without; try norm 'bn'")
     return foreign.create(source, name, None if norm is None else asked.mixing(statistics), num_classes, options)
+
+
+def _norm_of_family(
+    name: str, family: Family, norm: Spec | None, conv: str, statistics: Sequence[str] | str | None
+) -> dict[str, Spec]:
+    """What the builder of a family is given for its normalization; nothing where it has none."""
+    if family.norm is not None:
+        return {"norm": parse_norm(family.norm if norm is None else norm, conv).mixing(statistics)}
+    if norm is not None or conv or statistics is not None:
+        asked = "norm and conv" if norm is not None or conv else "statistics"
+        raise InputError(f"model {name!r} has no normalization; leave {asked} out")
+    return {}
 
 
 def task_of(name: str) -> str:
@@ -139,7 +169,8 @@ def task_of(name: str) -> str:
 def norm_of(name: str) -> str | None:
     """What a network normalizes with where no norm is asked for, by its name alone: "bn", "gn+ws", ...
 
-    None for networks of torchvision and timm, which are as their authors built them, and for unknown names.
+    None for networks without a normalization, for those of torchvision and timm, which are as their authors built them,
+    and for unknown names.
     """
     return next((family.norm for family in FAMILIES if family.numbers(name) is not None), None)
 

@@ -1,6 +1,6 @@
 """Surgery: changing a model that somebody else wrote."""
 
-from switchnorm.surgery.batch import calibrate, freeze_statistics, ghost, sync
+from switchnorm.surgery.batch import calibrate, freeze_statistics, ghost, set_momentum, sync
 from switchnorm.surgery.fuse import FusePlan, fuse, plan_fuse
 from switchnorm.surgery.importance import LayerImportance, harden, importance, set_radius
 from switchnorm.surgery.plan import Change, Left, SwitchPlan
@@ -20,6 +20,7 @@ __all__ = [
     "importance",
     "plan_fuse",
     "plan_switch",
+    "set_momentum",
     "set_radius",
     "switch",
     "sync",

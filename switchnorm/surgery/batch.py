@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers import Spec, has_batch_statistics, kind_of, norm_of
-from switchnorm.layers.running import Sync, check_ghost
+from switchnorm.layers.running import Sync, check_ghost, check_momentum
 from switchnorm.surgery.kinds import batch_sync, norm_refusal
 from switchnorm.surgery.switch import plan
 
@@ -77,6 +77,33 @@ def sync(model: nn.Module, group: Sync = True) -> nn.Module:
     return _set(model, "sync", group, _is_foreign)
 
 
+def set_momentum(model: nn.Module, momentum: float | None) -> int:
+    """Set the momentum of all running statistics, whoever wrote their layers, in place.
+
+    Args:
+        model: any model.
+        momentum: PyTorch's, the share of the new batch, in [0, 1]; None averages over all batches since the last reset.
+
+    Returns:
+        How many layers keep running statistics; 0 where the momentum has no effect.
+
+    Raises:
+        InputError: a momentum outside of its range, or a layer that keeps running statistics and has no `momentum`;
+            before anything has changed.
+    """
+    momentum = check_momentum(momentum)
+    layers = [(name, module) for name, module in model.named_modules() if _keeps_statistics(module)]
+    for name, layer in layers:
+        if not hasattr(layer, "momentum"):
+            raise InputError(
+                f"layer {name!r} cannot take momentum {momentum}: {type(layer).__name__} has running statistics and no "
+                "attribute momentum; leave momentum out"
+            )
+    for _, layer in layers:
+        layer.momentum = momentum
+    return len(layers)
+
+
 def freeze_statistics(model: nn.Module) -> None:
     """Let layers with running statistics use these in training too, until somebody calls `train()` on them.
 
@@ -133,6 +160,14 @@ def _tracks(layer: nn.Module) -> bool:
     if hasattr(layer, "running_mean"):
         return layer.running_mean is not None
     return next(layer.buffers(recurse=False), None) is not None
+
+
+def _keeps_statistics(layer: nn.Module) -> Any:
+    """Whether training moves running statistics of a layer; torch's Instance Normalization may keep some too."""
+    kind = kind_of(layer)
+    if kind is not None and kind.frozen:
+        return False
+    return isinstance(layer._buffers.get("running_mean"), Tensor) or (has_batch_statistics(layer) and _tracks(layer))
 
 
 def _is_foreign(layer: nn.Module) -> bool:

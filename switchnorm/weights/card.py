@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,14 @@ class Card:
         keys, parameters: how many tensors, and how many numbers in them but for running statistics, counters and flags.
         removed_prefix: what was taken off the front of every key.
         reshaped: how many entries changed from the published (1, C, 1, 1) to (C,) or back.
-        dropped: entries that were left out: what lay beside the state dict, and counters unknown to the published code.
+        dropped: entries that were left out: what lay beside the state dict, counters unknown to the published code, and
+            sums of which the running statistics beside them were made.
         format: of the file that was read: "safetensors", "torch zip", "torch legacy" or "torch tar".
         switchnorm: the version that converted it.
         decoder_md5: of the decoder's file, where the network was published as two; `md5` is then the encoder's.
         alike: other networks that the file may belong to as well: they differ in dilation, of which keys and shapes
             show nothing, and `network` is the one that was published. Empty where `--network` said which it is.
+        options: what `create_model` has to be told beside the network's name: `deep_stem` or `aux_loss`.
     """
 
     name: str | None
@@ -51,6 +53,7 @@ class Card:
     switchnorm: str
     decoder_md5: str | None = None
     alike: tuple[str, ...] = ()
+    options: dict[str, bool] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The card as a JSON object."""

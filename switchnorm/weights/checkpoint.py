@@ -16,6 +16,8 @@ from switchnorm.weights.pair import PARTS, joined
 
 # How training systems wrap a network: DataParallel, our own runs.
 _WRAPPERS = ("module.", "model.")
+# From what CSAILVision's synchronised Batch Norm computes its running statistics, which the files hold beside them.
+_SUMS = ("_tmp_running_mean", "_tmp_running_var", "_running_iter")
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class CheckpointFile:
         state: tensors by key, on the CPU, without `prefix`.
         format: how it was written, see `switchnorm.weights.formats`.
         container: the entry of a training checkpoint that held the state, "state_dict"; "" where the file is the state.
-        beside: names of the training checkpoint's other entries, which are not used.
+        beside: names of entries that are not used: those of the training checkpoint beside the state, and in the state
+            the sums from which synchronised Batch Norm of CSAILVision/semantic-segmentation-pytorch makes its averages.
         prefix: what training wrappers had put before every key, for example "module.".
         metadata: what `switchnorm convert` recorded of the file's origin.
     """
@@ -54,9 +57,12 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
         raise InputError(f"checkpoint {str(path)!r} holds no state dict; expected tensors by name")
     prefix = _prefix(state)
     state = {key.removeprefix(prefix): value for key, value in state.items()}
-    beside = tuple(str(key) for key in content if key != container) if container else ()
+    beside = [str(key) for key in content if key != container] if container else []
+    sums = [key for key in state if key.endswith(_SUMS) and f"{key.rpartition('.')[0]}.running_mean" in state]
+    beside += sums
+    state = {key: value for key, value in state.items() if key not in set(sums)}
     metadata = Metadata.read(file.metadata, state, path)
-    return CheckpointFile(metadata.in_order(state), file.format, container, beside, prefix, metadata)
+    return CheckpointFile(metadata.in_order(state), file.format, container, tuple(beside), prefix, metadata)
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -64,7 +70,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
     Args:
         path: a safetensors file, or what any version of torch.save wrote: a state dict, or a training checkpoint that
-            holds one under "state_dict". Prefixes that training wrappers gave to every key are taken off.
+            holds one under "state_dict". Prefixes that training wrappers gave to every key are taken off, and so are
+            sums beside the running statistics that are made of them, see `CheckpointFile.beside`.
 
     Raises:
         InputError: no such file, or one that holds no state dict or would have to run code to be read.

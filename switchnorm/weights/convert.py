@@ -24,7 +24,7 @@ from switchnorm.weights.layout import published_shapes, switchable_prefixes, to_
 from switchnorm.weights.metadata import Metadata
 from switchnorm.weights.pair import divided, joined
 from switchnorm.weights.published import PUBLISHED, Checkpoint, published
-from switchnorm.weights.recognise import Recognised, class_count, norm_of, recognise
+from switchnorm.weights.recognise import Recognised, class_count, norm_of, options_of, recognise
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".pth.tar")
 _NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "radius", "mean_fixed", "var_fixed")
@@ -236,6 +236,7 @@ def _card(source: _Source, written: Mapping[str, Tensor], prefix: str, counters:
         switchnorm=__version__,
         decoder_md5=metadata.decoder_md5,
         alike=metadata.alike,
+        options=options_of(state) if metadata.network else {},
     )
 
 

@@ -32,7 +32,7 @@ class Recognised:
     """A network that fits a state dict.
 
     Attributes:
-        network: its name for `switchnorm.create_model`.
+        network: its name for `switchnorm.create_model`, which also needs `options_of` the state.
         num_classes: its number of logits.
         alike: networks that differ from it in dilation alone, which leaves no trace in keys and shapes.
     """
@@ -57,12 +57,18 @@ def recognise(state: Mapping[str, Tensor], among: Iterable[str] | None = None) -
     norm = norm_of(state)
     classes = class_count(state)
     wanted = _signature(state)
-    options = {"aux_loss": True} if any(key.startswith("aux_classifier.") for key in state) else {}
+    options = options_of(state)
     for name in candidates(state) if among is None else among:
         model = _built(name, norm, classes, options)
         if model is not None and _signature(model.state_dict()) == wanted:
             return Recognised(name, classes, _alike(name))
     return None
+
+
+def options_of(state: Mapping[str, Tensor]) -> dict[str, bool]:
+    """What `switchnorm.create_model` has to be told beside a network's name, by the parts that `state` has."""
+    parts = {"deep_stem": "encoder.conv3.", "aux_loss": "aux_classifier."}
+    return {option: True for option, part in parts.items() if any(key.startswith(part) for key in state)}
 
 
 class _Unfilled(TorchFunctionMode):
@@ -150,7 +156,7 @@ def candidates(state: Mapping[str, Tensor]) -> Iterator[str]:
     norm, depth = norm_of(state) or _stateless(), _depth(state.items())
     own = _own("classification")
     # A network that was made for another norm is less likely than one that was made for any.
-    likely = [name for name in own if usual_norm(name) in (norm, Family.norm)]
+    likely = [name for name in own if usual_norm(name) in (norm, Family.norm, None)]
     yield from sorted(_near(likely, depth), key=lambda name: usual_norm(name) != norm)
     # Importing torchvision takes seconds, so its networks are tried after this library's likely ones.
     yield from _near([name for name in list_models() if name not in _own() and _FOREIGN.match(name)], depth)
@@ -179,7 +185,7 @@ def _alike(name: str) -> tuple[str, ...]:
 
 
 def usual_norm(name: str) -> str | None:
-    """The norm that one of this library's own networks has where none is asked for; None for other names."""
+    """The norm that one of this library's own networks has where none is asked for; None for none, and other names."""
     norm = models.norm_of(name)
     return norm.partition("+")[0] if norm else None
 

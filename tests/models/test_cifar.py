@@ -17,6 +17,7 @@ from switchnorm.surgery.kinds import is_norm
 # The smallest network of every family, and the side of the pictures that it takes.
 SMALLEST = {
     "cifar_alexnet": 29,
+    "cifar_vgg11": 32,
     "cifar_vgg11_bn": 32,
     "cifar_resnet8": 8,
     "cifar_resnet11_bottleneck": 8,
@@ -27,13 +28,16 @@ SMALLEST = {
     "cifar_densenet10_8": 8,
     "digits_resnet9": 8,
 }
+PLAIN = ["cifar_alexnet", "cifar_vgg11"]
+NORMALIZED = [name for name in SMALLEST if name not in PLAIN]
 
 
 def build(name: str, norm: str = "bn", **options: Any) -> nn.Module:
     (found,) = [(family, n) for family in FAMILIES if (n := family.numbers(name)) is not None]
     family, numbers = found
     family.check_options(name, {key: value for key, value in options.items() if key != "num_classes"})
-    return family.build(*numbers, norm=Spec.parse(norm), **options)
+    normalization = {} if family.norm is None else {"norm": Spec.parse(norm)}
+    return family.build(*numbers, **normalization, **options)
 
 
 def pictures(name: str, side: int) -> torch.Tensor:
@@ -50,6 +54,7 @@ def parameters(model: nn.Module) -> int:
         ("cifar_alexnet", 2.47),
         ("cifar_vgg19_bn", 20.04),
         ("cifar_resnet110", 1.73),
+        ("cifar_resnet1202", 19.42),
         ("cifar_preresnet110", 1.73),
         ("cifar_resnext29_8x64", 34.43),
         ("cifar_resnext29_16x64", 68.16),
@@ -63,6 +68,13 @@ def test_published_sizes(name, millions):
         assert round(parameters(build(name, num_classes=10)) / 1e6, 2) == millions
 
 
+@pytest.mark.parametrize(("depth", "count"), [(11, 9225610), (13, 9410122), (16, 14719818), (19, 20029514)])
+def test_sizes_of_the_toolbox_s_networks_without_normalization(depth, count):
+    """What bearpaw/pytorch-classification counts, whose README.md lists none of them."""
+    with torch.device("meta"):
+        assert parameters(build(f"cifar_vgg{depth}", num_classes=10)) == count
+
+
 def test_listed_names_belong_to_one_family():
     listed = [name for family in FAMILIES for name in family.names]
     assert len(set(listed)) == len(listed)
@@ -73,9 +85,17 @@ def test_listed_names_belong_to_one_family():
 
 @pytest.mark.parametrize("ws", ["", "+ws"])
 @pytest.mark.parametrize("norm", [*norm_names(), "gn:2"])
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", NORMALIZED)
 def test_every_network_trains_with_every_norm(name, norm, ws):
-    model = build(name, norm + ws, num_classes=7)
+    trains(name, build(name, norm + ws, num_classes=7))
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_every_network_trains_without_one(name):
+    trains(name, build(name, num_classes=7))
+
+
+def trains(name: str, model: nn.Module) -> None:
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     logits = model(pictures(name, SMALLEST[name]))
     assert logits.shape == (2, 7)
@@ -87,7 +107,13 @@ def test_every_network_trains_with_every_norm(name, norm, ws):
     assert model.eval()(pictures(name, SMALLEST[name])).isfinite().all()
 
 
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_networks_have_nothing_to_normalize_or_standardize(name):
+    kinds = {type(m).__name__ for m in build(name).modules() if not next(m.children(), None)}
+    assert kinds == {"SmallestSide", "Conv2d", "ReLU", "MaxPool2d", "AdaptiveAvgPool2d", "Linear"}
+
+
+@pytest.mark.parametrize("name", NORMALIZED)
 def test_one_definition_for_all_norms(name):
     def structure(norm: str) -> list[str]:
         named = build(name, norm).named_modules()
@@ -95,13 +121,13 @@ def test_one_definition_for_all_norms(name):
 
     assert structure("bn") == structure("ssn") == structure("gn+ws")
     normalized = {type(m) for m in build(name, "sn").modules() if is_norm(m)}
-    expected = set() if name == "cifar_alexnet" else {type(Spec("sn").layer(8))}
+    expected = {type(Spec("sn").layer(8))}
     if name == "digits_resnet9":
         expected.add(type(Spec("sn").layer(8, dims=1)))
     assert normalized == expected
 
 
-@pytest.mark.parametrize("name", SMALLEST)
+@pytest.mark.parametrize("name", NORMALIZED)
 def test_standardized_are_the_convolutions_that_feed_a_normalization(name):
     model = build(name, "gn+ws")
     wiring = wire(model)
@@ -128,7 +154,11 @@ def test_initialisation(name):
 
 @pytest.mark.parametrize(
     ("name", "classifier", "deviation"),
-    [("cifar_vgg11_bn", "classifier", 0.01), ("cifar_resnext11_2x4", "classifier", math.sqrt(2 / 1024))],
+    [
+        ("cifar_vgg11", "classifier", 0.01),
+        ("cifar_vgg11_bn", "classifier", 0.01),
+        ("cifar_resnext11_2x4", "classifier", math.sqrt(2 / 1024)),
+    ],
 )
 def test_classifiers_start_as_published(name, classifier, deviation):
     torch.manual_seed(0)
@@ -178,6 +208,7 @@ def test_depth_counts_the_weighted_layers(name, outside):
         ("cifar_densenet101_12", "depth 101 is not 6n + 4; the nearest valid depth is 100"),
         ("cifar_densenet100_0", "growth 0 is impossible; the nearest valid number is 1"),
         ("cifar_vgg12_bn", "depth 12 is not one of VGG's; the nearest valid depth is 11"),
+        ("cifar_vgg12", "depth 12 is not one of VGG's; the nearest valid depth is 11"),
         ("cifar_vgg99_bn", "depth 99 is not one of VGG's; the nearest valid depth is 19"),
     ],
 )
@@ -191,7 +222,9 @@ def test_numbers_that_make_no_network_give_the_nearest_that_do(name, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(("name", "side"), [("cifar_alexnet", 29), ("cifar_vgg11_bn", 32), ("cifar_densenet10_8", 4)])
+@pytest.mark.parametrize(
+    ("name", "side"), [("cifar_alexnet", 29), ("cifar_vgg11", 32), ("cifar_vgg11_bn", 32), ("cifar_densenet10_8", 4)]
+)
 def test_pictures_too_small(name, side):
     model = build(name).eval()
     assert model(torch.randn(1, 3, side, side)).shape == (1, 10)

@@ -7,7 +7,6 @@ from torch import nn
 from switchnorm.errors import InputError
 from switchnorm.layers import Spec
 from switchnorm.models.blocks import Layers, ResidualBlock, bottleneck
-from switchnorm.models.cifar.alexnet import CifarAlexNet
 from switchnorm.models.cifar.densenet import CifarDenseNet, compressed
 from switchnorm.models.cifar.preresnet import CifarPreResNet, PreActivatedBasicBlock, PreActivatedBottleneck
 from switchnorm.models.cifar.resnet import CifarResNet
@@ -29,6 +28,12 @@ class TestNames:
         expected = {f"features.{i + j}" for i in convolutions for j in (0, 1)} | {"classifier"}
         assert modules_with_parameters(CifarVGG(11, norm=BN)) == expected
         assert all(isinstance(CifarVGG(11, norm=BN).features[i], nn.Conv2d) for i in convolutions)
+
+    def test_vgg_without_normalization(self):
+        convolutions = (0, 3, 6, 8, 11, 13, 16, 18)
+        model = CifarVGG(11, norm=None)
+        assert modules_with_parameters(model) == {f"features.{i}" for i in convolutions} | {"classifier"}
+        assert all(isinstance(model.features[i + 1], nn.ReLU) for i in convolutions)
 
     @pytest.mark.parametrize(("depth", "block", "layers"), [(8, None, 2), (11, "bottleneck", 3)])
     def test_preresnet(self, depth, block, layers):
@@ -119,19 +124,21 @@ def test_dropout_acts_before_the_second_convolution_in_training_alone():
     ] * 3
 
 
+@pytest.mark.parametrize(("network", "usual"), [(CifarWideResNet, 0.3), (CifarDenseNet, 0.2)])
 @pytest.mark.parametrize(
     ("dropout", "message"),
     [
-        (1, "dropout 1 is outside [0, 1); the paper's is 0.3"),
+        (1, "dropout 1 is outside [0, 1); the paper's is "),
         (-0.1, "dropout -0.1 is outside [0, 1); the nearest valid number is 0"),
-        ("0.3", "dropout '0.3' is outside [0, 1); the paper's is 0.3"),
-        (float("nan"), "dropout nan is outside [0, 1); the paper's is 0.3"),
+        ("0.3", "dropout '0.3' is outside [0, 1); the paper's is "),
+        (float("nan"), "dropout nan is outside [0, 1); the paper's is "),
+        (True, "dropout True is outside [0, 1); the paper's is "),
     ],
 )
-def test_dropout_out_of_range(dropout, message):
+def test_dropout_out_of_range(network, usual, dropout, message):
     with pytest.raises(InputError) as caught:
-        CifarWideResNet(10, 1, norm=BN, dropout=dropout)
-    assert str(caught.value) == message
+        network(10, 1, norm=BN, dropout=dropout)
+    assert str(caught.value) == message + (str(usual) if message.endswith(" ") else "")
 
 
 @pytest.mark.parametrize(
@@ -140,6 +147,13 @@ def test_dropout_out_of_range(dropout, message):
 )
 def test_compression_keeps_its_share_rounded_down(channels, compression, kept):
     assert compressed(channels, compression) == kept
+
+
+@pytest.mark.parametrize("channels", [216, 99, 7, 12])
+@pytest.mark.parametrize("rate", [1, 2, 3, 4, 5, 6, 7])
+def test_every_published_compression_rate_is_a_fraction(channels, rate):
+    """bearpaw/pytorch-classification divides the channels by an integer and rounds down."""
+    assert compressed(channels, f"1/{rate}") == channels // rate
 
 
 def test_compression_is_that_of_both_transitions():
@@ -154,6 +168,11 @@ def test_compression_is_that_of_both_transitions():
         (0, "compression 0 is outside (0, 1]; the paper's is 0.5"),
         (2, "compression 2 is outside (0, 1]; the nearest valid number is 1"),
         (True, "compression True is outside (0, 1]; the paper's is 0.5"),
+        ("4/3", "compression '4/3' is outside (0, 1]; the nearest valid number is 1"),
+        ("1/0", "compression '1/0' is outside (0, 1]; the paper's is 0.5"),
+        ("half", "compression 'half' is outside (0, 1]; the paper's is 0.5"),
+        (float("nan"), "compression nan is outside (0, 1]; the paper's is 0.5"),
+        ("1/99", "compression '1/99' keeps none of 24 channels; the nearest that keeps one is 0.042"),
         (0.01, "compression 0.01 keeps none of 24 channels; the nearest that keeps one is 0.042"),
     ],
 )
@@ -171,16 +190,23 @@ def test_a_dense_layer_appends_its_channels():
     assert torch.equal(y[:, :16], x)
 
 
+def test_dropout_of_a_dense_layer_acts_on_what_it_appends_in_training_alone():
+    model = CifarDenseNet(10, 8, norm=BN, dropout=0.25)
+    assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == [0.25] * 3
+    layer = model.dense1[0]
+    x = torch.randn(32, 16, 16, 16)
+    new = []
+    layer.conv2.register_forward_hook(lambda _, inputs, output: new.append(output))
+    y = layer(x.clone())[:, 16:]
+    kept = y != 0
+    assert float(kept.double().mean()) == pytest.approx(0.75, abs=0.01)
+    torch.testing.assert_close(y[kept], new[0][kept] / 0.75)
+    assert torch.equal(layer(x.clone())[:, :16], x)
+    y = layer.eval()(x.clone())[:, 16:]
+    assert torch.equal(y, new[-1])
+
+
 @pytest.mark.parametrize("options", [{"in_channels": 0}, {"embedding": 0}, {"in_channels": "3"}, {"embedding": True}])
 def test_resnet_options_that_are_no_numbers_of_channels(options):
     with pytest.raises(InputError, match="is impossible; the nearest valid number is 1"):
         CifarResNet(8, norm=BN, **options)
-
-
-def test_alexnet_has_nothing_to_normalize_or_standardize():
-    torch.manual_seed(0)
-    plain = CifarAlexNet(norm=BN)
-    torch.manual_seed(0)
-    other = CifarAlexNet(norm=Spec.parse("ssn+ws"))
-    assert repr(plain) == repr(other)
-    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), other.parameters(), strict=True))

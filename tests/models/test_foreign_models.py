@@ -238,7 +238,7 @@ def test_options_reach_the_network():
         (
             "lraspp_mobilenet_v3_large",
             {"aux_loss": True},
-            "model 'lraspp_mobilenet_v3_large' takes no options, got 'aux_loss'",
+            "option of 'lraspp_mobilenet_v3_large' 'aux_loss' is unknown; choose from momentum, statistics",
         ),
         ("fcn_resnet18", {}, "model 'fcn_resnet18' is unknown; did you mean"),
         ("resnet18", {"num_classes": 0}, "num_classes 0 is impossible; the nearest valid number is 1"),

@@ -60,7 +60,11 @@ def test_a_step_of_training_lowers_the_loss(name):
 
 @pytest.mark.parametrize(
     ("name", "depth"),
-    [*product(["resnetv1sn"], [18, 34, 50, 101, 152]), ("resnetv1ssn", 34), *product(["l_resnet"], [18, 50, 101])],
+    [
+        *product(["resnetv1sn"], [18, 34, 50, 101, 152]),
+        ("resnetv1ssn", 34),
+        *product(["l_resnet"], [18, 34, 50, 101, 152]),
+    ],
 )
 def test_with_batch_norm_the_layout_is_that_of_he_et_al(name, depth):
     with torch.device("meta"):
@@ -69,12 +73,38 @@ def test_with_batch_norm_the_layout_is_that_of_he_et_al(name, depth):
     assert {unlabelled(key): shape for key, shape in shapes(ours).items()} == shapes(theirs)
 
 
-@pytest.mark.parametrize(("depth", "blocks"), [(50, [3, 4, 6, 3]), (101, [3, 4, 23, 3])])
-def test_with_batch_norm_the_layout_is_that_of_xie_et_al(depth, blocks):
+@pytest.mark.parametrize(
+    ("depth", "blocks", "width", "groups"),
+    [
+        *((50, [3, 4, 6, 3], *shape) for shape in ((4, 32), (8, 16), (5, 3), (64, 1), (1, 1))),
+        (101, [3, 4, 23, 3], 4, 32),
+        (152, [3, 8, 36, 3], 4, 32),
+    ],
+)
+def test_with_batch_norm_the_layout_is_that_of_xie_et_al(depth, blocks, width, groups):
+    """Which bearpaw/pytorch-classification's resnext50, resnext101 and resnext152 have as well."""
+    options = {} if (width, groups) == (4, 32) else {"base_width": width, "cardinality": groups}
     with torch.device("meta"):
-        ours = switchnorm.create_model(f"l_resnext{depth}", norm="bn")
-        theirs = torchvision.models.ResNet(Bottleneck, blocks, groups=32, width_per_group=4)
-    assert shapes(ours) == shapes(theirs)
+        ours = switchnorm.create_model(f"l_resnext{depth}", norm="bn", **options)
+        theirs = torchvision.models.ResNet(Bottleneck, blocks, groups=groups, width_per_group=width)
+        named = switchnorm.create_model(f"resnet{depth}", groups=groups, width_per_group=width)
+    assert shapes(ours) == shapes(theirs) == shapes(named)
+    inner = ours.layer3[0].conv2
+    assert (inner.out_channels, inner.groups) == (256 * width // 64 * groups, groups)
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "count"),
+    [
+        # Computed once by joe-siyuan-qiao/pytorch-classification's models/imagenet/resnext.py.
+        ("l_resnext50", "gn+ws", 25028904),
+        ("l_resnext152", "gn+ws", 59951400),
+        ("l_resnext50", "bn", 25028904),
+    ],
+)
+def test_sizes_of_the_published_networks(name, norm, count):
+    with torch.device("meta"):
+        assert sum(p.numel() for p in switchnorm.create_model(name, norm=norm).parameters()) == count
 
 
 def perturbed(model: nn.Module) -> dict[str, Tensor]:
@@ -257,6 +287,15 @@ def test_switching_one_of_these_gives_the_other():
         ({"name": "resnetv1sn42"}, "depth 42 has no layout; the nearest valid depth is 34"),
         ({"name": "resnetv2ssn1000"}, "depth 1000 has no layout; the nearest valid depth is 152"),
         ({"name": "l_resnext18"}, "depth 18 has no layout; the nearest valid depth is 50"),
+        ({"name": "l_resnext34", "cardinality": 1}, "depth 34 has no layout; the nearest valid depth is 50"),
+        ({"name": "l_resnext50", "cardinality": 0}, "cardinality 0 is impossible; the nearest valid number is 1"),
+        ({"name": "l_resnext50", "base_width": -4}, "base_width -4 is impossible; the nearest valid number is 1"),
+        ({"name": "l_resnext50", "base_width": 4.5}, "option 'base_width' of 'l_resnext50' takes a int, got 4.5"),
+        ({"name": "l_resnext50", "cardinality": True}, "option 'cardinality' of 'l_resnext50' takes a int, got True"),
+        (
+            {"name": "l_resnext50", "base_with": 4},
+            "option of 'l_resnext50' 'base_with' is unknown; did you mean 'base_width'",
+        ),
         (
             {"name": "resnetv1sn18", "dropuot": 0.2},
             "option of 'resnetv1sn18' 'dropuot' is unknown; did you mean 'dropout'?",

@@ -121,13 +121,31 @@ def test_as_many_classes_as_the_dataset_of_the_name(name, classes):
             "model 'cifar_alexnet' has no normalization; leave norm and conv out",
         ),
         (
+            {"name": "cifar_vgg16", "norm": "bn"},
+            "model 'cifar_vgg16' has no normalization; leave norm and conv out",
+        ),
+        (
+            {"name": "cifar_vgg16", "norm": nn.BatchNorm2d},
+            "model 'cifar_vgg16' has no normalization; leave norm and conv out",
+        ),
+        ({"name": "cifar_vgg16", "conv": "ws"}, "model 'cifar_vgg16' has no normalization; leave norm and conv out"),
+        (
+            {"name": "cifar_vgg16", "statistics": "instance"},
+            "model 'cifar_vgg16' has no normalization; leave statistics out",
+        ),
+        (
             {"name": "cifar_vgg11_bn", "dropout": 0.1},
-            "model 'cifar_vgg11_bn' takes no options, got 'dropout'",
+            "option of 'cifar_vgg11_bn' 'dropout' is unknown; choose from momentum, statistics",
         ),
         (
             {"name": "cifar_resnet20", "embeding": 3},
             "option of 'cifar_resnet20' 'embeding' is unknown; did you mean 'embedding'?",
         ),
+        (
+            {"name": "cifar_resnet20", "momentm": 0.1},
+            "option of 'cifar_resnet20' 'momentm' is unknown; did you mean 'momentum'?",
+        ),
+        ({"name": "resnet18", "momentm": 0.1}, "option of 'resnet18' 'momentm' is unknown; did you mean 'momentum'?"),
     ],
 )
 def test_what_is_wrong_is_named_with_the_nearest_that_is_right(arguments, message):
@@ -160,7 +178,12 @@ def test_list_models_filters_by_glob():
         "resnetv2sn50",
         "resnetv2ssn50",
     ]
-    assert switchnorm.list_models("l_*") == ["l_resnet50", "l_resnet101", "l_resnext50", "l_resnext101"]
+    assert switchnorm.list_models("l_resnext*") == ["l_resnext50", "l_resnext101", "l_resnext152"]
+    assert switchnorm.list_models("l_resnet*") == [f"l_resnet{depth}" for depth in (18, 34, 50, 101, 152)]
+    assert switchnorm.list_models("cifar_vgg1[69]*") == [
+        *("cifar_vgg16", "cifar_vgg19"),
+        *("cifar_vgg16_bn", "cifar_vgg19_bn"),
+    ]
     assert switchnorm.list_models("no such network") == []
     everything = switchnorm.list_models()
     assert {"digits_resnet9", "cifar_alexnet", "resnetv2ssn152", "resnet50", "vit_b_16"} < set(everything)
@@ -282,6 +305,9 @@ def test_errors_of_a_builder_are_its_own_only_without_options():
         ("l_resnext101", "gn+ws"),
         ("cifar_wrn40_4", "bn"),
         ("resnet50_dilated8+upernet", "bn"),
+        ("cifar_alexnet", None),
+        ("cifar_vgg16", None),
+        ("cifar_vgg16_bn", "bn"),
         ("resnet50", None),
         ("timm:resnet50", None),
         ("nobody", None),
@@ -312,6 +338,25 @@ def test_networks_of_ones_own_take_no_name_that_is_there(monkeypatch):
     ]:
         with pytest.raises(InputError, match=message):
             registry.register(family)
+
+    def greedy(*, norm, num_classes, momentum: float = 0.5):
+        return torch.nn.Linear(1, num_classes)
+
+    with pytest.raises(InputError, match=r"^family 'greedy' has an option 'momentum', which every network has; rename"):
+        registry.register(Family("greedy", greedy, ("greedy",)))
     registry.register(Family(r"mine(\d+)", build, ("mine3",)))
     assert create_model("mine3", num_classes=5).out_features == 5
     assert "mine3" in list_models("mine*")
+
+
+def test_networks_of_ones_own_may_have_no_normalization(monkeypatch):
+    monkeypatch.setattr(registry, "FAMILIES", registry.FAMILIES.copy())
+
+    def build(width, *, num_classes):
+        return nn.Linear(width, num_classes)
+
+    registry.register(Family(r"plain(\d+)", build, ("plain3",), norm=None))
+    assert norm_of("plain3") is None
+    assert create_model("plain3", num_classes=5).in_features == 3
+    with pytest.raises(InputError, match="model 'plain3' has no normalization; leave norm and conv out"):
+        create_model("plain3", norm="sn")

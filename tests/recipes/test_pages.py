@@ -18,6 +18,8 @@ from switchnorm.config.recipe import evaluation_config, read_config
 from switchnorm.config.schema import SECTIONS, Config
 from switchnorm.config.task_spec import tasks
 from switchnorm.data import dataset_classes
+from switchnorm.models.options import SHARED
+from switchnorm.models.registry import FAMILIES
 from switchnorm.recipes import find_recipe, recipes
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -103,6 +105,27 @@ def test_the_tables_of_data_know_every_dataset_and_every_key(task, representativ
     assert options <= known
     described = options | set(re.findall(r"`(?:--data\.)?(\w+)", section(task, "Data")))
     assert names(dataset_classes()[representative]) <= described
+
+
+def test_the_table_of_networks_knows_every_family_and_its_options():
+    described: dict[str, set[str]] = {}
+    for names_, _, options in rows(section("classification", "Networks")):
+        found = set(re.findall(r"`([a-z_]+)`", options))
+        described |= dict.fromkeys(re.findall(r"`([^`]*)`", names_), found)
+        if names_ == "any":
+            assert found == set(SHARED)
+    for family in FAMILIES:
+        if family.task != "classification":
+            continue
+        named = [name for name in described if family.numbers(name) is not None]
+        assert named, family
+        assert all(described[name] == set(family.options()) for name in named), family
+
+
+def test_the_table_of_segmentation_networks_has_their_options():
+    listed = {key.removeprefix("model.options.") for key in keys(section("segmentation", "Networks")) if "." in key}
+    options = {option for family in FAMILIES if family.task == "segmentation" for option in family.options()}
+    assert listed == options | set(SHARED)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

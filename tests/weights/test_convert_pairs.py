@@ -10,7 +10,8 @@ import torch
 from safetensors import safe_open
 
 from switchnorm.errors import InputError
-from switchnorm.weights import convert, read_state
+from switchnorm.models import create_model
+from switchnorm.weights import convert, load_published, read_state
 from tests.weights.files import GOLDEN, recorded_state, write_legacy, write_zip
 from tests.weights.small import md5, same
 
@@ -59,6 +60,7 @@ def test_a_published_pair_is_recognised_and_its_file_says_what_it_is(tmp_path):
     card = convert(files[0], tmp_path / "x.safetensors", decoder=files[1])
     alike = ("resnet50+c1_bilinear_deepsup", "resnet50_dilated16+c1_bilinear_deepsup")
     assert (card.network, card.alike, card.num_classes, card.norm) == (PAIR, alike, 150, "sn")
+    assert card.options == {}
     assert card.parameters == int(np.load(GOLDEN / f"{PUBLISHED_PAIR}_loss.npz")["parameters"])
     assert json.loads((tmp_path / "x.json").read_text())["alike"] == list(alike)
     with safe_open(tmp_path / "x.safetensors", "pt") as file:
@@ -71,6 +73,30 @@ def test_a_published_pair_is_recognised_and_its_file_says_what_it_is(tmp_path):
     assert convert(tmp_path / "z.safetensors", tmp_path / "z.pth").network == alike[0]
     for file in tmp_path.iterdir():
         file.unlink()
+
+
+def test_a_pair_with_a_deep_stem_is_recognised_and_the_card_says_how_it_is_built(tmp_path):
+    state = recorded_state("ade_resnet18_dilated8_deep_stem_c1_bilinear_deepsup")
+    files = write_parts(tmp_path, state)
+    card = convert(files[0], tmp_path / "x.safetensors", decoder=files[1])
+    assert (card.network, card.options, card.norm) == (
+        "resnet18_dilated8+c1_bilinear_deepsup",
+        {"deep_stem": True},
+        "bn",
+    )
+    assert json.loads((tmp_path / "x.json").read_text())["options"] == {"deep_stem": True}
+    sums = [key for key in state if key.endswith(("_tmp_running_mean", "_tmp_running_var", "_running_iter"))]
+    assert sorted(card.dropped) == sorted(key.partition(".")[2] for key in sums)
+    model = create_model(card.network, **card.options)
+    load_published(model, tmp_path / "x.safetensors")
+    assert torch.equal(model.encoder.bn3.running_var, state["encoder.bn3.running_var"])
+    again = convert(tmp_path / "x.safetensors", tmp_path / "e.pth", decoder=tmp_path / "d.pth")
+    assert (again.network, again.options) == (card.network, card.options)
+    back = torch.load(tmp_path / "e.pth", weights_only=True)
+    same(back, {key.removeprefix("encoder."): state[key] for key in state if key[0] == "e" and key not in sums})
+    # What somebody says of dilation leaves the stem as it is.
+    stated = convert(tmp_path / "x.safetensors", tmp_path / "z.safetensors", network="resnet18+c1_bilinear_deepsup")
+    assert (stated.network, stated.options) == ("resnet18+c1_bilinear_deepsup", {"deep_stem": True})
 
 
 def test_what_is_no_pair_is_refused_and_nothing_written(tmp_path):

@@ -6,7 +6,7 @@ import torch
 import switchnorm
 from switchnorm.models import task_of
 from switchnorm.weights import recognise as module
-from switchnorm.weights.recognise import Recognised, candidates, norm_of, recognise
+from switchnorm.weights.recognise import Recognised, candidates, norm_of, options_of, recognise
 from tests.weights.files import GOLDEN, recorded_state
 
 RECORDED = [path.name.removesuffix(".keys.json") for path in sorted(GOLDEN.glob("*.keys.json"))]
@@ -47,6 +47,11 @@ def test_published_networks_are_recognised(network, built):
         ("resnetv1sn50", None),
         ("resnetv1ssn50", None),
         ("l_resnet50", None),
+        ("l_resnet18", None),
+        ("l_resnext152", None),
+        ("cifar_vgg16", None),
+        ("cifar_vgg16_bn", "gn"),
+        ("vgg16", None),
     ],
 )
 def test_our_own_networks_are_recognised_with_any_norm_and_number_of_classes(network, norm):
@@ -75,6 +80,8 @@ def test_the_published_network_for_segmentation_is_recognised_but_for_its_dilati
         ("resnet18+upernet_lite", "ssn", {}),
         ("resnet34_dilated8+ppm_bilinear", "gn", {}),
         ("resnet101_dilated8+ppm_bilinear_deepsup", "sn", {}),
+        ("resnet18_dilated8+ppm_bilinear_deepsup", "bn", {"deep_stem": True}),
+        ("resnet50+upernet", "ssn", {"deep_stem": True}),
         ("fcn_resnet50", "bn", {"aux_loss": True}),
         ("deeplabv3_resnet101", "sn", {}),
         ("lraspp_mobilenet_v3_large", "gn", {}),
@@ -86,6 +93,7 @@ def test_networks_for_segmentation_are_recognised_in_any_order_of_keys(network, 
     for found in (recognise(state), recognise({key: state[key] for key in sorted(state)})):
         assert found is not None
         assert (found.network, found.num_classes) == (network, 7)
+        assert options_of(state) == options
         assert len(found.alike) == (2 if "+" in network else 0)
     assert len(built) <= 12
 

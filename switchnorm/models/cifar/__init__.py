@@ -14,7 +14,13 @@ from switchnorm.models.family import Family
 _DEPTHS = (20, 32, 44, 56, 110)
 
 FAMILIES: tuple[Family, ...] = (
-    Family("cifar_alexnet", CifarAlexNet, ("cifar_alexnet",)),
+    Family("cifar_alexnet", CifarAlexNet, ("cifar_alexnet",), norm=None),
+    Family(
+        r"cifar_vgg(\d+)",
+        partial(CifarVGG, norm=None),
+        tuple(f"cifar_vgg{depth}" for depth in CONVOLUTIONS),
+        norm=None,
+    ),
     Family(r"cifar_vgg(\d+)_bn", CifarVGG, tuple(f"cifar_vgg{depth}_bn" for depth in CONVOLUTIONS)),
     Family(
         r"cifar_resnet(\d+)(?:_(bottleneck))?",

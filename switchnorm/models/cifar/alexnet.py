@@ -9,22 +9,20 @@ from __future__ import annotations
 
 from torch import nn
 
-from switchnorm.layers import Spec
 from switchnorm.models.parts import PlainNetwork
 
 
 class CifarAlexNet(PlainNetwork):
     """Five convolutions and a linear layer, for pictures of 29x29 or larger.
 
-    Modules are named as in the published CIFAR checkpoints. Weights start as PyTorch draws them, as there.
+    There is no normalization, and so none that a convolution could standardize its weights for. Modules are named as in
+    the published CIFAR checkpoints. Weights start as PyTorch draws them, as there.
 
     Args:
-        norm: taken as of any network and without effect: there is no normalization that it could replace, and none
-            that a convolution could standardize its weights for.
         num_classes: the number of logits.
     """
 
-    def __init__(self, *, norm: Spec, num_classes: int = 10) -> None:
+    def __init__(self, *, num_classes: int = 10) -> None:
         features = nn.Sequential(
             nn.Conv2d(3, 64, 11, stride=4, padding=5),
             nn.ReLU(inplace=True),

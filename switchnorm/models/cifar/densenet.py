@@ -17,9 +17,9 @@ from switchnorm.models.parts import (
     SmallestSide,
     at_least_one,
     blocks_per_stage,
+    check_dropout,
     convolution,
     init_convolutions,
-    is_number,
 )
 
 #: Channels inside of a layer, in units of the growth.
@@ -33,21 +33,23 @@ class DenseLayer(nn.Module):
         in_channels: of the input.
         growth: channels that it adds.
         norm: the normalization before every convolution.
+        dropout: the share of the new values that training drops.
     """
 
-    def __init__(self, in_channels: int, growth: int, norm: Spec) -> None:
+    def __init__(self, in_channels: int, growth: int, norm: Spec, dropout: float = 0.0) -> None:
         super().__init__()
         inner = BOTTLENECK * growth
         self.bn1 = norm.layer(in_channels)
         self.conv1 = convolution(norm, in_channels, inner, 1)
         self.bn2 = norm.layer(inner)
         self.conv2 = convolution(norm, inner, growth, 3)
+        self.dropout = nn.Dropout(dropout)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, in_channels + growth, H, W)."""
         y = self.conv1(self.relu(self.bn1(x)))
-        return torch.cat((x, self.conv2(self.relu(self.bn2(y)))), 1)
+        return torch.cat((x, self.dropout(self.conv2(self.relu(self.bn2(y))))), 1)
 
 
 class Transition(nn.Module):
@@ -80,25 +82,38 @@ class CifarDenseNet(nn.Module):
         growth: channels that each layer adds; the first convolution makes twice as many.
         norm: the normalization before every convolution.
         num_classes: the number of logits.
-        compression: in (0, 1], the share of channels that a transition keeps, rounded down.
+        compression: in (0, 1], the share of channels that a transition keeps, rounded down; as text a fraction, such as
+            "1/3", which no decimal number is.
+        dropout: in [0, 1), the share of values that training drops of what each layer appends; the paper takes 0.2
+            where pictures are not augmented.
 
     Raises:
-        InputError: a depth that is not 6n + 4, a growth below 1, or a compression that is out of its range or keeps
-            no channel.
+        InputError: a depth that is not 6n + 4, a growth below 1, a dropout out of its range, or a compression that is
+            out of its range or keeps no channel.
     """
 
-    def __init__(self, depth: int, growth: int, *, norm: Spec, num_classes: int = 10, compression: float = 0.5) -> None:
+    def __init__(
+        self,
+        depth: int,
+        growth: int,
+        *,
+        norm: Spec,
+        num_classes: int = 10,
+        compression: float | str = 0.5,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         layers = blocks_per_stage(depth, 2, 4)
         at_least_one(growth=growth)
+        check_dropout(dropout, 0.2)
         self.smallest = SmallestSide(4)
         channels = 2 * growth
         self.conv1 = convolution(norm, 3, channels, 3)
-        self.dense1, channels = _dense(channels, growth, layers, norm)
+        self.dense1, channels = _dense(channels, growth, layers, norm, dropout)
         self.trans1, channels = _transition(channels, compression, norm)
-        self.dense2, channels = _dense(channels, growth, layers, norm)
+        self.dense2, channels = _dense(channels, growth, layers, norm, dropout)
         self.trans2, channels = _transition(channels, compression, norm)
-        self.dense3, channels = _dense(channels, growth, layers, norm)
+        self.dense3, channels = _dense(channels, growth, layers, norm, dropout)
         self.bn = norm.layer(channels)
         self.relu = nn.ReLU(inplace=True)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -114,28 +129,37 @@ class CifarDenseNet(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
-def _dense(channels: int, growth: int, layers: int, norm: Spec) -> tuple[nn.Sequential, int]:
+def _dense(channels: int, growth: int, layers: int, norm: Spec, dropout: float) -> tuple[nn.Sequential, int]:
     """A dense block, and the channels after it."""
-    block = nn.Sequential(*(DenseLayer(channels + i * growth, growth, norm) for i in range(layers)))
+    block = nn.Sequential(*(DenseLayer(channels + i * growth, growth, norm, dropout) for i in range(layers)))
     return block, channels + layers * growth
 
 
-def _transition(channels: int, compression: float, norm: Spec) -> tuple[Transition, int]:
+def _transition(channels: int, compression: float | str, norm: Spec) -> tuple[Transition, int]:
     """A transition, and the channels after it."""
     kept = compressed(channels, compression)
     return Transition(channels, kept, norm), kept
 
 
-def compressed(channels: int, compression: float) -> int:
+def compressed(channels: int, compression: float | str) -> int:
     """How many of `channels` a transition keeps: the share `compression` as it is written, rounded down."""
-    if not is_number(compression) or not 0 < compression <= 1:
-        valid = "the nearest valid number is 1" if is_number(compression) and compression > 1 else "the paper's is 0.5"
-        raise InputError(f"compression {compression!r} is outside (0, 1]; {valid}")
     # By fractions: as a float, 0.29 * 100 is a little less than 29, and rounding down would keep 28.
-    kept = math.floor(Fraction(str(compression)) * channels)
+    kept = math.floor(_share(compression) * channels)
     if kept < 1:
         raise InputError(
             f"compression {compression!r} keeps none of {channels} channels; the nearest that keeps one is "
             f"{math.ceil(1000 / channels) / 1000}"
         )
     return kept
+
+
+def _share(compression: float | str) -> Fraction:
+    """A number, or a fraction as text, as it is written; raise `InputError` outside of (0, 1]."""
+    try:
+        share = None if isinstance(compression, bool) else Fraction(str(compression))
+    except (ValueError, ZeroDivisionError):
+        share = None
+    if share is None or not 0 < share <= 1:
+        valid = "the nearest valid number is 1" if share is not None and share > 1 else "the paper's is 0.5"
+        raise InputError(f"compression {compression!r} is outside (0, 1]; {valid}")
+    return share

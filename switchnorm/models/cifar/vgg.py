@@ -1,4 +1,4 @@
-"""VGG networks with normalization for small pictures.
+"""VGG networks for small pictures, with or without normalization.
 
 Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015, table 1,
 configurations A, B, D and E, with one linear layer instead of three, since a map of 32x32 ends as 1x1.
@@ -25,14 +25,14 @@ class CifarVGG(PlainNetwork):
 
     Args:
         depth: 11, 13, 16 or 19; as the paper counts, so the two linear layers that are left out here included.
-        norm: the normalization of every convolution.
+        norm: the normalization of every convolution; None for none, as in the paper.
         num_classes: the number of logits.
 
     Raises:
         InputError: another depth.
     """
 
-    def __init__(self, depth: int, *, norm: Spec, num_classes: int = 10) -> None:
+    def __init__(self, depth: int, *, norm: Spec | None, num_classes: int = 10) -> None:
         if depth not in CONVOLUTIONS:
             nearest = min(CONVOLUTIONS, key=lambda valid: abs(valid - depth))
             raise InputError(f"depth {depth} is not one of VGG's; the nearest valid depth is {nearest}")
@@ -42,12 +42,16 @@ class CifarVGG(PlainNetwork):
         nn.init.zeros_(self.classifier.bias)
 
 
-def _features(convolutions: tuple[int, ...], norm: Spec) -> nn.Sequential:
+def _features(convolutions: tuple[int, ...], norm: Spec | None) -> nn.Sequential:
     modules: list[nn.Module] = []
     channels = 3
     for width, count in zip(WIDTHS, convolutions, strict=True):
         for _ in range(count):
-            modules += (convolution(norm, channels, width, 3, bias=True), norm.layer(width), nn.ReLU(inplace=True))
+            if norm is None:
+                modules.append(nn.Conv2d(channels, width, 3, padding=1))
+            else:
+                modules += (convolution(norm, channels, width, 3, bias=True), norm.layer(width))
+            modules.append(nn.ReLU(inplace=True))
             channels = width
         modules.append(nn.MaxPool2d(2))
     return nn.Sequential(*modules)

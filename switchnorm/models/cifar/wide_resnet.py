@@ -6,14 +6,13 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from switchnorm.errors import InputError
 from switchnorm.layers import Spec
 from switchnorm.models.parts import (
     at_least_one,
     blocks_per_stage,
+    check_dropout,
     convolution,
     init_convolutions,
-    is_number,
     stage,
 )
 
@@ -82,7 +81,7 @@ class CifarWideResNet(nn.Module):
         super().__init__()
         blocks = blocks_per_stage(depth, 2, 4)
         at_least_one(width=width)
-        _check_dropout(dropout)
+        check_dropout(dropout, 0.3)
         make = partial(WideBlock, norm=norm, dropout=dropout)
         first, second, third = 16 * width, 32 * width, 64 * width
         self.conv1 = convolution(norm, 3, 16, 3)
@@ -100,9 +99,3 @@ class CifarWideResNet(nn.Module):
         """(N, 3, H, W) -> logits (N, num_classes)."""
         x = self.block3(self.block2(self.block1(self.conv1(x))))
         return self.fc(self.avgpool(self.relu(self.bn1(x))).flatten(1))
-
-
-def _check_dropout(dropout: float) -> None:
-    if not is_number(dropout) or not 0 <= dropout < 1:
-        valid = "the nearest valid number is 0" if is_number(dropout) and dropout < 0 else "the paper's is 0.3"
-        raise InputError(f"dropout {dropout!r} is outside [0, 1); {valid}")

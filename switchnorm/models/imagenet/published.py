@@ -12,7 +12,8 @@ from torch import nn
 
 from switchnorm.layers import Spec
 from switchnorm.models.blocks import Layers
-from switchnorm.models.imagenet.resnet import PreActivationResNet, ResNet
+from switchnorm.models.imagenet.resnet import BOTTLENECK_DEPTHS, PreActivationResNet, ResNet, check_depth
+from switchnorm.models.parts import at_least_one
 
 
 def resnet_v1(
@@ -74,7 +75,29 @@ def l_resnext(
     num_classes: int,
     dropout: float = 0.0,
     last_gamma: bool = False,
+    base_width: int = 4,
+    cardinality: int = 32,
 ) -> ResNet:
-    """A ResNeXt of 32 groups, with 4 channels each in the first stage; depth 50, 101 or 152, else as `l_resnet`."""
+    """A ResNeXt with normalizations named bn1, bn2, ...; with norm "bn" it is that of bearpaw/pytorch-classification.
+
+    Args:
+        depth: 50, 101 or 152.
+        norm, num_classes, dropout, last_gamma: as of `l_resnet`.
+        base_width: channels of a group in the first stage; twice as many in each of the next.
+        cardinality: groups of the 3x3 convolutions.
+
+    Raises:
+        InputError: another depth; a base width or cardinality below 1.
+    """
+    check_depth(depth, BOTTLENECK_DEPTHS)
+    at_least_one(base_width=base_width, cardinality=cardinality)
     layers = Layers(norm, "bn")
-    return ResNet(depth, layers, num_classes=num_classes, dropout=dropout, last_gamma=last_gamma, groups=32, width=4)
+    return ResNet(
+        depth,
+        layers,
+        num_classes=num_classes,
+        dropout=dropout,
+        last_gamma=last_gamma,
+        groups=cardinality,
+        width=base_width,
+    )

@@ -16,8 +16,10 @@ from switchnorm.models.parts import init_convolutions, stage
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 #: The depths whose blocks are bottlenecks.
 BOTTLENECK_DEPTHS = (50, 101, 152)
-#: Channels of the stem and, inside of their blocks, of the four stages.
-STEM, WIDTHS = 64, (64, 128, 256, 512)
+#: Convolutions of the stem: the usual one, and those of the deep stem.
+STEM, DEEP_STEM = (Conv(64, 7, 2),), (Conv(64, 3, 2), Conv(64, 3), Conv(128, 3))
+#: Channels of the four stages, inside of their blocks.
+WIDTHS = (64, 128, 256, 512)
 
 
 class ResidualStages(nn.Module):
@@ -34,6 +36,8 @@ class ResidualStages(nn.Module):
         groups: of the 3x3 convolutions in bottlenecks.
         width: channels of a group in the first stage; twice as many in each of the next.
         dilations: of the 3x3 convolutions of each stage; a stage with another than 1 keeps its maps' size.
+        deep_stem: whether three 3x3 convolutions, which end with 128 channels, take the place of the one of 7x7, as in
+            the encoders of CSAILVision/semantic-segmentation-pytorch (models/resnet.py).
 
     Raises:
         InputError: another depth.
@@ -50,6 +54,7 @@ class ResidualStages(nn.Module):
         groups: int = 1,
         width: int = WIDTHS[0],
         dilations: Sequence[int] = (1, 1, 1, 1),
+        deep_stem: bool = False,
     ) -> None:
         super().__init__()
         check_depth(depth, BLOCKS if groups == 1 else BOTTLENECK_DEPTHS)
@@ -62,21 +67,29 @@ class ResidualStages(nn.Module):
             shapes = basic(channels, stride) if expansion == 1 else bottleneck(channels, stride, inner, groups)
             return self.block(in_channels, shapes if dilation == 1 else dilated(shapes, dilation), layers)
 
-        self.conv1 = layers.conv(3, Conv(STEM, 7, 2))
-        self.stem_norm = layers.named(1)
-        self.add_module(self.stem_norm, layers.normalization(STEM))
+        #: Names of the stem's convolutions and their normalizations, in the order in which they run.
+        self.stem_pairs: list[tuple[str, str]] = []
+        in_channels = 3
+        for number, shape in enumerate(DEEP_STEM if deep_stem else STEM, 1):
+            self.stem_pairs.append((f"conv{number}", layers.named(number)))
+            conv, norm = self.stem_pairs[-1]
+            self.add_module(conv, layers.conv(in_channels, shape))
+            self.add_module(norm, layers.normalization(shape.channels))
+            in_channels = shape.channels
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1) if pool is None else pool
         first, second, third, fourth = self.channels
         counts, blocks = BLOCKS[depth], [partial(block, dilation) for dilation in dilations]
-        self.layer1 = stage(blocks[0], STEM, first, counts[0], 1)
+        self.layer1 = stage(blocks[0], in_channels, first, counts[0], 1)
         self.layer2 = stage(blocks[1], first, second, counts[1], 2)
         self.layer3 = stage(blocks[2], second, third, counts[2], 2)
         self.layer4 = stage(blocks[3], third, fourth, counts[3], 2)
 
     def stem(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, 64, H / 4, W / 4), sides rounded up."""
-        return self.maxpool(self.relu(getattr(self, self.stem_norm)(self.conv1(x))))
+        """(N, 3, H, W) -> (N, C, H / 4, W / 4), sides rounded up; C is 64, of a deep stem 128."""
+        for conv, norm in self.stem_pairs:
+            x = self.relu(getattr(self, norm)(getattr(self, conv)(x)))
+        return self.maxpool(x)
 
 
 class ResNet(ResidualStages):

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from switchnorm.layers import Spec
 from switchnorm.models.parts import init_convolutions, rectified
@@ -38,6 +39,21 @@ class Decoder(nn.Module):
             logits["aux"] = self.supervision(self.cbr_deepsup(maps[2]))
         return logits
 
+    def start(self, published: bool) -> None:
+        """Draw the weights of convolutions by their input (`init_convolutions`); biases become 0.
+
+        Args:
+            published: whether the rest starts as in the published code (SwitchNorm_Segmentation, models/models.py, and
+                the framework under it, CSAILVision/semantic-segmentation-pytorch): the biases of convolutions as
+                PyTorch draws them, and the scales of Batch Norm 1 and its shifts 1e-4. Other normalizations start as
+                ever.
+        """
+        init_convolutions(self, "fan_in", zero_biases=not published)
+        for module in self.modules() if published else ():
+            if isinstance(module, _BatchNorm) and module.affine:
+                nn.init.ones_(module.weight)
+                nn.init.constant_(module.bias, 1e-4)
+
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         """The maps of four stages -> logits (N, K, h, w)."""
         raise NotImplementedError
@@ -55,9 +71,18 @@ class C1(Decoder):
         norm: the normalization.
         num_classes: K.
         deep_supervision: whether training supervises the third stage too.
+        published_start: as of `Decoder.start`.
     """
 
-    def __init__(self, channels: Sequence[int], norm: Spec, num_classes: int, *, deep_supervision: bool) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        norm: Spec,
+        num_classes: int,
+        *,
+        deep_supervision: bool,
+        published_start: bool = False,
+    ) -> None:
         super().__init__()
         width = channels[3] // 4
         self.cbr = rectified(norm, channels[3], width, 3)
@@ -66,7 +91,7 @@ class C1(Decoder):
         self.conv_last = nn.Conv2d(width, num_classes, 1)
         if deep_supervision:
             self.conv_last_deepsup = nn.Conv2d(width, num_classes, 1)
-        init_convolutions(self, "fan_in")
+        self.start(published_start)
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         """As of `Decoder`, at the last map's size."""
@@ -84,12 +109,19 @@ class PyramidPooling(Decoder):
     variance is 0, where the published code has NaN; Batch Norm of a single picture refuses it in training.
 
     Args:
-        channels, norm, num_classes, deep_supervision: as of `C1`.
+        channels, norm, num_classes, deep_supervision, published_start: as of `C1`.
         dropout: the share of channels that training drops before the classifiers.
     """
 
     def __init__(
-        self, channels: Sequence[int], norm: Spec, num_classes: int, *, deep_supervision: bool, dropout: float
+        self,
+        channels: Sequence[int],
+        norm: Spec,
+        num_classes: int,
+        *,
+        deep_supervision: bool,
+        dropout: float,
+        published_start: bool = False,
     ) -> None:
         super().__init__()
         pooled = (rectified(norm, channels[3], POOL_CHANNELS, 1) for _ in POOL_SIDES)
@@ -107,7 +139,7 @@ class PyramidPooling(Decoder):
         if deep_supervision:
             self.conv_last_deepsup = nn.Conv2d(width, num_classes, 1)
             self.dropout_deepsup = nn.Dropout2d(dropout)
-        init_convolutions(self, "fan_in")
+        self.start(published_start)
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         """As of `Decoder`, at the last map's size."""
@@ -126,11 +158,13 @@ class UPerNet(Decoder):
     in `PyramidPooling`, averages are resized before their convolution.
 
     Args:
-        channels, norm, num_classes: as of `C1`.
+        channels, norm, num_classes, published_start: as of `C1`.
         width: channels of the feature pyramid's maps.
     """
 
-    def __init__(self, channels: Sequence[int], norm: Spec, num_classes: int, *, width: int) -> None:
+    def __init__(
+        self, channels: Sequence[int], norm: Spec, num_classes: int, *, width: int, published_start: bool = False
+    ) -> None:
         super().__init__()
         self.ppm_pooling = nn.ModuleList(nn.AdaptiveAvgPool2d(side) for side in POOL_SIDES)
         self.ppm_conv = nn.ModuleList(rectified(norm, channels[3], POOL_CHANNELS, 1) for _ in POOL_SIDES)
@@ -138,7 +172,7 @@ class UPerNet(Decoder):
         self.fpn_in = nn.ModuleList(rectified(norm, each, width, 1) for each in channels[:3])
         self.fpn_out = nn.ModuleList(nn.Sequential(rectified(norm, width, width, 3)) for _ in channels[:3])
         self.conv_last = nn.Sequential(rectified(norm, 4 * width, width, 3), nn.Conv2d(width, num_classes, 1))
-        init_convolutions(self, "fan_in")
+        self.start(published_start)
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         """As of `Decoder`, at the first map's size."""

@@ -25,17 +25,18 @@ class Encoder(ResidualStages):
         depth: 18, 34, 50, 101 or 152.
         stride: how many pixels of a picture one of the last map stands for, in each direction: 32, 16 or 8.
         norm: the normalization of every convolution.
+        deep_stem: as of `ResidualStages`; published weights of a classifier have the usual stem.
 
     Raises:
         InputError: another depth or stride.
     """
 
-    def __init__(self, depth: int, stride: int, norm: Spec) -> None:
+    def __init__(self, depth: int, stride: int, norm: Spec, *, deep_stem: bool = False) -> None:
         if stride not in DILATIONS:
             nearest = min(DILATIONS, key=lambda known: abs(known - stride))
             raise InputError(f"output stride {stride} is impossible; the nearest valid stride is {nearest}")
         layers = Layers(norm, "sn" if norm.registration.mixes else "bn")
-        super().__init__(depth, layers, dilations=DILATIONS[stride])
+        super().__init__(depth, layers, dilations=DILATIONS[stride], deep_stem=deep_stem)
         init_convolutions(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from switchnorm.errors import InputError, unknown
+from switchnorm.models.options import SHARED
 
 
 class Supervised(nn.Module):
@@ -46,11 +47,10 @@ def build(name: str, *, num_classes: int = 21, **options: Any) -> nn.Module:
     """
     from torchvision.models import get_model
 
-    if options and name.startswith("lraspp"):
-        raise InputError(f"model {name!r} takes no options, got {next(iter(options))!r}")
+    known = () if name.startswith("lraspp") else ("aux_loss",)
     for option, value in options.items():
-        if option != "aux_loss":
-            raise unknown(f"option of {name!r}", option, ["aux_loss"])
+        if option not in known:
+            raise unknown(f"option of {name!r}", option, [*known, *SHARED])
         if not isinstance(value, bool):
             raise InputError(f"option 'aux_loss' of {name!r} takes a bool, got {value!r}")
     model = get_model(name, weights=None, weights_backbone=None, num_classes=num_classes, **options)

@@ -30,7 +30,16 @@ class EncoderDecoder(nn.Module):
         return self.decoder(self.encoder(x))
 
 
-def c1(depth: int, stride: int | None, deepsup: str | None, *, norm: Spec, num_classes: int) -> EncoderDecoder:
+def c1(
+    depth: int,
+    stride: int | None,
+    deepsup: str | None,
+    *,
+    norm: Spec,
+    num_classes: int,
+    deep_stem: bool = False,
+    published_start: bool = False,
+) -> EncoderDecoder:
     """An encoder with `C1`.
 
     Args:
@@ -39,25 +48,57 @@ def c1(depth: int, stride: int | None, deepsup: str | None, *, norm: Spec, num_c
         deepsup: "deepsup" for deep supervision.
         norm: the normalization of encoder and decoder.
         num_classes: K.
+        deep_stem: whether the encoder begins with three 3x3 convolutions, as of `ResidualStages`.
+        published_start: whether the decoder starts as in the published code, as of `Decoder.start`.
 
     Raises:
         InputError: a depth or stride that no encoder has.
     """
-    encoder = Encoder(depth, 32 if stride is None else stride, norm)
-    return EncoderDecoder(encoder, C1(encoder.channels, norm, num_classes, deep_supervision=deepsup is not None))
-
-
-def pyramid_pooling(
-    depth: int, stride: int | None, deepsup: str | None, *, norm: Spec, num_classes: int, dropout: float = 0.1
-) -> EncoderDecoder:
-    """An encoder with `PyramidPooling`; arguments and errors as of `c1`, and the share of channels dropped."""
-    encoder = Encoder(depth, 32 if stride is None else stride, norm)
+    encoder = _encoder(depth, stride, norm, deep_stem)
     supervised = deepsup is not None
-    decoder = PyramidPooling(encoder.channels, norm, num_classes, deep_supervision=supervised, dropout=dropout)
+    decoder = C1(encoder.channels, norm, num_classes, deep_supervision=supervised, published_start=published_start)
     return EncoderDecoder(encoder, decoder)
 
 
-def upernet(depth: int, stride: int | None, kind: str, *, norm: Spec, num_classes: int) -> EncoderDecoder:
+def pyramid_pooling(
+    depth: int,
+    stride: int | None,
+    deepsup: str | None,
+    *,
+    norm: Spec,
+    num_classes: int,
+    dropout: float = 0.1,
+    deep_stem: bool = False,
+    published_start: bool = False,
+) -> EncoderDecoder:
+    """An encoder with `PyramidPooling`; arguments and errors as of `c1`, and the share of channels dropped."""
+    encoder = _encoder(depth, stride, norm, deep_stem)
+    decoder = PyramidPooling(
+        encoder.channels,
+        norm,
+        num_classes,
+        deep_supervision=deepsup is not None,
+        dropout=dropout,
+        published_start=published_start,
+    )
+    return EncoderDecoder(encoder, decoder)
+
+
+def upernet(
+    depth: int,
+    stride: int | None,
+    kind: str,
+    *,
+    norm: Spec,
+    num_classes: int,
+    deep_stem: bool = False,
+    published_start: bool = False,
+) -> EncoderDecoder:
     """An encoder with `UPerNet`, "upernet" or "upernet_lite"; other arguments and errors as of `c1`."""
-    encoder = Encoder(depth, 32 if stride is None else stride, norm)
-    return EncoderDecoder(encoder, UPerNet(encoder.channels, norm, num_classes, width=WIDTHS[kind]))
+    encoder = _encoder(depth, stride, norm, deep_stem)
+    decoder = UPerNet(encoder.channels, norm, num_classes, width=WIDTHS[kind], published_start=published_start)
+    return EncoderDecoder(encoder, decoder)
+
+
+def _encoder(depth: int, stride: int | None, norm: Spec, deep_stem: bool) -> Encoder:
+    return Encoder(depth, 32 if stride is None else stride, norm, deep_stem=deep_stem)
