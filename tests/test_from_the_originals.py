@@ -28,7 +28,8 @@ COMMANDS = re.findall(r"^    switchnorm (.*)$", PAGE, re.MULTILINE)
 #: The flags and keys of the published scripts.
 SN = """--config --local_rank --port --world-size --rank --model_dir --resume_from -e --evaluate model workers
 batch_size epochs lr_mode base_lr step decay_factor power targetlr warmup_epochs warmup_lr warmup_mode momentum
-weight_decay using_moving_average using_bn last_gamma print_freq train_root train_source val_root val_source checkpoint_path"""
+weight_decay using_moving_average using_bn last_gamma print_freq train_root train_source val_root val_source
+checkpoint_path"""
 SSN = "--print_freq --workers --checkpoint_path --batch_size --save_result lr_mode"
 SEG = """--id --arch_encoder --arch_decoder --weights_encoder --weights_decoder --fc_dim --list_train --list_val
 --root_dataset --num_gpus --batch_size_per_gpu --num_epoch --start_epoch --epoch_iters --optim --lr_encoder --lr_decoder

@@ -77,7 +77,8 @@ def weights_config(options: argparse.Namespace, flags: Sequence[str]) -> Config:
     if options.checkpoint is not None:
         raise InputError("--checkpoint is one of RUN's, and --weights any file; leave one of them out")
     if len(options.weights) > 2:
-        raise InputError(f"--weights takes a file, or an encoder's and a decoder's, got {len(options.weights)}")
+        third = str(options.weights[2])
+        raise InputError(f"--weights takes a file, or an encoder's and a decoder's, got {third!r} as a third")
     data = evaluation_config(flags)
     own = config_flags(options, options.command, data.task, repr(data.data["name"]), flags)
     return evaluation_config([*own, *flags])

@@ -24,7 +24,7 @@ _FLAGS = ("--checkpoint", "--weights", "--classes", "--out", "--plugins", "--dev
 def add(commands: Commands) -> None:
     """Add the command."""
     predict = commands.add("predict", _run, "write masks and overlays of pictures, by a run or any weights", _help())
-    predict.usage = "switchnorm predict RUN PICTURE ... | --weights FILE --model NAME --classes CLASSES PICTURE ..."
+    predict.usage = "switchnorm predict RUN PICTURE ... | PICTURE ... --weights FILE --model NAME --classes CLASSES"
     add_network_flags(predict, "best")
     predict.add_argument(
         "--classes",
@@ -40,8 +40,8 @@ def _help() -> str:
 
   switchnorm predict runs/camvid-small-sn street.jpg holiday/
   switchnorm predict runs/camvid-small-sn pictures/ --scales 360 480 --flip --out masks
-  switchnorm predict --weights encoder.pth decoder.pth --model resnet50_dilated8+c1_bilinear_deepsup --norm sn \\
-      --classes ade20k --data.colors published street.jpg
+  switchnorm predict street.jpg --weights encoder.pth decoder.pth --model resnet50_dilated8+c1_bilinear_deepsup \\
+      --norm sn --classes ade20k --data.colors published
 
 NAME.jpg becomes NAME.png, a mask that numbers the classes as the dataset's own annotations do, with a palette, and
 NAME_overlay.jpg to look at. Pictures are files, or folders of files; photographs are turned as their EXIF data says.

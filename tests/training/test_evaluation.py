@@ -223,7 +223,7 @@ def test_classes_come_from_a_datasets_name_or_with_colours_from_a_file(masks, tm
     torch.save(build_model(config, 150).state_dict(), tmp_path / "ade.pth")
     out = tmp_path / "ade"
     arguments = ["--model", "resnet18+c1_bilinear", "--norm", "sn", "--classes", "ade20k", "--out", str(out)]
-    main(["predict", "--weights", str(tmp_path / "ade.pth"), *arguments, "--scales", "64", picture])
+    main(["predict", picture, "--weights", str(tmp_path / "ade.pth"), *arguments, "--scales", "64"])
     numbers = np.array(Image.open(out / "test00.png"))
     assert 1 <= numbers.min() <= numbers.max() <= 150, "as ADE20K's masks number the classes"
 
@@ -256,7 +256,7 @@ def test_what_cannot_be_is_one_line(masks, digits, tmp_path, monkeypatch, capsys
         (("predict", picture, "--weights", last, "--classes", "camvid"), "model.name"),
         (("predict", picture, "--weights", last, *network, "--classes", "camvid"), "conv_last"),
         (("predict", picture, "--weights", "none.pth", *network, "--classes", "camvid"), "none.pth"),
-        (("predict", picture, "--weights", "a", "b", "c", *network, "--classes", "camvid"), "got 3"),
+        (("predict", picture, "--weights", "a", "b", "c", *network, "--classes", "camvid"), "got 'c' as a third"),
         (("predict", picture, "--weights", last, "--checkpoint", "best", *network, "--classes", "camvid"), "leave one"),
     ]:
         assert message in fails(capsys, *arguments), arguments
