@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from switchnorm.data.augment.crop_and_flip import flips
 from switchnorm.data.augment.policy import make_policy, reproducible_torchvision
 from switchnorm.data.counter import Stream, seeds
 from switchnorm.data.views import Views
+
+PlainCrop = Literal["random", "centre"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class TrainingCrops:
         rand_augment: number of operations.
         magnitude: their strength.
         plain_from: the first pass whose crops are plain; None for none.
+        plain_crop: whether plain crops show a random place, or the centre.
     """
 
     size: int
@@ -74,6 +77,7 @@ class TrainingCrops:
     rand_augment: int
     magnitude: int
     plain_from: int | None
+    plain_crop: PlainCrop = "random"
 
     def __call__(self, pictures: list[Image.Image], seed: int, pass_index: int, index: Tensor) -> Tensor:
         """(N, 3, size, size) uint8 of N pictures; (seed, pass, index (N,)) alone decide what becomes of them."""
@@ -91,9 +95,10 @@ class TrainingCrops:
         return result
 
     def _steps(self, pass_index: int) -> list[tuple[Stream, Callable[[Any], Any]]]:
-        plain = self.plain_from is not None and pass_index >= self.plain_from
-        window = v2.RandomResizedCrop(self.size, scale=(self.min_area, 1.0))
-        crop = v2.Compose([v2.Resize(self.resize), v2.RandomCrop(self.size)]) if plain else window
+        crop: Callable[[Any], Any] = v2.RandomResizedCrop(self.size, scale=(self.min_area, 1.0))
+        if self.plain_from is not None and pass_index >= self.plain_from:
+            cut = v2.CenterCrop(self.size) if self.plain_crop == "centre" else v2.RandomCrop(self.size)
+            crop = v2.Compose([v2.Resize(self.resize), cut])
         steps: list[tuple[Stream, Callable[[Any], Any]]] = [(Stream.WINDOW, crop)]
         if self.color_jitter:
             strength = self.color_jitter

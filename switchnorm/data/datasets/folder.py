@@ -37,8 +37,9 @@ class Folder(Dataset):
         resize: shorter side of the pictures from which plain and validation crops are cut.
         augment: change the training pictures at random; false crops them as validation does, whatever is set below.
         min_area: least share of a picture's area that a random crop shows, resized to `size`.
-        plain_epochs: the last passes over the training pictures, in which crops are instead cut at a random place of
-            the picture resized to `resize`. As many as there are, or more, make all crops plain.
+        plain_epochs: the last passes over the training pictures, in which crops are instead cut out of the picture
+            resized to `resize`. As many as there are, or more, make all crops plain.
+        plain_crop: whether these show a random place, or the centre.
         color_jitter: how far brightness, contrast and saturation may go from 1; 0.4 is 0.6 to 1.4.
         lighting: deviation of the random colour added along the principal components of ImageNet's colours, most of
             which is brightness; or published, what SN and SSN were trained with: deviation 0.1 and the components
@@ -62,6 +63,7 @@ class Folder(Dataset):
     augment: bool = True
     min_area: float = 0.08
     plain_epochs: int = 5
+    plain_crop: Literal["random", "centre"] = "random"
     color_jitter: float = 0.4
     lighting: float | Literal["published"] = 0.1
     rand_augment: int = 0
@@ -80,6 +82,7 @@ class Folder(Dataset):
         if not 0 < self.min_area <= 1:
             raise InputError(f"min_area must be above 0 and at most 1, got {self.min_area}")
         check_between("plain_epochs", self.plain_epochs, 0)
+        check_choice("plain_crop", self.plain_crop, ("random", "centre"))
         check_between("color_jitter", self.color_jitter, 0, 1)
         if self.lighting != "published" and not (isinstance(self.lighting, int | float) and self.lighting >= 0):
             raise InputError(f"lighting must be a number of at least 0 or 'published', got {self.lighting!r}")
@@ -180,6 +183,7 @@ class Folder(Dataset):
             self.rand_augment,
             self.magnitude,
             None if passes is None else passes - self.plain_epochs,
+            self.plain_crop,
         )
 
     def _finish(self) -> "Augment | None":

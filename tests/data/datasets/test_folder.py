@@ -179,6 +179,16 @@ def test_the_last_epochs_are_plain_also_right_after_a_resume(tree, epoch, epochs
     assert all(plain) if expected else not any(plain)
 
 
+def test_plain_crops_may_show_the_centre(tree):
+    batches = training(tree, epochs=1, plain_epochs=1, plain_crop="centre", color_jitter=0.0, lighting=0.0)
+    shown = torch.cat([images for images, _ in batches])
+    centres = torch.cat([images for images, _ in folder(tree, val_folder="train").test_batches(batch_size=4)])
+    which = [[torch.equal(picture, side) for side in (*centres, *centres.flip(-1))] for picture in shown]
+    assert all(any(each) for each in which)
+    assert any(any(each[: len(centres)]) for each in which)
+    assert any(any(each[len(centres) :]) for each in which)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_epoch_is_a_window_in_the_sequence_of_passes(tree, steps, workers):
@@ -216,6 +226,7 @@ def test_test_pictures_have_the_names_of_their_lists_or_of_their_folders(tree):
         ({"min_area": 1.5}, "min_area must be above 0 and at most 1, got 1.5"),
         ({"min_area": float("nan")}, "min_area must be above 0"),
         ({"plain_epochs": -1}, "plain_epochs must be at least 0, got -1"),
+        ({"plain_crop": "center"}, "plain_crop must be 'random' or 'centre', got 'center'"),
         ({"color_jitter": 1.1}, "color_jitter must be between 0 and 1, got 1.1"),
         ({"lighting": -0.1}, "lighting must be a number of at least 0 or 'published', got -0.1"),
         ({"lighting": float("nan")}, "lighting must be a number of at least 0 or 'published', got nan"),
