@@ -12,12 +12,18 @@ from torch import nn
 
 from switchnorm.config.claim import make_claim
 from switchnorm.config.schema import Config
+from switchnorm.config.statistics import EvaluationStatistics, parse_statistics
 from switchnorm.config.task_spec import find_task, tasks
-from switchnorm.data import Dataset, Views
+from switchnorm.data import Dataset, Share, Views
 from switchnorm.errors import InputError
+from switchnorm.processes import world_size
 from switchnorm.runs.folder import RunFolder
+from switchnorm.surgery.batch import batch_layers, check_support
+from switchnorm.surgery.kinds import batch_sync
+from switchnorm.surgery.statistics import tracking_layers
 from switchnorm.tasks.task import Task
-from switchnorm.training.build import make_task, prepare_evaluation
+from switchnorm.training.build import make_task, prepare_evaluation, training_batches
+from switchnorm.training.callbacks.statistics import ChosenStatistics
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.trainer import make_trainer
 from switchnorm.weights import load_published, load_state, read_checkpoint, read_state
@@ -31,9 +37,10 @@ class Evaluation:
         data: the dataset's name.
         metrics: "val_loss" and what the task measures, in [0, 1].
         pictures: number of test pictures.
-        claim: what is reported elsewhere, as in the configuration.
+        claim: what is reported elsewhere, as in the configuration; nothing where this was measured otherwise.
         task: the network with its loss and metrics, and the details that it keeps of this validation.
         dataset: whose test set it was.
+        statistics: what layers with batch statistics normalized by.
     """
 
     data: str
@@ -42,9 +49,16 @@ class Evaluation:
     claim: dict[str, Any]
     task: Task
     dataset: Dataset
+    statistics: EvaluationStatistics
 
 
-def evaluate(run: RunFolder, checkpoint: Path, views: Views = "centre", config: Config | None = None) -> Evaluation:
+def evaluate(
+    run: RunFolder,
+    checkpoint: Path,
+    views: Views = "centre",
+    config: Config | None = None,
+    statistics: str = "running",
+) -> Evaluation:
     """Evaluate a checkpoint of a run; where the run averaged its weights, that is the average.
 
     Args:
@@ -52,32 +66,42 @@ def evaluate(run: RunFolder, checkpoint: Path, views: Views = "centre", config: 
         checkpoint: a file.
         views: of each picture; the probabilities are averaged over them.
         config: how to compute and where the data lies, if not as the run's own configuration says.
+        statistics: what layers with batch statistics normalize by: "running", the checkpoint's running statistics;
+            "batch", those of each evaluated batch (in segmentation, of each picture), in ghost batches where the run
+            has these; "calibrate:N", running statistics averaged anew over the run's first N training batches. Nothing
+            is written.
 
     Raises:
-        InputError: no such checkpoint, one of another network, or views that the dataset does not have.
+        InputError: no such checkpoint, one of another network, views that the dataset does not have, or other
+            statistics, or such as the network does not have.
     """
+    by = parse_statistics(statistics)
     config = config or run.config()
     model, dataset = prepare_evaluation(config)
     load_state(model, read_state(checkpoint), f"checkpoint {str(checkpoint)!r}")
-    return _evaluate(config, model, dataset, views, config.claim)
+    return _evaluate(config, model, dataset, views, by, config.claim)
 
 
-def evaluate_weights(weights: Sequence[Path], config: Config, views: Views = "centre") -> Evaluation:
+def evaluate_weights(
+    weights: Sequence[Path], config: Config, views: Views = "centre", statistics: str = "running"
+) -> Evaluation:
     """Evaluate the weights in a file, in a published layout or in this library's.
 
     Args:
         weights: the file, or the two of a segmentation network's encoder and decoder.
         config: which model and dataset, and how to compute; nothing else of it matters.
         views: as `evaluate`.
+        statistics: as `evaluate`; the training batches are those of `config`.
 
     Raises:
         InputError: as `evaluate`.
     """
+    by = parse_statistics(statistics)
     model, dataset = prepare_evaluation(config)
     load_published(model, *weights)
     # What is claimed of published weights is claimed on ImageNet.
     claim = claim_of(weights[0]) if config.data["name"] == "imagenet" else make_claim()
-    return _evaluate(config, model, dataset, views, claim)
+    return _evaluate(config, model, dataset, views, by, claim)
 
 
 def claim_of(weights: Path) -> dict[str, Any]:
@@ -103,14 +127,36 @@ def _percent(fraction: Any) -> float | None:
     return None if fraction is None else 100 * float(fraction)
 
 
-def _evaluate(config: Config, model: nn.Module, dataset: Dataset, views: Views, claim: dict[str, Any]) -> Evaluation:
+def _evaluate(
+    config: Config, model: nn.Module, dataset: Dataset, views: Views, by: EvaluationStatistics, claim: dict[str, Any]
+) -> Evaluation:
     spec = find_task(config.task)
     if views not in spec.views:
         able = " and ".join(task.name for task in tasks().values() if views in task.views)
         raise InputError(f"views {views!r} are for {able}; {spec.views_hint or 'leave them out'}")
+    _check_statistics(by, config, model, dataset)
     task = make_task(config, model, dataset.num_classes)
-    with make_trainer(config.train, logger=False, enable_progress_bar=False, enable_checkpointing=False) as trainer:
+    options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
+    with make_trainer(config.train, callbacks=[ChosenStatistics(by)], **options) as trainer:
         (metrics,) = trainer.validate(task, Loaders(dataset, config, views), verbose=False)
     measured = {name: float(value) for name, value in metrics.items()}
-    comparable = claim if views == "centre" else make_claim()  # published results are those of one crop
-    return Evaluation(config.data["name"], measured, task.counted, comparable, task, dataset)
+    # Published results are those of one crop, and of a checkpoint as it is.
+    comparable = claim if views == "centre" and by.kind == "running" else make_claim()
+    return Evaluation(config.data["name"], measured, task.counted, comparable, task, dataset, by)
+
+
+def _check_statistics(by: EvaluationStatistics, config: Config, model: nn.Module, dataset: Dataset) -> None:
+    """Raise `InputError` for statistics that a network does not have, or that take data which is not there."""
+    if by.kind == "running":
+        return
+    check_support(model, "calibrate")
+    layers = [layer for _, layer in batch_layers(model)]
+    if not layers:
+        raise InputError(f"{type(model).__name__} has no batch statistics; leave statistics out")
+    if by.kind == "calibrate":
+        if not tracking_layers(model):
+            raise InputError(f"{type(model).__name__} keeps no running statistics; leave statistics out")
+        training_batches(config, dataset, Share(world=world_size()))
+    elif world_size() > 1 and any(batch_sync(layer) is not False for layer in layers):
+        # Processes evaluate different numbers of pictures, and so would wait for each other.
+        raise InputError("statistics 'batch' of synchronised layers take one process; start it without torchrun")
