@@ -18,11 +18,15 @@ RANGES = {
     "seed": Range(0, below=2**63),
     "train.epochs": Range(1),
     "train.batch_size": Range(1),
+    "train.eval_batch_size": Range(1),
     "train.epoch_steps": Range(1),
     "train.samples_per_gpu": Range(1),
+    "train.calibrate": Range(0),
     "train.iteration_size": Range(1),
     "train.label_smoothing": Range(0, below=1),
     "train.checkpoint_minutes": Range(0),
+    "train.snapshot_epochs": Range(1),
+    "train.start_epoch": Range(0),
     "train.ema": Range(0, below=1),
     "train.mixup": Range(0, below=math.inf),
     "train.cutmix": Range(0, below=math.inf),
@@ -35,7 +39,9 @@ RANGES = {
     "optimizer.clip_norm": Range(0),
     "schedule.gamma": Range(0),
     "schedule.power": Range(0),
+    "schedule.final_lr": Range(0, below=math.inf),
     "schedule.warmup_epochs": Range(0),
+    "schedule.warmup_lr": Range(0, below=math.inf),
 }
 
 _PERCENT = Range(0, most=100)
@@ -45,42 +51,80 @@ def check(config: Config) -> Config:
     """Return `config` if its values make sense together; raise `InputError` naming the first key that does not."""
     if config.model.name is None:
         raise InputError("model.name must be a name, got null")
-    warmup = replace(RANGES["schedule.warmup_epochs"], below=config.train.epochs)
-    for key, allowed in {**RANGES, "schedule.warmup_epochs": warmup}.items():
+    within = ("schedule.warmup_epochs", "train.start_epoch")
+    for key, allowed in {**RANGES, **{k: replace(RANGES[k], below=config.train.epochs) for k in within}}.items():
         allowed.check(key, _value(config, key))
     for name, task in tasks().items():
         for key, allowed in task.ranges.items():
             allowed.check(f"{name}.{key}", getattr(config.tasks[name], key))
         for claim in task.claims:
             _PERCENT.check(f"claim.{claim.key}", config.claim[claim.key])
-    for problem in (*_optimizer_problems(config), *_train_problems(config), *_task_problems(config)):
-        raise InputError(problem)
+    for problems in (_optimizer_problems, _schedule_problems, _train_problems, _start_problems, _task_problems):
+        for problem in problems(config):
+            raise InputError(problem)
     return config
 
 
 def _optimizer_problems(config: Config) -> Iterator[str]:
-    optimizer, schedule = config.optimizer, config.schedule
+    optimizer = config.optimizer
     if optimizer.nesterov and optimizer.momentum == 0:
         yield "optimizer.nesterov needs a momentum above 0; set optimizer.nesterov to false"
-    if schedule.milestones != sorted(schedule.milestones):
-        yield f"schedule.milestones must rise, got {schedule.milestones}"
     for place, group in enumerate(optimizer.groups):
         for name, value in (("lr_factor", group.lr_factor), ("weight_decay", group.weight_decay)):
             if value is not None and not 0 <= value < math.inf:
                 yield f"optimizer.groups[{place}].{name} must be at least 0, got {value}"
 
 
+def _schedule_problems(config: Config) -> Iterator[str]:
+    schedule, lr = config.schedule, config.optimizer.lr
+    if schedule.milestones != sorted(schedule.milestones):
+        yield f"schedule.milestones must rise, got {schedule.milestones}"
+    for key, value in (("final_lr", schedule.final_lr), ("warmup_lr", schedule.warmup_lr)):
+        if value is not None and value > lr:
+            yield f"schedule.{key} must be at most optimizer.lr, {lr:g}, got {value:g}"
+    if schedule.final_lr and schedule.name == "step":
+        yield "schedule.final_lr is where cosine and polynomial end; set it to 0 for step"
+    if schedule.warmup == "constant" and schedule.warmup_lr is None:
+        yield "schedule.warmup constant needs schedule.warmup_lr, the rate at which it stays"
+    if schedule.warmup_lr is not None and not schedule.warmup_epochs:
+        yield "schedule.warmup_lr needs schedule.warmup_epochs above 0; set it to null, or give a number of epochs"
+    if schedule.by == "epoch" and schedule.warmup_epochs % 1:
+        warmup = schedule.warmup_epochs
+        yield f"schedule.by epoch needs whole schedule.warmup_epochs, got {warmup}; the nearest is {round(warmup)}"
+
+
 def _train_problems(config: Config) -> Iterator[str]:
     train = config.train
+    if train.eval_mode and train.frozen_statistics:
+        yield "train.eval_mode freezes statistics too; set train.frozen_statistics to false"
+    if train.calibrate and (train.eval_mode or train.frozen_statistics):
+        frozen = "eval_mode" if train.eval_mode else "frozen_statistics"
+        yield f"train.calibrate and train.{frozen} exclude each other; set train.calibrate to 0"
     if train.sync and train.samples_per_gpu is not None:
         yield "train.sync and train.samples_per_gpu exclude each other; set samples_per_gpu to null"
     if train.cuda_graph and train.compile:
         yield "train.cuda_graph and train.compile exclude each other; set one of them to false"
+    if train.cuda_graph and train.eval_mode:
+        # A recording is told from the network itself by its mode.
+        yield "train.cuda_graph and train.eval_mode exclude each other; set one of them to false"
     if train.cuda_graph and train.iteration_size > 1:
         # The recorded backward pass writes each gradient where it wrote the last one.
         yield f"train.cuda_graph needs train.iteration_size 1, got {train.iteration_size}"
     if train.cuda_graph and train.device in ("cpu", "mps"):
         yield f"train.cuda_graph needs train.device cuda, got {train.device}"
+
+
+def _start_problems(config: Config) -> Iterator[str]:
+    train = config.train
+    if train.warm_start is not None and not 1 <= len(train.start_files) <= 2:
+        yield (
+            f"train.warm_start takes a file, or the two of an encoder and a decoder, got {len(train.start_files)} files"
+        )
+    if train.start_epoch and train.warm_start is None:
+        yield (
+            f"train.start_epoch {train.start_epoch} needs train.warm_start, a file with the weights of that epoch; "
+            "set it to 0 to begin with new weights"
+        )
 
 
 def _task_problems(config: Config) -> Iterator[str]:

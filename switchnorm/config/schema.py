@@ -35,16 +35,24 @@ class TrainConfig:
         epochs: how often the network is validated and saved; each is a pass over the training set, or `epoch_steps`.
         epoch_steps: batches of an epoch; null takes those of one pass over the training set.
         batch_size: samples per step, over all devices.
+        eval_batch_size: samples per batch of validation and evaluation, over all devices; null takes batch_size.
         samples_per_gpu: size of the ghost batches, groups of samples over which batch statistics are taken as GPUs
             without synchronisation take them; null takes each device's share of the batch.
         sync: whether batch statistics span all devices.
         frozen_statistics: whether batch statistics are the running ones that the network starts with, never those of a
-            batch ("frozen BN"); scale and shift are trained all the same. Best with warm_start.
+            batch ("frozen BN"); scale and shift are trained all the same, under dropout. Best with warm_start.
+        eval_mode: whether the network is trained in evaluation mode: statistics as with frozen_statistics, and no
+            dropout either; parameters are trained as usual. Best with warm_start.
+        calibrate: over how many training batches running statistics are averaged anew before each validation, with the
+            weights that are evaluated; these are evaluated and kept, training goes on with its own. 0 evaluates the
+            moving averages.
         iteration_size: batches whose gradients are averaged into one optimizer step.
         label_smoothing: in [0, 1).
         precision: of the computation: 32, bf16 or 16 (mixed with float32 weights), or 64.
         device: auto, cpu, cuda or mps; several of them through torchrun.
         checkpoint_minutes: how often a checkpoint is written inside an epoch, besides the one after each epoch.
+        snapshot_epochs: after how many epochs, time and again, the evaluated weights are kept for good, as
+            checkpoints/epoch-N.ckpt; null for never.
         ema: decay of an exponential moving average of the weights, which is then what is evaluated and kept as the
             result; null for none.
         mixup: alpha of mixup (Zhang et al., 2018): every picture is blended with another, and so are their labels; 0
@@ -56,20 +64,27 @@ class TrainConfig:
             none.
         cuda_graph: whether the network's forward and backward pass are recorded once and replayed, so that a small
             network does not wait for Python; on one CUDA device, without compile and iteration_size.
-        warm_start: a checkpoint whose weights the network starts with, as far as they fit; null for none.
+        warm_start: a checkpoint whose weights the network starts with, as far as they fit, or the two of an encoder
+            and a decoder, [ENCODER, DECODER]; null for none.
+        start_epoch: epochs that count as done: training begins with this one, counted from 0, at its learning rate, its
+            data and SSN's radius, and ends with `epochs` as ever. Needs warm_start, whose weights it goes on from.
     """
 
     epochs: int
     batch_size: int
+    eval_batch_size: int | None = None
     epoch_steps: int | None = None
     samples_per_gpu: int | None = None
     sync: bool = False
     frozen_statistics: bool = False
+    eval_mode: bool = False
+    calibrate: int = 0
     iteration_size: int = 1
     label_smoothing: float = 0.0
     precision: Literal["32", "bf16", "16", "64"] = "32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     checkpoint_minutes: float = 5.0
+    snapshot_epochs: int | None = None
     ema: float | None = None
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -77,7 +92,19 @@ class TrainConfig:
     compile: bool = False
     deterministic: bool = False
     cuda_graph: bool = False
-    warm_start: str | None = None
+    warm_start: list[str] | str | None = None
+    start_epoch: int = 0
+
+    @property
+    def start_files(self) -> list[str]:
+        """The files of `warm_start`: none, one, or an encoder's and a decoder's."""
+        files = [] if self.warm_start is None else self.warm_start
+        return [files] if isinstance(files, str) else files
+
+    @property
+    def test_batch(self) -> int:
+        """Samples per batch of validation and evaluation, over all devices."""
+        return self.batch_size if self.eval_batch_size is None else self.eval_batch_size
 
 
 @dataclass
@@ -107,7 +134,9 @@ class OptimizerConfig:
         nesterov: whether it is Nesterov's momentum.
         weight_decay: of every parameter but the importance logits.
         decay_norms: whether that includes biases and the normalizers' scale and shift.
-        groups: parameters with a learning rate or weight decay of their own; importance logits take only the former.
+        decay_logits: whether it includes the importance logits, as in SN's published training; SSN's never decay.
+        groups: parameters with a learning rate or weight decay of their own; importance logits take the latter only
+            where they decay.
         sparse_lr_factor: multiplies the learning rate of SSN's importance logits.
         sparse_clip_norm: the largest norm of the gradient of SSN's importance logits together.
         clip_norm: the largest norm of the gradient of all parameters together; null for none.
@@ -119,6 +148,7 @@ class OptimizerConfig:
     nesterov: bool = True
     weight_decay: float = 1e-4
     decay_norms: bool = True
+    decay_logits: bool = False
     groups: list[GroupConfig] = field(default_factory=list)
     sparse_lr_factor: float = 0.1
     sparse_clip_norm: float = 1.0
@@ -127,21 +157,30 @@ class OptimizerConfig:
 
 @dataclass
 class ScheduleConfig:
-    """The learning rate over the run.
+    """The learning rate over the run; together the keys make every schedule of SN's and SSN's published training.
 
     Args:
         name: step, cosine or polynomial.
         milestones: epochs after which step multiplies the rate by gamma.
         gamma: factor of step.
         power: exponent of polynomial.
-        warmup_epochs: the first epochs, over which the rate rises linearly.
+        final_lr: where cosine and polynomial end, in the units of optimizer.lr, and scaled with it.
+        warmup_epochs: the first epochs, over which the rate rises or stays low.
+        warmup: "linear" rises to the full rate, "constant" stays at warmup_lr.
+        warmup_lr: the rate of the first step, in the units of optimizer.lr, and scaled with it; the first step after
+            the warm-up has the full one. null rises from 0, so that the warm-up's last step has the full rate already.
+        by: whether the rate changes with every optimizer step, or only where an epoch begins.
     """
 
     name: Literal["step", "cosine", "polynomial"] = "cosine"
     milestones: list[int] = field(default_factory=list)
     gamma: float = 0.1
     power: float = 0.9
+    final_lr: float = 0.0
     warmup_epochs: float = 0.0
+    warmup: Literal["linear", "constant"] = "linear"
+    warmup_lr: float | None = None
+    by: Literal["step", "epoch"] = "step"
 
 
 @dataclass

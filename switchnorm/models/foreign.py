@@ -67,7 +67,10 @@ def create(source: Source, name: str, spec: Spec | None, num_classes: int | None
     """
     for option in options:
         if option.startswith("pretrained") or option in _WEIGHTS:
-            raise InputError(f"model {name!r} starts at random, without {option!r}; load a file with load_published")
+            raise InputError(
+                f"model {name!r} starts at random, without {option!r}; load a file with load_published, "
+                "or start a run from one with --train.warm_start FILE"
+            )
         if option in _NO_LOGITS:
             raise InputError(f"model {name!r} gives logits, so that {option!r} is not an option; leave it out")
     arguments = source.arguments(name) | ({} if num_classes is None else {"num_classes": num_classes})

@@ -46,7 +46,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of last.ckpt and best.ckpt."""
+        """The folder of last.ckpt, best.ckpt and snapshots."""
         return self.path / "checkpoints"
 
     @property
@@ -58,6 +58,10 @@ class RunFolder:
     def best(self) -> Path:
         """The checkpoint with the best score in validation."""
         return self.checkpoints / "best.ckpt"
+
+    def snapshot(self, epochs: int) -> Path:
+        """The weights that were evaluated after so many epochs, where the run kept them."""
+        return self.checkpoints / f"epoch-{epochs}.ckpt"
 
     @classmethod
     def create(cls, path: Path, config: Config, command: Sequence[str]) -> RunFolder:

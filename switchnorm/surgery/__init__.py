@@ -1,9 +1,11 @@
 """Surgery: changing a model that somebody else wrote."""
 
-from switchnorm.surgery.batch import calibrate, freeze_statistics, ghost, set_momentum, sync
+from switchnorm.surgery.batch import ghost, sync
 from switchnorm.surgery.fuse import FusePlan, fuse, plan_fuse
 from switchnorm.surgery.importance import LayerImportance, harden, importance, set_radius
+from switchnorm.surgery.over_processes import average_statistics
 from switchnorm.surgery.plan import Change, Left, SwitchPlan
+from switchnorm.surgery.statistics import batch_statistics, calibrate, evaluation_mode, freeze_statistics, set_momentum
 from switchnorm.surgery.switch import plan_switch, switch
 
 __all__ = [
@@ -12,7 +14,10 @@ __all__ = [
     "LayerImportance",
     "Left",
     "SwitchPlan",
+    "average_statistics",
+    "batch_statistics",
     "calibrate",
+    "evaluation_mode",
     "freeze_statistics",
     "fuse",
     "ghost",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -14,7 +15,8 @@ from switchnorm.data import Dataset, Share, TrainingLoader, create_dataset
 from switchnorm.errors import InputError
 from switchnorm.models import create_model, task_of
 from switchnorm.processes import world_size
-from switchnorm.surgery import ghost, sync
+from switchnorm.surgery import evaluation_mode, freeze_statistics, ghost, sync
+from switchnorm.surgery.batch import check_support
 from switchnorm.tasks.task import MakeOptimizer, Task
 from switchnorm.training.optimizer import make_optimizer, parameter_groups
 
@@ -45,17 +47,27 @@ def prepare(config: Config) -> tuple[nn.Module, Dataset]:
     """Build the network and read the data, so that whatever is wrong shows before a folder is made.
 
     Raises:
-        InputError: an unknown model, norm or dataset, data that is missing or damaged, a device that is not here, or
-            parameter groups that match nothing.
+        InputError: an unknown model, norm or dataset, data that is missing or damaged, a device that is not here,
+            parameter groups that match nothing, or layers that cannot be calibrated where that is asked for.
     """
     model, dataset = prepare_evaluation(config)
     parameter_groups(model, config.optimizer)
     world = world_size()
     share = Share(world=world)
     training_batches(config, dataset, share)
-    dataset.test_batches(batch_size=config.train.batch_size, share=share)
-    rehearse(model, config.train.batch_size // (1 if config.train.sync else world), dataset)
+    dataset.test_batches(batch_size=config.train.test_batch, share=share)
+    if config.train.calibrate:
+        check_support(model, "calibrate")
+    set_modes = training_modes(config)
+    rehearse(model, config.train.batch_size // (1 if config.train.sync else world), dataset, set_modes)
     return model, dataset
+
+
+def training_modes(config: Config) -> Callable[[nn.Module], None] | None:
+    """What puts the run's network into the modes that it is trained in; None where that is training mode."""
+    if config.train.eval_mode:
+        return evaluation_mode
+    return freeze_statistics if config.train.frozen_statistics else None
 
 
 def training_batches(config: Config, dataset: Dataset, share: Share = Share()) -> TrainingLoader:
@@ -118,8 +130,16 @@ def check_channels(config: Config, model: nn.Module, dataset: Dataset) -> None:
         )
 
 
-def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> int:
+def rehearse(
+    model: nn.Module, samples: int, dataset: Dataset, set_modes: Callable[[nn.Module], None] | None = None
+) -> int:
     """Run a batch of the largest pictures through a copy of the network on the meta device: only shapes are computed.
+
+    Args:
+        model: the network.
+        samples: of the batch.
+        dataset: whose pictures they are.
+        set_modes: as `training_modes`.
 
     Returns:
         How many logits the network has.
@@ -131,8 +151,11 @@ def rehearse(model: nn.Module, samples: int, dataset: Dataset) -> int:
     dtype = next(model.parameters()).dtype
     height, width = dataset.shape
     images = torch.empty(samples, dataset.channels, height, width, device="meta", dtype=dtype)
+    copied = copy.deepcopy(model).to("meta").train()
+    if set_modes is not None:
+        set_modes(copied)
     try:
-        output = copy.deepcopy(model).to("meta").train()(images)
+        output = copied(images)
     except InputError:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:  # how other libraries' networks refuse a shape

@@ -12,13 +12,19 @@ from torch import nn
 
 from switchnorm.config.claim import about, make_claim
 from switchnorm.config.schema import Config
+from switchnorm.config.statistics import EvaluationStatistics, parse_statistics
 from switchnorm.config.task_spec import find_task, tasks
-from switchnorm.data import Dataset, ImageNet, Views
+from switchnorm.data import Dataset, ImageNet, Share, Views
 from switchnorm.errors import InputError
+from switchnorm.processes import world_size
 from switchnorm.runs.folder import RunFolder
+from switchnorm.surgery.batch import batch_layers, check_support
+from switchnorm.surgery.kinds import batch_sync
+from switchnorm.surgery.statistics import tracking_layers
 from switchnorm.tasks.output import MakeOutput, Output
 from switchnorm.tasks.task import Task
-from switchnorm.training.build import make_task, prepare_evaluation
+from switchnorm.training.build import make_task, prepare_evaluation, training_batches
+from switchnorm.training.callbacks.statistics import ChosenStatistics
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.trainer import make_trainer
 from switchnorm.weights import load_published, load_state, read_checkpoint, read_state
@@ -32,9 +38,10 @@ class Evaluation:
         data: the dataset's name.
         metrics: "val_loss" and what the task measures, in [0, 1].
         pictures: number of test pictures.
-        claim: what is reported elsewhere, as in the configuration.
+        claim: what is reported elsewhere, as in the configuration; nothing where this was measured otherwise.
         task: the network with its loss and metrics, and the details that it keeps of this validation.
         dataset: whose test set it was.
+        statistics: what layers with batch statistics normalized by.
         outputs: what is still to be written about it, by the first process.
     """
 
@@ -44,7 +51,18 @@ class Evaluation:
     claim: dict[str, Any]
     task: Task
     dataset: Dataset
+    statistics: EvaluationStatistics
     outputs: tuple[Output, ...] = ()
+
+
+@dataclass(frozen=True)
+class _How:
+    """How to evaluate; as the arguments of `evaluate`."""
+
+    views: Views
+    statistics: EvaluationStatistics
+    limit: int | None
+    outputs: tuple[MakeOutput, ...]
 
 
 def evaluate(
@@ -52,6 +70,7 @@ def evaluate(
     checkpoint: Path,
     views: Views = "centre",
     config: Config | None = None,
+    statistics: str = "running",
     *,
     limit: int | None = None,
     outputs: Sequence[MakeOutput] = (),
@@ -63,22 +82,29 @@ def evaluate(
         checkpoint: a file.
         views: of each picture; the probabilities are averaged over them.
         config: how to compute and where the data lies, if not as the run's own configuration says.
+        statistics: what layers with batch statistics normalize by: "running", the checkpoint's running statistics;
+            "batch", those of each evaluated batch (in segmentation, of each picture), in ghost batches where the run
+            has these; "calibrate:N", running statistics averaged anew over the run's first N training batches. Nothing
+            is written.
         limit: how many test pictures, the first; None for all.
         outputs: make what is written about the evaluation besides its scores.
 
     Raises:
-        InputError: no such checkpoint, one of another network, or views that the dataset does not have.
+        InputError: no such checkpoint, one of another network, views that the dataset does not have, or other
+            statistics, or such as the network does not have.
     """
+    how = _How(views, parse_statistics(statistics), limit, tuple(outputs))
     config = config or run.config()
     model, dataset = prepare_evaluation(config)
     load_state(model, read_state(checkpoint), f"checkpoint {str(checkpoint)!r}")
-    return _evaluate(config, model, dataset, views, config.claim, limit, outputs)
+    return _evaluate(config, model, dataset, how, config.claim)
 
 
 def evaluate_weights(
     weights: Sequence[Path],
     config: Config,
     views: Views = "centre",
+    statistics: str = "running",
     *,
     limit: int | None = None,
     outputs: Sequence[MakeOutput] = (),
@@ -89,16 +115,18 @@ def evaluate_weights(
         weights: the file, or the two of a segmentation network's encoder and decoder.
         config: which model and dataset, and how to compute; nothing else of it matters.
         views, limit, outputs: as `evaluate`.
+        statistics: as `evaluate`; the training batches are those of `config`.
 
     Raises:
         InputError: as `evaluate`.
     """
+    how = _How(views, parse_statistics(statistics), limit, tuple(outputs))
     model, dataset = prepare_evaluation(config)
     load_published(model, *weights)
     # What is claimed of published weights is claimed of ImageNet's pictures in the size that they have by default.
     benchmark = {"name": "imagenet", "size": ImageNet.size, "resize": ImageNet.resize}
     claim = claim_of(weights[0]) if benchmark.items() <= config.data.items() else make_claim()
-    return _evaluate(config, model, dataset, views, claim, limit, outputs)
+    return _evaluate(config, model, dataset, how, claim)
 
 
 def claim_of(weights: Path) -> dict[str, Any]:
@@ -124,25 +152,36 @@ def _percent(fraction: Any) -> float | None:
     return None if fraction is None else 100 * float(fraction)
 
 
-def _evaluate(
-    config: Config,
-    model: nn.Module,
-    dataset: Dataset,
-    views: Views,
-    claim: dict[str, Any],
-    limit: int | None,
-    outputs: Sequence[MakeOutput],
-) -> Evaluation:
-    spec = find_task(config.task)
-    if views not in spec.views:
-        able = " and ".join(task.name for task in tasks().values() if views in task.views)
-        raise InputError(f"views {views!r} are for {able}; {spec.views_hint or 'leave them out'}")
+def _evaluate(config: Config, model: nn.Module, dataset: Dataset, how: _How, claim: dict[str, Any]) -> Evaluation:
+    spec, by = find_task(config.task), how.statistics
+    if how.views not in spec.views:
+        able = " and ".join(task.name for task in tasks().values() if how.views in task.views)
+        raise InputError(f"views {how.views!r} are for {able}; {spec.views_hint or 'leave them out'}")
+    _check_statistics(by, config, model, dataset)
     task = make_task(config, model, dataset.num_classes)
-    written = tuple(make(dataset) for make in outputs)
+    outputs = tuple(make(dataset) for make in how.outputs)
     options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
-    with make_trainer(config.train, callbacks=list(written), **options) as trainer:
-        (metrics,) = trainer.validate(task, Loaders(dataset, config, views, limit), verbose=False)
+    with make_trainer(config.train, callbacks=[ChosenStatistics(by), *outputs], **options) as trainer:
+        (metrics,) = trainer.validate(task, Loaders(dataset, config, how.views, how.limit), verbose=False)
     measured = {name: float(value) for name, value in metrics.items()}
-    # Published results are those of one crop.
-    shown = about(claim, config, task.counted) if views == "centre" and limit is None else make_claim()
-    return Evaluation(config.data["name"], measured, task.counted, shown, task, dataset, written)
+    # Published results are those of one crop, of all pictures, and of a checkpoint as it is.
+    comparable = how.views == "centre" and how.limit is None and by.kind == "running"
+    shown = about(claim, config, task.counted) if comparable else make_claim()
+    return Evaluation(config.data["name"], measured, task.counted, shown, task, dataset, by, outputs)
+
+
+def _check_statistics(by: EvaluationStatistics, config: Config, model: nn.Module, dataset: Dataset) -> None:
+    """Raise `InputError` for statistics that a network does not have, or that take data which is not there."""
+    if by.kind == "running":
+        return
+    check_support(model, "calibrate")
+    layers = [layer for _, layer in batch_layers(model)]
+    if not layers:
+        raise InputError(f"{type(model).__name__} has no batch statistics; leave statistics out")
+    if by.kind == "calibrate":
+        if not tracking_layers(model):
+            raise InputError(f"{type(model).__name__} keeps no running statistics; leave statistics out")
+        training_batches(config, dataset, Share(world=world_size()))
+    elif world_size() > 1 and any(batch_sync(layer) is not False for layer in layers):
+        # Processes evaluate different numbers of pictures, and so would wait for each other.
+        raise InputError("statistics 'batch' of synchronised layers take one process; start it without torchrun")

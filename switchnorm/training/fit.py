@@ -14,16 +14,17 @@ from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded
 from switchnorm.data import Dataset
 from switchnorm.runs.folder import RunFolder
-from switchnorm.training.build import total_steps, training_task
+from switchnorm.training.build import total_steps, training_batches, training_modes, training_task
 from switchnorm.training.callbacks.averaging import WeightAverage
-from switchnorm.training.callbacks.checkpoints import BestCheckpoint, MidEpochCheckpoint
+from switchnorm.training.callbacks.checkpoints import BestCheckpoint, MidEpochCheckpoint, Snapshots
 from switchnorm.training.callbacks.graphs import GraphedNetwork
 from switchnorm.training.callbacks.history import History
 from switchnorm.training.callbacks.progress import PlainProgress, ProgressBar
-from switchnorm.training.callbacks.steps import FrozenStatistics, RadiusSchedule, StepSeed
+from switchnorm.training.callbacks.statistics import Calibration, MeanStatistics
+from switchnorm.training.callbacks.steps import Modes, RadiusSchedule, StepSeed
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.measure import peak_memory, reset_peak_memory, steady_rate
-from switchnorm.training.trainer import make_trainer
+from switchnorm.training.trainer import count_as_done, make_trainer
 
 
 def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *, quiet: bool = False) -> dict[str, Any]:
@@ -43,8 +44,10 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     task = training_task(config, model, dataset.num_classes, steps)
     spec = find_task(config.task)
     score = spec.score.column
-    best = BestCheckpoint(run.checkpoints, score)
-    newest = [
+    every = config.train.snapshot_epochs
+    checkpoints = [
+        *([] if every is None else [Snapshots(run, every)]),
+        BestCheckpoint(run.checkpoints, score),
         ModelCheckpoint(run.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True),
         MidEpochCheckpoint(run.checkpoints, config.train.checkpoint_minutes),
     ]
@@ -53,14 +56,18 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         max_epochs=config.train.epochs,
         accumulate_grad_batches=config.train.iteration_size,
         gradient_clip_val=config.optimizer.clip_norm,
-        callbacks=[*step_callbacks(config, steps), *_records(run, config, dataset), *_progress(quiet), best, *newest],
+        callbacks=[*step_callbacks(config, steps), *_records(run, config, dataset), *_progress(quiet), *checkpoints],
         logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
         enable_progress_bar=not quiet and sys.stdout.isatty(),
         default_root_dir=run.path,
     ) as trainer:
         reset_peak_memory()
+        last = run.last if run.last.is_file() else None
+        if last is None:
+            batches = len(training_batches(config, dataset))
+            count_as_done(trainer, config.train.start_epoch, batches, steps // config.train.epochs)
         try:
-            trainer.fit(task, Loaders(dataset, config), ckpt_path=run.last if run.last.is_file() else None)
+            trainer.fit(task, Loaders(dataset, config), ckpt_path=last)
         except SystemExit:  # how Lightning ends on Ctrl-C
             if trainer.interrupted:
                 raise KeyboardInterrupt from None
@@ -88,11 +95,15 @@ def step_callbacks(config: Config, steps: int) -> list[pl.Callback]:
         config: of the run.
         steps: optimizer steps of the whole run.
     """
-    callbacks: list[pl.Callback] = [RadiusSchedule(steps)]
-    if config.train.frozen_statistics:
-        callbacks.append(FrozenStatistics())
+    # The mean of the statistics that are trained comes before the average of weights is put in their place, and what is
+    # evaluated is calibrated after.
+    callbacks: list[pl.Callback] = [RadiusSchedule(steps), MeanStatistics()]
+    if (set_modes := training_modes(config)) is not None:
+        callbacks.append(Modes(set_modes))
     if config.train.ema is not None:
         callbacks.append(WeightAverage(config.train.ema))
+    if config.train.calibrate:
+        callbacks.append(Calibration(config.train.calibrate, averaged=config.train.ema is not None))
     if config.train.cuda_graph:
         callbacks.append(GraphedNetwork())
     # Seeding comes last, so that no other callback draws random numbers between it and the step.

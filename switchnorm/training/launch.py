@@ -89,21 +89,44 @@ def _warm_start(model: nn.Module, config: Config, quiet: bool) -> dict[str, Any]
         samples = config.train.batch_size * config.train.iteration_size
         lines.append(f"learning rate {effective_lr(config):g} for {samples} samples per step")
     if config.train.warm_start is not None:
-        report = warm_start(model, config.train.warm_start)
+        report = warm_start(model, *config.train.start_files)
         lines.append(str(report))
         record = {"warm_start": report.record()}
+    if config.train.start_epoch:
+        lines.append(f"training begins with epoch {config.train.start_epoch + 1} of {config.train.epochs}")
     if is_first() and not quiet:
         print(*lines, sep="\n", end="\n" if lines else "")
     return record
 
 
 def checkpoint_of(run: RunFolder, which: str) -> Path:
-    """The file of the checkpoint "last", "best", or a path; raise `InputError` if it does not exist."""
-    path = {"last": run.last, "best": run.best}.get(which, Path(which))
+    """The file of a checkpoint.
+
+    Args:
+        run: the run.
+        which: "last", "best", "epoch:N" for the snapshot after N epochs, or a file.
+
+    Raises:
+        InputError: it does not exist, or N is no number of epochs.
+    """
+    kind, colon, epochs = which.partition(":")
+    if kind == "epoch" and colon:
+        if not epochs.isdecimal() or int(epochs) < 1:
+            raise InputError(f"checkpoint {which!r} must name a number of epochs of at least 1, as in 'epoch:10'")
+        path = run.snapshot(int(epochs))
+    else:
+        path = {"last": run.last, "best": run.best}.get(which, Path(which))
     if not path.is_file():
-        available = ", ".join(sorted(p.stem for p in run.checkpoints.glob("*.ckpt"))) or "none yet"
+        available = ", ".join(_checkpoints(run)) or "none yet"
         raise InputError(f"checkpoint {which!r} does not exist; {str(run.path)!r} has {available}")
     return path
+
+
+def _checkpoints(run: RunFolder) -> list[str]:
+    """What `checkpoint_of` finds in a run, snapshots last and in the order of epochs."""
+    stems = [path.stem for path in run.checkpoints.glob("*.ckpt")]
+    epochs = sorted(int(stem[6:]) for stem in stems if stem.startswith("epoch-") and stem[6:].isdecimal())
+    return [*sorted(stem for stem in stems if not stem.startswith("epoch-")), *(f"epoch:{number}" for number in epochs)]
 
 
 def inspect(path: Path) -> list[LayerImportance]:

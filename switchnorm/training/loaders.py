@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain, islice, repeat
 from typing import Any
 
 import pytorch_lightning as pl
 
 from switchnorm.config.schema import Config
 from switchnorm.data import Dataset, Loader, Share, TrainingLoader, Views
+from switchnorm.data.loaders.loader import Batch
 from switchnorm.errors import InputError
 from switchnorm.training.build import training_batches
 
@@ -34,11 +37,15 @@ class Loaders(pl.LightningDataModule):
         self._training: TrainingLoader | None = None
 
     def train_dataloader(self) -> TrainingLoader:
-        """The training batches, continued from a checkpoint if one was loaded."""
+        """The training batches, continued from a checkpoint if one was loaded; else from the run's first epoch on."""
         self._training = training_batches(self.config, self.dataset, self._share())
-        if self._restored is not None:
-            self._training.load_state_dict(self._restored)
+        self._training.load_state_dict(self._restored or {"epoch": self.config.train.start_epoch, "position": 0})
         return self._training
+
+    def calibration_batches(self, count: int) -> Iterator[Batch]:
+        """The run's first `count` training batches, from a loader of their own: training's stays where it is."""
+        loader = training_batches(self.config, self.dataset, self._share())
+        return islice(chain.from_iterable(repeat(loader)), count)
 
     def state_dict(self) -> dict[str, Any]:
         """The training loader's epoch and position."""
@@ -50,7 +57,7 @@ class Loaders(pl.LightningDataModule):
 
     def val_dataloader(self) -> Any:
         """The test batches."""
-        batch_size = self.config.train.batch_size
+        batch_size = self.config.train.test_batch
         batches = self.dataset.test_batches(batch_size=batch_size, views=self.views, share=self._share())
         if self.limit is not None:
             if not isinstance(batches, Loader):

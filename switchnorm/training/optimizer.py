@@ -23,8 +23,9 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
     """Every trainable parameter once, by how it is trained.
 
     The first of `config.groups` whose glob matches a parameter's name decides on it. Importance logits get no weight
-    decay; those of SSN a fraction of the learning rate and, through the key "max_norm", which `Task` reads, clipped
-    gradients. The key "lr_factor" holds a group's share of the learning rate.
+    decay, unless `config.decay_logits` gives it to those of SN; those of SSN get a fraction of the learning rate and,
+    through the key "max_norm", which `Task` reads, clipped gradients. The key "lr_factor" holds a group's share of the
+    learning rate.
 
     Raises:
         InputError: a glob that decides on no parameter.
@@ -67,7 +68,7 @@ def _rule(kind: str, plain: bool, own: GroupConfig, config: OptimizerConfig) -> 
         factor = own.lr_factor * config.sparse_lr_factor
         return {"lr_factor": factor, "weight_decay": 0.0, "max_norm": config.sparse_clip_norm}
     decay = config.weight_decay if own.weight_decay is None else own.weight_decay
-    decays = not kind and (config.decay_norms or plain)
+    decays = config.decay_logits if kind else config.decay_norms or plain
     return {"lr_factor": own.lr_factor, "weight_decay": decay if decays else 0.0}
 
 
@@ -93,7 +94,7 @@ def current_lr(optimizer: torch.optim.Optimizer) -> float:
 
 
 def make_optimizer(model: nn.Module, total_steps: int, config: Config) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """SGD over the model's parameter groups, and the schedule that a step of it advances.
+    """SGD over the model's parameter groups, and the schedule that a step of it advances, from `start_epoch` on.
 
     Where all parameters are on CUDA a step is one kernel per group.
     """
@@ -107,5 +108,6 @@ def make_optimizer(model: nn.Module, total_steps: int, config: Config) -> tuple[
         nesterov=settings.nesterov,
         fused=fused or None,  # None leaves the choice to torch
     )
-    schedule, epochs = config.schedule, config.train.epochs
-    return optimizer, LambdaLR(optimizer, lambda step: factor(schedule, step, total_steps, epochs))
+    schedule, epochs, lr = config.schedule, config.train.epochs, config.optimizer.lr
+    first = total_steps // epochs * config.train.start_epoch
+    return optimizer, LambdaLR(optimizer, lambda step: factor(schedule, first + step, total_steps, epochs, lr))

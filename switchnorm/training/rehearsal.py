@@ -15,6 +15,7 @@ from switchnorm.data.files.cifar_files import locate
 from switchnorm.data.loaders.loader import Batch
 from switchnorm.errors import InputError
 from switchnorm.processes import is_launched
+from switchnorm.surgery.batch import check_support
 from switchnorm.training.build import (
     build_model,
     check_channels,
@@ -24,11 +25,13 @@ from switchnorm.training.build import (
     steps_per_epoch,
     task_class,
     training_batches,
+    training_modes,
     training_task,
 )
 from switchnorm.training.fit import step_callbacks
 from switchnorm.training.optimizer import effective_lr
-from switchnorm.training.trainer import make_trainer
+from switchnorm.training.schedule import factor
+from switchnorm.training.trainer import count_as_done, make_trainer
 from switchnorm.training.warm_start import warm_start
 
 
@@ -44,6 +47,7 @@ class DryRun:
         lr: the learning rate that the schedule multiplies.
         loss: of the step.
         start: what `train.warm_start` loaded, in words; "" without it.
+        begin: the epoch with which training begins and its learning rate, in words; "" where it is the first.
     """
 
     parameters: int
@@ -53,13 +57,14 @@ class DryRun:
     lr: float
     loss: float
     start: str = ""
+    begin: str = ""
 
     def __str__(self) -> str:
         data = f"of noise, for the data is not here ({self.missing})" if self.missing else "of the training set"
         steps = "" if self.steps_per_epoch is None else f", {self.steps_per_epoch} steps per epoch"
         start = f"{self.start}\n" if self.start else ""
         return (
-            f"{start}{self.parameters:,} parameters{steps}, learning rate {self.lr:g}; "
+            f"{start}{self.parameters:,} parameters{steps}, learning rate {self.lr:g}{self.begin}; "
             f"one step on {self.samples} pictures {data}: loss {self.loss:.4f}"
         )
 
@@ -97,28 +102,44 @@ def dry_run(config: Config) -> DryRun:
     missing = _missing(dataset)
     model = build_model(config, _num_classes(dataset))
     check_channels(config, model, dataset)
-    start = "" if config.train.warm_start is None else str(warm_start(model, config.train.warm_start))
-    classes = rehearse(model, config.train.batch_size, dataset)
+    start = "" if config.train.warm_start is None else str(warm_start(model, *config.train.start_files))
+    if config.train.calibrate:
+        check_support(model, "calibrate")
+    classes = rehearse(model, config.train.batch_size, dataset, training_modes(config))
     samples = min(config.train.batch_size, 2 * (config.train.samples_per_gpu or 2))
     steps = None if missing else steps_per_epoch(config, dataset)
     batch = _noise(dataset, samples, classes) if missing else _batch(config, dataset, samples)
-    loss = _one_step(config, model, batch, classes, (steps or 1) * config.train.epochs)
+    loss = _one_step(config, model, batch, classes, steps or 1)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return DryRun(parameters, samples, missing, steps, effective_lr(config), loss, start)
+    return DryRun(parameters, samples, missing, steps, effective_lr(config), loss, start, _begin(config, steps))
+
+
+def _begin(config: Config, steps: int | None) -> str:
+    """As `DryRun.begin`; without the rate where nobody knows the steps of an epoch, on which a warm-up depends."""
+    first, epochs = config.train.start_epoch, config.train.epochs
+    if not first:
+        return ""
+    if steps is None:
+        return f", beginning with epoch {first + 1} of {epochs}"
+    share = factor(config.schedule, first * steps, epochs * steps, epochs, config.optimizer.lr)
+    return f", beginning with epoch {first + 1} of {epochs} at {share * effective_lr(config):g}"
 
 
 def _one_step(config: Config, model: nn.Module, batch: Batch, classes: int, steps: int) -> float:
-    task = training_task(config, model, classes, steps)
+    """The loss of the first step of a run with so many steps in each epoch."""
+    total, first = steps * config.train.epochs, config.train.start_epoch
+    task = training_task(config, model, classes, total)
     with make_trainer(
         config.train,
-        max_steps=1,
+        max_steps=first * steps + 1,
         limit_val_batches=0,
         gradient_clip_val=config.optimizer.clip_norm,
-        callbacks=step_callbacks(config, steps),
+        callbacks=step_callbacks(config, total),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
     ) as trainer:
+        count_as_done(trainer, first, config.train.iteration_size * steps, steps)
         trainer.fit(task, _Once(batch))
     return task.take_training_metrics()["train_loss"]
 
@@ -147,9 +168,12 @@ def _folder(root: str | None) -> Path:
 
 
 def _batch(config: Config, dataset: Dataset, samples: int) -> Batch:
-    """The first of the run's pictures; the configured batch size is checked too."""
+    """The first of the run's pictures; the configured batch sizes are checked too."""
     training_batches(config, dataset)
-    return next(iter(training_batches(_smaller(config, samples), dataset)))
+    dataset.test_batches(batch_size=config.train.test_batch)
+    batches = training_batches(_smaller(config, samples), dataset)
+    batches.load_state_dict({"epoch": config.train.start_epoch, "position": 0})
+    return next(iter(batches))
 
 
 def _smaller(config: Config, samples: int) -> Config:

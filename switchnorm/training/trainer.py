@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import DDPStrategy
 from torch import distributed as dist
 
 from switchnorm.config.schema import TrainConfig
@@ -38,7 +39,8 @@ def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
             accelerator=config.device,
             devices=devices,
             num_nodes=nodes,
-            strategy="ddp" if processes > 1 else "auto",
+            # By itself DDP replaces every process's running statistics by the first one's, before each step.
+            strategy=DDPStrategy(broadcast_buffers=False) if processes > 1 else "auto",
             precision=PRECISION[config.precision],
             deterministic=config.deterministic,
             plugins=[AtomicCheckpointIO()],
@@ -52,6 +54,23 @@ def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
             # Gloo's threads may still hold tensors: to give them back to an interpreter that is being torn down aborts
             # the process. Not after an error, where the others may never come to the operation that is waited for.
             atexit.register(_leave_processes)
+
+
+def count_as_done(trainer: pl.Trainer, epochs: int, batches: int, steps: int) -> None:
+    """Let a trainer that has not begun go on as after so many epochs.
+
+    Args:
+        trainer: the trainer.
+        epochs: that count as done.
+        batches: of each epoch.
+        steps: optimizer steps of each epoch.
+    """
+    loop = trainer.fit_loop
+    for progress in (loop.epoch_progress.total, loop.epoch_progress.current):
+        progress.increment_by(epochs)
+    loop.epoch_loop.batch_progress.total.increment_by(epochs * batches)
+    loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.increment_by(epochs * steps)
+    loop.epoch_loop._batches_that_stepped = epochs * steps
 
 
 def _leave_processes() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.weights import read_state
+from switchnorm.weights.pair import joined
 
 #: Names of the encoder and the decoder in segmentation networks: this library's, and torchvision's.
 _ENCODERS = {"encoder": "decoder", "backbone": "classifier"}
@@ -24,7 +25,7 @@ class WarmStart:
     """What a network took from a checkpoint, and what it did not.
 
     Args:
-        file: the checkpoint.
+        file: the checkpoint, or "ENCODER and DECODER" of two.
         matched: entries that were loaded.
         missing: entries of the network that the checkpoint lacks; they stay as they were initialised.
         unexpected: entries of the checkpoint that the network lacks.
@@ -66,7 +67,7 @@ class WarmStart:
         }
 
 
-def warm_start(model: nn.Module, path: str | Path) -> WarmStart:
+def warm_start(model: nn.Module, path: str | Path, decoder: str | Path | None = None) -> WarmStart:
     """Load what fits of a checkpoint; entries fit by name and shape, the published layouts' shapes included.
 
     Normalizations that are numbered alike fit whether they are called "bn1" or "sn1". A network for segmentation takes
@@ -75,7 +76,8 @@ def warm_start(model: nn.Module, path: str | Path) -> WarmStart:
 
     Args:
         model: the network.
-        path: a file, as `switchnorm.weights.read_state` reads it.
+        path: a file, as `switchnorm.weights.read_state` reads it; with `decoder`, that of the encoder.
+        decoder: the decoder's file, where a network for segmentation was published as two.
 
     Returns:
         What was loaded and what was not.
@@ -83,7 +85,8 @@ def warm_start(model: nn.Module, path: str | Path) -> WarmStart:
     Raises:
         InputError: no readable checkpoint, or one of which nothing fits.
     """
-    theirs = read_state(path)
+    source = repr(str(path)) if decoder is None else f"{str(path)!r} with decoder {str(decoder)!r}"
+    theirs = read_state(path) if decoder is None else joined(read_state(path), read_state(decoder), source)
     ours = model.state_dict()
     part = _encoder(ours, theirs)
     named = _named_as(ours, theirs, part)
@@ -91,12 +94,12 @@ def warm_start(model: nn.Module, path: str | Path) -> WarmStart:
     fitting = [key for key in shared if _fits(theirs[named[key]], ours[key])]
     # Counters and schedules alone are no start.
     if not any(ours[key].is_floating_point() and ours[key].numel() > 1 for key in fitting):
-        raise InputError(_nothing(model, path, theirs, {key: named[key] for key in shared}))
+        raise InputError(_nothing(model, source, theirs, {key: named[key] for key in shared}))
     _load(model, {key: theirs[named[key]].reshape(ours[key].shape) for key in fitting}, ours)
     unknown = [key for key in theirs if key not in set(named.values())]
     classifier = _classifier(theirs, unknown) if part else []
     return WarmStart(
-        str(path),
+        str(path) if decoder is None else f"{path} and {decoder}",
         matched=tuple(fitting),
         missing=tuple(key for key in ours if key not in named),
         unexpected=tuple(key for key in unknown if key not in classifier),
@@ -153,8 +156,8 @@ def _fits(theirs: Tensor, ours: Tensor) -> bool:
     return theirs.shape == ours.shape or (ours.dim() == 1 and theirs.squeeze().shape == ours.squeeze().shape)
 
 
-def _nothing(model: nn.Module, path: str | Path, theirs: Mapping[str, Tensor], shared: Mapping[str, str]) -> str:
-    start = f"nothing of {str(path)!r} fits {type(model).__name__}"
+def _nothing(model: nn.Module, source: str, theirs: Mapping[str, Tensor], shared: Mapping[str, str]) -> str:
+    start = f"nothing of {source} fits {type(model).__name__}"
     ours = model.state_dict()
     other = next((key for key in shared if ours[key].numel() > 1), None)
     if other is not None:

@@ -33,7 +33,13 @@ def evaluation(what: str, found: Evaluation) -> list[str]:
     """What an evaluation found, and what others report."""
     names = find_task(found.dataset.task).titles
     width = max(map(len, names.values()))
-    lines = [f"{what} on the {found.pictures} test pictures of {found.data}"]
+    by = found.statistics
+    normalized = {
+        "running": "",
+        "batch": ", normalized by the statistics of each batch",
+        "calibrate": f", normalized by statistics over {by.batches} training batches",
+    }
+    lines = [f"{what} on the {found.pictures} test pictures of {found.data}{normalized[by.kind]}"]
     for column, title in names.items():
         if column in found.metrics:
             value = found.metrics[column]

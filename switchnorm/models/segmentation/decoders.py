@@ -8,6 +8,7 @@ for; classifiers are plain. All maps are resized bilinearly, without aligned cor
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,13 @@ class Decoder(nn.Module):
 
     Deep supervision is a second, small head on the third stage's maps, which only training needs (Zhao et al.,
     "Pyramid Scene Parsing Network", CVPR 2017, section 3.3).
+
+    Attributes:
+        output_in_training: that training has another output, so that `surgery.evaluation_mode` leaves this module in
+            training mode, though not what is inside of it.
     """
+
+    output_in_training: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,7 +16,12 @@ class Supervised(nn.Module):
 
     Args:
         network: torchvision's, whose parts this takes over under the same names.
+
+    Attributes:
+        output_in_training: as of this library's `Decoder`.
     """
+
+    output_in_training: ClassVar[bool] = True
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.surgery.importance import is_sparse
+from switchnorm.surgery.over_processes import average
+from switchnorm.surgery.statistics import running_statistics
 
 
 class WeightAverage(pl.Callback):
@@ -45,9 +47,13 @@ class WeightAverage(pl.Callback):
             self._update(pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the average into the network, with the choices that were made final since the last step."""
+        """Put the average into the network, with the choices that were made final since the last step.
+
+        Its running statistics are the mean over processes from here on, as `MeanStatistics` makes those of training.
+        """
         if self.average is not None:
             self._copy_rest(pl_module, _state(pl_module))
+            average({key: self.average[key] for key in running_statistics(pl_module)})
             self._swap(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -15,6 +15,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from switchnorm.errors import InputError
 from switchnorm.files import write_files
+from switchnorm.runs.folder import RunFolder
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -94,3 +95,22 @@ class MidEpochCheckpoint(ModelCheckpoint):
         """Write, if it is time and the epoch goes on."""
         if not trainer.is_last_batch and not trainer.fit_loop._should_accumulate():
             super().on_train_batch_end(trainer, *args)
+
+
+class Snapshots(pl.Callback):
+    """Keeps the evaluated weights for good every so many epochs.
+
+    Args:
+        run: whose.
+        epochs: between snapshots.
+    """
+
+    def __init__(self, run: RunFolder, epochs: int) -> None:
+        self.run = run
+        self.epochs = epochs
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write, while the network holds the weights that were evaluated."""
+        done = trainer.current_epoch + 1
+        if done % self.epochs == 0:
+            trainer.save_checkpoint(self.run.snapshot(done), weights_only=True)

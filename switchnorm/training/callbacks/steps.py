@@ -1,15 +1,18 @@
-"""What happens around the steps of a run: the radius, frozen statistics, randomness."""
+"""What happens around the steps of a run: the radius, modes, randomness."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
-from switchnorm.surgery import freeze_statistics, harden, set_radius
+from switchnorm.surgery import harden, set_radius
 from switchnorm.surgery.importance import sparse_layers
+from switchnorm.tasks.task import Task
 
 
 class RadiusSchedule(pl.Callback):
@@ -37,16 +40,27 @@ class RadiusSchedule(pl.Callback):
         harden(pl_module)
 
 
-class FrozenStatistics(pl.Callback):
-    """Keeps batch statistics in training at the running ones that the network started with."""
+class Modes(pl.Callback):
+    """Trains the network with some of its modules in evaluation mode.
+
+    Args:
+        set_modes: puts a network that is in training mode into these modes.
+    """
+
+    def __init__(self, set_modes: Callable[[nn.Module], None]) -> None:
+        self.set_modes = set_modes
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Freeze them here too: `on_train_epoch_start` is not called for an epoch that is resumed in its middle."""
-        freeze_statistics(pl_module)
+        """Set them here too: `on_train_epoch_start` is not called for an epoch that is resumed in its middle."""
+        self._set(pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Freeze them again: putting the network into training mode has undone it."""
-        freeze_statistics(pl_module)
+        """Set them again: putting the network into training mode has undone it."""
+        self._set(pl_module)
+
+    def _set(self, task: pl.LightningModule) -> None:
+        assert isinstance(task, Task)
+        self.set_modes(task.model)
 
 
 class StepSeed(pl.Callback):

@@ -1,0 +1,219 @@
+"""What layers with batch statistics normalize by outside of their own training: running statistics, or a batch's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from switchnorm.errors import InputError
+from switchnorm.layers import has_batch_statistics, kind_of
+from switchnorm.layers.running import check_momentum
+from switchnorm.surgery.batch import batch_layers, check_support
+from switchnorm.surgery.importance import is_sparse
+
+
+def freeze_statistics(model: nn.Module) -> None:
+    """Let layers with running statistics use these in training too, until somebody calls `train()` on them.
+
+    Scale and shift, and SN's importance, are trained all the same.
+    """
+    for layer in tracking_layers(model):
+        layer.training = False
+
+
+def evaluation_mode(model: nn.Module) -> None:
+    """Put a model into evaluation mode, but for modules that give training another output, so that it can be trained.
+
+    Such a module says so by an attribute `output_in_training` that is true: the decoders of this library's networks for
+    segmentation and its torchvision ones do, whose deep supervision only training has. What is inside of it is in
+    evaluation mode all the same.
+    """
+    for module in model.modules():
+        module.training = bool(getattr(module, "output_in_training", False))
+
+
+def set_momentum(model: nn.Module, momentum: float | None) -> int:
+    """Set the momentum of all running statistics, whoever wrote their layers, in place.
+
+    Args:
+        model: any model.
+        momentum: PyTorch's, the share of the new batch, in [0, 1]; None averages over all batches since the last reset.
+
+    Returns:
+        How many layers keep running statistics; 0 where the momentum has no effect.
+
+    Raises:
+        InputError: a momentum outside of its range, or a layer that keeps running statistics and has no `momentum`;
+            before anything has changed.
+    """
+    momentum = check_momentum(momentum)
+    layers = [(name, module) for name, module in model.named_modules() if _keeps_statistics(module)]
+    for name, layer in layers:
+        if not hasattr(layer, "momentum"):
+            raise InputError(
+                f"layer {name!r} cannot take momentum {momentum}: {type(layer).__name__} has running statistics and no "
+                "attribute momentum; leave momentum out"
+            )
+    for _, layer in layers:
+        layer.momentum = momentum
+    return len(layers)
+
+
+def tracking_layers(model: nn.Module) -> list[Any]:
+    """The layers with batch statistics that keep running ones, whoever wrote them; also those inside of others."""
+    return [layer for _, layer in batch_layers(model) if _tracks(layer)]
+
+
+def running_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """The running statistics of a model's layers, whoever wrote them, by their keys in its state dict.
+
+    These are the `tracked_buffers` of floating point. A layer under several names has several keys for its tensors.
+    """
+    return {key: buffer for key, buffer in tracked_buffers(model).items() if buffer.is_floating_point()}
+
+
+def tracked_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Running statistics with their counters, by their keys in the model's state dict.
+
+    These are the buffers of layers with batch statistics, whatever they are called, and of normalizations with a
+    `running_mean`; but for SSN's radius, and what no state dict holds.
+    """
+    return {
+        f"{prefix}.{name}".removeprefix("."): buffer
+        for prefix, module in model.named_modules(remove_duplicate=False)
+        if has_batch_statistics(module) or isinstance(module._buffers.get("running_mean"), Tensor)
+        for name, buffer in module.named_buffers(recurse=False)
+        if name not in module._non_persistent_buffers_set and not (name == "radius" and is_sparse(module))
+    }
+
+
+def calibrate(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    forward: Callable[[nn.Module, Any], Any] | None = None,
+) -> None:
+    """Recompute the running statistics of all layers with batch statistics as the average over `batches`.
+
+    This is the "batch average" of the papers. Those layers run in training mode and all others in evaluation mode,
+    without gradients; afterwards modes are as before, and after an error statistics too.
+
+    Args:
+        model: any model; one without running batch statistics stays as it is.
+        batches: inputs, or tuples or lists that begin with them. Each counts the same.
+        forward: called with the model and a batch; by default the model is called with the inputs, which are moved to
+            its device.
+
+    Raises:
+        InputError: no batch at all, or a layer with batch statistics that does not support it; before anything has
+            changed.
+    """
+    check_support(model, "calibrate")
+    layers = tracking_layers(model)
+    if not layers:
+        return
+    batches = iter(batches)
+    try:
+        first = next(batches)
+    except StopIteration:
+        raise InputError("calibrate needs at least one batch, got none; the statistics are as before") from None
+    run = forward or _call
+    with _restored_after_an_error(layers), _averaging(model, layers), torch.no_grad():
+        _forget(layers)
+        for batch in chain((first,), batches):
+            run(model, batch)
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Let layers with batch statistics normalize by those of each batch that they see, within this context.
+
+    Everything else is in evaluation mode. Ghost batches hold. Afterwards modes and running statistics are as before.
+
+    Args:
+        model: any model; one without batch statistics stays as it is.
+
+    Raises:
+        InputError: a layer with batch statistics that does not support calibration, which this is over one batch.
+    """
+    check_support(model, "calibrate")
+    layers = [layer for _, layer in batch_layers(model)]
+    before = _copies(layers)
+    with _averaging(model, layers):
+        # Layers such as "bcn" normalize by their running statistics in training too: the average over this batch alone.
+        hooks = [layer.register_forward_pre_hook(lambda layer, _: _forget([layer])) for layer in layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            _restore(before)
+
+
+def _tracks(layer: nn.Module) -> bool:
+    """Whether a layer with a batch statistic has running ones, which others than ours may call as they like."""
+    if hasattr(layer, "running_mean"):
+        return layer.running_mean is not None
+    return next(layer.buffers(recurse=False), None) is not None
+
+
+def _keeps_statistics(layer: nn.Module) -> Any:
+    """Whether training moves running statistics of a layer; torch's Instance Normalization may keep some too."""
+    kind = kind_of(layer)
+    if kind is not None and kind.frozen:
+        return False
+    return isinstance(layer._buffers.get("running_mean"), Tensor) or (has_batch_statistics(layer) and _tracks(layer))
+
+
+def _call(model: nn.Module, batch: Any) -> None:
+    inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
+    model(inputs.to(next(model.buffers()).device) if isinstance(inputs, Tensor) else inputs)
+
+
+@contextmanager
+def _averaging(model: nn.Module, layers: list[Any]) -> Iterator[None]:
+    """Let `layers` train and average over what they see, and everything else evaluate; then modes are as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    momenta = [layer.momentum for layer in layers]
+    try:
+        for module, _ in modes:
+            module.training = False
+        for layer in layers:
+            layer.training, layer.momentum = True, None
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+
+
+def _forget(layers: list[Any]) -> None:
+    for layer in layers:
+        layer.reset_running_stats()
+
+
+@contextmanager
+def _restored_after_an_error(layers: list[Any]) -> Iterator[None]:
+    before = _copies(layers)
+    try:
+        yield
+    except BaseException:
+        _restore(before)
+        raise
+
+
+def _copies(layers: list[Any]) -> list[tuple[Tensor, Tensor]]:
+    """The buffers of `layers`, counters included, and copies of them."""
+    return [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers(recurse=False)]
+
+
+def _restore(copies: list[tuple[Tensor, Tensor]]) -> None:
+    with torch.no_grad():
+        for buffer, value in copies:
+            buffer.copy_(value)
