@@ -5,22 +5,25 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from switchnorm.cli.command import Commands
 from switchnorm.cli.flags import add_task_flags, outputs
 from switchnorm.cli.networks import add_network_flags, run_config, weights_config
 from switchnorm.config.ranges import Range
+from switchnorm.config.statistics import parse_statistics
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
+    from switchnorm.config.schema import Config
     from switchnorm.training.evaluate import Evaluation
 
 _VIEWS = "views of each picture to average: centre (default), flip (and its mirror), ten (crops)"
+_STATISTICS = "of layers that have some of the batch: running (default), batch, or calibrate:N (training batches)"
 
 #: Flags with RUN, besides those of its task; all other keys are as the run was configured.
 _FLAGS = (
-    *("--checkpoint", "--views", "--limit", "--weights", "--plugins"),
+    *("--checkpoint", "--views", "--statistics", "--limit", "--weights", "--plugins"),
     *("--device", "--precision", "--batch-size", "--segmentation.overlap", "--data.root"),
 )
 
@@ -31,6 +34,7 @@ def add(commands: Commands) -> None:
     evaluate.usage = "switchnorm eval RUN [--checkpoint C] [--views V] | --weights FILE --model NAME --data NAME ..."
     add_network_flags(evaluate, "last")
     evaluate.add_argument("--views", choices=("centre", "flip", "ten"), default="centre", help=_VIEWS)
+    evaluate.add_argument("--statistics", default="running", metavar="S", help=_STATISTICS)
     evaluate.add_argument("--limit", type=int, metavar="N", help="the first N test pictures alone")
     add_task_flags(evaluate, "eval")
 
@@ -42,6 +46,8 @@ def _help() -> str:
   switchnorm eval --weights FILE --model resnetv1sn50 --data imagenet --data.root DIR --views ten
   switchnorm eval runs/ade20k-resnet50_dilated8_c1_sn --scales 300 400 500 600 --flip --pictures shown --worst 20
 
+  switchnorm eval runs/cifar10-resnet20-sn --checkpoint epoch:12 --statistics calibrate:200
+
 RUN evaluates the averaged weights where train.ema made some, and understands the flags --device, --precision,
 --batch-size, the keys of its task's section (--segmentation.overlap) and --data.KEY. With --weights, the flags --model,
 --norm, --conv, --model.options.KEY, --data and --data.KEY say what they belong to."""
@@ -49,14 +55,14 @@ RUN evaluates the averaged weights where train.ema made some, and understands th
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     Range(1).check("--limit", options.limit)
+    parse_statistics(options.statistics)
     if options.weights is not None:
         config = weights_config(options, arguments)
         # Imported this late because torch takes seconds: wrong flags have been reported by now.
         from switchnorm.training.evaluate import evaluate_weights
 
         what = " and ".join(map(str, options.weights))
-        wanted = outputs(options, config.task)
-        _print(what, evaluate_weights(options.weights, config, options.views, limit=options.limit, outputs=wanted))
+        _print(what, evaluate_weights(options.weights, config, **_how(options, config)))
         return
     if not arguments or arguments[0].startswith("-"):
         raise InputError("eval takes a run folder, or --weights FILE; see `switchnorm eval --help`")
@@ -69,9 +75,13 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     checkpoint = checkpoint_of(run, options.checkpoint or "last")
     from switchnorm.training.evaluate import evaluate
 
-    wanted = outputs(options, config.task)
-    found = evaluate(run, checkpoint, options.views, config, limit=options.limit, outputs=wanted)
-    _print(str(checkpoint), found)
+    _print(str(checkpoint), evaluate(run, checkpoint, config=config, **_how(options, config)))
+
+
+def _how(options: argparse.Namespace, config: Config) -> dict[str, Any]:
+    """How to evaluate, as arguments of `evaluate`."""
+    how = {name: getattr(options, name) for name in ("views", "statistics", "limit")}
+    return {**how, "outputs": outputs(options, config.task)}
 
 
 def _print(what: str, found: Evaluation) -> None:

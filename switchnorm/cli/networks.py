@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +63,8 @@ def run_config(run: RunFolder, options: argparse.Namespace, flags: Sequence[str]
         if section == spec.name and key not in spec.evaluated:
             raise InputError(f"{name} changes nothing of an evaluation; leave it out")
     own = config_flags(options, options.command, spec.name, repr(str(run.path)), flags)
+    # The batch size of training stays: ghost batches and calibration go by it.
+    flags = [re.sub("^--batch[-_]size(?==|$)", "--train.eval_batch_size", flag) for flag in flags]
     # Evaluation records no graph, and so does not need the device that training recorded one on.
     return read_config(run.config_file, ["--train.cuda_graph=false", *own, *flags])
 

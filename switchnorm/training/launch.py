@@ -15,7 +15,7 @@ from switchnorm.models import norm_of, parse_norm
 from switchnorm.processes import is_first, world_size
 from switchnorm.runs.appearance import registered
 from switchnorm.runs.folder import RunFolder, free_folder
-from switchnorm.surgery import LayerImportance, importance
+from switchnorm.surgery import LayerImportance, importance, set_momentum
 from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import check_resumable
 from switchnorm.training.fit import train
@@ -92,6 +92,9 @@ def _warm_start(model: nn.Module, config: Config, quiet: bool) -> dict[str, Any]
         report = warm_start(model, *config.train.start_files)
         lines.append(str(report))
         record = {"warm_start": report.record()}
+    options = config.model.options
+    if "momentum" in options and not set_momentum(model, options["momentum"]):
+        lines.append("model.options.momentum has no effect: no layer keeps running statistics")
     if config.train.start_epoch:
         lines.append(f"training begins with epoch {config.train.start_epoch + 1} of {config.train.epochs}")
     if is_first() and not quiet:
