@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchnorm.cli.command import Commands
 from switchnorm.cli.flags import add_task_flags, outputs
-from switchnorm.cli.networks import add_network_flags, run_config, weights_config
+from switchnorm.cli.networks import add_network_flags, open_run, weights_config
 from switchnorm.config.ranges import Range
 from switchnorm.config.statistics import parse_statistics
 from switchnorm.errors import InputError
@@ -66,10 +66,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         return
     if not arguments or arguments[0].startswith("-"):
         raise InputError("eval takes a run folder, or --weights FILE; see `switchnorm eval --help`")
-    from switchnorm.runs.folder import RunFolder
-
-    run = RunFolder.open(Path(arguments[0]))
-    config = run_config(run, options, arguments[1:], _FLAGS)
+    run, config = open_run(Path(arguments[0]), options, arguments[1:], _FLAGS)
     from switchnorm.training.launch import checkpoint_of
 
     checkpoint = checkpoint_of(run, options.checkpoint or "last")

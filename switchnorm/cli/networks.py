@@ -37,19 +37,22 @@ def add_network_flags(command: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def run_config(run: RunFolder, options: argparse.Namespace, flags: Sequence[str], able: Sequence[str]) -> Config:
-    """The configuration of a run as flags change it: where it computes, its data, and how its task evaluates.
+def open_run(
+    folder: Path, options: argparse.Namespace, flags: Sequence[str], able: Sequence[str]
+) -> tuple[RunFolder, Config]:
+    """A run, and its configuration as flags change it: where it computes, its data, and how its task evaluates.
 
     Args:
-        run: the run.
+        folder: of the run.
         options: of the command.
         flags: those of the configuration.
         able: the flags that the command has, besides those of tasks.
 
     Raises:
-        InputError: a flag that changes nothing here.
+        InputError: a flag that changes nothing here, or no run.
     """
     from switchnorm.config.recipe import read_config
+    from switchnorm.runs.folder import RunFolder
 
     if options.checkpoint is not None and options.weights is not None:
         raise InputError("--checkpoint is one of RUN's, and --weights any file; leave one of them out")
@@ -57,16 +60,17 @@ def run_config(run: RunFolder, options: argparse.Namespace, flags: Sequence[str]
     for name in names:
         if name not in able and ("." not in name or name[2:].partition(".")[0] in (*SECTIONS, "claim")):
             raise unknown("argument", name, (*able, *task_flag_names(options.command)))
+    run = RunFolder.open(folder)
     spec = find_task(run.config().task)
     for name in names:
         section, _, key = name[2:].partition(".")
         if section == spec.name and key not in spec.evaluated:
             raise InputError(f"{name} changes nothing of an evaluation; leave it out")
-    own = config_flags(options, options.command, spec.name, repr(str(run.path)), flags)
+    own = config_flags(options, options.command, spec.name, repr(str(folder)), flags)
     # The batch size of training stays: ghost batches and calibration go by it.
     flags = [re.sub("^--batch[-_]size(?==|$)", "--train.eval_batch_size", flag) for flag in flags]
     # Evaluation records no graph, and so does not need the device that training recorded one on.
-    return read_config(run.config_file, ["--train.cuda_graph=false", *own, *flags])
+    return run, read_config(run.config_file, ["--train.cuda_graph=false", *own, *flags])
 
 
 def weights_config(options: argparse.Namespace, flags: Sequence[str]) -> Config:

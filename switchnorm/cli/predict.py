@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from switchnorm.cli.command import Commands
 from switchnorm.cli.flags import add_task_flags
-from switchnorm.cli.networks import add_network_flags, run_config, split, weights_config
+from switchnorm.cli.networks import add_network_flags, open_run, split, weights_config
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,10 +59,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         raise InputError("predict takes a run folder, or --weights FILE; see `switchnorm predict --help`")
     if options.classes is not None:
         raise InputError("--classes is for --weights, and a run knows its own; leave it out")
-    from switchnorm.runs.folder import RunFolder
-
-    run = RunFolder.open(Path(positional[0]))
-    config = run_config(run, options, flags, _FLAGS)
+    run, config = open_run(Path(positional[0]), options, flags, _FLAGS)
     _check_pictures(positional[1:])
     from switchnorm.training.launch import checkpoint_of
     from switchnorm.weights import load_state, read_state

@@ -80,7 +80,9 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 def _check_together(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Options of `train` that exclude each other."""
     if options.workers is not None and options.seeds is None:
-        raise InputError("--workers is for several trainings; give --seeds, or leave it out")
+        raise InputError(
+            "--workers is for several trainings; give --seeds, or --data.workers for those that read pictures"
+        )
     if options.workers is not None and options.workers < 1:
         raise InputError(f"--workers must be at least 1, got {options.workers}")
     if options.dry_run and (options.out is not None or options.seeds is not None):

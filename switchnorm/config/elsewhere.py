@@ -50,7 +50,6 @@ HERE = {
     "train_source": "--data.train_list FILE",
     "val_root": "--data.val_folder DIR",
     "val_source": "--data.val_list FILE",
-    "workers": "--data.workers N",
     "model_dir": "--out DIR",
     "resume_from": "--resume RUN",
     "checkpoint_path": "--weights FILE of `switchnorm eval`",
