@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
 
 def _by_weights(options: argparse.Namespace, pictures: Sequence[str], flags: Sequence[str]) -> None:
-    config = weights_config(options, [*_classes(options, flags), *flags])
+    config = weights_config(options, [*classes_flags(options, flags), *flags])
     _check_pictures(pictures)
     from switchnorm.weights import load_published
 
@@ -89,7 +89,7 @@ def _by_weights(options: argparse.Namespace, pictures: Sequence[str], flags: Seq
     )
 
 
-def _classes(options: argparse.Namespace, flags: Sequence[str]) -> list[str]:
+def classes_flags(options: argparse.Namespace, flags: Sequence[str]) -> list[str]:
     """The flags that choose a dataset by its classes; its pictures and masks need not be here."""
     from switchnorm.config.task_spec import find_task
     from switchnorm.data import dataset_class, dataset_classes

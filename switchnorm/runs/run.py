@@ -136,7 +136,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def _own_norm(network: str) -> str:
-    """The normalizer that a network's name implies; "built-in" for networks of torchvision and timm."""
+    """The normalizer that a network's name implies; "built-in" where it implies none, as torchvision's and timm's."""
     from switchnorm.models import norm_of  # Imports torch, needed only for runs whose record has no normalizer.
 
     return norm_of(network) or "built-in"

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from switchnorm.cli import parser as command_line
-from switchnorm.cli.flags import config_flags
+from switchnorm.cli.networks import split, weights_config
+from switchnorm.cli.predict import classes_flags
 from switchnorm.config.claim import make_claim
-from switchnorm.config.recipe import evaluation_config, read_config
+from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import SECTIONS, Config
 from switchnorm.config.task_spec import tasks
 from switchnorm.data import dataset_classes
@@ -138,9 +139,12 @@ def test_its_commands_are_understood(command, tmp_path, monkeypatch):
         if name == "my.yaml":
             Path(name).write_text(own_recipe())
         read_config(find_recipe(name), rest[1:])
-    elif options.command == "eval" and options.weights is not None:
-        task = evaluation_config(rest).task
-        evaluation_config([*config_flags(options, "eval", task, "it"), *rest])
+    elif options.command in ("eval", "predict") and options.weights is not None:
+        weights_config(
+            options, [*(classes_flags(options, rest) if options.command == "predict" else []), *split(rest)[1]]
+        )
+    elif options.command == "predict":
+        assert split(rest) == (["RUN", "street.jpg", "holiday/"], [])
     else:
         assert rest in ([], ["RUN"]), "nobody would understand these"
 

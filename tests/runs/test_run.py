@@ -55,7 +55,7 @@ def test_no_samples_per_gpu_means_the_whole_batch(make_run: Make) -> None:
 def test_a_norm_that_is_left_to_the_network_is_the_networks_own(make_run: Make) -> None:
     from switchnorm.models.registry import FAMILIES
 
-    own = {name: family.norm for family in FAMILIES for name in family.names}
+    own = {name: family.norm or "built-in" for family in FAMILIES for name in family.names}
     path = make_run("bn", settings={"model.norm": None})
     config = (path / "config.yaml").read_text()
     for name, norm in {**own, "resnet50": "built-in", "timm:resnet50": "built-in"}.items():

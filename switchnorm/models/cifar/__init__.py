@@ -25,7 +25,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         r"cifar_resnet(\d+)(?:_(bottleneck))?",
         CifarResNet,
-        (*(f"cifar_resnet{depth}" for depth in _DEPTHS), "cifar_resnet164_bottleneck"),
+        (*(f"cifar_resnet{depth}" for depth in (*_DEPTHS, 1202)), "cifar_resnet164_bottleneck"),
     ),
     Family(
         r"cifar_preresnet(\d+)(?:_(bottleneck))?",
