@@ -36,6 +36,7 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
     chosen = {"decoder": options.decoder, "network": options.network or _network_of_run(options.file)}
     card = convert(options.file, options.out, options.name, options.force, **chosen)
     what = [card.name or "no published checkpoint", f"network {card.network or 'unknown'}", f"norm {card.norm or '?'}"]
+    what += [f"--model.options.{option} {str(value).lower()}" for option, value in card.options.items()]
     what += ["statistics " + ", ".join(card.statistics)] if card.statistics else []
     print(f"{options.out}: {'; '.join(what)}")
     if card.alike:

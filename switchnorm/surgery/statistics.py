@@ -162,7 +162,7 @@ def _tracks(layer: nn.Module) -> bool:
     return next(layer.buffers(recurse=False), None) is not None
 
 
-def _keeps_statistics(layer: nn.Module) -> Any:
+def _keeps_statistics(layer: nn.Module) -> bool:
     """Whether training moves running statistics of a layer; torch's Instance Normalization may keep some too."""
     kind = kind_of(layer)
     if kind is not None and kind.frozen:
