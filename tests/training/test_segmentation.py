@@ -139,11 +139,11 @@ def test_examples_of_equal_names_stay_apart_and_void_has_no_score(tmp_path):
     predictions[0] = torch.where(data.test_target(0) == IGNORED, 0, data.test_target(0))
     write_examples(tmp_path, data, predictions, epoch=0)
     first, second, void = json.loads((tmp_path / "examples.json").read_text())["pictures"]
-    assert (first["name"], first["accuracy"], first["mean_iou"]) == ("street", 1, 1)
+    assert (first["name"], first["accuracy"], first["mean_iou"]) == ("street-0", 1, 1)
     assert second["name"] == "street-1"
     assert second["accuracy"] < 1
     assert (void["name"], void["accuracy"], void["mean_iou"]) == ("street-2", None, None)
-    for index, name in enumerate(("street", "street-1", "street-2")):
+    for index, name in enumerate(("street-0", "street-1", "street-2")):
         assert np.array_equal(np.array(Image.open(tmp_path / f"{name}.truth.png")), data.test_target(index))
 
 

@@ -24,8 +24,8 @@ class Folder(Dataset):
     The lists `train.txt` and `val.txt`, with a path and a label in each line, are sought in `root` and `root/meta`;
     where one is, it counts and not the folders. Either split may be absent as long as nobody asks for its batches.
 
-    The defaults are what SSN's ImageNet networks were trained with (the published code of Shao et al., "SSN: Learning
-    sparse switchable normalization via SparsestMax", 2019).
+    The defaults are what SSN's ImageNet networks were trained with, but for the lighting (the published code of Shao et
+    al., "SSN: Learning sparse switchable normalization via SparsestMax", 2019).
 
     Args:
         root: the dataset's folder.

@@ -132,7 +132,7 @@ def test_validation_is_the_benchmark_over_all_pixels_together(flip):
     task = Segmentation(model, CLASSES, inference=Inference(flip=flip))
     seen = {}
     step = task.validation_step
-    task.validation_step = lambda batch, place: seen.update(step(batch, place)["labels"])
+    task.validation_step = lambda batch, batch_idx: seen.update(step(batch, batch_idx)["labels"])
     # The empty batch is what a process gets whose share of the last one is empty.
     (metrics,) = trainer().validate(task, Loader([everything[:2], [], everything[2:]]), verbose=False)
 
