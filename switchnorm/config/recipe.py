@@ -221,8 +221,11 @@ def _long(flags: Sequence[str]) -> list[str]:
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     text = re.sub(r"^Parser key \"([^\"]+)\":", r"\1:", text)
-    several = re.fullmatch(r"(.*?): Does not validate against any of the Union .* Errors: (.*?) Given .*?( value: .*)", text)
+    text = re.sub(r"[Ee]xpected (?:an? )?(?:<class '(\w+)'>|typing\.Literal\[(.*?)\])", r"expected \1\2", text)
+    several = re.fullmatch(
+        r"(.*?): Does not validate against any of the Union.* Errors: (.*?) Given .*( value: .*)", text
+    )
     if several:
-        expected = re.findall(r"- [Ee]xpected (?:a |an )?(.*?)(?:\. Got value: .*?)?(?= - |$)", several[2])
+        expected = re.findall(r"- [Ee]xpected (.*?)(?:\. Got value: .*?)?(?= - |$)", several[2])
         text = f"{several[1]}: expected {' or '.join(expected).replace('NoneType', 'null')}. Got{several[3]}"
-    return re.sub(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[(.*?)\])", r"expected \1\2", text)
+    return text

@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
-from switchnorm.config.claim import beside, make_claim
+from switchnorm.config.claim import about, beside, make_claim
 from switchnorm.config.recipe import read_config
+from switchnorm.recipes import find_recipe, recipes
 from switchnorm.training.measure import steady_rate
 
 RECIPE = {
@@ -50,6 +51,51 @@ def test_a_claim_stays_with_the_recipe(recipe, flags):
 def test_another_training_has_no_claim(recipe, flags):
     assert read_config(recipe, flags).claim == make_claim()
     assert read_config(recipe, (*flags, "--claim.top1", "90")).claim == make_claim(top1=90)
+
+
+@pytest.mark.parametrize(
+    ("name", "benchmark"),
+    [("imagenet/resnetv1sn50_step", 50_000), ("cifar100/resnet110", 10_000), ("ade20k/resnet50_dilated8_c1_sn", 2_000)],
+)
+def test_a_claim_is_about_the_whole_benchmark(name, benchmark):
+    config = read_config(find_recipe(name), ["--train.warm_start", "weights.pth"] if "ade" in name else [])
+    assert config.claim != make_claim()
+    assert about(config.claim, config, benchmark) == about(config.claim, config, None) == config.claim
+    for pictures in (1, benchmark - 1):
+        assert about(config.claim, config, pictures) == make_claim()
+
+
+def test_a_training_that_began_with_other_weights_is_claimed_beside_its_like():
+    claimed = [name for name in recipes() if read_config(find_recipe(name)).claim["warm_start"]]
+    assert claimed == [f"ade20k/resnet50_dilated8_c1_{norm}" for norm in ("gn", "sn", "syncbn")]
+    for name in claimed:
+        scratch = read_config(find_recipe(name))
+        begun = read_config(find_recipe(name), ["--train.warm_start", "weights.pth"])
+        assert begun.claim == scratch.claim
+        assert about(scratch.claim, scratch, 2_000) == make_claim()
+        assert about(begun.claim, begun, 2_000) == begun.claim
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--data.colors", "rgb"),
+        ("--data.test_resize", "antialiased"),
+        ("--data.test_sides", "[300]"),
+        ("--model.options.momentum", "0.1"),
+        ("--model.options.published_start", "false"),
+        ("--segmentation.flip", "true"),
+    ],
+)
+def test_what_a_row_of_ade20k_trained_and_evaluated_with_is_part_of_its_claim(flags):
+    recipe = find_recipe("ade20k/resnet50_dilated8_c1_sn")
+    assert read_config(recipe, ("--train.warm_start", "a.pth", "--data.root", "b")).claim["mean_iou"] == 38.72
+    assert read_config(recipe, ("--train.warm_start", "a.pth", *flags)).claim == make_claim()
+
+
+@pytest.mark.parametrize("flags", [("--data.lighting", "0.1"), ("--data.plain_crop", "random")])
+def test_what_a_row_of_imagenet_trained_with_is_part_of_its_claim(flags):
+    assert read_config(find_recipe("imagenet/resnetv1sn50_step"), flags).claim == make_claim()
 
 
 def test_the_steady_rate_leaves_out_the_first_epoch():
