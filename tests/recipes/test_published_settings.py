@@ -23,7 +23,7 @@ def momenta(config: Config) -> set[float]:
     """Of the layers that keep running statistics."""
     with torch.device("meta"):
         model = create_model(config.model.name, norm=config.model.norm, conv=config.model.conv, **config.model.options)
-    return {layer.momentum for layer in model.modules() if has_batch_statistics(layer)}
+    return {round(layer.momentum, 6) for layer in model.modules() if has_batch_statistics(layer)}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_running_statistics_move_as_there(start, kept):
     rows = [name for name in recipes() if name.startswith(start) and not name.endswith("sn50_8x1")]
     assert rows
     for name in rows:
-        assert momenta(config_of(name)) == {pytest.approx(1 - kept)}, name
+        assert momenta(config_of(name)) == {round(1 - kept, 6)}, name
 
 
 def test_without_a_batch_statistic_nothing_runs():
