@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from switchnorm.cli.flags import config_flags, task_flag_names
+from switchnorm.config.elsewhere import unknown_flag
 from switchnorm.config.schema import SECTIONS
 from switchnorm.config.task_spec import find_task
-from switchnorm.errors import InputError, unknown
+from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
@@ -59,7 +60,7 @@ def open_run(
     names = [flag.partition("=")[0] for flag in flags if flag.startswith("-")]
     for name in names:
         if name not in able and ("." not in name or name[2:].partition(".")[0] in (*SECTIONS, "claim")):
-            raise unknown("argument", name, (*able, *task_flag_names(options.command)))
+            raise unknown_flag("argument", name, (*able, *task_flag_names(options.command)))
     run = RunFolder.open(folder)
     spec = find_task(run.config().task)
     for name in names:

@@ -5,6 +5,10 @@ docs/from_the_originals.md has all of it, with what differs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from switchnorm.errors import InputError, unknown
+
 #: By the name of a flag or key there, with "_" for "-": what to write here.
 HERE = {
     # pytorch-classification, with and without Weight Standardization
@@ -83,3 +87,17 @@ HERE = {
     "result": "--pictures DIR of `switchnorm eval`, --out DIR of `switchnorm predict`",
     "num_val": "--limit N of `switchnorm eval`",
 }
+
+
+def unknown_flag(what: str, flag: str, known: Iterable[str]) -> InputError:
+    """The error about a flag that is unknown: what it is called here, or the nearest of those that are known.
+
+    Args:
+        what: "flag".
+        flag: "--wd".
+        known: flags.
+    """
+    here = HERE.get(flag.removeprefix("--").replace("-", "_"))
+    if here is None:
+        return unknown(what, flag, known)
+    return InputError(f"{what} {flag!r} is another tool's; here it is {here}")

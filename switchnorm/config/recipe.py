@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 
 from switchnorm.config import plugins
 from switchnorm.config.claim import claim_keys, is_changed, make_claim
-from switchnorm.config.elsewhere import HERE
+from switchnorm.config.elsewhere import unknown_flag
 from switchnorm.config.keys import flatten
 from switchnorm.config.limits import check
 from switchnorm.config.schema import SECTIONS, Config, GroupConfig
@@ -136,9 +136,7 @@ def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) ->
     for flag in flags:
         key = flag.partition("=")[0]
         if flag.startswith("--") and not _is_key(key[2:].removesuffix("+"), keys):
-            if key[2:] in HERE:
-                raise InputError(f"flag {key!r} is another tool's; here it is {HERE[key[2:]]}")
-            raise unknown("flag", key, [f"--{key}" for key in (*SHORT, *keys)])
+            raise unknown_flag("flag", key, [f"--{key}" for key in (*SHORT, *keys)])
     try:
         values = parser.parse_args([f"--config={yaml.safe_dump(content)}", *flags]).as_dict()
     except (argparse.ArgumentError, TypeError, ValueError) as error:
