@@ -30,3 +30,17 @@ class SampleMean(Metric):
     def compute(self) -> Tensor:
         """The mean, (); NaN of no samples."""
         return self.mean_value / self.weight
+
+
+def own_sum(sums: Tensor, rank: int, world: int) -> Tensor:
+    """What a process goes on with of sums that several have saved, (P,), or that one has, (): (), the same in total.
+
+    Args:
+        sums: of each process that saved them.
+        rank: of this process, 0 <= rank < world.
+        world: number of processes now; if it is another than P, the first takes all.
+    """
+    each = sums.reshape(-1)
+    if len(each) == world:
+        return each[rank].clone()
+    return each.sum() if rank == 0 else torch.zeros_like(each[0])

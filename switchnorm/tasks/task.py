@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import SumMetric
 
+from switchnorm.surgery.over_processes import gathered
 from switchnorm.surgery.statistics import running_statistics
-from switchnorm.tasks.mean import SampleMean
+from switchnorm.tasks.mean import SampleMean, own_sum
 from switchnorm.tasks.process_statistics import keep_mean, take_own
 
 if TYPE_CHECKING:
@@ -125,16 +126,17 @@ class Task(pl.LightningModule):
 
         Lightning asks callbacks before, so that whatever a `WeightAverage` adds is there; every process comes here.
         """
-        checkpoint["training_metrics"] = [m.metric_state for m in (self.train_loss, self.train_accuracy)]
+        checkpoint["training_metrics"] = [gathered(m.metric_state) for m in (self.train_loss, self.train_accuracy)]
         keep_mean(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the means of an unfinished epoch, and choose this process's statistics before anybody reads them."""
+        rank, world = self.trainer.global_rank, self.trainer.world_size
         for metric, state in zip((self.train_loss, self.train_accuracy), checkpoint["training_metrics"], strict=True):
-            for name, value in state.items():
-                setattr(metric, name, value.to(metric.device))
+            for name, sums in state.items():
+                setattr(metric, name, own_sum(sums, rank, world).to(metric.device))
             metric._update_count = 1
-        take_own(checkpoint, self.trainer.global_rank, self.trainer.world_size)
+        take_own(checkpoint, rank, world)
         trained = checkpoint.get("trained_state_dict", checkpoint["state_dict"])
         self._restored = {key: trained[key] for key in running_statistics(self)}
 
