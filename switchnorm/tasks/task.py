@@ -126,23 +126,21 @@ class Task(pl.LightningModule):
 
         Lightning asks callbacks before, so that whatever a `WeightAverage` adds is there; every process comes here.
         """
-        checkpoint["training_metrics"] = [gathered(m.metric_state) for m in (self.train_loss, self.train_accuracy)]
+        checkpoint["training_metrics"] = [gathered(m.sums) for m in (self.train_loss, self.train_accuracy)]
         keep_mean(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the means of an unfinished epoch, and choose this process's statistics before anybody reads them."""
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        for metric, state in zip((self.train_loss, self.train_accuracy), checkpoint["training_metrics"], strict=True):
-            for name, sums in state.items():
-                setattr(metric, name, own_sum(sums, rank, world).to(metric.device))
-            metric._update_count = 1
+        for metric, every in zip((self.train_loss, self.train_accuracy), checkpoint["training_metrics"], strict=True):
+            metric.restore({name: own_sum(sums, rank, world) for name, sums in every.items()})
         take_own(checkpoint, rank, world)
         trained = checkpoint.get("trained_state_dict", checkpoint["state_dict"])
         self._restored = {key: trained[key] for key in running_statistics(self)}
 
     @torch.no_grad()
     def on_fit_start(self) -> None:
-        """Restore this process's statistics again: distributing the network has replaced them by the first one's."""
+        """Restore this process's statistics again: to distribute the network has replaced them by the first one's."""
         buffers = running_statistics(self)
         for key, value in self._restored.items():
             buffers[key].copy_(value)

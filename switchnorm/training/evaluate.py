@@ -138,7 +138,14 @@ def _evaluate(
     task = make_task(config, model, dataset.num_classes)
     options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
     with make_trainer(config.train, callbacks=[ChosenStatistics(by)], **options) as trainer:
-        (metrics,) = trainer.validate(task, Loaders(dataset, config, views), verbose=False)
+        try:
+            (metrics,) = trainer.validate(task, Loaders(dataset, config, views), verbose=False)
+        except ValueError as error:  # an `InputError`, or how other libraries' layers refuse a batch
+            if by.kind != "batch":
+                raise
+            reason = str(error).partition("\n")[0]
+            hint = "choose a train.eval_batch_size that leaves no batch of one picture, or other statistics"
+            raise InputError(f"statistics 'batch' are impossible: {reason}; {hint}") from error
     measured = {name: float(value) for name, value in metrics.items()}
     # Published results are those of one crop, and of a checkpoint as it is.
     comparable = claim if views == "centre" and by.kind == "running" else make_claim()

@@ -158,6 +158,7 @@ def test_the_batch_s_own_statistics_are_all_that_bcn_relies_on():
     """In training it normalizes by running statistics that the batch has moved; here nothing of them is left."""
     net, x = sequence("bcn"), torch.randn(4, 3, 9, 7)
     with batch_statistics(net), torch.no_grad():
+        net(x * 9 + 5)
         found = net(x)
     y = net[0](x)
     for layer, following in ((net[1], net[3]), (net[4], nn.Identity())):

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import switchnorm.layers
 from switchnorm.config.claim import make_claim
 from switchnorm.config.recipe import evaluation_config, read_config
 from switchnorm.data import create_dataset
@@ -93,6 +94,19 @@ def test_weights_of_a_file_are_calibrated_too(trained):
         layer.ghost = None
     calibrate(model, islice(training_batches(config, create_dataset("digits")), 2))
     assert found.metrics["val_loss"] == pytest.approx(loss(model, 100), rel=1e-5)
+
+
+@pytest.mark.parametrize("switched", [True, False])
+def test_a_batch_of_one_picture_has_no_statistics(trained, monkeypatch, switched):
+    """As this library's layers say, and as torch's do."""
+    run = trained("bn", "--train.eval_batch_size", "179", "--samples-per-gpu", "null")
+    if not switched:
+        monkeypatch.setattr(switchnorm.layers.BatchNorm2d, "forward", torch.nn.BatchNorm2d.forward)
+    with pytest.raises(InputError) as caught:
+        evaluate(run, run.last, statistics="batch")
+    assert str(caught.value).startswith("statistics 'batch' are impossible: ")
+    assert "choose a train.eval_batch_size that leaves no batch of one picture" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,10 @@ def assert_equal_but_for_rounding(one: RunFolder, other: RunFolder) -> None:
         for name in mine.keys() - {CLOCK}:
             # Losses are summed in float32.
             assert float(theirs[name] or 0) == pytest.approx(float(mine[name] or 0), rel=1e-6), name
+    found = [json.loads((run.path / "evaluated.json").read_text()) for run in (one, other)]
+    for statistics in trainings.STATISTICS:
+        assert found[1][statistics] == pytest.approx(found[0][statistics], rel=1e-6)
+    assert found[0]["running"]["val_loss"] == pytest.approx(float(one.metrics()[-1]["val_loss"]), rel=1e-6)
 
 
 #: Ghost batches of 8 inside of a process make statistics of 8 samples in any number of processes.

@@ -3,6 +3,7 @@
     python trainings.py RECIPE FOLDER '{"NAME": ["--norm", "bn"], ...}' [STEP]
 
 With STEP the last of them is killed after the mid-epoch checkpoint of that step. What is there already is resumed.
+Every run is then evaluated by `STATISTICS`, and what is found is kept in `evaluated.json`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from switchnorm.config.recipe import read_config
+from switchnorm.processes import is_first
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training.callbacks.checkpoints import MidEpochCheckpoint
+from switchnorm.training.evaluate import evaluate
 from switchnorm.training.launch import resume, start
+
+STATISTICS = ("running", "calibrate:3")
 
 
 def train_all(recipe: Path, folder: Path, cases: Mapping[str, Sequence[str]], killed_after: int | None = None) -> None:
@@ -30,6 +35,10 @@ def train_all(recipe: Path, folder: Path, cases: Mapping[str, Sequence[str]], ki
             resume(folder / name, quiet=True)
         else:
             start(read_config(recipe, flags), folder / name, default=folder, command=(), quiet=True)
+        run = RunFolder(folder / name)
+        found = {each: evaluate(run, run.last, statistics=each).metrics for each in STATISTICS}
+        if is_first():
+            (run.path / "evaluated.json").write_text(json.dumps(found))
 
 
 class StoppedError(Exception):
