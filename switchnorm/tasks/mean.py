@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -30,3 +32,27 @@ class SampleMean(Metric):
     def compute(self) -> Tensor:
         """The mean, (); NaN of no samples."""
         return self.mean_value / self.weight
+
+    @property
+    def sums(self) -> dict[str, Tensor]:
+        """What this process has counted, each ()."""
+        return {"mean_value": self.mean_value, "weight": self.weight}
+
+    def restore(self, sums: Mapping[str, Tensor]) -> None:
+        """Go on from `sums`."""
+        self.mean_value, self.weight = (sums[name].to(self.device) for name in ("mean_value", "weight"))
+        self._update_count = 1
+
+
+def own_sum(sums: Tensor, rank: int, world: int) -> Tensor:
+    """What a process goes on with of sums that several have saved, (P,), or that one has, (): (), the same in total.
+
+    Args:
+        sums: of each process that saved them.
+        rank: of this process, 0 <= rank < world.
+        world: number of processes now; if it is another than P, the first takes all.
+    """
+    each = sums.reshape(-1)
+    if len(each) == world:
+        return each[rank].clone()
+    return each.sum() if rank == 0 else torch.zeros_like(each[0])

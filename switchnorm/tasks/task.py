@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import SumMetric
 
+from switchnorm.surgery.over_processes import gathered
 from switchnorm.surgery.statistics import running_statistics
-from switchnorm.tasks.mean import SampleMean
+from switchnorm.tasks.mean import SampleMean, own_sum
 from switchnorm.tasks.process_statistics import keep_mean, take_own
 
 if TYPE_CHECKING:
@@ -125,22 +126,21 @@ class Task(pl.LightningModule):
 
         Lightning asks callbacks before, so that whatever a `WeightAverage` adds is there; every process comes here.
         """
-        checkpoint["training_metrics"] = [m.metric_state for m in (self.train_loss, self.train_accuracy)]
+        checkpoint["training_metrics"] = [gathered(m.sums) for m in (self.train_loss, self.train_accuracy)]
         keep_mean(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the means of an unfinished epoch, and choose this process's statistics before anybody reads them."""
-        for metric, state in zip((self.train_loss, self.train_accuracy), checkpoint["training_metrics"], strict=True):
-            for name, value in state.items():
-                setattr(metric, name, value.to(metric.device))
-            metric._update_count = 1
-        take_own(checkpoint, self.trainer.global_rank, self.trainer.world_size)
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        for metric, every in zip((self.train_loss, self.train_accuracy), checkpoint["training_metrics"], strict=True):
+            metric.restore({name: own_sum(sums, rank, world) for name, sums in every.items()})
+        take_own(checkpoint, rank, world)
         trained = checkpoint.get("trained_state_dict", checkpoint["state_dict"])
         self._restored = {key: trained[key] for key in running_statistics(self)}
 
     @torch.no_grad()
     def on_fit_start(self) -> None:
-        """Restore this process's statistics again: distributing the network has replaced them by the first one's."""
+        """Restore this process's statistics again: to distribute the network has replaced them by the first one's."""
         buffers = running_statistics(self)
         for key, value in self._restored.items():
             buffers[key].copy_(value)

@@ -162,7 +162,14 @@ def _evaluate(config: Config, model: nn.Module, dataset: Dataset, how: _How, cla
     outputs = tuple(make(dataset) for make in how.outputs)
     options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
     with make_trainer(config.train, callbacks=[ChosenStatistics(by), *outputs], **options) as trainer:
-        (metrics,) = trainer.validate(task, Loaders(dataset, config, how.views, how.limit), verbose=False)
+        try:
+            (metrics,) = trainer.validate(task, Loaders(dataset, config, how.views, how.limit), verbose=False)
+        except ValueError as error:  # an `InputError`, or how other libraries' layers refuse a batch
+            if by.kind != "batch":
+                raise
+            reason = str(error).partition("\n")[0]
+            hint = "choose a train.eval_batch_size that leaves no batch of one picture, or other statistics"
+            raise InputError(f"statistics 'batch' are impossible: {reason}; {hint}") from error
     measured = {name: float(value) for name, value in metrics.items()}
     # Published results are those of one crop, of all pictures, and of a checkpoint as it is.
     comparable = how.views == "centre" and how.limit is None and by.kind == "running"

@@ -14,12 +14,28 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 from torch import distributed as dist
+from torch import nn
 
 from switchnorm.config.schema import TrainConfig
 from switchnorm.processes import local_world_size, world_size
 from switchnorm.training.callbacks.checkpoints import AtomicCheckpointIO
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
+
+
+class _OwnStatistics(DDPStrategy):
+    """Several processes, each with running statistics of its own.
+
+    By itself DDP gives all of them those of the first, before the first step and before every other. Here it does so
+    before the first alone.
+    """
+
+    def configure_ddp(self) -> None:
+        """Wrap the network, and send no more buffers."""
+        super().configure_ddp()
+        assert isinstance(self.model, nn.parallel.DistributedDataParallel)
+        # Not by an argument: torch 2.15 renames it and changes what it means.
+        self.model.broadcast_buffers = False
 
 
 @contextmanager
@@ -39,8 +55,7 @@ def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
             accelerator=config.device,
             devices=devices,
             num_nodes=nodes,
-            # By itself DDP replaces every process's running statistics by the first one's, before each step.
-            strategy=DDPStrategy(broadcast_buffers=False) if processes > 1 else "auto",
+            strategy=_OwnStatistics() if processes > 1 else "auto",
             precision=PRECISION[config.precision],
             deterministic=config.deterministic,
             plugins=[AtomicCheckpointIO()],

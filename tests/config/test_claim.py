@@ -35,7 +35,17 @@ def test_error_and_accuracies_stand_beside_each_other():
 
 @pytest.mark.parametrize(
     "flags",
-    [(), ("--seed", "3"), ("--device", "cpu"), ("--norm", "sn"), ("--precision", "64"), ("--data.augment", "false")],
+    [
+        *[
+            (),
+            ("--seed", "3"),
+            ("--device", "cpu"),
+            ("--norm", "sn"),
+            ("--precision", "64"),
+            ("--data.augment", "false"),
+        ],
+        *[("--train.eval_batch_size", "7"), ("--train.snapshot_epochs", "1")],
+    ],
 )
 def test_a_claim_stays_with_the_recipe(recipe, flags):
     assert read_config(recipe, flags).claim == make_claim(**RECIPE["claim"])
@@ -45,7 +55,7 @@ def test_a_claim_stays_with_the_recipe(recipe, flags):
     "flags",
     [
         *[("--norm", "bn"), ("--samples-per-gpu", "2"), ("--lr", "1"), ("--epochs", "3"), ("--train.ema", "0.5")],
-        ("--data.augment", "true"),
+        *[("--data.augment", "true"), ("--train.calibrate", "3"), ("--optimizer.decay_logits", "true")],
     ],
 )
 def test_another_training_has_no_claim(recipe, flags):

@@ -50,6 +50,23 @@ def test_flags_win_over_the_recipe_and_everything_round_trips(recipe, tmp_path):
     assert asdict(read_config(saved, ["--samples-per-gpu", "null"]))["train"]["samples_per_gpu"] is None
 
 
+@pytest.mark.parametrize(
+    ("written", "files"),
+    [("a.pth", ["a.pth"]), ("[a.pth, b.pth]", ["a.pth", "b.pth"]), ("[a.pth]", ["a.pth"]), ("null", [])],
+)
+def test_a_warm_start_is_a_file_or_a_pair(recipe, tmp_path, written, files):
+    config = read_config(recipe(), ["--train.warm_start", written])
+    assert config.train.start_files == files
+    saved = tmp_path / "config.yaml"
+    saved.write_text(to_yaml(config))
+    assert read_config(saved) == config
+
+
+def test_evaluation_takes_training_s_batch_where_it_has_none_of_its_own(recipe):
+    assert read_config(recipe()).train.test_batch == 32
+    assert read_config(recipe(), ["--train.eval_batch_size", "7"]).train.test_batch == 7
+
+
 def test_the_dataset_decides_which_keys_data_has(recipe):
     assert read_config(recipe(), ["--data", "cifar10", "--data.root", "x"]).data["root"] == "x"
     with pytest.raises(InputError, match=r"flag '--data.root' is unknown; did you mean"):
@@ -74,6 +91,33 @@ def test_the_dataset_decides_which_keys_data_has(recipe):
         (["--schedule.milestones", "[3, 2]"], "schedule.milestones must rise, got [3, 2]"),
         (["--data", "cifar"], "dataset 'cifar' is unknown; did you mean 'cifar10'?"),
         (["--train.sync", "true", "--samples-per-gpu", "2"], "exclude each other"),
+        (["--train.eval_batch_size", "0"], "train.eval_batch_size must be at least 1, got 0"),
+        (["--train.snapshot_epochs", "0"], "train.snapshot_epochs must be at least 1, got 0"),
+        (["--train.calibrate", "-1"], "train.calibrate must be at least 0, got -1"),
+        (["--train.start_epoch", "1"], "train.start_epoch 1 needs train.warm_start, a file with the weights of that"),
+        (["--train.start_epoch", "2", "--train.warm_start", "x"], "train.start_epoch must be below 2, got 2"),
+        (["--train.warm_start", "[a, b, c]"], "train.warm_start takes a file, or the two of an encoder and a decoder,"),
+        (["--train.warm_start", "[]"], "got 0 files"),
+        (["--train.eval_mode", "true", "--train.frozen_statistics", "true"], "set train.frozen_statistics to false"),
+        (["--train.eval_mode", "true", "--train.calibrate", "1"], "train.calibrate and train.eval_mode exclude each"),
+        (["--train.frozen_statistics", "true", "--train.calibrate", "1"], "set train.calibrate to 0"),
+        (["--train.eval_mode", "true", "--train.cuda_graph", "true"], "train.cuda_graph and train.eval_mode exclude"),
+        (["--schedule.final_lr", "0.2"], "schedule.final_lr must be at most optimizer.lr, 0.1, got 0.2"),
+        (["--schedule.final_lr", "-1"], "schedule.final_lr must be at least 0, got -1"),
+        (
+            ["--schedule.final_lr", "0.01", "--schedule.name", "step"],
+            "schedule.final_lr is where cosine and polynomial",
+        ),
+        (["--schedule.warmup_lr", "0.01"], "schedule.warmup_lr needs schedule.warmup_epochs above 0"),
+        (
+            ["--schedule.warmup_lr", "0.2", "--schedule.warmup_epochs", "1"],
+            "schedule.warmup_lr must be at most optimizer.lr, 0.1, got 0.2",
+        ),
+        (["--schedule.warmup", "constant"], "schedule.warmup constant needs schedule.warmup_lr"),
+        (
+            ["--schedule.by", "epoch", "--schedule.warmup_epochs", "1.2"],
+            "schedule.by epoch needs whole schedule.warmup_epochs, got 1.2; the nearest is 1",
+        ),
         (["--epochs"], "train.epochs"),
         (["stray"], "stray"),
     ],

@@ -187,7 +187,8 @@ def test_options_reach_the_network():
         (
             "timm:resnet10t",
             {"pretrained": True},
-            "starts at random, without 'pretrained'; load a file with load_published",
+            "starts at random, without 'pretrained'; load a file with load_published, or start a run from one with "
+            "--train.warm_start FILE",
         ),
         ("timm:resnet10t", {"pretrained_cfg": {}}, "starts at random, without 'pretrained_cfg'"),
         ("timm:resnet10t", {"checkpoint_path": "x"}, "starts at random, without 'checkpoint_path'"),

@@ -122,6 +122,22 @@ def test_a_run_records_what_it_cost_and_its_rate(trained):
     assert record["seconds"] > 0
 
 
+def test_a_batch_of_evaluation_has_a_size_of_its_own(recipe, monkeypatch):
+    config = read_config(recipe, (*SHORT, "--train.eval_batch_size", "3"))
+    monkeypatch.setattr("switchnorm.training.build.world_size", lambda: 4)
+    with pytest.raises(InputError, match="batch size 3 is smaller than the number of processes, 4"):
+        prepare(config)
+
+
+def test_the_recorded_rate_is_that_of_the_epoch_s_last_step(trained):
+    flags = ("--epochs", "3", "--train.epoch_steps", "2", "--schedule.warmup_epochs", "1", "--schedule.warmup_lr")
+    flags += ("0.01", "--schedule.warmup", "constant", "--schedule.final_lr", "0.02", "--schedule.name", "polynomial")
+    run, _ = trained(*flags, "--schedule.power", "1", "--optimizer.lr_per", "256")
+    rates = [float(row["learning_rate"]) for row in run.metrics()]
+    assert rates == pytest.approx([0.02, 0.0850, 0.055])
+    assert run.record()["learning_rate"] == pytest.approx(0.1)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without CUDA")
 def test_cuda_graphs_need_cuda(recipe):
     with pytest.raises(InputError, match=r"train\.cuda_graph needs a CUDA device"):

@@ -80,6 +80,17 @@ def test_importance_logits_follow_a_groups_rate_and_keep_their_own_rules():
     assert (sparse["lr"], sparse["weight_decay"], sparse["max_norm"]) == (0.5 * 0.1, 0, 1.0)
 
 
+def test_logits_decay_where_that_is_asked_for_but_for_sparse_ones():
+    model = network()
+    config = OptimizerConfig(weight_decay=0.1, decay_logits=True, groups=[GroupConfig("1.mean*", weight_decay=0.3)])
+    decays = {id(p): group["weight_decay"] for group in parameter_groups(model, config) for p in group["params"]}
+    assert (decays[id(model[1].mean_weight)], decays[id(model[1].var_weight)]) == (0.3, 0.1)
+    assert (decays[id(model[3].mean_weight)], decays[id(model[3].var_weight)]) == (0, 0)
+    config = replace(config, decay_norms=False, groups=[])
+    decays = {id(p): group["weight_decay"] for group in parameter_groups(model, config) for p in group["params"]}
+    assert (decays[id(model[1].mean_weight)], decays[id(model[1].weight)], decays[id(model[0].bias)]) == (0.1, 0, 0)
+
+
 def test_sparse_logits_are_clipped_together_whatever_their_groups():
     model = nn.Sequential(SparseSwitchNorm2d(4), SparseSwitchNorm2d(4))
     config = OptimizerConfig(groups=[GroupConfig("0.*", lr_factor=0.5)])

@@ -47,20 +47,6 @@ def test_synchronised_processes_train_as_one(run, recipe, tmp_path, norm):
         assert float(a[name]) == pytest.approx(float(b[name]), rel=1e-5)
 
 
-def test_ghost_batches_are_processes_without_synchronisation(run, recipe, tmp_path):
-    """The first step's gradients, and so the weights after it, are those of two GPUs with 718 samples each."""
-    flags = ("--epochs", "1", "--norm", "bn", "--precision", "64", "--batch-size", "1436")
-    assert run("train", recipe, *flags, "--samples-per-gpu", "718", "--out", "one")[0] == 0
-    done = torchrun(tmp_path, 2, "train", recipe, *flags, "--samples-per-gpu", "null", "--out", "two")
-    assert done.returncode == 0, done.stderr
-    one, two = (torch.load(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("one", "two"))
-    for key, value in one.items():
-        if "running" not in key:
-            torch.testing.assert_close(
-                two[key], value, rtol=1e-6, atol=1e-9, msg=lambda text, key=key: f"{key}: {text}"
-            )
-
-
 def test_a_mistake_under_torchrun_stops_every_process(recipe, tmp_path):
     done = torchrun(tmp_path, 2, "train", recipe, "--norm", "sm", "--out", "two")
     assert done.returncode != 0

@@ -8,6 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+
+from switchnorm.config.recipe import read_config
+from switchnorm.runs.folder import RunFolder
+from switchnorm.training.callbacks.checkpoints import MidEpochCheckpoint
+from switchnorm.training.evaluate import evaluate
+from switchnorm.training.launch import resume, start
+from tests.training.trainings import StoppedError, stopping
 
 #: What differs between two equal runs.
 CLOCK = "images_per_second"
@@ -43,8 +51,9 @@ def assert_same_run(one: Path, other: Path) -> None:
         for run in (one, other)
     ]
     assert all(torch.equal(a, b) for a, b in zip(*momentum, strict=True))
-    assert rows(one / "metrics.csv") == rows(other / "metrics.csv")
-    assert rows(one / "importance.csv") == rows(other / "importance.csv")
+    for table in ("metrics.csv", "importance.csv"):
+        assert (one / table).exists() == (other / table).exists()
+        assert not (one / table).exists() or rows(one / table) == rows(other / table)
 
 
 #: Of the run that is killed, with 5 batches each.
@@ -94,6 +103,35 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(command, run, rec
     assert not (tmp_path / "killed/checkpoints/last.ckpt").exists()
     assert run("train", "--resume", "killed")[0] == 0
     assert_same_run(tmp_path / "reference", tmp_path / "killed")
+
+
+def test_a_run_folder_from_before_a_key_existed_goes_on(recipe, tmp_path, monkeypatch):
+    flags = ("--train.checkpoint_minutes", "0", "--norm", "ssn", "--train.ema", "0.5", "--epochs", "1")
+    begin = {"default": tmp_path, "command": (), "quiet": True}
+    reference, _ = start(read_config(recipe, flags), tmp_path / "reference", **begin)
+    with monkeypatch.context() as patched:
+        patched.setattr(MidEpochCheckpoint, "on_train_batch_end", stopping(3))
+        with pytest.raises(StoppedError):
+            start(read_config(recipe, flags), tmp_path / "old", **begin)
+    old = RunFolder(tmp_path / "old")
+    content = yaml.safe_load(old.config_file.read_text())
+    for section, key in NEW:
+        del content[section][key]
+    old.config_file.write_text(yaml.safe_dump(content))
+    checkpoint = torch.load(old.last, weights_only=True)
+    # One number per process came later; one process wrote it alone.
+    checkpoint["training_metrics"] = [
+        {name: sums.squeeze(0) for name, sums in each.items()} for each in checkpoint["training_metrics"]
+    ]
+    torch.save(checkpoint, old.last)
+    resume(old.path, quiet=True)
+    assert_same_run(reference.path, old.path)
+    assert evaluate(old, old.best).metrics["val_loss"] > 0
+
+
+#: Keys that the first run folders lack.
+NEW = [("train", key) for key in ("eval_batch_size", "eval_mode", "calibrate", "snapshot_epochs", "start_epoch")]
+NEW += [("schedule", key) for key in ("final_lr", "warmup", "warmup_lr", "by")] + [("optimizer", "decay_logits")]
 
 
 def test_what_cannot_be_resumed_says_so(run, recipe, tmp_path):

@@ -25,6 +25,9 @@ from switchnorm.recipes import find_recipe
 from switchnorm.runs.folder import RunFolder
 from switchnorm.tasks.segmentation.records import write_examples
 from switchnorm.training import dry_run
+from switchnorm.training.build import build_model, training_batches
+from switchnorm.training.launch import start
+from switchnorm.weights import read_state
 from tests.training.scenes import CLASSES, VOID, write_scenes
 from tests.training.test_processes import torchrun
 from tests.training.test_resume import CLOCK, assert_same_run, rows, wait_for
@@ -207,12 +210,12 @@ def test_processes_train_and_evaluate_as_one(run, recipe, tmp_path):
 def test_frozen_statistics_stay_and_everything_else_is_trained(run, recipe, tmp_path):
     flags = (recipe, "--epochs", "1", "--norm", "bn")
     assert run("train", *flags, "--out", "first")[0] == 0
-    start = tmp_path / "first/checkpoints/last.ckpt"
-    flags = (*flags, "--train.warm_start", start, "--train.frozen_statistics", "true")
+    weights = tmp_path / "first/checkpoints/last.ckpt"
+    flags = (*flags, "--train.warm_start", weights, "--train.frozen_statistics", "true")
     code, out, err = run("train", *flags, "--out", "second")
     assert code == 0, err
     assert "warm start: " in out
-    before, after = (torch.load(p)["state_dict"] for p in (start, tmp_path / "second/checkpoints/last.ckpt"))
+    before, after = (torch.load(p)["state_dict"] for p in (weights, tmp_path / "second/checkpoints/last.ckpt"))
     for key, value in before.items():
         if "running" in key or "num_batches" in key:
             assert torch.equal(after[key], value), key
@@ -220,13 +223,40 @@ def test_frozen_statistics_stay_and_everything_else_is_trained(run, recipe, tmp_
             assert not torch.equal(after[key], value), key
 
 
+EVALUATING = ("--model", "resnet18+ppm_bilinear_deepsup", "--norm", "bn", "--train.eval_mode", "true")
+EVALUATING += ("--model.options.dropout", "0.5", "--segmentation.deep_supervision")
+
+
+def test_a_network_is_trained_in_evaluation_mode(recipe, tmp_path):
+    """Statistics stay, in both epochs; all parameters are trained, those of the inner branch too."""
+    config = read_config(recipe, (*EVALUATING, "0.5"))
+    run, _ = start(config, tmp_path / "run", default=Path("x"), command=(), quiet=True)
+    after = read_state(run.last)
+    for key, value in build_model(config, 3).state_dict().items():
+        assert torch.equal(after[key], value) == ("running" in key or "num_batches" in key), key
+
+
+def test_nothing_is_dropped_in_evaluation_mode(recipe, tmp_path):
+    config = read_config(recipe, (*EVALUATING, "0", "--lr", "0"))
+    run, _ = start(config, tmp_path / "run", default=Path("x"), command=(), quiet=True)
+    model = build_model(config, 3).eval()
+    losses = [loss_of(model, *batch) for batch in training_batches(config, create_dataset(**config.data))]
+    assert float(run.metrics()[0]["train_loss"]) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+
+
+@torch.no_grad()
+def loss_of(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+    logits = torch.nn.functional.interpolate(model(images)["out"], size=labels.shape[1:], mode="bilinear")
+    return float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED))
+
+
 def test_a_dry_run_says_what_it_starts_with(trained):
     where, _ = trained
-    start = where / "done/checkpoints/last.ckpt"
-    done = dry_run(read_config(where / "small.yaml", ["--train.warm_start", str(start)]))
+    weights = where / "done/checkpoints/last.ckpt"
+    done = dry_run(read_config(where / "small.yaml", ["--train.warm_start", str(weights)]))
     first, second = str(done).splitlines()
     assert first.startswith("warm start: ")
-    assert f"entries from {start}" in first
+    assert f"entries from {weights}" in first
     assert "one step on 4 pictures" in second
 
 

@@ -166,6 +166,27 @@ def test_a_whole_network_for_segmentation_is_taken_by_its_own_names(saved):
     assert set(report.missing) == entries(other, "decoder.")
 
 
+def test_an_encoder_and_a_decoder_are_two_files(tmp_path):
+    source = randomized(segmentation("sn", "resnet18+c1_bilinear_deepsup"))
+    files = [tmp_path / f"{part}.pth" for part in ("encoder", "decoder")]
+    for part, file in zip((source.encoder, source.decoder), files, strict=True):
+        torch.save(part.state_dict(), file)
+    target = segmentation("sn", "resnet18+c1_bilinear_deepsup")
+    report = warm_start(target, *files)
+    assert (report.missing, report.unexpected, report.shapes, report.classifier) == ((), (), (), ())
+    assert all(torch.equal(value, source.state_dict()[key]) for key, value in target.state_dict().items())
+    assert report.record()["file"] == f"{files[0]} and {files[1]}"
+    assert str(report) == f"warm start: {report.total} of {report.total} entries from {files[0]} and {files[1]}"
+    other = segmentation("sn", "resnet18+c1_bilinear")
+    assert set(warm_start(other, *files).unexpected) == {
+        f"decoder.{key}" for key in source.decoder.state_dict() if "deepsup" in key
+    }
+    with pytest.raises(InputError, match=r"encoder.pth' fits|with decoder '.*encoder.pth' fits"):
+        warm_start(segmentation("sn", "resnet18+c1_bilinear"), *reversed(files))
+    with pytest.raises(InputError, match=r"nothing of '.*encoder.pth' with decoder '.*decoder.pth' fits CifarResNet"):
+        warm_start(model(), *files)
+
+
 @pytest.mark.parametrize(
     ("name", "source", "classifier"),
     [

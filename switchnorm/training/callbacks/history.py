@@ -33,6 +33,7 @@ class History(pl.Callback):
         self.images = 0
         self.epoch_seconds = 0.0
         self.epoch_started = 0.0
+        self.rate = 0.0
         self.rows: list[Row] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -48,6 +49,10 @@ class History(pl.Callback):
         """Start the clock."""
         self.images = 0
         self.epoch_started = time.monotonic()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
+        """Read the learning rate of this step: once it is over, the optimizer has that of the next."""
+        self.rate = current_lr(trainer.optimizers[0])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -71,7 +76,7 @@ class History(pl.Callback):
         values |= {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            "learning_rate": current_lr(trainer.optimizers[0]),
+            "learning_rate": self.rate,
             "images_per_second": round(self.images / self.epoch_seconds, 1) if self.epoch_seconds else "",
         }
         if sparse := sparse_layers(pl_module):

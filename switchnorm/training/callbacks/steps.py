@@ -51,16 +51,9 @@ class Modes(pl.Callback):
         self.set_modes = set_modes
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set them here too: `on_train_epoch_start` is not called for an epoch that is resumed in its middle."""
-        self._set(pl_module)
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set them again: putting the network into training mode has undone it."""
-        self._set(pl_module)
-
-    def _set(self, task: pl.LightningModule) -> None:
-        assert isinstance(task, Task)
-        self.set_modes(task.model)
+        """Set them; validation puts them back when it is over."""
+        assert isinstance(pl_module, Task)
+        self.set_modes(pl_module.model)
 
 
 class StepSeed(pl.Callback):
