@@ -31,7 +31,7 @@ def keep_mean(module: nn.Module, checkpoint: dict[str, Any]) -> None:
     for name in [name for name in STATES if name in checkpoint]:
         state = checkpoint[name]
         each = gathered({key: state[key] for key in running_statistics(module)})
-        differing = {key: values for key, values in each.items() if (values != values[0]).any()}
+        differing = {key: values for key, values in each.items() if len(values) > 1 and (values != values[0]).any()}
         state.update({key: process_mean(values) for key, values in differing.items()})
         if differing:
             own[name] = differing

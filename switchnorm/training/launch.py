@@ -16,6 +16,7 @@ from switchnorm.processes import is_first, world_size
 from switchnorm.runs.appearance import registered
 from switchnorm.runs.folder import RunFolder, free_folder
 from switchnorm.surgery import LayerImportance, importance, set_momentum
+from switchnorm.surgery.statistics import tracking_layers
 from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import check_resumable
 from switchnorm.training.fit import train
@@ -95,6 +96,8 @@ def _warm_start(model: nn.Module, config: Config, quiet: bool) -> dict[str, Any]
     options = config.model.options
     if "momentum" in options and not set_momentum(model, options["momentum"]):
         lines.append("model.options.momentum has no effect: no layer keeps running statistics")
+    if config.train.calibrate and not tracking_layers(model):
+        lines.append("train.calibrate has no effect: no layer keeps running statistics of batches")
     if config.train.start_epoch:
         lines.append(f"training begins with epoch {config.train.start_epoch + 1} of {config.train.epochs}")
     if is_first() and not quiet:

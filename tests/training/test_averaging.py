@@ -142,3 +142,29 @@ def test_validation_sees_the_average_and_training_the_weights():
     after = average.average["model.0.weight"]
     assert torch.equal(seen[1], after)
     assert not torch.equal(model[0].weight, after)
+
+
+def test_shared_modules_are_averaged_once(tmp_path):
+    """Under both of their names, in validation, in checkpoints and in a run that is resumed."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(16, 4))
+    model.add_module("again", nn.Sequential(model[0], nn.Identity()))
+    model.again.forward = lambda x: x
+    average = WeightAverage(0.9)
+    task = Classification(model, 4, make_optimizer=sgd)
+    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = pl.Trainer(
+        max_epochs=1, callbacks=[average], num_sanity_val_steps=0, enable_checkpointing=False, **options
+    )
+    trainer.fit(task, Batches(3), Batches(1))
+    trained = model[0].weight.detach().clone()
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    saved = torch.load(tmp_path / "x.ckpt", weights_only=False)
+    averaged = average.average["model.0.weight"]
+    assert not torch.equal(averaged, trained), "validation has put the weights back"
+    for name in ("model.0.weight", "model.again.0.weight"):
+        assert torch.equal(saved["state_dict"][name], averaged)
+        assert torch.equal(saved["trained_state_dict"][name], trained)
+    again = WeightAverage(0.9)
+    again.on_load_checkpoint(trainer, task, saved)
+    assert again.average.keys() == average.average.keys()

@@ -25,9 +25,6 @@ from switchnorm.recipes import find_recipe
 from switchnorm.runs.folder import RunFolder
 from switchnorm.tasks.segmentation.records import write_examples
 from switchnorm.training import dry_run
-from switchnorm.training.build import build_model, training_batches
-from switchnorm.training.launch import start
-from switchnorm.weights import read_state
 from tests.training.scenes import CLASSES, VOID, write_scenes
 from tests.training.test_processes import torchrun
 from tests.training.test_resume import CLOCK, assert_same_run, rows, wait_for
@@ -221,33 +218,6 @@ def test_frozen_statistics_stay_and_everything_else_is_trained(run, recipe, tmp_
             assert torch.equal(after[key], value), key
         elif "bn" in key and "weight" in key:
             assert not torch.equal(after[key], value), key
-
-
-EVALUATING = ("--model", "resnet18+ppm_bilinear_deepsup", "--norm", "bn", "--train.eval_mode", "true")
-EVALUATING += ("--model.options.dropout", "0.5", "--segmentation.deep_supervision")
-
-
-def test_a_network_is_trained_in_evaluation_mode(recipe, tmp_path):
-    """Statistics stay, in both epochs; all parameters are trained, those of the inner branch too."""
-    config = read_config(recipe, (*EVALUATING, "0.5"))
-    run, _ = start(config, tmp_path / "run", default=Path("x"), command=(), quiet=True)
-    after = read_state(run.last)
-    for key, value in build_model(config, 3).state_dict().items():
-        assert torch.equal(after[key], value) == ("running" in key or "num_batches" in key), key
-
-
-def test_nothing_is_dropped_in_evaluation_mode(recipe, tmp_path):
-    config = read_config(recipe, (*EVALUATING, "0", "--lr", "0"))
-    run, _ = start(config, tmp_path / "run", default=Path("x"), command=(), quiet=True)
-    model = build_model(config, 3).eval()
-    losses = [loss_of(model, *batch) for batch in training_batches(config, create_dataset(**config.data))]
-    assert float(run.metrics()[0]["train_loss"]) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
-
-
-@torch.no_grad()
-def loss_of(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
-    logits = torch.nn.functional.interpolate(model(images)["out"], size=labels.shape[1:], mode="bilinear")
-    return float(torch.nn.functional.cross_entropy(logits, labels, ignore_index=IGNORED))
 
 
 def test_a_dry_run_says_what_it_starts_with(trained):

@@ -53,7 +53,7 @@ class WeightAverage(pl.Callback):
         """
         if self.average is not None:
             self._copy_rest(pl_module, _state(pl_module))
-            average({key: self.average[key] for key in running_statistics(pl_module)})
+            average({key: self.average[key] for key in running_statistics(pl_module) if key in self.average})
             self._swap(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -69,8 +69,9 @@ class WeightAverage(pl.Callback):
             return
         current = checkpoint["state_dict"]
         averaged, trained = (current, self.average) if self._swapped else (self.average, current)
-        checkpoint["state_dict"] = {**current, **averaged}
-        checkpoint["trained_state_dict"] = {**current, **trained}
+        names = _names(pl_module.state_dict())
+        for name, state in (("state_dict", averaged), ("trained_state_dict", trained)):
+            checkpoint[name] = {key: state[names[key]] if key in names else current[key] for key in current}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -116,4 +117,16 @@ class WeightAverage(pl.Callback):
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
-    return {key: value for key, value in module.state_dict().items() if isinstance(value, Tensor)}
+    """The module's tensors, each under its first name: to swap one twice would leave it as it was."""
+    state = module.state_dict()
+    return {key: state[key] for key, first in _names(state).items() if key == first}
+
+
+def _names(state: dict[str, Any]) -> dict[str, str]:
+    """The first name of each tensor, by all of its names: modules and parameters may be shared."""
+    first: dict[Any, str] = {}
+    return {
+        key: first.setdefault((value.data_ptr(), value.shape) if value.numel() else key, key)
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    }
