@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,6 +98,8 @@ def _check_output(flag: Flag, path: Path) -> None:
     what = f"{flag.name} {str(path)!r}"
     if not path.absolute().parent.is_dir():
         raise InputError(f"{what}: there is no folder {str(path.parent)!r}")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise InputError(f"{what} cannot be written; choose another place")
     if flag.suffix == "/":
         if path.exists() and not path.is_dir():
             raise InputError(f"{what} is a file; expected a folder")

@@ -104,6 +104,7 @@ def classes_flags(options: argparse.Namespace, flags: Sequence[str]) -> list[str
                 "each line"
             )
         return root
+    named |= {"--data.classes_file"} & given
     if named:
         raise InputError(f"--classes and {min(named)} say the same; leave one of them out")
     if options.classes in dataset_classes():
@@ -127,6 +128,8 @@ def _check_pictures(pictures: Sequence[str]) -> None:
 def _predict(
     config: Config, load: Callable[[nn.Module], object], pictures: Sequence[str], out: Path, what: str
 ) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {str(out)!r} is a file; expected a folder")
     from switchnorm.training.predict import predict_pictures
 
     count = predict_pictures(config, load, [Path(picture) for picture in pictures], out)

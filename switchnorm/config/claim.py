@@ -14,7 +14,7 @@ from switchnorm.data import dataset_class
 _COMPUTED = (
     *("train.device", "train.precision", "train.checkpoint_minutes", "train.channels_last", "train.compile"),
     *("train.deterministic", "train.cuda_graph", "train.eval_batch_size", "train.snapshot_epochs"),
-    *("data.root", "data.train_folder", "data.val_folder", "data.train_list", "data.val_list", "data.workers"),
+    *("data.root", "data.train_folder", "data.val_folder", "data.val_list", "data.workers"),
     *("seed", "plugins"),
 )
 
@@ -52,7 +52,8 @@ def is_changed(written: Config, config: Config) -> bool:
         for each in (written, config)
     )
     computed = (*_COMPUTED, *find_task(written.task).computed)
-    return any(one.get(key) != other.get(key) for key in one.keys() | other.keys() if key not in computed)
+    absent = object()  # null is a value: of the momentum it means another one than none at all
+    return any(one.get(key, absent) != other.get(key, absent) for key in (one.keys() | other.keys()) - set(computed))
 
 
 def beside(claim: Mapping[str, Any], task: str, measured: Mapping[str, float]) -> str | None:

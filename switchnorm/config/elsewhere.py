@@ -36,6 +36,7 @@ HERE = {
     "block_name": "part of the model's name (cifar_resnet164_bottleneck)",
     "gpu_id": "CUDA_VISIBLE_DEVICES",
     "evaluate": "the command `switchnorm eval`",
+    "checkpoint": "--out DIR of a run, --checkpoint C of `switchnorm eval RUN`",
     # Switchable-Normalization and Sparse_SwitchNorm
     "config": "the name of a recipe or file, without a flag",
     "base_lr": "--optimizer.lr RATE",
@@ -58,7 +59,19 @@ HERE = {
     "resume_from": "--resume RUN",
     "checkpoint_path": "--weights FILE of `switchnorm eval`",
     "save_result": "--save FILE.npz of `switchnorm eval`",
+    "print_freq": "nothing to say, progress comes by time",
+    "disp_iter": "nothing to say, progress comes by time",
+    "local_rank": "set by torchrun",
+    "rank": "set by torchrun",
+    "world_size": "set by torchrun",
+    "port": "set by torchrun",
     # SwitchNorm_Segmentation
+    "id": "--out DIR",
+    "fc_dim": "told by the encoder of --model ENCODER+DECODER",
+    "num_class": "told by the dataset",
+    "optim": "SGD, the only one",
+    "test_img": "a picture behind `switchnorm predict`, without a flag",
+    "model_path": "--weights ENCODER DECODER of `switchnorm predict`",
     "arch_encoder": "--model ENCODER+DECODER",
     "arch_decoder": "--model ENCODER+DECODER",
     "weights_encoder": "--train.warm_start ENCODER, or '[ENCODER, DECODER]'",
@@ -93,11 +106,11 @@ def unknown_flag(what: str, flag: str, known: Iterable[str]) -> InputError:
     """The error about a flag that is unknown: what it is called here, or the nearest of those that are known.
 
     Args:
-        what: "flag".
-        flag: "--wd".
-        known: flags.
+        what: "flag", or "key" of a recipe.
+        flag: "--wd", or "train.wd".
+        known: flags or keys.
     """
-    here = HERE.get(flag.removeprefix("--").replace("-", "_"))
+    here = HERE.get(flag.removeprefix("--").rpartition(".")[2].replace("-", "_"))
     if here is None:
         return unknown(what, flag, known)
     return InputError(f"{what} {flag!r} is another tool's; here it is {here}")

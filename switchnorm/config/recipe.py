@@ -21,7 +21,7 @@ from switchnorm.config.limits import check
 from switchnorm.config.schema import SECTIONS, Config, GroupConfig
 from switchnorm.config.task_spec import find_task, own_tasks, tasks
 from switchnorm.data import dataset_class, dataset_classes
-from switchnorm.errors import InputError, unknown
+from switchnorm.errors import InputError
 from switchnorm.recipes.compose import read_recipe
 from switchnorm.recipes.located import Located
 
@@ -67,7 +67,7 @@ def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
         keys = _keys(parser)
         for key, value in flatten(written.content, keys):
             if not _is_key(key, keys):
-                raise unknown(f"{written.origin[key]}: key", key, keys)
+                raise unknown_flag(f"{written.origin[key]}: key", key, keys)
             if value is None and not _may_be_null(key, parser):
                 raise InputError(f"{key} must not be null; leave it out for its default, or give a value")
         config = check(_parse(parser, written.content, flags))

@@ -53,6 +53,7 @@ def prepare(config: Config) -> tuple[nn.Module, Dataset]:
     model, dataset = prepare_evaluation(config)
     parameter_groups(model, config.optimizer)
     world = world_size()
+    check_ghosts(config, world)
     share = Share(world=world)
     training_batches(config, dataset, share)
     dataset.test_batches(batch_size=config.train.test_batch, share=share)
@@ -118,6 +119,16 @@ def check_device(config: Config) -> None:
         raise InputError("train.cuda_graph needs a CUDA device, and there is none here; set it to false")
     if config.train.cuda_graph and world_size() > 1:
         raise InputError(f"train.cuda_graph works in one process, not in {world_size()}; set it to false")
+
+
+def check_ghosts(config: Config, world: int) -> None:
+    """Raise `InputError` for ghost batches that do not divide the share of a batch that each of many processes has."""
+    samples, share = config.train.samples_per_gpu, config.train.batch_size // world
+    if world > 1 and samples is not None and share % samples:
+        raise InputError(
+            f"train.samples_per_gpu {samples} does not divide the {share} samples of each of {world} processes; set it "
+            "to null for a device's whole share, or to a divisor"
+        )
 
 
 def check_channels(config: Config, model: nn.Module, dataset: Dataset) -> None:

@@ -19,7 +19,6 @@ from switchnorm.errors import InputError
 from switchnorm.processes import world_size
 from switchnorm.runs.folder import RunFolder
 from switchnorm.surgery.batch import batch_layers, check_support
-from switchnorm.surgery.kinds import batch_sync
 from switchnorm.surgery.statistics import tracking_layers
 from switchnorm.tasks.output import MakeOutput, Output
 from switchnorm.tasks.task import Task
@@ -83,9 +82,9 @@ def evaluate(
         views: of each picture; the probabilities are averaged over them.
         config: how to compute and where the data lies, if not as the run's own configuration says.
         statistics: what layers with batch statistics normalize by: "running", the checkpoint's running statistics;
-            "batch", those of each evaluated batch (in segmentation, of each picture), in ghost batches where the run
-            has these; "calibrate:N", running statistics averaged anew over the run's first N training batches. Nothing
-            is written.
+            "batch", those of each evaluated batch (in segmentation, of its pictures that have one shape), in ghost
+            batches where the run has these; "calibrate:N", running statistics averaged anew over the run's first N
+            training batches. Nothing is written.
         limit: how many test pictures, the first; None for all.
         outputs: make what is written about the evaluation besides its scores.
 
@@ -97,7 +96,9 @@ def evaluate(
     config = config or run.config()
     model, dataset = prepare_evaluation(config)
     load_state(model, read_state(checkpoint), f"checkpoint {str(checkpoint)!r}")
-    return _evaluate(config, model, dataset, how, config.claim)
+    # A claim is about the end of a training.
+    ended = run.finished() and checkpoint in (run.last, run.best)
+    return _evaluate(config, model, dataset, how, config.claim if ended else make_claim())
 
 
 def evaluate_weights(
@@ -125,26 +126,31 @@ def evaluate_weights(
     load_published(model, *weights)
     # What is claimed of published weights is claimed of ImageNet's pictures in the size that they have by default.
     benchmark = {"name": "imagenet", "size": ImageNet.size, "resize": ImageNet.resize}
-    claim = claim_of(weights[0]) if benchmark.items() <= config.data.items() else make_claim()
+    comparable = benchmark.items() <= config.data.items()
+    claim = claim_of(weights[0], config.model.name) if comparable else make_claim()
     return _evaluate(config, model, dataset, how, claim)
 
 
-def claim_of(weights: Path) -> dict[str, Any]:
-    """What a checkpoint's metadata, or the card beside it, claims; empty where there is neither.
+def claim_of(weights: Path, network: str) -> dict[str, Any]:
+    """What a checkpoint's metadata, or the card beside it, claims; empty where there is neither, or of another network.
 
     Raises:
         InputError: no readable checkpoint.
     """
     metadata = read_checkpoint(weights).metadata
-    top1, top5, source = metadata.top1, metadata.top5, metadata.source
+    top1, top5, source, own = metadata.top1, metadata.top5, metadata.source, metadata.network
     card = weights.with_suffix(".json")
     if top1 is None and card.is_file():
         try:
             entries = json.loads(card.read_text(encoding="utf-8"))
-            top1, top5, source = (entries.get(name) for name in ("top1", "top5", "source"))
+            top1, top5, source, own = (entries.get(name) for name in ("top1", "top5", "source", "network"))
+            if own not in (None, network):
+                return make_claim()
             return make_claim(top1=_percent(top1), top5=_percent(top5), source=str(source or ""))
         except (ValueError, TypeError, AttributeError):
             return make_claim()  # some other JSON file
+    if own not in (None, network):
+        return make_claim()
     return make_claim(top1=_percent(top1), top5=_percent(top5), source=source or "")
 
 
@@ -168,11 +174,15 @@ def _evaluate(config: Config, model: nn.Module, dataset: Dataset, how: _How, cla
             if by.kind != "batch":
                 raise
             reason = str(error).partition("\n")[0]
-            hint = "choose a train.eval_batch_size that leaves no batch of one picture, or other statistics"
+            hint = (
+                "choose another batch size, of which no batch or part of one holds a single value, or other statistics"
+            )
             raise InputError(f"statistics 'batch' are impossible: {reason}; {hint}") from error
     measured = {name: float(value) for name, value in metrics.items()}
     # Published results are those of one crop, of all pictures, and of a checkpoint as it is.
-    comparable = how.views == "centre" and how.limit is None and by.kind == "running"
+    comparable = (
+        how.views == "centre" and by.kind == "running" and (how.limit is None or dataset.benchmark_size is not None)
+    )
     shown = about(claim, config, task.counted) if comparable else make_claim()
     return Evaluation(config.data["name"], measured, task.counted, shown, task, dataset, by, outputs)
 
@@ -189,6 +199,6 @@ def _check_statistics(by: EvaluationStatistics, config: Config, model: nn.Module
         if not tracking_layers(model):
             raise InputError(f"{type(model).__name__} keeps no running statistics; leave statistics out")
         training_batches(config, dataset, Share(world=world_size()))
-    elif world_size() > 1 and any(batch_sync(layer) is not False for layer in layers):
-        # Processes evaluate different numbers of pictures, and so would wait for each other.
-        raise InputError("statistics 'batch' of synchronised layers take one process; start it without torchrun")
+    elif world_size() > 1:
+        # Each would normalize by its share of a batch alone, or wait for others that have one picture less.
+        raise InputError("statistics 'batch' take one process; start it without torchrun")

@@ -105,7 +105,7 @@ def test_a_batch_of_one_picture_has_no_statistics(trained, monkeypatch, switched
     with pytest.raises(InputError) as caught:
         evaluate(run, run.last, statistics="batch")
     assert str(caught.value).startswith("statistics 'batch' are impossible: ")
-    assert "choose a train.eval_batch_size that leaves no batch of one picture" in str(caught.value)
+    assert "choose another batch size" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

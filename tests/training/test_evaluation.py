@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,27 @@ def test_pictures_of_somebody_else_stay(masks, tmp_path, capsys):
     main(["eval", str(masks / "done"), "--pictures", str(out)])
     (out / "notes.txt").write_text("mine")
     assert "holds something else" in fails(capsys, "eval", masks / "done", "--pictures", out)
+
+
+def test_a_failed_evaluation_leaves_the_earlier_pictures_as_they_were(masks, tmp_path, capsys):
+    out = tmp_path / "shown"
+    main(["eval", str(masks / "done"), "--pictures", str(out)])
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    shutil.copytree(masks / "scenes", tmp_path / "damaged")
+    (tmp_path / "damaged/val/val03.png").write_bytes(b"no picture")
+    fails(capsys, "eval", masks / "done", "--pictures", out, "--data.root", tmp_path / "damaged")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged", "shown"]
+
+
+def test_files_of_somebody_else_are_not_replaced(masks, digits, tmp_path, capsys):
+    config = masks / "done/config.yaml"
+    before = config.read_bytes()
+    assert "holds something else already" in fails(capsys, "eval", masks / "done", "--confusion", config)
+    assert config.read_bytes() == before
+    (tmp_path / "notes.npz").write_text("mine")
+    assert "holds something else already" in fails(capsys, "eval", digits, "--save", tmp_path / "notes.npz")
+    assert (tmp_path / "notes.npz").read_text() == "mine"
 
 
 def test_saved_logits_are_those_of_the_network_in_the_order_of_the_test_set(digits, tmp_path, capsys):

@@ -48,7 +48,7 @@ def read_classes(file: Path) -> ClassNames:
             one again, or has no colour where others have.
     """
     try:
-        lines = file.read_text(encoding="utf-8").rstrip().splitlines()
+        lines = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
     except FileNotFoundError:
         raise InputError(f"{file} is missing; expected the name of a class in each line") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -61,6 +61,11 @@ def read_classes(file: Path) -> ClassNames:
         if not name or names.index(name) < number - 1:
             what = f"repeats {name!r}" if name else "is empty"
             raise InputError(f"{file}: line {number} {what}; expected the name of another class in each line")
+        if re.search(r"(^|\s)#", name):
+            raise InputError(
+                f"{file}: line {number}, {lines[number - 1].strip()!r}, has a # that is no colour; expected 'NAME', or "
+                "'NAME #804080' with six hexadecimal digits"
+            )
     colors = [color for _, color in entries if color is not None]
     if colors and len(colors) < len(entries):
         plain = next(number for number, (_, color) in enumerate(entries, 1) if color is None)

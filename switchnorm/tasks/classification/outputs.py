@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,16 @@ class SavedLogits(Output):
     labels (N,) int64. names (N,) and classes (K,): text.
 
     Args:
-        path: the file.
+        path: the file; other arrays of numpy's are replaced.
         dataset: what is evaluated.
+
+    Raises:
+        InputError: a file that holds something else.
     """
 
     def __init__(self, path: Path, dataset: Dataset) -> None:
+        if path.exists() and not zipfile.is_zipfile(path):
+            raise InputError(f"--save {str(path)!r} holds something else already; choose another file")
         self.path = path
         self.dataset = dataset
         self._rows: list[tuple[Tensor, Tensor, Tensor]] = []

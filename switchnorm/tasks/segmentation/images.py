@@ -29,5 +29,6 @@ def write_image(path: Path, image: Image.Image, **options: Any) -> None:
 def file_names(dataset: SegmentationDataset) -> list[str]:
     """A name for each test picture: its own, with its place where pictures of several folders share one."""
     names = [dataset.test_name(index) for index in range(dataset.test_size)]
-    shared = Counter(names)
-    return [name if shared[name] == 1 else f"{name}-{index}" for index, name in enumerate(names)]
+    while len(shared := Counter(names)) < len(names):  # again where a name with its place is another picture's own
+        names = [name if shared[name] == 1 else f"{name}-{index}" for index, name in enumerate(names)]
+    return names

@@ -6,6 +6,7 @@ import csv
 import heapq
 import io
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,11 +36,16 @@ class ConfusionFile(Output):
     """Which class was taken for which: a CSV of pixels by true and predicted class.
 
     Args:
-        path: the file.
+        path: the file; another such table is replaced.
         dataset: what is evaluated.
+
+    Raises:
+        InputError: a file that holds something else.
     """
 
     def __init__(self, path: Path, dataset: Dataset) -> None:
+        if path.exists() and not path.read_bytes().startswith(b"truth,"):
+            raise InputError(f"--confusion {str(path)!r} holds something else already; choose another file")
         self.path = path
         self.classes = dataset.classes
         self.scores: Scores | None = None
@@ -73,7 +79,8 @@ class Compared(NamedTuple):
 class SideBySide(Output):
     """NAME.png for test pictures, the picture, its truth and the prediction side by side; and pictures.csv.
 
-    The masks have the dataset's colours, black where nothing counts. A folder of an earlier evaluation is replaced.
+    The masks have the dataset's colours, black where nothing counts. A folder of an earlier evaluation is replaced,
+    when all is written beside it.
 
     Args:
         path: the folder.
@@ -93,15 +100,19 @@ class SideBySide(Output):
         self.compared: list[Compared] = []
         # The worst so far: a heap with the best of them first, (-goodness, -index, labels).
         self._kept: list[tuple[float, int, Tensor]] = []
-        self._earlier = _earlier_pictures(path)
+        self._beside = path.with_name(f".{path.name}.part")
+        _check_earlier(path)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Make room."""
+        """Make room beside."""
         if trainer.is_global_zero:
-            self.path.mkdir(exist_ok=True)
-            for file in self._earlier:
-                file.unlink(missing_ok=True)
+            shutil.rmtree(self._beside, ignore_errors=True)
+            self._beside.mkdir()
         trainer.strategy.barrier()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Leave nothing behind."""
+        shutil.rmtree(self._beside, ignore_errors=True)
 
     def on_validation_batch_end(
         self,
@@ -141,7 +152,10 @@ class SideBySide(Output):
     def write(self) -> str:
         """As `Output`."""
         rows = [(self.names[found.index], *map(_rounded, found[1:])) for found in self.compared]
-        write_file(self.path / TABLE, csv_text([COLUMNS, *rows]))
+        write_file(self._beside / TABLE, csv_text([COLUMNS, *rows]))
+        if self.path.is_dir():
+            shutil.rmtree(self.path)
+        self._beside.rename(self.path)
         what = "all" if self.worst is None else "the worst"
         first = self.compared[0]
         lowest = "-" if math.isnan(first.mean_iou) else f"{100 * first.mean_iou:.2f} %"
@@ -155,17 +169,17 @@ class SideBySide(Output):
         picture = self.dataset.test_picture(index).convert("RGB")
         masks = (mask_image(each, self.dataset.palette) for each in (self.dataset.test_target(index), labels))
         parts = [np.asarray(each.convert("RGB")) for each in (picture, *masks)]
-        write_image(self.path / f"{self.names[index]}.png", Image.fromarray(np.concatenate(parts, 1)))
+        write_image(self._beside / f"{self.names[index]}.png", Image.fromarray(np.concatenate(parts, 1)))
 
 
 def _rounded(value: float) -> float | str:
     return "" if math.isnan(value) else round(value, 6)
 
 
-def _earlier_pictures(folder: Path) -> list[Path]:
-    """The files of an earlier evaluation in a folder; raise `InputError` where it holds something else."""
+def _check_earlier(folder: Path) -> None:
+    """Raise `InputError` where a folder holds something else than an earlier evaluation."""
     if not folder.is_dir() or not any(folder.iterdir()):
-        return []
+        return
     table = folder / TABLE
     names = []
     if table.is_file():
@@ -174,4 +188,3 @@ def _earlier_pictures(folder: Path) -> list[Path]:
     own = [table, *(folder / f"{name}.png" for name in names if Path(name).name == name)]
     if not names or any(file not in own for file in folder.iterdir()):
         raise InputError(f"--pictures {str(folder)!r} holds something else already; choose another folder")
-    return own

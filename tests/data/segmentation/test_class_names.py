@@ -115,3 +115,15 @@ def test_prediction_needs_the_file_alone(tmp_path, monkeypatch, root):
 def test_a_flag_names_the_file():
     flags = ["--model=resnet18_dilated16+c1_bilinear", "--data=masks", "--data.root=.", "--data.classes_file=mine.txt"]
     assert evaluation_config(flags).data["classes_file"] == "mine.txt"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    (tmp_path / "classes.txt").write_bytes("\ufeffsky\nroad\n".encode())
+    assert read_classes(tmp_path / "classes.txt").names == ("sky", "road")
+
+
+@pytest.mark.parametrize("line", ["sky #00f", "#0000ff", "#0000ff sky"])
+def test_what_is_meant_as_a_colour_and_is_none_is_refused(tmp_path, line):
+    (tmp_path / "classes.txt").write_text(f"{line}\n")
+    with pytest.raises(InputError, match="has a # that is no colour"):
+        read_classes(tmp_path / "classes.txt")
