@@ -6,8 +6,9 @@ from PIL import Image
 
 from switchnorm.config.recipe import evaluation_config
 from switchnorm.data.segmentation import Masks
-from switchnorm.data.segmentation.class_names import split_color
+from switchnorm.data.segmentation.class_names import read_classes, split_color
 from switchnorm.data.segmentation.palette import distinct_colors
+from switchnorm.errors import InputError
 from tests.data.segmentation.mapped import CLASSES, dataset, refused
 
 
