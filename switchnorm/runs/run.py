@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import yaml
 
 from switchnorm.config import plugins
 from switchnorm.config.keys import flatten
-from switchnorm.config.schema import Config
+from switchnorm.config.schema import SECTIONS, Config
 from switchnorm.config.task_spec import tasks
+from switchnorm.data import dataset_class, dataset_classes
 from switchnorm.errors import InputError
 from switchnorm.runs.appearance import Appearance, recorded, registered
 from switchnorm.runs.importance import LayerWeights, read_importance
@@ -78,10 +79,15 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The configuration as one level of dotted keys; no samples per GPU means the whole batch on one."""
-        settings = {**dict(flatten(self.config)), "task": self.task, "model.norm": self.norm}
-        if settings.get("train.samples_per_gpu") is None:
-            settings["train.samples_per_gpu"] = settings.get("train.batch_size")
+        """The configuration as one level of dotted keys, with the defaults of those that it lacks.
+
+        No samples per GPU means the whole batch, or the share of it that each of several processes had.
+        """
+        settings = {**_defaults(self.config), **dict(flatten(self.config)), "task": self.task, "model.norm": self.norm}
+        batch = settings.get("train.batch_size")
+        if settings.get("train.samples_per_gpu") is None and isinstance(batch, int):
+            processes = 1 if settings.get("train.sync") else int(self.provenance.get("processes") or 1)
+            settings["train.samples_per_gpu"] = batch // processes
         return settings
 
     @property
@@ -93,6 +99,20 @@ class Run:
         """A column of the metrics by epoch, without the epochs that did not measure it."""
         rows = ((row["epoch"], row.get(column)) for row in self.metrics)
         return {int(epoch): value for epoch, value in rows if epoch is not None and value is not None}
+
+
+def _defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """The defaults of the keys of a run, of which folders of earlier versions lack some."""
+    schemas: dict[str, Any] = dict(SECTIONS)
+    data = (config.get("data") or {}).get("name")
+    if data in dataset_classes() and is_dataclass(dataset_class(data)):
+        schemas["data"] = dataset_class(data)
+    found = {}
+    for section, schema in schemas.items():
+        for each in fields(schema):
+            if each.default is not MISSING:
+                found[f"{section}.{each.name}"] = each.default
+    return found
 
 
 def load_run(path: Path) -> Run:

@@ -33,6 +33,10 @@ def build_model(config: Config, num_classes: int | None) -> nn.Module:
     """
     torch.manual_seed(config.seed)
     wanted = config.model
+    for key in ("name", "norm", "conv", "num_classes"):
+        if key in wanted.options:
+            known = "the dataset's" if key == "num_classes" else f"model.{key}"
+            raise InputError(f"model.options.{key} is no option of a network; it is {known}")
     model = create_model(wanted.name, norm=wanted.norm, conv=wanted.conv, num_classes=num_classes, **wanted.options)
     if config.train.samples_per_gpu is not None:
         ghost(model, config.train.samples_per_gpu)
@@ -163,6 +167,9 @@ def rehearse(
     height, width = dataset.shape
     images = torch.empty(samples, dataset.channels, height, width, device="meta", dtype=dtype)
     copied = copy.deepcopy(model).to("meta").train()
+    for module in copied.modules():
+        if getattr(module, "momentum", 0) is None:  # torch's layers would read how many batches there were
+            setattr(module, "momentum", 0.1)  # noqa: B010, no attribute of every module
     if set_modes is not None:
         set_modes(copied)
     try:

@@ -51,7 +51,7 @@ def start(
         path = free_folder(path)
     run = RunFolder.create(path, config, command) if is_first() else RunFolder(path)
     if is_first():
-        run.update_record(learning_rate=effective_lr(config), **_normalizer(config), **warm)
+        run.update_record(learning_rate=effective_lr(config), processes=world_size(), **_normalizer(config), **warm)
     return run, train(run, config, model, dataset, quiet=quiet)
 
 
@@ -74,6 +74,9 @@ def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any
         raise InputError(f"run {str(path)!r} is finished; evaluate it with `switchnorm eval {path}`")
     config = run.config()
     model, dataset = prepare(config)
+    begun = run.record().get("processes") or world_size()
+    if begun != world_size() and is_first() and not quiet:
+        print(f"begun on {begun} processes and continued on {world_size()}: what each computes is not what it was")
     if run.last.is_file():  # the trainer loads it too, but would not explain what does not fit
         load_state(model, read_state(run.last), f"checkpoint {str(run.last)!r}")
         check_resumable(run.last)

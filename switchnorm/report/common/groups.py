@@ -10,8 +10,18 @@ from switchnorm.runs.appearance import Appearance
 from switchnorm.runs.run import Run
 from switchnorm.runs.score import Score
 
-# What may differ between the runs of one group: the seed, and where each writes.
-_PER_RUN = ("seed", "name", "out", "output", "folder")
+# What may differ between the runs of one group: the seed, where each writes, and what of it is kept.
+_PER_RUN = ("seed", "name", "out", "output", "folder", "train.snapshot_epochs", "train.eval_batch_size")
+
+
+class _Absent:
+    """The value of a setting that is not there, which null is not: it may mean something else than the default."""
+
+    def __repr__(self) -> str:
+        return "as built"
+
+
+_ABSENT = _Absent()
 # The settings that a label names first, where they tell groups apart.
 _PREFERRED = ("data.name", "model.name", "train.samples_per_gpu", "train.batch_size", "train.epochs")
 # A baseline is fair where it shares these with the group that is compared with it.
@@ -79,7 +89,8 @@ def baseline(group: Group, groups: Iterable[Group]) -> Group | None:
 
 
 def _shared(run: Run) -> dict[str, Any]:
-    return {key: value for key, value in run.settings.items() if key not in _PER_RUN}
+    """The settings that a run has in common with others of its group; what others claim is none."""
+    return {key: value for key, value in run.settings.items() if key not in _PER_RUN and not key.startswith("claim.")}
 
 
 def labels(runs: Sequence[Run], ignored: Container[str] = ()) -> list[str]:
@@ -89,7 +100,9 @@ def labels(runs: Sequence[Run], ignored: Container[str] = ()) -> list[str]:
     for run, mine in zip(runs, settings, strict=True):
         rivals = [other for rival, other in zip(runs, settings, strict=True) if rival.norm == run.norm]
         found.append(
-            ", ".join([display_norm(run.norm), *(_setting(key, mine.get(key)) for key in _distinguishing(rivals))])
+            ", ".join(
+                [display_norm(run.norm), *(_setting(key, mine.get(key, _ABSENT)) for key in _distinguishing(rivals))]
+            )
         )
     return found
 
@@ -110,7 +123,7 @@ def _distinguishing(rivals: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _variants(rivals: Iterable[dict[str, Any]], keys: Sequence[str]) -> int:
-    return len({repr([rival.get(key) for key in keys]) for rival in rivals})
+    return len({repr([rival.get(key, _ABSENT) for key in keys]) for rival in rivals})
 
 
 def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:

@@ -47,7 +47,7 @@ def test_a_colour_ends_a_line(text, name, color):
         ("a\n\nb\n", "classes.txt: line 2 is empty"),
         ("a #010203\nb\nc\nd 1 2 3\n", "classes.txt: line 2, 'b', ends with no colour as others do; expected 'NAME #"),
         ("a\nb\nc 1 2 3\n", "classes.txt: line 1, 'a', ends with no colour as others do"),
-        ("a #010203\nb #01020\n", "classes.txt: line 2, 'b #01020', ends with no colour as others do"),
+        ("a #010203\nb #01020\n", "classes.txt: line 2, 'b #01020', has a # that is no colour"),
         ("a 1 2 3\nb 1 2 256\n", "line 2, 'b 1 2 256', .* or 'NAME 128 64 128' in all lines or in none"),
         ("a #010203\na #040506\n", "classes.txt: line 2 repeats 'a'"),
     ],
