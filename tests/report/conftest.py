@@ -75,8 +75,11 @@ def write_config(path: Path, norm: str, seed: int, settings: dict[str, Any]) -> 
         "schedule": {"name": "cosine"},
     }
     for key, value in settings.items():
-        room, _, name = key.rpartition(".")
-        (config[room] if room else config)[name] = value
+        *rooms, name = key.split(".")
+        place = config
+        for room in rooms:
+            place = place.setdefault(room, {})
+        place[name] = value
     (path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 

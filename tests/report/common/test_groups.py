@@ -40,7 +40,19 @@ def test_a_label_is_no_longer_than_needed(make_run: Make) -> None:
 def test_any_key_can_tell_groups_apart(make_run: Make) -> None:
     other = {"optimizer.weight_decay": 0.1}
     groups = grouped(make_run("sn"), make_run("sn", folder="b", settings=other))
-    assert [group.label for group in groups] == ["SN, weight decay none", "SN, weight decay 0.1"]
+    assert [group.label for group in groups] == ["SN, weight decay 0.0001", "SN, weight decay 0.1"]
+
+
+def test_null_is_another_setting_than_none_at_all(make_run: Make) -> None:
+    runs = (make_run("sn"), make_run("sn", folder="b", settings={"model.options.momentum": None}))
+    assert [group.label for group in grouped(*runs)] == ["SN, momentum as built", "SN, momentum none"]
+
+
+def test_folders_of_earlier_versions_have_the_defaults_of_keys_that_they_lack(make_run: Make) -> None:
+    later = {"train.calibrate": 0, "train.start_epoch": 0, "schedule.by": "step", "claim.warm_start": False}
+    kept = {"train.snapshot_epochs": 3, "train.eval_batch_size": 7}
+    (group,) = grouped(make_run("sn"), make_run("sn", seed=1, folder="b", settings={**later, **kept}))
+    assert group.label == "SN"
 
 
 def test_lists_in_a_configuration_are_compared(make_run: Make) -> None:
