@@ -44,7 +44,7 @@ def start(
         InputError: anything wrong with the input, before a folder is made; or a folder that is not empty.
     """
     model, dataset = prepare(config)
-    warm = _warm_start(model, config, quiet)
+    warm = _begin(model, config, quiet)
     path = default if out is None else out
     # Processes of one run must agree on its folder: the first makes it, and none looks for a free name.
     if out is None and world_size() == 1:
@@ -82,12 +82,12 @@ def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any
         check_resumable(run.last)
         run.metrics()
     else:
-        _warm_start(model, config, quiet)
+        _begin(model, config, quiet)
     return run, train(run, config, model, dataset, quiet=quiet)
 
 
-def _warm_start(model: nn.Module, config: Config, quiet: bool) -> dict[str, Any]:
-    """Load the weights that a run starts with, and say what of them fits; for the run's record."""
+def _begin(model: nn.Module, config: Config, quiet: bool) -> dict[str, Any]:
+    """Load the weights that a run starts with, and say what of them fits and what has no effect; for its record."""
     lines, record = [], {}
     if config.optimizer.lr_per is not None:
         samples = config.train.batch_size * config.train.iteration_size

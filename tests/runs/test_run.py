@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,6 +46,18 @@ def test_what_was_not_measured_or_is_not_finite_is_none(make_run: Make) -> None:
     assert run.metrics[0] == {"epoch": 0, "train_loss": None, "val_accuracy": None}
     assert run.measured("val_accuracy") == {1: 0.5}
     assert run.measured("radius") == {}
+
+
+@pytest.mark.parametrize(
+    ("processes", "sync", "samples"), [(None, False, 32), (1, False, 32), (4, False, 8), (4, True, 32)]
+)
+def test_no_samples_per_gpu_means_the_share_of_a_process(
+    make_run: Make, processes: int | None, sync: bool, samples: int
+) -> None:
+    path = make_run("bn", settings={"train.samples_per_gpu": None, "train.sync": sync})
+    record = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**record, "processes": processes}))
+    assert load_run(path).settings["train.samples_per_gpu"] == samples
 
 
 def test_no_samples_per_gpu_means_the_whole_batch(make_run: Make) -> None:

@@ -10,7 +10,8 @@ from torch import nn
 
 from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
-from switchnorm.training.build import build_model, prepare, training_task
+from switchnorm.recipes import find_recipe
+from switchnorm.training.build import build_model, check_ghosts, prepare, training_task
 from switchnorm.training.evaluate import evaluate
 from switchnorm.training.launch import start
 from switchnorm.training.trainer import make_trainer
@@ -160,3 +161,29 @@ def test_graphed_training_is_training(recipe, tmp_path, norm):
         torch.testing.assert_close(
             graphed[key], value, rtol=1e-3, atol=1e-4, msg=lambda text, key=key: f"{key}: {text}"
         )
+
+
+@pytest.mark.parametrize("norm", ["bn", "bn+ws", "sn"])
+def test_statistics_may_average_over_all_batches_whoever_wrote_the_layer(tmp_path, norm):
+    """torch's layers count batches, which the rehearsal without numbers cannot read."""
+    flags = ["--norm", norm, "--epochs", "2", "--train.epoch_steps", "2", "--model.options.momentum", "null"]
+    config = read_config(find_recipe("digits/resnet9"), flags)
+    run, result = start(config, tmp_path / "run", default=tmp_path, command=(), quiet=True)
+    assert result["val_accuracy"] > 0
+    assert run.record()["processes"] == 1
+    assert run.record()["test_pictures"] == 359
+
+
+@pytest.mark.parametrize("key", ["name", "norm", "conv", "num_classes"])
+def test_options_of_a_network_are_not_what_has_a_key_of_its_own(key):
+    config = read_config(find_recipe("digits/resnet9"), [f"--model.options.{key}=sn"])
+    with pytest.raises(InputError, match=f"model.options.{key} is no option of a network"):
+        build_model(config, 10)
+
+
+def test_ghost_batches_divide_the_share_of_a_process():
+    config = read_config(find_recipe("digits/resnet9"), ["--batch-size", "32", "--samples-per-gpu", "8"])
+    for world in (1, 2, 4):
+        check_ghosts(config, world)
+    with pytest.raises(InputError, match="8 does not divide the 4 samples of each of 8 processes"):
+        check_ghosts(config, 8)
