@@ -113,7 +113,7 @@ def test_two_processes_write_the_same_pictures(masks, tmp_path):
         assert {p.name: p.read_bytes() for p in one.iterdir()} == {p.name: p.read_bytes() for p in two.iterdir()}
 
 
-def test_pictures_of_somebody_else_stay(masks, tmp_path, capsys):
+def test_pictures_of_somebody_else_stay(masks, tmp_path, monkeypatch, capsys):
     scenes = masks / "scenes/val"
     before = {path.name: path.read_bytes() for path in scenes.iterdir()}
     assert "holds something else already; choose another folder" in fails(
@@ -124,6 +124,14 @@ def test_pictures_of_somebody_else_stay(masks, tmp_path, capsys):
     main(["eval", str(masks / "done"), "--pictures", str(out)])
     (out / "notes.txt").write_text("mine")
     assert "holds something else" in fails(capsys, "eval", masks / "done", "--pictures", out)
+    for content in (b"", b"\xff\xfe", b"picture,mean_iou,accuracy\n\n"):
+        other = tmp_path / f"other{len(content)}"
+        other.mkdir()
+        (other / "pictures.csv").write_bytes(content)
+        assert "holds something else" in fails(capsys, "eval", masks / "done", "--pictures", other)
+        assert (other / "pictures.csv").read_bytes() == content
+    monkeypatch.chdir(tmp_path)
+    assert "--pictures '.' holds something else" in fails(capsys, "eval", masks / "done", "--pictures", ".")
 
 
 def test_a_failed_evaluation_leaves_the_earlier_pictures_as_they_were(masks, tmp_path, capsys):

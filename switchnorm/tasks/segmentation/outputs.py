@@ -100,8 +100,9 @@ class SideBySide(Output):
         self.compared: list[Compared] = []
         # The worst so far: a heap with the best of them first, (-goodness, -index, labels).
         self._kept: list[tuple[float, int, Tensor]] = []
-        self._beside = path.with_name(f".{path.name}.part")
         _check_earlier(path)
+        whole = path.resolve()  # "." has no name
+        self._beside = whole.with_name(f".{whole.name}.part")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make room beside."""
@@ -154,8 +155,8 @@ class SideBySide(Output):
         rows = [(self.names[found.index], *map(_rounded, found[1:])) for found in self.compared]
         write_file(self._beside / TABLE, csv_text([COLUMNS, *rows]))
         if self.path.is_dir():
-            shutil.rmtree(self.path)
-        self._beside.rename(self.path)
+            shutil.rmtree(self.path.resolve())
+        self._beside.rename(self.path.resolve())
         what = "all" if self.worst is None else "the worst"
         first = self.compared[0]
         lowest = "-" if math.isnan(first.mean_iou) else f"{100 * first.mean_iou:.2f} %"
@@ -183,8 +184,9 @@ def _check_earlier(folder: Path) -> None:
     table = folder / TABLE
     names = []
     if table.is_file():
-        head, *rows = csv.reader(io.StringIO(table.read_text(encoding="utf-8"), newline="")) or [[]]
-        names = [row[0] for row in rows] if tuple(head) == COLUMNS else []
+        text = table.read_text(encoding="utf-8", errors="replace")
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        names = [row[0] for row in rows[1:] if row] if rows and tuple(rows[0]) == COLUMNS else []
     own = [table, *(folder / f"{name}.png" for name in names if Path(name).name == name)]
     if not names or any(file not in own for file in folder.iterdir()):
         raise InputError(f"--pictures {str(folder)!r} holds something else already; choose another folder")
