@@ -120,6 +120,8 @@ def _start_problems(config: Config) -> Iterator[str]:
         yield (
             f"train.warm_start takes a file, or the two of an encoder and a decoder, got {len(train.start_files)} files"
         )
+    if train.start != "auto" and train.warm_start is None:
+        yield f"train.start {train.start} needs train.warm_start, the file that it is about; set it to auto"
     if train.start_epoch and train.warm_start is None:
         yield (
             f"train.start_epoch {train.start_epoch} needs train.warm_start, a file with the weights of that epoch; "

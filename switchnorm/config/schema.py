@@ -66,6 +66,9 @@ class TrainConfig:
             network does not wait for Python; on one CUDA device, without compile and iteration_size.
         warm_start: a checkpoint whose weights the network starts with, as far as they fit, or the two of an encoder
             and a decoder, [ENCODER, DECODER]; null for none.
+        start: the importance with which SN and SSN begin where `warm_start` has running statistics and no logits, as the
+            weights of a Batch Norm network: auto or source, nearly all of it at the batch statistic, so that the
+            network stays what it was; or equal, that of all statistics the same. source stops where no layer can.
         start_epoch: epochs that count as done: training begins with this one, counted from 0, at its learning rate, its
             data and SSN's radius, and ends with `epochs` as ever. Needs warm_start, whose weights it goes on from.
     """
@@ -93,6 +96,7 @@ class TrainConfig:
     deterministic: bool = False
     cuda_graph: bool = False
     warm_start: list[str] | str | None = None
+    start: Literal["auto", "equal", "source"] = "auto"
     start_epoch: int = 0
 
     @property

@@ -15,6 +15,8 @@ from torch import nn
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers import Spec
 from switchnorm.models.options import SHARED, explained
+from switchnorm.models.segmentation import timm_encoder
+from switchnorm.models.segmentation.timm_encoder import Parts, decoder_options, parts
 from switchnorm.surgery import switch
 
 PREFIX = "timm:"
@@ -25,6 +27,10 @@ _SEGMENTATION = re.compile(r"(fcn|deeplabv3|lraspp)_\w+")
 _WEIGHTS = ("weights", "weights_backbone", "progress", "checkpoint_path", "cache_dir")
 #: Options after which a network gives something else than logits.
 _NO_LOGITS = ("features_only",)
+#: Options that the name of an encoder with a decoder decides.
+_BY_NAME = ("out_indices", "feature_cls", "output_stride")
+#: Options with which transformers of timm take pictures of any size, where they have them.
+_ANY_SIZE = {"dynamic_img_size": True, "strict_img_size": False}
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,15 @@ class Source:
     """A library of networks.
 
     Attributes:
-        names: what `create_model` calls them.
+        names: what `create_model` calls them, as far as they are listed.
+        check: raises `InputError` for a name that is none, though others than the listed ones may be known; it
+            suggests one of these, or of the names that it is given besides.
         builder: the library's own function that makes the network of such a name, with weights at random.
         arguments: what that function is given besides the user's options.
     """
 
     names: Callable[[], list[str]]
+    check: Callable[[str, list[str]], None]
     builder: Callable[[str], Callable[..., nn.Module]]
     arguments: Callable[[str], dict[str, Any]]
 
@@ -49,7 +58,7 @@ def source_of(name: str) -> Source:
 
 def segments(name: str) -> bool:
     """Whether a name is that of a network for segmentation; which of them there are is not looked up."""
-    return _SEGMENTATION.fullmatch(name) is not None
+    return _SEGMENTATION.fullmatch(name) is not None or parts(name) is not None
 
 
 def create(source: Source, name: str, spec: Spec | None, num_classes: int | None, options: dict[str, Any]) -> nn.Module:
@@ -73,12 +82,30 @@ def create(source: Source, name: str, spec: Spec | None, num_classes: int | None
             )
         if option in _NO_LOGITS:
             raise InputError(f"model {name!r} gives logits, so that {option!r} is not an option; leave it out")
+    found = parts(name)
+    if found is not None:
+        return _encoder_decoder(found, spec, num_classes, options)
     arguments = source.arguments(name) | ({} if num_classes is None else {"num_classes": num_classes})
     builder = source.builder(name)
     _check_options(name, builder, arguments, options)
     with explained(name, options, lambda: _plain_options(builder)):
         model = builder(**(arguments | options))
     return model if spec is None else switch(model, spec)
+
+
+def _encoder_decoder(name: Parts, spec: Spec | None, num_classes: int | None, options: dict[str, Any]) -> nn.Module:
+    """A network of timm as the encoder of one of this library's decoders; arguments as of `create`."""
+    for option in options:
+        if option in _BY_NAME:
+            raise InputError(f"option {option!r} of {name.encoder!r} is what the network's name says; leave it out")
+    own = decoder_options(name, options)
+    builder = TIMM.builder(name.encoder)
+    any_size = {option: value for option, value in _ANY_SIZE.items() if option in _network(builder)}
+    arguments = {**TIMM.arguments(name.encoder), **any_size, "features_only": True}
+    given = {option: value for option, value in options.items() if option not in own}
+    _check_options(name.encoder, builder, arguments, given)
+    arguments = {option: value for option, value in arguments.items() if option not in given}
+    return timm_encoder.build(name, functools.partial(builder, **arguments), spec, num_classes, options)
 
 
 def _check_options(
@@ -108,6 +135,11 @@ def _plain_options(builder: Callable[..., nn.Module]) -> list[str]:
     parameters = _network(builder).values()
     plain = [p.name for p in parameters if isinstance(p.default, (bool, int, float, str)) and p.name != "num_classes"]
     return [*plain, *SHARED] if plain else []
+
+
+def _check_torchvision(name: str, others: list[str]) -> None:
+    if name not in _torchvision_names():
+        raise unknown("model", name, [*others, *_torchvision_names()])
 
 
 @functools.cache
@@ -152,14 +184,29 @@ def _timm_names() -> list[str]:
     return [PREFIX + name for name in _timm().list_models()]
 
 
+def _check_timm(name: str, others: list[str]) -> None:
+    found = parts(name)
+    if found is not None:
+        timm_encoder.check(found)
+        name = found.encoder
+    plain, dot, tag = name.partition(".")
+    if plain not in _timm_names():
+        raise unknown("model", name, [*others, *_timm_names()])
+    if dot:
+        tags = _timm().list_models(f"{plain.removeprefix(PREFIX)}.*", include_tags=True)
+        if name.removeprefix(PREFIX) not in tags:
+            raise unknown("weights", tag, [known.partition(".")[2] for known in tags])
+
+
 def _timm_builder(name: str) -> Callable[..., nn.Module]:
-    builder: Callable[..., nn.Module] = _timm().model_entrypoint(name.removeprefix(PREFIX))
+    builder: Callable[..., nn.Module] = _timm().model_entrypoint(name.removeprefix(PREFIX).partition(".")[0])
     return builder
 
 
 def _timm_arguments(name: str) -> dict[str, Any]:
-    return {"pretrained": False}
+    _, dot, tag = name.partition(".")
+    return {"pretrained": False, **({"pretrained_cfg": tag} if dot else {})}
 
 
-TORCHVISION = Source(_torchvision_names, _torchvision_builder, _torchvision_arguments)
-TIMM = Source(_timm_names, _timm_builder, _timm_arguments)
+TORCHVISION = Source(_torchvision_names, _check_torchvision, _torchvision_builder, _torchvision_arguments)
+TIMM = Source(_timm_names, _check_timm, _timm_builder, _timm_arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ SHARED = ("momentum", "statistics")
 
 
 @contextmanager
-def explained(name: str, options: dict[str, Any], known: Callable[[], Iterable[str]] = lambda: ()) -> Iterator[None]:
+def explained(name: str, options: Mapping[str, Any], known: Callable[[], Iterable[str]] = lambda: ()) -> Iterator[None]:
     """Turn what a builder raises because of its options into an `InputError`.
 
     Args:

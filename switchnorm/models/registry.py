@@ -136,8 +136,7 @@ def _build(
             with explained(name, options):
                 return family.build(*numbers, **spec, num_classes=num_classes or family.num_classes, **options)
     source = foreign.source_of(name)
-    if name not in source.names():
-        raise unknown("model", name, [*_own_names(), *source.names()])
+    source.check(name, _own_names())
     asked = parse_norm("bn" if norm is None else norm, conv)
     if norm is None and statistics is not None:
         raise InputError(f"statistics need a norm for {name!r}; the nearest valid norm is 'sn'")

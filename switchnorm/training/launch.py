@@ -93,7 +93,7 @@ def _begin(model: nn.Module, config: Config, quiet: bool) -> dict[str, Any]:
         samples = config.train.batch_size * config.train.iteration_size
         lines.append(f"learning rate {effective_lr(config):g} for {samples} samples per step")
     if config.train.warm_start is not None:
-        report = warm_start(model, *config.train.start_files)
+        report = warm_start(model, *config.train.start_files, start=config.train.start)
         lines.append(str(report))
         record = {"warm_start": report.record()}
     options = config.model.options

@@ -102,7 +102,7 @@ def dry_run(config: Config) -> DryRun:
     missing = _missing(dataset)
     model = build_model(config, _num_classes(dataset))
     check_channels(config, model, dataset)
-    start = "" if config.train.warm_start is None else str(warm_start(model, *config.train.start_files))
+    start = "" if config.train.warm_start is None else str(warm_start(model, *config.train.start_files, start=config.train.start))
     if config.train.calibrate:
         check_support(model, "calibrate")
     classes = rehearse(model, config.train.batch_size, dataset, training_modes(config))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
+from switchnorm.surgery.importance import is_sparse, mixing_layers
 from switchnorm.weights import read_state
 from switchnorm.weights.pair import joined
+
+Start = Literal["auto", "equal", "source"]
 
 #: Names of the encoder and the decoder in segmentation networks: this library's, and torchvision's.
 _ENCODERS = {"encoder": "decoder", "backbone": "classifier"}
@@ -31,6 +35,8 @@ class WarmStart:
         unexpected: entries of the checkpoint that the network lacks.
         shapes: entries that both have in different shapes, as "key (theirs) for (ours)".
         classifier: entries of the checkpoint's classifier, where a network for segmentation took the rest as encoder.
+        started: layers of SN and SSN that start at the batch statistic, since the checkpoint has running statistics for
+            them and no logits.
     """
 
     file: str
@@ -39,6 +45,7 @@ class WarmStart:
     unexpected: tuple[str, ...]
     shapes: tuple[str, ...]
     classifier: tuple[str, ...] = ()
+    started: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = f"warm start: {len(self.matched)} of {self.total} entries from {self.file}"
@@ -48,7 +55,8 @@ class WarmStart:
             ("of another shape", self.shapes),
             ("of its classifier left out", self.classifier),
         )
-        return "; ".join([text, *(f"{len(keys)} {what} ({_some(keys)})" for what, keys in kinds if keys)])
+        start = [f"{len(self.started)} layers start at the batch statistic, as they were trained"] if self.started else []
+        return "; ".join([text, *(f"{len(keys)} {what} ({_some(keys)})" for what, keys in kinds if keys), *start])
 
     @property
     def total(self) -> int:
@@ -64,26 +72,32 @@ class WarmStart:
             "unexpected": list(self.unexpected),
             "shapes": list(self.shapes),
             "classifier": list(self.classifier),
+            "started": list(self.started),
         }
 
 
-def warm_start(model: nn.Module, path: str | Path, decoder: str | Path | None = None) -> WarmStart:
+def warm_start(
+    model: nn.Module, path: str | Path, decoder: str | Path | None = None, *, start: Start = "auto"
+) -> WarmStart:
     """Load what fits of a checkpoint; entries fit by name and shape, the published layouts' shapes included.
 
     Normalizations that are numbered alike fit whether they are called "bn1" or "sn1". A network for segmentation takes
     a checkpoint of its own kind as it is, and one for classification, or of an encoder alone, as its encoder's. The
     published SSN networks pool in their stem with other padding than encoders do; their weights fit all the same.
+    Encoders of timm take weights of the classifier, whose entries are called a little otherwise.
 
     Args:
         model: the network.
         path: a file, as `switchnorm.weights.read_state` reads it; with `decoder`, that of the encoder.
         decoder: the decoder's file, where a network for segmentation was published as two.
+        start: the importance with which layers of SN and SSN begin that get running statistics and no logits: "auto" or
+            "source", nearly all at the batch statistic, as which their weights were trained; "equal" leaves it equal.
 
     Returns:
         What was loaded and what was not.
 
     Raises:
-        InputError: no readable checkpoint, or one of which nothing fits.
+        InputError: no readable checkpoint, one of which nothing fits, or with "source" one that no layer starts from.
     """
     source = repr(str(path)) if decoder is None else f"{str(path)!r} with decoder {str(decoder)!r}"
     theirs = read_state(path) if decoder is None else joined(read_state(path), read_state(decoder), source)
@@ -96,6 +110,12 @@ def warm_start(model: nn.Module, path: str | Path, decoder: str | Path | None = 
     if not any(ours[key].is_floating_point() and ours[key].numel() > 1 for key in fitting):
         raise InputError(_nothing(model, source, theirs, {key: named[key] for key in shared}))
     _load(model, {key: theirs[named[key]].reshape(ours[key].shape) for key in fitting}, ours)
+    started = [] if start == "equal" else _started(model, named, fitting)
+    if start == "source" and not started:
+        raise InputError(
+            f"no layer can start at the statistic of {source}: it takes layers that mix the batch statistic, and a file "
+            "with their running statistics and without logits; set train.start to 'auto'"
+        )
     unknown = [key for key in theirs if key not in set(named.values())]
     classifier = _classifier(theirs, unknown) if part else []
     return WarmStart(
@@ -109,7 +129,31 @@ def warm_start(model: nn.Module, path: str | Path, decoder: str | Path | None = 
             if key not in fitting
         ),
         classifier=tuple(classifier),
+        started=tuple(started),
     )
+
+
+def _started(model: nn.Module, named: Container[str], fitting: Container[str]) -> list[str]:
+    """Start at the batch statistic whatever mixes it and got running statistics without logits; the layers' names."""
+    started = []
+    for name, layer in mixing_layers(model):
+        logits = (f"{name}.mean_weight", f"{name}.var_weight")
+        if f"{name}.running_var" in fitting and not any(key in named for key in logits):
+            _start_at_batch(layer)
+            started.append(name)
+    return started
+
+
+@torch.no_grad()
+def _start_at_batch(layer: Any) -> None:
+    """Set the logits so that the importance of the batch statistic is .987, and a gradient still reaches the others."""
+    place, others = layer.statistics.index("batch"), len(layer.statistics) - 1
+    share = 0.987 if others else 1.0
+    # The inverse of softmax, or of sparsemax, whose importances on a face differ as the logits do.
+    gap = share - (1 - share) / max(others, 1) if is_sparse(layer) else math.log(share * max(others, 1) / (1.001 - share))
+    for logits in (layer.mean_weight, layer.var_weight):
+        logits.zero_()
+        logits[place] = gap
 
 
 def _encoder(ours: Iterable[str], theirs: Iterable[str]) -> str:
@@ -124,13 +168,22 @@ def _named_as(ours: Iterable[str], theirs: Iterable[str], part: str) -> dict[str
     known = {_unlabelled(key): key for key in ours}
     found: dict[str, str] = {}
     for key in theirs:
-        # torchvision's MobileNets have their features below a name that their backbones lack.
-        for name in (part + key, part + key.removeprefix("features.")):
+        for name in (part + alias for alias in _aliases(key)):
             mine = known.get(_unlabelled(name))
             if mine is not None:
                 found.setdefault(mine, key)
                 break
     return found
+
+
+def _aliases(key: str) -> tuple[str, ...]:
+    """What an encoder may call a classifier's entry: the same, or what wraps it without the classifier makes of that."""
+    return (
+        key,
+        key.removeprefix("features."),  # torchvision's MobileNets have them below a name that their backbones lack
+        key.replace(".", "_", 1),  # timm's lists of features have the parts of stages for their own parts,
+        f"model.{key}",  # or the whole network for a part
+    )
 
 
 def _unlabelled(key: str) -> str:

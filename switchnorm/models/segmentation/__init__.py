@@ -6,14 +6,17 @@ from torch import nn
 
 from switchnorm.models.family import Family
 from switchnorm.models.imagenet.resnet import BLOCKS
-from switchnorm.models.segmentation.network import WIDTHS, c1, pyramid_pooling, upernet
+from switchnorm.models.segmentation.decoders import DECODERS
+from switchnorm.models.segmentation.network import plain, pooling
 
 ENCODERS = tuple(f"resnet{depth}{dilation}" for depth in BLOCKS for dilation in ("", "_dilated16", "_dilated8"))
 
 
-def _family(pattern: str, build: Callable[..., nn.Module], decoders: tuple[str, ...]) -> Family:
+def _family(build: Callable[..., nn.Module], begin: str) -> Family:
+    """The networks whose decoders' names begin so."""
+    decoders = [name for name in DECODERS if name.startswith(begin)]
     return Family(
-        rf"resnet(\d+)(?:_dilated(\d+))?\+{pattern}",
+        rf"resnet(\d+)(?:_dilated(\d+))?\+({'|'.join(decoders)})",
         build,
         tuple(f"{encoder}+{decoder}" for encoder in ENCODERS for decoder in decoders),
         num_classes=150,
@@ -21,8 +24,4 @@ def _family(pattern: str, build: Callable[..., nn.Module], decoders: tuple[str, 
     )
 
 
-FAMILIES: tuple[Family, ...] = (
-    _family(r"c1_bilinear(?:_(deepsup))?", c1, ("c1_bilinear", "c1_bilinear_deepsup")),
-    _family(r"ppm_bilinear(?:_(deepsup))?", pyramid_pooling, ("ppm_bilinear", "ppm_bilinear_deepsup")),
-    _family(rf"({'|'.join(WIDTHS)})", upernet, tuple(WIDTHS)),
-)
+FAMILIES: tuple[Family, ...] = (_family(plain, "c1"), _family(pooling, "ppm"), _family(plain, "upernet"))

@@ -7,7 +7,8 @@ for; classifiers are plain. All maps are resized bilinearly, without aligned cor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -127,7 +128,7 @@ class PyramidPooling(Decoder):
         num_classes: int,
         *,
         deep_supervision: bool,
-        dropout: float,
+        dropout: float = 0.1,
         published_start: bool = False,
     ) -> None:
         super().__init__()
@@ -193,6 +194,18 @@ class UPerNet(Decoder):
             pyramid.insert(0, self.fpn_out[i](x))
         first, *others = pyramid
         return self.conv_last(torch.cat([first, *(resized(each, first) for each in others)], 1))
+
+
+#: What stands behind the "+" of a network's name, and the decoder that it makes, of an encoder's channels, the
+#: normalization and the number of classes.
+DECODERS: dict[str, Callable[..., Decoder]] = {
+    "c1_bilinear": partial(C1, deep_supervision=False),
+    "c1_bilinear_deepsup": partial(C1, deep_supervision=True),
+    "ppm_bilinear": partial(PyramidPooling, deep_supervision=False),
+    "ppm_bilinear_deepsup": partial(PyramidPooling, deep_supervision=True),
+    "upernet": partial(UPerNet, width=512),
+    "upernet_lite": partial(UPerNet, width=256),
+}
 
 
 def resized(x: Tensor, like: Tensor) -> Tensor:

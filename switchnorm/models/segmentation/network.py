@@ -5,11 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from switchnorm.layers import Spec
-from switchnorm.models.segmentation.decoders import C1, Decoder, PyramidPooling, UPerNet
+from switchnorm.models.segmentation.decoders import DECODERS, Decoder
 from switchnorm.models.segmentation.encoder import Encoder
-
-#: Channels of the feature pyramid by the decoder's name.
-WIDTHS = {"upernet": 512, "upernet_lite": 256}
 
 
 class EncoderDecoder(nn.Module):
@@ -20,7 +17,7 @@ class EncoderDecoder(nn.Module):
         decoder: from these to logits.
     """
 
-    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+    def __init__(self, encoder: nn.Module, decoder: Decoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
@@ -30,22 +27,22 @@ class EncoderDecoder(nn.Module):
         return self.decoder(self.encoder(x))
 
 
-def c1(
+def plain(
     depth: int,
     stride: int | None,
-    deepsup: str | None,
+    decoder: str,
     *,
     norm: Spec,
     num_classes: int,
     deep_stem: bool = False,
     published_start: bool = False,
 ) -> EncoderDecoder:
-    """An encoder with `C1`.
+    """An encoder with a decoder that has no options of its own.
 
     Args:
         depth: of the encoder.
         stride: its output stride; None for 32.
-        deepsup: "deepsup" for deep supervision.
+        decoder: a name in `DECODERS`.
         norm: the normalization of encoder and decoder.
         num_classes: K.
         deep_stem: whether the encoder begins with three 3x3 convolutions, as of `ResidualStages`.
@@ -54,16 +51,15 @@ def c1(
     Raises:
         InputError: a depth or stride that no encoder has.
     """
-    encoder = _encoder(depth, stride, norm, deep_stem)
-    supervised = deepsup is not None
-    decoder = C1(encoder.channels, norm, num_classes, deep_supervision=supervised, published_start=published_start)
-    return EncoderDecoder(encoder, decoder)
+    encoder = Encoder(depth, 32 if stride is None else stride, norm, deep_stem=deep_stem)
+    make = DECODERS[decoder]
+    return EncoderDecoder(encoder, make(encoder.channels, norm, num_classes, published_start=published_start))
 
 
-def pyramid_pooling(
+def pooling(
     depth: int,
     stride: int | None,
-    deepsup: str | None,
+    decoder: str,
     *,
     norm: Spec,
     num_classes: int,
@@ -71,34 +67,8 @@ def pyramid_pooling(
     deep_stem: bool = False,
     published_start: bool = False,
 ) -> EncoderDecoder:
-    """An encoder with `PyramidPooling`; arguments and errors as of `c1`, and the share of channels dropped."""
-    encoder = _encoder(depth, stride, norm, deep_stem)
-    decoder = PyramidPooling(
-        encoder.channels,
-        norm,
-        num_classes,
-        deep_supervision=deepsup is not None,
-        dropout=dropout,
-        published_start=published_start,
-    )
-    return EncoderDecoder(encoder, decoder)
-
-
-def upernet(
-    depth: int,
-    stride: int | None,
-    kind: str,
-    *,
-    norm: Spec,
-    num_classes: int,
-    deep_stem: bool = False,
-    published_start: bool = False,
-) -> EncoderDecoder:
-    """An encoder with `UPerNet`, "upernet" or "upernet_lite"; other arguments and errors as of `c1`."""
-    encoder = _encoder(depth, stride, norm, deep_stem)
-    decoder = UPerNet(encoder.channels, norm, num_classes, width=WIDTHS[kind], published_start=published_start)
-    return EncoderDecoder(encoder, decoder)
-
-
-def _encoder(depth: int, stride: int | None, norm: Spec, deep_stem: bool) -> Encoder:
-    return Encoder(depth, 32 if stride is None else stride, norm, deep_stem=deep_stem)
+    """An encoder with `PyramidPooling`; arguments and errors as of `plain`, and the share of channels dropped."""
+    encoder = Encoder(depth, 32 if stride is None else stride, norm, deep_stem=deep_stem)
+    make = DECODERS[decoder]
+    options = {"dropout": dropout, "published_start": published_start}
+    return EncoderDecoder(encoder, make(encoder.channels, norm, num_classes, **options))
