@@ -136,7 +136,7 @@ def _random_samples() -> Samples:
     generator = torch.Generator().manual_seed(SEED)
     images = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 10, (50_000,), generator=generator)
-    mean, std = (tuple(255 * value for value in values) for values in (Cifar10.mean, Cifar10.std))
+    mean, std = (tuple(255 * value for value in values) for values in (Cifar10.own_mean, Cifar10.own_std))
     return Samples(images, labels, mean, std)
 
 

@@ -78,7 +78,12 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 def _by_weights(options: argparse.Namespace, pictures: Sequence[str], flags: Sequence[str]) -> None:
     config = weights_config(options, [*classes_flags(options, flags), *flags])
     _check_pictures(pictures)
+    from switchnorm.training.pictures import as_expected
     from switchnorm.weights import load_published
+
+    config, said = as_expected(config, pretrained=True)
+    if said:
+        print(said)
 
     _predict(
         config,

@@ -74,6 +74,7 @@ def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
     except InputError as error:
         raise InputError(_located(str(error), written, flags)) from error
     config.plugins = tuple(dict.fromkeys((*wanted, *named)))
+    config.given = _given_data([*(f"--{key}" for key, _ in flatten(written.content, keys)), *flags])
     if config.claim != make_claim() and flags:
         original = _without_flags(written.content, recipe)
         if original is None or is_changed(original, config):
@@ -95,7 +96,7 @@ def evaluation_config(flags: Sequence[str]) -> Config:
     dataset = _dataset_name({}, flags, "the command line")
     pictures = find_task(dataset_class(dataset).task).evaluation_batch
     config = _parse(_parser(dataset), {}, ["--train.epochs=1", f"--train.batch_size={pictures}", *flags])
-    return check(replace(config, plugins=tuple(named)))
+    return check(replace(config, plugins=tuple(named), given=_given_data(flags)))
 
 
 def to_yaml(config: Config) -> str:
@@ -202,6 +203,12 @@ def _dataset_name(content: dict[str, Any], flags: Sequence[str], where: str) -> 
         raise InputError(f"{where} names no dataset; add data.name, one of {', '.join(dataset_classes())}")
     dataset_class(str(name))  # raises for an unknown name, with the nearest known one
     return str(name)
+
+
+def _given_data(flags: Sequence[str]) -> frozenset[str]:
+    """The keys of `data` that are set by flags in their long form."""
+    keys = (re.split(r"[+=]", flag, maxsplit=1)[0] for flag in flags)
+    return frozenset(key.removeprefix("--data.") for key in keys if key.startswith("--data."))
 
 
 def _long(flags: Sequence[str]) -> list[str]:

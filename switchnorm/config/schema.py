@@ -205,6 +205,7 @@ class Config:
         task: what the labels are for, which the dataset decides.
         plugins: modules of the user's own, which register normalizers, datasets, networks or tasks.
         seed: of the initial weights, the order of samples, augmentation and dropout.
+        given: the keys of `data` that a recipe or flag has set; None for all that are there.
     """
 
     model: ModelConfig
@@ -217,6 +218,7 @@ class Config:
     task: str = "classification"
     plugins: tuple[str, ...] = ()
     seed: int = 0
+    given: frozenset[str] | None = field(default=None, compare=False)
 
     @property
     def own(self) -> Any:
@@ -226,6 +228,7 @@ class Config:
     def content(self) -> dict[str, Any]:
         """The configuration as a recipe says it, section by section."""
         content = asdict(self)
+        del content["given"]
         sections, plugins = content.pop("tasks"), list(content.pop("plugins"))
         before = {key: content.pop(key) for key in (*SECTIONS, "data") if key in content}
         ordered = {key: before[key] for key in ("model", "data", "train", "optimizer", "schedule")}

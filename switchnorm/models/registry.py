@@ -17,6 +17,7 @@ from switchnorm.layers.running import check_momentum
 from switchnorm.models import cifar, foreign, imagenet, segmentation
 from switchnorm.models.family import Family
 from switchnorm.models.options import SHARED, explained
+from switchnorm.models.pictures import Pictures, expected
 from switchnorm.surgery import set_momentum
 from switchnorm.surgery.kinds import is_norm
 
@@ -163,6 +164,14 @@ def task_of(name: str) -> str:
     if family is not None:
         return family.task
     return "segmentation" if foreign.segments(name) else "classification"
+
+
+def pictures_of(name: str) -> Pictures | None:
+    """The pictures that a network's published weights expect, by its name alone; as `switchnorm.models.pictures`.
+
+    None for networks of this library, which expect what their recipes say, and for unknown names.
+    """
+    return None if any(family.numbers(name) is not None for family in FAMILIES) else expected(name)
 
 
 def norm_of(name: str) -> str | None:

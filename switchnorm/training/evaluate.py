@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from switchnorm.config.schema import Config
 from switchnorm.config.statistics import EvaluationStatistics, parse_statistics
 from switchnorm.config.task_spec import find_task, tasks
 from switchnorm.data import Dataset, ImageNet, Share, Views
+from switchnorm.data.datasets.folder import SHORT_SIDE
 from switchnorm.errors import InputError
 from switchnorm.processes import world_size
 from switchnorm.runs.folder import RunFolder
@@ -25,6 +26,7 @@ from switchnorm.tasks.task import Task
 from switchnorm.training.build import make_task, prepare_evaluation, training_batches
 from switchnorm.training.callbacks.statistics import ChosenStatistics
 from switchnorm.training.loaders import Loaders
+from switchnorm.training.pictures import as_expected
 from switchnorm.training.trainer import make_trainer
 from switchnorm.weights import load_published, load_state, read_checkpoint, read_state
 
@@ -42,6 +44,7 @@ class Evaluation:
         dataset: whose test set it was.
         statistics: what layers with batch statistics normalized by.
         outputs: what is still to be written about it, by the first process.
+        expected: which pictures the network expects, in words; "" where nothing was set for it.
     """
 
     data: str
@@ -52,6 +55,7 @@ class Evaluation:
     dataset: Dataset
     statistics: EvaluationStatistics
     outputs: tuple[Output, ...] = ()
+    expected: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,13 +126,13 @@ def evaluate_weights(
         InputError: as `evaluate`.
     """
     how = _How(views, parse_statistics(statistics), limit, tuple(outputs))
+    config, expected = as_expected(config, pretrained=True)
     model, dataset = prepare_evaluation(config)
     load_published(model, *weights)
     # What is claimed of published weights is claimed of ImageNet's pictures in the size that they have by default.
-    benchmark = {"name": "imagenet", "size": ImageNet.size, "resize": ImageNet.resize}
-    comparable = benchmark.items() <= config.data.items()
+    comparable = isinstance(dataset, ImageNet) and (dataset.size, dataset.short_side) == (ImageNet.size, SHORT_SIDE)
     claim = claim_of(weights[0], config.model.name) if comparable else make_claim()
-    return _evaluate(config, model, dataset, how, claim)
+    return replace(_evaluate(config, model, dataset, how, claim), expected=expected)
 
 
 def claim_of(weights: Path, network: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import check_resumable
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
+from switchnorm.training.pictures import as_expected
 from switchnorm.training.warm_start import warm_start
 from switchnorm.weights import file_importance, load_state, read_state
 
@@ -43,8 +44,9 @@ def start(
     Raises:
         InputError: anything wrong with the input, before a folder is made; or a folder that is not empty.
     """
+    config, said = as_expected(config, pretrained=config.train.warm_start is not None)
     model, dataset = prepare(config)
-    warm = _begin(model, config, quiet)
+    warm = _begin(model, config, quiet, said)
     path = default if out is None else out
     # Processes of one run must agree on its folder: the first makes it, and none looks for a free name.
     if out is None and world_size() == 1:
@@ -86,9 +88,16 @@ def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any
     return run, train(run, config, model, dataset, quiet=quiet)
 
 
-def _begin(model: nn.Module, config: Config, quiet: bool) -> dict[str, Any]:
-    """Load the weights that a run starts with, and say what of them fits and what has no effect; for its record."""
-    lines, record = [], {}
+def _begin(model: nn.Module, config: Config, quiet: bool, said: str = "") -> dict[str, Any]:
+    """Load the weights that a run starts with, and say what of them fits and what has no effect; for its record.
+
+    Args:
+        model: the network.
+        config: of the run.
+        quiet: whether to say nothing.
+        said: a line that is said before; "" for none.
+    """
+    lines, record = [said] if said else [], {}
     if config.optimizer.lr_per is not None:
         samples = config.train.batch_size * config.train.iteration_size
         lines.append(f"learning rate {effective_lr(config):g} for {samples} samples per step")

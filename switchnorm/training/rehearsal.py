@@ -30,6 +30,7 @@ from switchnorm.training.build import (
 )
 from switchnorm.training.fit import step_callbacks
 from switchnorm.training.optimizer import effective_lr
+from switchnorm.training.pictures import as_expected
 from switchnorm.training.schedule import factor
 from switchnorm.training.trainer import count_as_done, make_trainer
 from switchnorm.training.warm_start import warm_start
@@ -47,6 +48,7 @@ class DryRun:
         lr: the learning rate that the schedule multiplies.
         loss: of the step.
         start: what `train.warm_start` loaded, in words; "" without it.
+        pictures: what the network expects of them, in words; "" where nothing was set for it.
         begin: the epoch with which training begins and its learning rate, in words; "" where it is the first.
     """
 
@@ -57,12 +59,13 @@ class DryRun:
     lr: float
     loss: float
     start: str = ""
+    pictures: str = ""
     begin: str = ""
 
     def __str__(self) -> str:
         data = f"of noise, for the data is not here ({self.missing})" if self.missing else "of the training set"
         steps = "" if self.steps_per_epoch is None else f", {self.steps_per_epoch} steps per epoch"
-        start = f"{self.start}\n" if self.start else ""
+        start = "".join(f"{line}\n" for line in (self.pictures, self.start) if line)
         return (
             f"{start}{self.parameters:,} parameters{steps}, learning rate {self.lr:g}{self.begin}; "
             f"one step on {self.samples} pictures {data}: loss {self.loss:.4f}"
@@ -98,6 +101,7 @@ def dry_run(config: Config) -> DryRun:
     check_task(config)
     if is_launched():
         raise InputError("a dry run takes one process; start it without torchrun")
+    config, pictures = as_expected(config, pretrained=config.train.warm_start is not None)
     dataset = create_dataset(**config.data)
     missing = _missing(dataset)
     model = build_model(config, _num_classes(dataset))
@@ -111,7 +115,7 @@ def dry_run(config: Config) -> DryRun:
     batch = _noise(dataset, samples, classes) if missing else _batch(config, dataset, samples)
     loss = _one_step(config, model, batch, classes, steps or 1)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return DryRun(parameters, samples, missing, steps, effective_lr(config), loss, start, _begin(config, steps))
+    return DryRun(parameters, samples, missing, steps, effective_lr(config), loss, start, pictures, _begin(config, steps))
 
 
 def _begin(config: Config, steps: int | None) -> str:

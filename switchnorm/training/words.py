@@ -39,7 +39,8 @@ def evaluation(what: str, found: Evaluation) -> list[str]:
         "batch": ", normalized by the statistics of each batch",
         "calibrate": f", normalized by statistics over {by.batches} training batches",
     }
-    lines = [f"{what} on the {found.pictures} test pictures of {found.data}{normalized[by.kind]}"]
+    lines = [found.expected] if found.expected else []
+    lines.append(f"{what} on the {found.pictures} test pictures of {found.data}{normalized[by.kind]}")
     for column, title in names.items():
         if column in found.metrics:
             value = found.metrics[column]

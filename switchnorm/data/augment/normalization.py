@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,16 @@ class Normalization:
         return (images * self._scale).add_(self._shift)
 
 
-def imagenet_normalization(device: torch.device | str = "cpu") -> Normalization:
-    """Normalization by ImageNet's mean and deviation, for 8-bit pixels (..., 3, H, W), red, green, blue."""
-    mean, std = (tuple(255 * value for value in values) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return Normalization(mean, std, device)
+def color_normalization(
+    mean: Sequence[float] | None = None, std: Sequence[float] | None = None, device: torch.device | str = "cpu"
+) -> Normalization:
+    """Normalization of 8-bit pixels (..., 3, H, W), red, green, blue.
+
+    Args:
+        mean: for pixels in [0, 1]; None for ImageNet's.
+        std: likewise.
+        device: where the images are.
+    """
+    chosen = (IMAGENET_MEAN if mean is None else mean, IMAGENET_STD if std is None else std)
+    scaled = [tuple(255 * value for value in values) for values in chosen]
+    return Normalization(scaled[0], scaled[1], device)

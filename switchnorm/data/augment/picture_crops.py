@@ -16,6 +16,7 @@ from torchvision.transforms import v2
 from switchnorm.data.augment.crop_and_flip import flips
 from switchnorm.data.augment.policy import make_policy, reproducible_torchvision
 from switchnorm.data.counter import Stream, seeds
+from switchnorm.data.interpolation import Interpolation
 from switchnorm.data.views import Views
 
 PlainCrop = Literal["random", "centre"]
@@ -29,11 +30,13 @@ class EvaluationCrops:
         size: side of the crops.
         resize: the shorter side before.
         views: "ten" cuts at the four corners and the centre; otherwise only the centre. Mirrors are not made here.
+        interpolation: of resizing.
     """
 
     size: int
     resize: int
     views: Views = "centre"
+    interpolation: Interpolation = "bilinear"
 
     @property
     def crops(self) -> int:
@@ -42,7 +45,7 @@ class EvaluationCrops:
 
     def __call__(self, picture: Image.Image) -> Tensor:
         """(crops, 3, size, size) uint8."""
-        picture = TF.resize(picture, [self.resize])
+        picture = TF.resize(picture, [self.resize], v2.InterpolationMode(self.interpolation))
         if self.views == "ten":
             return torch.stack([_to_tensor(crop) for crop in TF.five_crop(picture, [self.size])])
         return _to_tensor(TF.center_crop(picture, [self.size]))[None]
@@ -68,6 +71,7 @@ class TrainingCrops:
         magnitude: their strength.
         plain_from: the first pass whose crops are plain; None for none.
         plain_crop: whether plain crops show a random place, or the centre.
+        interpolation: of resizing.
     """
 
     size: int
@@ -78,6 +82,7 @@ class TrainingCrops:
     magnitude: int
     plain_from: int | None
     plain_crop: PlainCrop = "random"
+    interpolation: Interpolation = "bilinear"
 
     def __call__(self, pictures: list[Image.Image], seed: int, pass_index: int, index: Tensor) -> Tensor:
         """(N, 3, size, size) uint8 of N pictures; (seed, pass, index (N,)) alone decide what becomes of them."""
@@ -95,10 +100,11 @@ class TrainingCrops:
         return result
 
     def _steps(self, pass_index: int) -> list[tuple[Stream, Callable[[Any], Any]]]:
-        crop: Callable[[Any], Any] = v2.RandomResizedCrop(self.size, scale=(self.min_area, 1.0))
+        by = v2.InterpolationMode(self.interpolation)
+        crop: Callable[[Any], Any] = v2.RandomResizedCrop(self.size, scale=(self.min_area, 1.0), interpolation=by)
         if self.plain_from is not None and pass_index >= self.plain_from:
             cut = v2.CenterCrop(self.size) if self.plain_crop == "centre" else v2.RandomCrop(self.size)
-            crop = v2.Compose([v2.Resize(self.resize), cut])
+            crop = v2.Compose([v2.Resize(self.resize, by), cut])
         steps: list[tuple[Stream, Callable[[Any], Any]]] = [(Stream.WINDOW, crop)]
         if self.color_jitter:
             strength = self.color_jitter

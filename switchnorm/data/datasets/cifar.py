@@ -2,19 +2,21 @@
 
 import functools
 import tempfile
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from switchnorm.data.datasets.memory import InMemory
-from switchnorm.data.datasets.options import check_choice, check_random_options
+from switchnorm.data.datasets.options import check_choice, check_colors, check_random_options, colors_of, open_options
 from switchnorm.data.files.cifar_files import Version, locate, read_binary, read_files, read_pickle
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from switchnorm.data.augment.chain import Augment
     from switchnorm.data.loaders.memory_batches import Samples
+    from switchnorm.models.pictures import Pictures
 
 _CIFAR10_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))
 _CIFAR10_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -45,6 +47,8 @@ class _Cifar(InMemory):
         rand_augment: how many operations RandAugment does to each training image after that.
         magnitude: how strong they are, from 0 to 30.
         random_erasing: share of the training images that lose a random rectangle.
+        mean: of red, green and blue, for pixels in [0, 1], which is subtracted; null for that of the training set.
+        std: their deviation, which divides; null for that of the training set.
     """
 
     root: str | None = None
@@ -53,6 +57,8 @@ class _Cifar(InMemory):
     rand_augment: int = 0
     magnitude: int = 9
     random_erasing: float = 0.0
+    mean: list[float] | None = None
+    std: list[float] | None = None
 
     channels: ClassVar[int] = 3
     benchmark_size: ClassVar[int | None] = 10_000
@@ -63,14 +69,15 @@ class _Cifar(InMemory):
     #: The published forms, the preferred one first; the last is what torchvision downloads.
     versions: ClassVar[tuple[Version, ...]]
     #: Published mean and deviation of the training set's channels, for pixels in [0, 1].
-    mean: ClassVar[tuple[float, ...]]
-    std: ClassVar[tuple[float, ...]]
+    own_mean: ClassVar[tuple[float, ...]]
+    own_std: ClassVar[tuple[float, ...]]
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             nearest = min(SIZES, key=lambda size: abs(size - self.size))
             raise InputError(f"size {self.size} is none that pictures of 32 x 32 average to; the nearest is {nearest}")
         check_random_options(self.augment, self.rand_augment, self.magnitude, self.random_erasing)
+        check_colors(self.mean, self.std, self.channels)
 
     def load(self) -> "tuple[Samples, Samples]":
         """Read the training and the test files, downloading them first when there are none.
@@ -82,7 +89,7 @@ class _Cifar(InMemory):
         from switchnorm.data.loaders.memory_batches import Samples
 
         version, folder = self._find()
-        mean, std = (tuple(255 * value for value in values) for values in self._statistics())
+        mean, std = (tuple(255 * value for value in values) for values in self._chosen())
         train, test = (
             Samples(shrink(images, self.size), labels, mean, std)
             for images, labels in (
@@ -91,9 +98,21 @@ class _Cifar(InMemory):
         )
         return train, test
 
-    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    @classmethod
+    def options_for(
+        cls, pictures: "Pictures", options: Mapping[str, Any], given: Container[str], *, pretrained: bool
+    ) -> dict[str, Any]:
+        """As of `Dataset`: the colours, if there are weights that were trained with them."""
+        return open_options(colors_of(pictures), options) if pretrained else {}
+
+    def _chosen(self) -> tuple[Sequence[float], Sequence[float]]:
         """Mean and deviation that normalization takes, for pixels in [0, 1]."""
-        return self.mean, self.std
+        mean, std = self._statistics()
+        return mean if self.mean is None else self.mean, std if self.std is None else self.std
+
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of the training set."""
+        return self.own_mean, self.own_std
 
     def augmentation(self) -> "Augment | None":
         """The published recipe: 4 black pixels on each side (of 32), a random crop of the original size, a flip."""
@@ -169,8 +188,8 @@ class Cifar10(_Cifar):
             read=functools.partial(read_pickle, label_key=b"labels"),
         ),
     )
-    mean: ClassVar[tuple[float, ...]] = (0.4914, 0.4822, 0.4465)
-    std: ClassVar[tuple[float, ...]] = (0.2023, 0.1994, 0.2010)
+    own_mean: ClassVar[tuple[float, ...]] = (0.4914, 0.4822, 0.4465)
+    own_std: ClassVar[tuple[float, ...]] = (0.2023, 0.1994, 0.2010)
     classes: ClassVar[tuple[str, ...]] = tuple(_CIFAR10_CLASSES.split())
 
 
@@ -202,13 +221,26 @@ class Cifar100(_Cifar):
             read=functools.partial(read_pickle, label_key=b"fine_labels"),
         ),
     )
-    mean: ClassVar[tuple[float, ...]] = (0.5071, 0.4867, 0.4408)
-    std: ClassVar[tuple[float, ...]] = (0.2675, 0.2565, 0.2761)
+    own_mean: ClassVar[tuple[float, ...]] = (0.5071, 0.4867, 0.4408)
+    own_std: ClassVar[tuple[float, ...]] = (0.2675, 0.2565, 0.2761)
     classes: ClassVar[tuple[str, ...]] = tuple(_CIFAR100_CLASSES.split())
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("normalization", self.normalization, ("own", "cifar10"))
+        if self.normalization != "own" and not (self.mean is None and self.std is None):
+            raise InputError(
+                f"normalization {self.normalization!r} is a mean and deviation, and so are mean and std; set "
+                "normalization to 'own', or leave them out"
+            )
+
+    @classmethod
+    def options_for(
+        cls, pictures: "Pictures", options: Mapping[str, Any], given: Container[str], *, pretrained: bool
+    ) -> dict[str, Any]:
+        """As of `Dataset`: the colours, unless `normalization` says them."""
+        chosen = options.get("normalization", "own") != "own"
+        return {} if chosen else super().options_for(pictures, options, given, pretrained=pretrained)
 
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        return super()._statistics() if self.normalization == "own" else (Cifar10.mean, Cifar10.std)
+        return super()._statistics() if self.normalization == "own" else (Cifar10.own_mean, Cifar10.own_std)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
 
 if TYPE_CHECKING:
     from switchnorm.data.loaders.loader import Loader, TrainingLoader
+    from switchnorm.models.pictures import Pictures
 
 
 class Dataset(ABC):
@@ -57,6 +59,23 @@ class Dataset(ABC):
         The data may be read for it. Two samples may have the same name.
         """
         return str(index)
+
+    @classmethod
+    def options_for(
+        cls, pictures: Pictures, options: Mapping[str, Any], given: Container[str], *, pretrained: bool
+    ) -> dict[str, Any]:
+        """What to set so that the pictures are those that a network expects, as far as the options leave it open.
+
+        Args:
+            pictures: what the network expects.
+            options: of the dataset, as they are; null leaves open.
+            given: which of them somebody has set.
+            pretrained: whether the network has weights that were trained on such pictures.
+
+        Returns:
+            Options and their values; none where the pictures are the dataset's own affair.
+        """
+        return {}
 
     @property
     def num_classes(self) -> int:

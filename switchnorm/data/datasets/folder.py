@@ -1,12 +1,23 @@
 """Photographs in folders of classes, or named by lists."""
 
 import functools
+import math
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from switchnorm.data.datasets.dataset import Dataset
-from switchnorm.data.datasets.options import check_between, check_choice, check_random_options
+from switchnorm.data.datasets.options import (
+    check_between,
+    check_choice,
+    check_colors,
+    check_interpolation,
+    check_random_options,
+    colors_of,
+    open_options,
+)
+from switchnorm.data.interpolation import Interpolation
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
 from switchnorm.errors import InputError
@@ -15,6 +26,10 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from switchnorm.data.augment.chain import Augment
     from switchnorm.data.files.listing import Listing
     from switchnorm.data.loaders.picture_batches import PictureBatches, TrainingPictureBatches
+    from switchnorm.models.pictures import Pictures
+
+#: Of the pictures from which crops are cut where nothing says it.
+SHORT_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,13 @@ class Folder(Dataset):
         train_folder: folder of the training pictures, in `root` or absolute.
         val_folder: folder of the validation pictures, in `root` or absolute.
         size: side of the crops, in pixels.
-        resize: shorter side of the pictures from which plain and validation crops are cut.
+        resize: shorter side of the pictures from which plain and validation crops are cut; null for that of `crop`, or
+            else 256.
+        crop: the same as the share of the shorter side that such a crop keeps, in (0, 1]: they are cut from pictures
+            whose shorter side is floor(size / crop). null leaves it to `resize`.
+        interpolation: how pictures are resized: nearest, bilinear, bicubic, lanczos, box or hamming; null for bilinear.
+        mean: of red, green and blue, for pixels in [0, 1], which is subtracted; null for ImageNet's.
+        std: their deviation, which divides; null for ImageNet's.
         augment: change the training pictures at random; false crops them as validation does, whatever is set below.
         min_area: least share of a picture's area that a random crop shows, resized to `size`.
         plain_epochs: the last passes over the training pictures, in which crops are instead cut out of the picture
@@ -59,7 +80,11 @@ class Folder(Dataset):
     train_folder: str = "train"
     val_folder: str = "val"
     size: int = 224
-    resize: int = 256
+    resize: int | None = None
+    crop: float | None = None
+    interpolation: Interpolation | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
     augment: bool = True
     min_area: float = 0.08
     plain_epochs: int = 5
@@ -78,7 +103,16 @@ class Folder(Dataset):
 
     def __post_init__(self) -> None:
         check_between("size", self.size, 1)
-        check_between("resize", self.resize, self.size)
+        if self.crop is not None and not 0 < self.crop <= 1:
+            raise InputError(f"crop must be above 0 and at most 1, got {self.crop}")
+        if self.crop is not None and self.resize is not None:
+            raise InputError(
+                f"crop {self.crop} and resize {self.resize} say the same, the size from which crops are cut; set one of "
+                "them to null"
+            )
+        check_between("resize", self.short_side, self.size)
+        check_interpolation(self.interpolation)
+        check_colors(self.mean, self.std, self.channels)
         if not 0 < self.min_area <= 1:
             raise InputError(f"min_area must be above 0 and at most 1, got {self.min_area}")
         check_between("plain_epochs", self.plain_epochs, 0)
@@ -95,6 +129,27 @@ class Folder(Dataset):
     def classes(self) -> tuple[str, ...]:
         """The names of the classes: of their folders, or the labels where nothing else names them."""
         return self._contents[2]
+
+    @property
+    def short_side(self) -> int:
+        """The shorter side of the pictures from which plain and validation crops are cut, in pixels."""
+        if self.resize is not None:
+            return self.resize
+        return SHORT_SIDE if self.crop is None else math.floor(self.size / self.crop)
+
+    @classmethod
+    def options_for(
+        cls, pictures: "Pictures", options: Mapping[str, Any], given: Container[str], *, pretrained: bool
+    ) -> dict[str, Any]:
+        """As of `Dataset`: colours and interpolation, the side of crops, and how large pictures are before."""
+        wanted = open_options({**colors_of(pictures), "interpolation": pictures.interpolation}, options)
+        if pictures.size is None:
+            return wanted
+        size = options.get("size", cls.size) if "size" in given else pictures.size
+        before = {"crop": pictures.crop, "resize": pictures.resized(size)}
+        # Either of the two says how large, and null that the other does.
+        decided = any(options.get(name) is not None for name in before)
+        return {**wanted, "size": size, **({} if decided else before)}
 
     @property
     def train_size(self) -> int:
@@ -123,7 +178,7 @@ class Folder(Dataset):
         share: Share = Share(),
     ) -> "TrainingPictureBatches":
         """The loader for training; see `TrainingPictureBatches` and `Dataset`. Without `epochs` no pass is plain."""
-        from switchnorm.data.augment.normalization import imagenet_normalization  # as `Dataset` explains
+        from switchnorm.data.augment.normalization import color_normalization  # as `Dataset` explains
         from switchnorm.data.loaders.picture_batches import TrainingPictureBatches
         from switchnorm.data.loaders.picture_readers import TrainingPictureReader
 
@@ -135,7 +190,7 @@ class Folder(Dataset):
         )
         return TrainingPictureBatches(
             reader,
-            imagenet_normalization(share.device),
+            color_normalization(self.mean, self.std, share.device),
             self._finish(),
             batch_size=batch_size,
             steps=steps,
@@ -151,20 +206,20 @@ class Folder(Dataset):
         views: Views = "centre",
     ) -> "PictureBatches":
         """The loader for evaluation; see `PictureBatches` and `Dataset`."""
-        from switchnorm.data.augment.normalization import imagenet_normalization  # as `Dataset` explains
+        from switchnorm.data.augment.normalization import color_normalization  # as `Dataset` explains
         from switchnorm.data.augment.picture_crops import EvaluationCrops
         from switchnorm.data.loaders.picture_batches import PictureBatches
         from switchnorm.data.loaders.picture_readers import EvaluationPictureReader
 
         if views not in ("centre", "flip", "ten"):
             raise InputError(f"views {views!r} is unknown; choose 'centre', 'flip' or 'ten'")
-        if views == "ten" and self.resize == self.size:
+        if views == "ten" and self.short_side == self.size:
             raise InputError(f"views 'ten' needs pictures larger than the crops; set resize above {self.size}")
-        crops = EvaluationCrops(self.size, self.resize, views)
+        crops = EvaluationCrops(self.size, self.short_side, views, self.interpolation or "bilinear")
         reader = EvaluationPictureReader(self._test.paths, self._test.labels, self.on_damaged == "skip", crops)
         return PictureBatches(
             reader,
-            imagenet_normalization(share.device),
+            color_normalization(self.mean, self.std, share.device),
             batch_size=batch_size,
             workers=self.workers,
             share=share,
@@ -174,16 +229,18 @@ class Folder(Dataset):
         from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops, centre_crops  # torchvision
 
         if not self.augment:
-            return functools.partial(centre_crops, crops=EvaluationCrops(self.size, self.resize))
+            crops = EvaluationCrops(self.size, self.short_side, interpolation=self.interpolation or "bilinear")
+            return functools.partial(centre_crops, crops=crops)
         return TrainingCrops(
             self.size,
-            self.resize,
+            self.short_side,
             self.min_area,
             self.color_jitter,
             self.rand_augment,
             self.magnitude,
             None if passes is None else passes - self.plain_epochs,
             self.plain_crop,
+            self.interpolation or "bilinear",
         )
 
     def _finish(self) -> "Augment | None":
@@ -198,7 +255,8 @@ class Folder(Dataset):
             deviation, components = PUBLISHED_DEVIATION, PUBLISHED_COMPONENTS
         else:
             deviation, components = self.lighting, COMPONENTS
-        light = functools.partial(lighting, deviation=deviation, std=IMAGENET_STD, components=components)
+        std = IMAGENET_STD if self.std is None else tuple(self.std)
+        light = functools.partial(lighting, deviation=deviation, std=std, components=components)
         return chain(
             light if self.lighting else None,
             functools.partial(erase, probability=self.random_erasing) if self.random_erasing else None,

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from switchnorm.errors import InputError
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+from switchnorm.data.interpolation import INTERPOLATIONS
+from switchnorm.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from switchnorm.models.pictures import Pictures
+
+#: Means and deviations are below this; greater ones are for pixels in 0..255.
+_LARGEST = 2.0
 #: RandAugment's magnitudes run from 0 to this.
 STRONGEST = 30
 
@@ -20,6 +30,38 @@ def check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
     """Raise `InputError` for a value that is neither of two."""
     if value not in choices:
         raise InputError(f"{name} must be {choices[0]!r} or {choices[1]!r}, got {value!r}")
+
+
+def check_colors(mean: Sequence[float] | None, std: Sequence[float] | None, channels: int) -> None:
+    """Raise `InputError` for a mean or a deviation that is not one number per channel, for pixels in [0, 1]."""
+    for name, values in (("mean", mean), ("std", std)):
+        if values is None:
+            continue
+        if len(values) != channels:
+            raise InputError(f"{name} needs one number per channel, {channels}, got {len(values)}")
+        for value in values:
+            if not math.isfinite(value) or (name == "std" and value <= 0):
+                raise InputError(f"{name} must be {'positive' if name == 'std' else 'finite'} numbers, got {value}")
+            if abs(value) > _LARGEST:
+                raise InputError(
+                    f"{name} is for pixels in [0, 1], got {value}; the nearest in 0..255 is {value / 255:.4g}"
+                )
+
+
+def open_options(wanted: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the wanted options that are null or absent as the options are."""
+    return {name: value for name, value in wanted.items() if options.get(name) is None}
+
+
+def colors_of(pictures: Pictures) -> dict[str, Any]:
+    """The mean and deviation that a network expects, as options."""
+    return {"mean": list(pictures.mean), "std": list(pictures.std)}
+
+
+def check_interpolation(interpolation: str | None) -> None:
+    """Raise `InputError` for a way to resize that is unknown."""
+    if interpolation is not None and interpolation not in INTERPOLATIONS:
+        raise unknown("interpolation", interpolation, INTERPOLATIONS)
 
 
 def check_random_options(augment: bool, rand_augment: int, magnitude: int, random_erasing: float) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from switchnorm.data.augment.normalization import Normalization, imagenet_normalization
+from switchnorm.data.augment.normalization import Normalization, color_normalization
 
 Preset = Literal["rgb", "published"]
 
@@ -19,17 +20,25 @@ class Colors:
     """Normalizes pixels.
 
     Args:
-        preset: "rgb", red, green and blue less ImageNet's mean over its deviation; or "published", blue, green and red
-            in 0..255 less their mean.
+        preset: "rgb", red, green and blue less a mean over a deviation; or "published", blue, green and red in 0..255
+            less their mean.
         device: where the pixels are.
+        mean, std: of "rgb", for pixels in [0, 1]; None for ImageNet's.
     """
 
-    def __init__(self, preset: Preset, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        preset: Preset,
+        device: torch.device | str = "cpu",
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
         self.reversed = preset == "published"
         if self.reversed:
             self._normalize = Normalization(PUBLISHED_MEAN, (1.0, 1.0, 1.0), device)
         else:
-            self._normalize = imagenet_normalization(device)
+            self._normalize = color_normalization(mean, std, device)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels (..., 3, H, W) uint8, red, green, blue, as new float32 ones; 0 is the mean colour."""

@@ -18,6 +18,7 @@ from switchnorm.data.augment.policy import reproducible_torchvision
 from switchnorm.data.counter import Stream, seeds
 from switchnorm.data.files.pairs import Pairs
 from switchnorm.data.files.picture_file import DamagedError, read_picture
+from switchnorm.data.interpolation import Interpolation
 from switchnorm.data.loaders.reader import BatchReader
 from switchnorm.data.segmentation.labels import IGNORED, Numbering
 from switchnorm.data.segmentation.plain_resize import plain_resize
@@ -25,7 +26,7 @@ from switchnorm.data.segmentation.scene import Scene
 from switchnorm.data.segmentation.sizes import EvaluationSizes, Size
 from switchnorm.errors import InputError
 
-Resize = Literal["antialiased", "plain"]
+Resize = Interpolation | Literal["plain"]
 
 #: The modes of files with one number per pixel, as Pillow calls them.
 _ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -157,6 +158,7 @@ class CropReader(BatchReader[CropRequest, Crops]):
         color_jitter: how far brightness, contrast and saturation go from 1.
         label_stride: every how many pixels there is a label.
         seed: of the run.
+        interpolation: of resizing.
     """
 
     read_pair: PairReader
@@ -165,6 +167,7 @@ class CropReader(BatchReader[CropRequest, Crops]):
     color_jitter: float
     label_stride: int
     seed: int
+    interpolation: Interpolation = "bilinear"
 
     def read(self, request: CropRequest) -> Crops:
         """The pictures asked for and their labels."""
@@ -176,7 +179,7 @@ class CropReader(BatchReader[CropRequest, Crops]):
         extents = []
         with reproducible_torchvision() as set_seed:
             for place, (sample, size) in enumerate(zip(request.samples, request.sizes, strict=True)):
-                picture, mask = _resized(*self.read_pair(sample), size)
+                picture, mask = _resized(*self.read_pair(sample), size, self.interpolation)
                 if self.crop is not None:
                     set_seed(windows[place])
                     picture, mask = v2.RandomCrop([min(pair) for pair in zip(self.crop, size, strict=True)])(
@@ -195,8 +198,13 @@ class CropReader(BatchReader[CropRequest, Crops]):
         return Crops(images, labels[:, first :: self.label_stride, first :: self.label_stride].contiguous(), extents)
 
 
-def _resized(picture: Image.Image, labels: Tensor, size: Size) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-    pixels = TF.resize(TF.pil_to_tensor(picture), list(size), antialias=True)
+def _resized(
+    picture: Image.Image, labels: Tensor, size: Size, interpolation: Interpolation
+) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
+    if interpolation == "bilinear":
+        pixels = TF.resize(TF.pil_to_tensor(picture), list(size), antialias=True)
+    else:  # of which torchvision has all for Pillow's pictures alone
+        pixels = TF.pil_to_tensor(TF.resize(picture, list(size), InterpolationMode(interpolation)))
     # torchvision resizes a Mask by the pixel at the upper left of the nearest one, and so moves it against the picture.
     mask = TF.resize(labels[None], list(size), InterpolationMode.NEAREST_EXACT)
     return tv_tensors.Image(pixels), tv_tensors.Mask(mask)
@@ -241,7 +249,7 @@ def make_scene(
         picture: in red, green and blue.
         target: its labels, (H, W) uint8, if there are any.
         sizes: to which it is resized.
-        resize: "antialiased", by Pillow, as training resizes; or "plain", as OpenCV does, see `plain_resize`.
+        resize: an interpolation, by Pillow, as training resizes; or "plain", as OpenCV does, see `plain_resize`.
     """
     size = (picture.height, picture.width)
     return Scene(index, tuple(_shown(picture, shown, resize) for shown in sizes(size)), size, target)
@@ -250,5 +258,5 @@ def make_scene(
 def _shown(picture: Image.Image, size: Size, resize: Resize) -> Tensor:
     if resize == "plain":
         return torch.from_numpy(plain_resize(np.asarray(picture), size)).permute(2, 0, 1).contiguous()
-    pixels: Tensor = TF.pil_to_tensor(TF.resize(picture, list(size)))
+    pixels: Tensor = TF.pil_to_tensor(TF.resize(picture, list(size), InterpolationMode(resize)))
     return pixels

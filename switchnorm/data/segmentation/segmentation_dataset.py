@@ -2,12 +2,21 @@
 
 import functools
 from abc import abstractmethod
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from switchnorm.data.datasets.dataset import Dataset
-from switchnorm.data.datasets.options import check_between, check_choice
+from switchnorm.data.datasets.options import (
+    check_between,
+    check_choice,
+    check_colors,
+    check_interpolation,
+    colors_of,
+    open_options,
+)
+from switchnorm.data.interpolation import Interpolation
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.segmentation.class_names import Color
 from switchnorm.data.segmentation.labels import Numbering
@@ -23,8 +32,9 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
 
     from switchnorm.data.files.pairs import Pairs
     from switchnorm.data.segmentation.scene_batches import SceneBatches, TrainingMaps
-    from switchnorm.data.segmentation.scene_readers import PairReader
+    from switchnorm.data.segmentation.scene_readers import PairReader, Resize
     from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
+    from switchnorm.models.pictures import Pictures
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,10 @@ class SegmentationDataset(Dataset):
         test_sides: the short sides to which evaluation resizes every picture, in pixels. [] is its own size.
         test_resize: how evaluation resizes: antialiased, as training does; or plain, between the nearest pixels alone,
             as OpenCV does and with it the published evaluation of ADE20K.
+        interpolation: how pictures are resized: nearest, bilinear, bicubic, lanczos, box or hamming; null for bilinear.
+            Masks take the nearest pixel.
+        mean: of red, green and blue, for pixels in [0, 1], which is subtracted; null for ImageNet's.
+        std: their deviation, which divides; null for ImageNet's.
         workers: processes that read pictures, per process that trains; null takes this machine's cores less one, 0
             reads in the training process.
     """
@@ -70,6 +84,9 @@ class SegmentationDataset(Dataset):
     colors: Literal["rgb", "published"] = "rgb"
     test_sides: list[int] = field(default_factory=list)
     test_resize: Literal["antialiased", "plain"] = "antialiased"
+    interpolation: Interpolation | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
     workers: int | None = None
 
     task: ClassVar[str] = "segmentation"
@@ -79,6 +96,15 @@ class SegmentationDataset(Dataset):
         check_choice("split", self.split, ("val", "test"))
         check_choice("colors", self.colors, ("rgb", "published"))
         check_choice("test_resize", self.test_resize, ("antialiased", "plain"))
+        check_interpolation(self.interpolation)
+        check_colors(self.mean, self.std, self.channels)
+        if self.colors == "published" and not (self.mean is None and self.std is None):
+            raise InputError("colors 'published' has a mean and deviation of its own; leave mean and std out, or take 'rgb'")
+        if self.test_resize == "plain" and self.interpolation not in (None, "bilinear"):
+            raise InputError(
+                f"test_resize 'plain' is bilinear, so that interpolation {self.interpolation!r} does not fit; set it to "
+                "null, or test_resize to 'antialiased'"
+            )
         if self.longest is not None:
             check_between("longest", self.longest, 1)
         check_sides("short_sides", self.short_sides, self.longest)
@@ -89,6 +115,16 @@ class SegmentationDataset(Dataset):
         check_crop(self.crop, self.multiple)
         if self.workers is not None:
             check_between("workers", self.workers, 0)
+
+    @classmethod
+    def options_for(
+        cls, pictures: "Pictures", options: Mapping[str, Any], given: Container[str], *, pretrained: bool
+    ) -> dict[str, Any]:
+        """As of `Dataset`: the colours, unless they are the published ones, and the interpolation, unless it is plain."""
+        wanted = {} if options.get("colors") == "published" else colors_of(pictures)
+        if options.get("test_resize") != "plain":
+            wanted["interpolation"] = pictures.interpolation
+        return open_options(wanted, options)
 
     @property
     @abstractmethod
@@ -165,11 +201,13 @@ class SegmentationDataset(Dataset):
 
         sizes = self._training_sizes
         pair = PairReader(self._train, self.numbering)
-        reader = CropReader(pair, sizes.crop, self.flip, self.color_jitter, self.label_stride, seed)
+        reader = CropReader(
+            pair, sizes.crop, self.flip, self.color_jitter, self.label_stride, seed, self.interpolation or "bilinear"
+        )
         return TrainingMaps(
             reader,
             sizes,
-            Colors(self.colors, share.device),
+            Colors(self.colors, share.device, mean=self.mean, std=self.std),
             batch_size=batch_size,
             steps=steps,
             workers=self.workers,
@@ -197,8 +235,8 @@ class SegmentationDataset(Dataset):
                 f"views {views!r} is not possible here; pictures with masks have 'centre', at `test_sides`"
             )
         return SceneBatches(
-            SceneReader(self._test_reader, self._test_sizes, self.test_resize),
-            Colors(self.colors, share.device),
+            SceneReader(self._test_reader, self._test_sizes, self._test_resize),
+            Colors(self.colors, share.device, mean=self.mean, std=self.std),
             batch_size=batch_size,
             workers=self.workers,
             share=share,
@@ -209,8 +247,8 @@ class SegmentationDataset(Dataset):
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_readers import make_scene
 
-        scene = make_scene(0, picture.convert("RGB"), None, self._test_sizes, self.test_resize)
-        colors = Colors(self.colors)
+        scene = make_scene(0, picture.convert("RGB"), None, self._test_sizes, self._test_resize)
+        colors = Colors(self.colors, mean=self.mean, std=self.std)
         return scene._replace(pictures=tuple(colors(pixels) for pixels in scene.pictures))
 
     def test_name(self, index: int) -> str:
@@ -255,6 +293,11 @@ class SegmentationDataset(Dataset):
         from switchnorm.data.segmentation.sizes import EvaluationSizes  # as `Dataset` explains
 
         return EvaluationSizes(tuple(self.test_sides), self.longest, self.multiple)
+
+    @property
+    def _test_resize(self) -> "Resize":
+        """How evaluation resizes: the interpolation, or "plain"."""
+        return "plain" if self.test_resize == "plain" else self.interpolation or "bilinear"
 
     @functools.cached_property
     def _test_reader(self) -> "PairReader":
