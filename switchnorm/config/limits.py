@@ -51,6 +51,8 @@ def check(config: Config) -> Config:
     """Return `config` if its values make sense together; raise `InputError` naming the first key that does not."""
     if config.model.name is None:
         raise InputError("model.name must be a name, got null")
+    if config.label is not None and not (config.label.strip() and config.label.isprintable()):
+        raise InputError(f"label must be a line of text, got {config.label!r}; null for none")
     within = ("schedule.warmup_epochs", "train.start_epoch")
     for key, allowed in {**RANGES, **{k: replace(RANGES[k], below=config.train.epochs) for k in within}}.items():
         allowed.check(key, _value(config, key))

@@ -116,6 +116,7 @@ def _parser(dataset: str) -> ArgumentParser:
     parser.add_argument("--config", action="config")
     parser.add_argument("--task", type=str, default=dataset_class(dataset).task)
     parser.add_argument("--plugins", type=list[str], default=[])
+    parser.add_argument("--label", type=str | None, default=None)
     parser.add_argument("--seed", type=int, default=0)
     for name, section in SECTIONS.items():
         parser.add_class_arguments(section, name)

@@ -204,6 +204,7 @@ class Config:
             that the claim is shown only where `train.warm_start` names some.
         task: what the labels are for, which the dataset decides.
         plugins: modules of the user's own, which register normalizers, datasets, networks or tasks.
+        label: what reports call the run, instead of its normalizer; null for that.
         seed: of the initial weights, the order of samples, augmentation and dropout.
         given: the keys of `data` that a recipe or flag has set; None for all that are there.
     """
@@ -217,6 +218,7 @@ class Config:
     claim: dict[str, Any] = field(default_factory=dict)
     task: str = "classification"
     plugins: tuple[str, ...] = ()
+    label: str | None = None
     seed: int = 0
     given: frozenset[str] | None = field(default=None, compare=False)
 

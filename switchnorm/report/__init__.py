@@ -17,9 +17,10 @@ from switchnorm.report.common.elements import figure, note, section, table
 from switchnorm.report.common.figures import plain_figure
 from switchnorm.report.common.groups import Group
 from switchnorm.report.common.table import Cell, Table
-from switchnorm.report.geometry.grid_files import write_tables
+from switchnorm.report.geometry.grid_files import write_grids
 from switchnorm.report.page import write
-from switchnorm.report.terminal import live_grid, print_grids, print_importance, print_results
+from switchnorm.report.results.results_files import write_results
+from switchnorm.report.terminal import live_grid, live_results, print_grids, print_importance, print_results
 from switchnorm.report.user_sections import register_section
 from switchnorm.runs.geometries import Absent
 from switchnorm.runs.run import Run, load_run
@@ -32,6 +33,7 @@ __all__ = [
     "Table",
     "figure",
     "live_grid",
+    "live_results",
     "load_run",
     "note",
     "plain_figure",
@@ -42,5 +44,6 @@ __all__ = [
     "section",
     "table",
     "write",
-    "write_tables",
+    "write_grids",
+    "write_results",
 ]

@@ -26,13 +26,14 @@ from switchnorm.runs.geometries import Absent
 from switchnorm.runs.run import load_run
 
 
-def write(runs: Sequence[Path], out: Path, absent: Sequence[Absent] = ()) -> Path:
+def write(runs: Sequence[Path], out: Path, absent: Sequence[Absent] = (), notes: Sequence[str] = ()) -> Path:
     """Write the report on the given run folders; a reader sees the old page or the whole new one, never a part.
 
     Args:
         runs: the run folders, in the order in which the normalizers shall appear.
         out: the HTML file to write; its folder is made if it is not there.
         absent: trainings that a study meant to make and that left no run, for the table by geometry.
+        notes: sentences on what the table of results lacks.
 
     Returns:
         The file that was written.
@@ -45,19 +46,19 @@ def write(runs: Sequence[Path], out: Path, absent: Sequence[Absent] = ()) -> Pat
         raise InputError("a report needs at least one run folder; none was given")
     if out.is_dir():
         raise InputError(f"{out} is a folder; the report is one file: give {out / 'report.html'}")
-    text = _page(runs, absent)
+    text = _page(runs, absent, notes)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_file(out, text)
     return out
 
 
-def _page(paths: Sequence[Path], absent: Sequence[Absent]) -> str:
+def _page(paths: Sequence[Path], absent: Sequence[Absent], notes: Sequence[str]) -> str:
     runs = [load_run(path) for path in dict.fromkeys(paths)]
     groups = group_runs(runs)
     rows = results(groups)
     sections = (
         geometry_section(grids(groups, absent)),
-        results_section(groups),
+        results_section(groups, notes),
         curves_section(groups),
         *_task_sections(groups),
         importance_section(groups),

@@ -11,6 +11,7 @@ from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table as Drawing
 from rich.text import Text
 
+from switchnorm.report.common.groups import Group as RunGroup
 from switchnorm.report.common.groups import by_score, group_runs
 from switchnorm.report.common.table import Cell, Table
 from switchnorm.report.geometry.grid import grids
@@ -27,14 +28,22 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 _PIPE_WIDTH = 400
 
 
-def print_results(runs: Sequence[Path], console: Console | None = None) -> None:
+def print_results(runs: Sequence[Path], console: Console | None = None, notes: Sequence[str] = ()) -> None:
     """Print the table of scores by normalizer for the given run folders, and by geometry where these differ."""
     groups = group_runs([load_run(path) for path in dict.fromkeys(runs)])
-    tables = [results_table(results(alike)) for alike in by_score(groups).values()]
-    for place, table in enumerate([*tables, *map(grid_table, grids(groups))]):
+    for place, table in enumerate([*_results(groups, notes), *map(grid_table, grids(groups))]):
         if place:
             (console or Console()).print()
         _print(table, console)
+
+
+def live_results(runs: Sequence[Path]) -> RenderableType:
+    """The table of scores by normalizer, to be shown while a study goes on."""
+    return Group(*(_drawing(table, on_screen=True) for table in _results(group_runs(map(load_run, runs)))))
+
+
+def _results(groups: Sequence[RunGroup], notes: Sequence[str] = ()) -> list[Table]:
+    return [results_table(results(alike), notes) for alike in by_score(groups).values()]
 
 
 def print_grids(runs: Sequence[Path], absent: Sequence[Absent] = (), console: Console | None = None) -> None:

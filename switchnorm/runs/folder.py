@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -78,7 +79,7 @@ class RunFolder:
             )
         provenance = {
             "name": path.name,
-            "command": " ".join(command),
+            "command": shlex.join(command),
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seed": config.seed,
             "versions": versions(),

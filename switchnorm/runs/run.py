@@ -43,6 +43,11 @@ class Run:
         return str(self.provenance.get("name") or self.path.name)
 
     @property
+    def label(self) -> str | None:
+        """What reports shall call the run instead of its normalizer, or None."""
+        return str(self.config["label"]) if self.config.get("label") else None
+
+    @property
     def norm(self) -> str:
         """The normalizer, as the configuration spells it, or as the network has it where that leaves it open."""
         model = self.config["model"]
@@ -83,7 +88,8 @@ class Run:
 
         No samples per GPU means the whole batch, or the share of it that each of several processes had.
         """
-        settings = {**_defaults(self.config), **dict(flatten(self.config)), "task": self.task, "model.norm": self.norm}
+        settings = {**_defaults(self.config), **dict(flatten(self.config))}
+        settings |= {"task": self.task, "model.norm": self.norm, "label": self.label}
         batch = settings.get("train.batch_size")
         if settings.get("train.samples_per_gpu") is None and isinstance(batch, int):
             processes = 1 if settings.get("train.sync") else int(self.provenance.get("processes") or 1)

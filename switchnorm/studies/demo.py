@@ -5,15 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
-from switchnorm.studies.folder import check_folder, locked
-from switchnorm.studies.parallel import default_workers, train_all
-from switchnorm.studies.progress import StudyProgress
+from switchnorm.studies.parallel import default_workers
+from switchnorm.studies.study import Study
 
 NORMS = ("bn", "gn+ws", "sn", "ssn")
 SEEDS = (0, 1, 2)
@@ -38,17 +35,16 @@ def demo(out: Path) -> list[Path]:
         InputError: `out` holds runs of another configuration, or a training failed.
     """
     runs = plan(out)
-    check_folder(runs, ("model.norm", "seed"))
-    out.mkdir(parents=True, exist_ok=True)
-    console = Console()
-    console.print(f"{len(runs)} trainings on real digits, {SAMPLES_PER_GPU} samples per GPU (ghost batches):")
-    with (
-        locked(out),
-        StudyProgress(runs, default_workers("cpu"), lambda path, config: path.name, console=console) as progress,
-    ):
-        command = ("switchnorm", *sys.argv[1:])
-        outcomes = train_all(runs, command, progress, workers=default_workers("cpu"), logs=out / "logs")
-    for path, outcome in outcomes.items():
-        if outcome.error:
-            raise InputError(f"{str(path)!r} failed: {outcome.error}")
+    names = {path: str(config.model.norm) for path, config in runs}
+    study = Study(
+        out=out,
+        plan=runs,
+        names=names,
+        workers=default_workers("cpu"),
+        varied=("model.norm", "seed"),
+        about=f"{len(runs)} trainings on real digits, {SAMPLES_PER_GPU} samples per GPU (ghost batches):",
+    )
+    study.run(("switchnorm", *sys.argv[1:]))
+    for path, error in study.errors.items():
+        raise InputError(f"{str(path)!r} failed: {error}")
     return [path for path, _ in runs]

@@ -8,16 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from switchnorm.config.limits import check
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
-from switchnorm.processes import world_size
-from switchnorm.studies.folder import check_folder, locked
-from switchnorm.studies.parallel import cores, train_all
-from switchnorm.studies.progress import StudyProgress
-from switchnorm.training.build import prepare
+from switchnorm.studies.parallel import cores
+from switchnorm.studies.study import Study
 
 
 @dataclass(frozen=True)
@@ -67,21 +63,13 @@ def train_seeds(
     """
     if len(set(seeds)) < len(seeds):
         raise InputError(f"seeds must differ, got {' '.join(map(str, seeds))}")
-    if world_size() > 1:
-        raise InputError("several seeds take one process; start them without torchrun")
     plan = [(out / f"seed{seed}", check(replace(config, seed=seed))) for seed in seeds]
-    check_folder(plan, ("seed",))
-    prepare(config)
-    out.mkdir(parents=True, exist_ok=True)
     if workers is None:
         workers = 1 if config.train.device in ("auto", "cuda") and torch.cuda.is_available() else cores()
-    with (
-        locked(out),
-        StudyProgress(plan, workers, lambda path, config: path.name, console=Console()) as progress,
-    ):
-        outcomes = train_all(plan, command, progress, workers=workers, logs=out / "logs")
-    for path, outcome in outcomes.items():
-        if outcome.error:
-            raise InputError(f"{str(path)!r} failed: {outcome.error}; the same command continues the others")
+    names = dict.fromkeys((path for path, _ in plan), "")
+    study = Study(out=out, plan=plan, names=names, workers=workers, varied=("seed",))
+    outcomes = study.run(command)
+    for path, error in study.errors.items():
+        raise InputError(f"{str(path)!r} failed: {error}; the same command continues the others")
     results = [outcomes[path].result for path, _ in plan]
     return {name: Spread(tuple(result[name] for result in results)) for name in results[0]}

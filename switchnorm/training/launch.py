@@ -15,14 +15,13 @@ from switchnorm.models import norm_of, parse_norm
 from switchnorm.processes import is_first, world_size
 from switchnorm.runs.appearance import registered
 from switchnorm.runs.folder import RunFolder, free_folder
-from switchnorm.surgery import LayerImportance, importance, set_momentum
-from switchnorm.surgery.statistics import tracking_layers
+from switchnorm.surgery import LayerImportance, importance
+from switchnorm.training.beginning import begin
 from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import check_resumable
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.pictures import as_expected
-from switchnorm.training.warm_start import warm_start
 from switchnorm.weights import file_importance, load_state, read_state
 
 
@@ -89,32 +88,12 @@ def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any
 
 
 def _begin(model: nn.Module, config: Config, quiet: bool, said: str = "") -> dict[str, Any]:
-    """Load the weights that a run starts with, and say what of them fits and what has no effect; for its record.
-
-    Args:
-        model: the network.
-        config: of the run.
-        quiet: whether to say nothing.
-        said: a line that is said before; "" for none.
-    """
-    lines, record = [said] if said else [], {}
-    if config.optimizer.lr_per is not None:
-        samples = config.train.batch_size * config.train.iteration_size
-        lines.append(f"learning rate {effective_lr(config):g} for {samples} samples per step")
-    if config.train.warm_start is not None:
-        report = warm_start(model, *config.train.start_files, start=config.train.start)
-        lines.append(str(report))
-        record = {"warm_start": report.record()}
-    options = config.model.options
-    if "momentum" in options and not set_momentum(model, options["momentum"]):
-        lines.append("model.options.momentum has no effect: no layer keeps running statistics")
-    if config.train.calibrate and not tracking_layers(model):
-        lines.append("train.calibrate has no effect: no layer keeps running statistics of batches")
-    if config.train.start_epoch:
-        lines.append(f"training begins with epoch {config.train.start_epoch + 1} of {config.train.epochs}")
+    """Load the weights that a run starts with, and print what a start says, after `said`; for its record."""
+    beginning = begin(model, config)
     if is_first() and not quiet:
-        print(*lines, sep="\n", end="\n" if lines else "")
-    return record
+        for line in filter(None, (said, *beginning.lines)):
+            print(line)
+    return beginning.record
 
 
 def checkpoint_of(run: RunFolder, which: str) -> Path:

@@ -55,7 +55,9 @@ class WarmStart:
             ("of another shape", self.shapes),
             ("of its classifier left out", self.classifier),
         )
-        start = [f"{len(self.started)} layers start at the batch statistic, as they were trained"] if self.started else []
+        start = (
+            [f"{len(self.started)} layers start at the batch statistic, as they were trained"] if self.started else []
+        )
         return "; ".join([text, *(f"{len(keys)} {what} ({_some(keys)})" for what, keys in kinds if keys), *start])
 
     @property
@@ -150,7 +152,9 @@ def _start_at_batch(layer: Any) -> None:
     place, others = layer.statistics.index("batch"), len(layer.statistics) - 1
     share = 0.987 if others else 1.0
     # The inverse of softmax, or of sparsemax, whose importances on a face differ as the logits do.
-    gap = share - (1 - share) / max(others, 1) if is_sparse(layer) else math.log(share * max(others, 1) / (1.001 - share))
+    gap = (
+        share - (1 - share) / max(others, 1) if is_sparse(layer) else math.log(share * max(others, 1) / (1.001 - share))
+    )
     for logits in (layer.mean_weight, layer.var_weight):
         logits.zero_()
         logits[place] = gap

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from switchnorm.errors import InputError
-from switchnorm.report import load_run, print_results, write, write_tables
+from switchnorm.report import load_run, print_results, write, write_grids
 from switchnorm.report.common.groups import group_runs
 from switchnorm.report.geometry.grid import grids
 from switchnorm.report.geometry.grid_figure import by_samples
@@ -107,7 +107,7 @@ def test_geometries_are_compared_by_mean_iou(make_segmentation: Make, tmp_path: 
     assert grid_table(grid).caption.startswith("Mean IoU % of resnet18+c1_bilinear on camvid")
     assert [cell.text for cell in grid_table(grid).rows[1]] == ["SN", "80.0", "80.0"]
     assert by_samples(grid).layout.yaxis.title.text == "mean IoU, %"
-    write_tables(paths, tmp_path)
+    write_grids(paths, tmp_path)
     (table,) = json.loads((tmp_path / "table.json").read_text())["tables"]
     assert table["score"] == "mean IoU"
     assert table["cells"][0]["seeds"][0]["mean_iou"] == pytest.approx(0.7)

@@ -96,7 +96,7 @@ class TestPlan:
     def test_presets_are_plans(self, tmp_path, device):
         preset = PRESETS[device]
         made = plan_study(tmp_path, device=device, workers=1)
-        assert made.recipe == preset.recipe
+        assert made.origin["recipe"] == preset.recipe
         assert len(made.plan) == len(preset.norms) * len(preset.geometries) * len(preset.seeds)
         recipe = yaml.safe_load(find_recipe(preset.recipe).read_text())
         assert recipe["optimizer"]["lr_per"] == recipe["train"]["batch_size"]

@@ -36,6 +36,11 @@ class Group:
     runs: tuple[Run, ...]
 
     @property
+    def name(self) -> str:
+        """What the runs are called by themselves: as their configuration says, or by their normalizer."""
+        return _name(self.runs[0])
+
+    @property
     def norm(self) -> str:
         """The normalizer, as the configuration spells it."""
         return self.runs[0].norm
@@ -98,13 +103,14 @@ def labels(runs: Sequence[Run], ignored: Container[str] = ()) -> list[str]:
     settings = [{key: value for key, value in _shared(run).items() if key not in ignored} for run in runs]
     found = []
     for run, mine in zip(runs, settings, strict=True):
-        rivals = [other for rival, other in zip(runs, settings, strict=True) if rival.norm == run.norm]
-        found.append(
-            ", ".join(
-                [display_norm(run.norm), *(_setting(key, mine.get(key, _ABSENT)) for key in _distinguishing(rivals))]
-            )
-        )
+        rivals = [other for rival, other in zip(runs, settings, strict=True) if _name(rival) == _name(run)]
+        told = (_setting(key, mine.get(key, _ABSENT)) for key in _distinguishing(rivals))
+        found.append(", ".join([_name(run), *told]))
     return found
+
+
+def _name(run: Run) -> str:
+    return run.label or display_norm(run.norm)
 
 
 def _labelled(members: Sequence[Sequence[Run]]) -> list[Group]:
@@ -114,9 +120,10 @@ def _labelled(members: Sequence[Sequence[Run]]) -> list[Group]:
 
 def _distinguishing(rivals: Sequence[dict[str, Any]]) -> list[str]:
     """As few keys as needed so that no two rivals agree in all of them; none where there is but one."""
-    rank = {key: place for place, key in enumerate(_PREFERRED)}
+    # Rivals have one name; whether it is the normalizer's or their own tells the least.
+    rank = {**{key: place for place, key in enumerate(_PREFERRED)}, "label": len(_PREFERRED) + 1}
     chosen: list[str] = []
-    for key in sorted(_differing(rivals), key=lambda key: (rank.get(key, len(rank)), key)):
+    for key in sorted(_differing(rivals), key=lambda key: (rank.get(key, len(_PREFERRED)), key)):
         if _variants(rivals, [*chosen, key]) > _variants(rivals, chosen):
             chosen.append(key)
     return chosen

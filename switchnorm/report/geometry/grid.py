@@ -162,13 +162,11 @@ def row_order(group: Group) -> tuple[bool, int]:
 
 
 def _row_labels(groups: Sequence[Group]) -> list[str]:
-    """The normalizer; where one has several groups at a geometry, with the settings that tell these apart."""
-    places = [(group.norm, geometry_of(group)) for group in groups]
-    crowded = {norm for norm, geometry in places if places.count((norm, geometry)) > 1}
+    """The group's name; where several at a geometry share one, with the settings that tell these apart."""
+    places = [(group.name, geometry_of(group)) for group in groups]
+    crowded = {name for name, geometry in places if places.count((name, geometry)) > 1}
     long = labels([group.runs[0] for group in groups], ignored=_GEOMETRY_KEYS)
-    return [
-        label if group.norm in crowded else display_norm(group.norm) for label, group in zip(long, groups, strict=True)
-    ]
+    return [label if group.name in crowded else group.name for label, group in zip(long, groups, strict=True)]
 
 
 def _trial(run: Run) -> Trial:

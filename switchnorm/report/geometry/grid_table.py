@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from switchnorm.report.common.missing import missing
 from switchnorm.report.common.numbers import counted
 from switchnorm.report.common.table import Cell, Table
 from switchnorm.report.geometry.grid import Grid, GridCell
 from switchnorm.runs.geometries import Geometry
 
 _REDUCED, _INCOMPLETE = "†", "‡"
-# A mistake in the recipe fails every training for the same reason: the rest is only counted.
-_MOST_REASONS = 8
 
 
 def grid_table(grid: Grid, differences: bool = True) -> Table:
@@ -80,14 +79,9 @@ def notes(grid: Grid) -> Iterator[str]:
         yield f"{_REDUCED} {' or '.join(' and '.join(each) for each in reduced)} statistics only, no batch statistics."
     if any(cell.mean is not None and (cell.failed or cell.pending) for cell in cells):
         yield f"{_INCOMPLETE} not every seed counts."
-    reasons = [
-        f"{row} {column.title}, seed {trial.seed} failed: {trial.reason.rstrip('.')}."
+    failed = [
+        (f"{row} {column.title}, seed {trial.seed}", trial.reason)
         for (row, column), cell in grid.cells.items()
         for trial in cell.failed
     ]
-    yield from reasons[:_MOST_REASONS]
-    if len(reasons) > _MOST_REASONS:
-        yield f"{len(reasons) - _MOST_REASONS} more trainings failed."
-    pending = sum(cell.pending for cell in cells)
-    if pending:
-        yield f"{pending} training{' has' if pending == 1 else 's have'} not finished."
+    yield from missing(failed, sum(cell.pending for cell in cells))

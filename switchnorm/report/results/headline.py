@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from switchnorm.report.common.groups import display_norm
 from switchnorm.report.common.numbers import counted
 from switchnorm.report.results.result import Result
 from switchnorm.runs.run import Run
@@ -32,8 +31,8 @@ def _finding(rows: Sequence[Result], score: Score, named: bool) -> str:
 
 
 def _name(row: Result, rivals: Sequence[Result]) -> str:
-    """The normalizer, or the whole label where rivals in the same setting share it."""
-    return display_norm(row.norm) if sum(rival.norm == row.norm for rival in rivals) == 1 else row.label
+    """The name, or the whole label where rivals in the same setting share it."""
+    return row.name if sum(rival.name == row.name for rival in rivals) == 1 else row.label
 
 
 def _value(row: Result) -> float:

@@ -16,6 +16,7 @@ class Result:
     """The outcome of a group. Scores are fractions, means over seeds."""
 
     label: str
+    name: str
     norm: str
     data: Any
     network: Any
@@ -70,6 +71,7 @@ def _result(group: Group) -> Result:
     ]
     return Result(
         label=group.label,
+        name=group.name,
         norm=group.norm,
         data=group.settings.get("data.name"),
         network=group.settings.get("model.name"),

@@ -22,8 +22,8 @@ _CURVES: tuple[_Panel, ...] = (
 )
 
 
-def results_section(groups: Sequence[Group]) -> str:
-    """The table of scores by normalizer, one for each task."""
+def results_section(groups: Sequence[Group], notes: Sequence[str] = ()) -> str:
+    """The table of scores by normalizer, one for each task, and notes on what it lacks."""
     rows = results(groups)
     said = "Best is the best epoch of each run, so it is a little generous."
     if any(row.spread is not None for row in rows):
@@ -31,7 +31,7 @@ def results_section(groups: Sequence[Group]) -> str:
     if any(row.baseline for row in rows):
         said += " “vs BN” is in points, against BN on the same data and network at the same samples per GPU."
     remarks = dict.fromkeys(row.score.remark for row in rows if row.score.remark)
-    return section("Results", note(" ".join([said, *remarks])), *_by_task(groups, _results))
+    return section("Results", note(" ".join([said, *remarks, *notes])), *_by_task(groups, _results))
 
 
 def _by_task(groups: Sequence[Group], draw: Callable[[Score, Sequence[Group]], str]) -> Iterator[str]:

@@ -11,8 +11,13 @@ from switchnorm.report.results.result import Result
 from switchnorm.runs.durations import duration
 
 
-def results_table(rows: Sequence[Result]) -> Table:
-    """A row per group, all of one score. The best of each data set is strong; "vs BN" is there where a BN group is."""
+def results_table(rows: Sequence[Result], notes: Sequence[str] = ()) -> Table:
+    """A row per group, all of one score. The best of each data set is strong; "vs BN" is there where a BN group is.
+
+    Args:
+        rows: the groups.
+        notes: sentences below the table.
+    """
     score = rows[0].score
     compared = any(row.difference is not None for row in rows)
     winners = _winners(rows)
@@ -24,6 +29,7 @@ def results_table(rows: Sequence[Result]) -> Table:
         (*outcome, *settings),
         tuple(_result_cells(row, row.label in winners, compared) for row in rows),
         settings=len(settings),
+        notes=tuple(notes),
     )
 
 

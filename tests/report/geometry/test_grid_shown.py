@@ -10,7 +10,7 @@ from statistics import stdev
 import pytest
 from rich.console import Console
 
-from switchnorm.report import Absent, load_run, print_grids, print_results, write, write_tables
+from switchnorm.report import Absent, load_run, print_grids, print_results, write, write_grids
 from switchnorm.report.common.groups import group_runs
 from switchnorm.report.geometry.folds import fold
 from switchnorm.report.geometry.grid import grids
@@ -23,7 +23,7 @@ from tests.report.geometry.conftest import FULL, PAIR, at, build
 class TestFiles:
     def test_json_has_every_number_and_its_origin(self, paths: list[Path], tmp_path: Path) -> None:
         absent = [Absent("sn", PAIR, 3, "no memory")]
-        write_tables(paths, tmp_path, absent=absent, facts={"recipe": "mine", "seconds": 12.5})
+        write_grids(paths, tmp_path, absent=absent, facts={"recipe": "mine", "seconds": 12.5})
         table = json.loads((tmp_path / "table.json").read_text())
         assert (table["recipe"], table["seconds"], table["training_seconds"]) == ("mine", 12.5, 7 * 81)
         assert (table["versions"]["torch"], table["hardware"]["cores"]) == ("2.9.0", 2)
@@ -40,7 +40,7 @@ class TestFiles:
         ]  # fmt: skip
 
     def test_markdown_has_the_same_table(self, paths: list[Path], tmp_path: Path) -> None:
-        write_tables(paths, tmp_path, facts={"command": "switchnorm study geometry"})
+        write_grids(paths, tmp_path, facts={"command": "switchnorm study geometry"})
         text = (tmp_path / "table.md").read_text().replace("\u00a0", " ")
         assert "| (GPUs, samples) | (8, 32) | (8, 2) | (1, 16) |" in text
         assert "| BN | **77.2 ± 0.3** | 52.0 ± 2.8 | **76.6 ± 0.1** |" in text

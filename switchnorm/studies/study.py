@@ -1,0 +1,177 @@
+"""A study: runs in one folder, trained side by side, of which a kill loses nothing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from switchnorm.config.recipe import SHORT
+from switchnorm.config.schema import Config
+from switchnorm.errors import InputError
+from switchnorm.processes import world_size
+from switchnorm.runs.folder import RunFolder
+from switchnorm.studies.folder import Plan, check_folder, locked
+from switchnorm.studies.parallel import Outcome, default_workers, train_all
+from switchnorm.studies.progress import StudyProgress
+from switchnorm.training.beginning import begin
+from switchnorm.training.build import prepare
+
+#: Called with `Study.facts` as each training ends; returns what the terminal shows above the progress.
+Keep = Callable[[dict[str, Any]], RenderableType | None]
+
+
+@dataclass(kw_only=True)
+class Study:
+    """Runs that are to be trained side by side.
+
+    Args:
+        out: the folder of runs, logs, tables and report.
+        plan: run folders and configurations, in the order in which they start.
+        names: what each run is called, but for its seed; in the order of the table.
+        workers: trainings side by side.
+        varied: keys in which other runs in the folder may differ from these (`check_folder`).
+        about: a line to begin with.
+        origin: where the numbers come from, besides what each run's record says; plain values by name.
+    """
+
+    out: Path
+    plan: Plan
+    names: Mapping[Path, str]
+    workers: int
+    varied: Sequence[str]
+    about: str = ""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    errors: dict[Path, str] = field(default_factory=dict)
+    """Of the runs that failed, the reason."""
+
+    @property
+    def finished(self) -> list[Path]:
+        """The runs that came to their end, in the order of the table."""
+        return [path for path in self.names if (path / "run.json").is_file() and RunFolder.open(path).finished()]
+
+    def title(self, path: Path, config: Config) -> str:
+        """What progress calls a run."""
+        return f"{self.names[path]} seed {config.seed}".lstrip()
+
+    def facts(self, command: Sequence[str], seconds: float) -> dict[str, Any]:
+        """Where the numbers come from, with what this took."""
+        took = {"command": shlex.join(command), "side_by_side": self.workers, "seconds": round(seconds, 1)}
+        return {**self.origin, **took}
+
+    def run(
+        self, command: Sequence[str], keep: Keep = lambda facts: None, console: Console | None = None
+    ) -> dict[Path, Outcome]:
+        """Train what is not trained yet.
+
+        Args:
+            command: how the study was started.
+            keep: called as each training ends.
+            console: where progress goes.
+
+        Returns:
+            How each run ended.
+
+        Raises:
+            InputError: several processes; a folder of another configuration, or one that another study is at work in;
+                whatever would keep a run from starting.
+        """
+        console = console or Console()
+        if world_size() > 1:
+            raise InputError("several trainings take one process; start them without torchrun")
+        check_folder(self.plan, self.varied)
+        said = self._rehearse()
+        self.out.mkdir(parents=True, exist_ok=True)
+        with locked(self.out):
+            for line in filter(None, (self.about, *said)):
+                console.print(Text(line), soft_wrap=True)
+            began, before = time.monotonic(), _earlier_seconds(self.out / "table.json")
+
+            def ended(path: Path, outcome: Outcome) -> RenderableType | None:
+                if outcome.error:
+                    self.errors[path] = outcome.error
+                return keep(self.facts(command, before + time.monotonic() - began))
+
+            with StudyProgress(self.plan, self.workers, self.title, ended, console) as progress:
+                return train_all(self.plan, command, progress, workers=self.workers, logs=self.out / "logs")
+
+    def kinds(self) -> dict[str, Config]:
+        """Of the runs of each name one that has not finished, to be checked for all of them."""
+        configs, finished = dict(self.plan), set(self.finished)
+        found: dict[str, Config] = {}
+        for path, name in self.names.items():
+            if path not in finished:
+                found.setdefault(name, configs[path])
+        return found
+
+    def check(self, name: str, config: Config) -> Sequence[str]:
+        """What a start of the runs of that name says; raise `InputError` if they cannot start."""
+        return begin(prepare(config)[0], config).lines
+
+    def _rehearse(self) -> list[str]:
+        """Check every kind of run with network, weights and data before anything is written.
+
+        Returns:
+            What a start says, once where all kinds have it to say.
+        """
+        kinds = self.kinds()
+        lines: dict[str, list[str]] = {}
+        for name, config in kinds.items():
+            for line in self.check(name, config):
+                lines.setdefault(line, []).append(name)
+        return [line if len(of) == len(kinds) else f"{', '.join(of)}: {line}" for line, of in lines.items()]
+
+
+def check_flags(flags: Sequence[str], sets: Mapping[str, str]) -> None:
+    """Refuse flags for what a study sets in each run by itself.
+
+    Args:
+        flags: as `switchnorm train` takes them.
+        sets: the keys, and the flag of the study that decides on each.
+
+    Raises:
+        InputError: names the flag, and the one to use instead.
+    """
+    for flag in flags:
+        key = flag.removeprefix("--").partition("=")[0].replace("-", "_")
+        key = SHORT.get(key, key)
+        if flag.startswith("--") and key in sets:
+            raise InputError(f"the study sets {key} for each run by itself; use {sets[key]} instead of {flag}")
+
+
+def device_of(name: str) -> str:
+    """The device that `--device` names; "auto" is CUDA where it is there, else the CPU."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def side_by_side(workers: int | None, device: str, plan: Plan) -> int:
+    """How many runs of a plan train at a time: so many, or as many as the device has room for.
+
+    Raises:
+        InputError: less than one.
+    """
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers must be at least 1, got {workers}")
+    return min(workers or default_workers(device), len(plan))
+
+
+def origin(study: str, recipe: str, plan: Plan, device: str) -> dict[str, Any]:
+    """What a table's file says of where its numbers come from."""
+    seeds = sorted({config.seed for _, config in plan})
+    return {"study": study, "recipe": recipe, "seeds": seeds, "device": device}
+
+
+def _earlier_seconds(table: Path) -> float:
+    """What the study took before it was interrupted, by the table that it left."""
+    try:
+        return float(json.loads(table.read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0

@@ -1,0 +1,59 @@
+"""What a run begins with: the weights that it starts from, and what is to be said about its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from switchnorm.config.schema import Config
+from switchnorm.surgery import set_momentum
+from switchnorm.surgery.statistics import tracking_layers
+from switchnorm.training.optimizer import effective_lr
+from switchnorm.training.warm_start import warm_start
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """How a run begins.
+
+    Args:
+        lines: what whoever starts it has to know, a sentence each.
+        record: entries of run.json.
+    """
+
+    lines: tuple[str, ...]
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def begin(model: nn.Module, config: Config) -> Beginning:
+    """Load the weights that a run starts with, and say what of them fits and which keys have no effect.
+
+    Every way to start a run says these lines: a training, its dry run, and a study, before its first training.
+
+    Raises:
+        InputError: weights that cannot be loaded.
+    """
+    lines, record = [], {}
+    if config.optimizer.lr_per is not None:
+        samples = config.train.batch_size * config.train.iteration_size
+        lines.append(f"learning rate {effective_lr(config):g} for {samples} samples per step")
+    if config.train.warm_start is not None:
+        report = warm_start(model, *config.train.start_files, start=config.train.start)
+        lines.append(str(report))
+        record = {"warm_start": report.record()}
+    lines += _idle(model, config)
+    if config.train.start_epoch:
+        lines.append(f"training begins with epoch {config.train.start_epoch + 1} of {config.train.epochs}")
+    return Beginning(tuple(lines), record)
+
+
+def _idle(model: nn.Module, config: Config) -> Iterator[str]:
+    """The keys that change nothing in this run, and why."""
+    options = config.model.options
+    if "momentum" in options and not set_momentum(model, options["momentum"]):
+        yield "model.options.momentum has no effect: no layer keeps running statistics"
+    if config.train.calibrate and not tracking_layers(model):
+        yield "train.calibrate has no effect: no layer keeps running statistics of batches"
