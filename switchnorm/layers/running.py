@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from switchnorm.errors import InputError
+from switchnorm.layers.opaque import Opaque
 
 Sync: TypeAlias = "bool | dist.ProcessGroup"
 
@@ -46,7 +47,7 @@ def check_momentum(momentum: float | None) -> float | None:
     return float(momentum)
 
 
-class RunningStatistics(nn.Module):
+class RunningStatistics(Opaque):
     """A layer of (N, C, *S) with running statistics of its channels, or of some of them.
 
     Attributes:
@@ -115,11 +116,11 @@ def update_running(module: Running, batch_mean: Tensor, batch_var: Tensor) -> No
     assert running_var is not None
     assert tracked is not None
     with torch.no_grad():
-        tracked.add_(1)
         # A tensor, so that averaging over all batches does not wait for the device.
-        share = 1 / tracked.to(batch_mean.dtype) if module.momentum is None else module.momentum
+        share = 1 / (tracked.to(batch_mean.dtype) + 1) if module.momentum is None else module.momentum
         for running, batch in ((running_mean, batch_mean), (running_var, batch_var)):
             if running.dtype == batch.dtype:
                 running.lerp_(batch, share)
             else:
                 running.copy_(running.to(batch.dtype).lerp(batch, share))
+        tracked.add_(1)

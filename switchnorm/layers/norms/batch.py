@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from switchnorm.layers.activation import finish
+from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import Sync, check_ghost, process_group, update_running
@@ -14,7 +15,7 @@ from switchnorm.ops import normalize
 from switchnorm.ops.normalize import Activation, check_activation, check_batch
 
 
-class _GhostBatch(nn.modules.batchnorm._BatchNorm):
+class _GhostBatch(Opaque, nn.modules.batchnorm._BatchNorm):
     """The forward pass under ghost batches or synchronisation; without them, torch's own."""
 
     activation: Activation | None = None

@@ -87,6 +87,18 @@ def needs_plain_operations(*tensors: Tensor | None) -> bool:
     return forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in given)
 
 
+def needs_plain_gradient(*grads: Tensor | None) -> bool:
+    """Whether a backward pass with these gradients is itself differentiated, or run for many of them by vmap.
+
+    That happens to graphs that a fast path recorded: by `create_graph`, `is_grads_batched`, or `vectorize` of
+    torch.autograd.functional.
+    """
+    if torch.is_grad_enabled() or needs_plain_operations(*grads):
+        return True
+    # Autograd's own vmap is an older one than torch.func's, and no transform of it.
+    return bool(torch._C._dispatch_tls_is_dispatch_key_included("VmapMode"))
+
+
 def _known(name: str) -> str:
     if name not in KERNELS:
         raise unknown("kernel", name, KERNELS)
