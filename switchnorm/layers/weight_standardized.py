@@ -13,6 +13,7 @@ from switchnorm.errors import InputError
 from switchnorm.layers.opaque import Opaque
 from switchnorm.ops import standardize_weight
 from switchnorm.ops.kernels.choice import needs_plain_operations
+from switchnorm.ops.normalize import check_input
 
 #: How many weights are compared with what they were, see `Kept`.
 SAMPLE = 64
@@ -102,6 +103,7 @@ class _WSConv(Opaque, _ConvNd):
             )
 
     def forward(self, input: Tensor) -> Tensor:
+        check_input(input)
         return self._conv_forward(input, self._standardized(), self.bias)
 
     def _standardized(self) -> Tensor:

@@ -47,6 +47,8 @@ def check_statistics(statistics: Sequence[str], channels: int) -> tuple[str, ...
 
 def check_groups(groups: int, channels: int) -> int:
     """Return `groups` if it divides `channels`; raise `InputError` with the nearest counts that do."""
+    if isinstance(groups, bool) or not isinstance(groups, int):
+        raise InputError(f"{groups!r} groups are no whole number; Group Norm's is 32")
     if groups < 1 or channels % groups:
         divisors = [g for g in range(1, channels + 1) if channels % g == 0]
         below = max((g for g in divisors if g < groups), default=None)

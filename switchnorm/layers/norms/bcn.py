@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from switchnorm.layers.arguments import check_dtype
 from switchnorm.layers.norms.group import default_groups
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
@@ -88,7 +89,7 @@ class BatchChannelNorm(RunningStatistics):
         self.affine = affine
         self.sync = sync
         self.activation = activation
-        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": check_dtype(dtype)}
         for prefix, size in (("", num_features), ("channel_", self.num_groups)):
             ones, zeros = torch.ones(size, **factory), torch.zeros(size, **factory)
             self.register_parameter(f"{prefix}weight", nn.Parameter(ones) if affine else None)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 import torch
@@ -18,7 +18,7 @@ from switchnorm.errors import unknown
 from switchnorm.ops.kernels.base import Kernel
 from switchnorm.ops.kernels.cpu import CpuKernel
 
-KERNELS = ("reference", "cpu", "triton")
+KERNELS = ("reference", "cpu", "triton", "torch")
 
 #: The environment variable that overrules the choice for a whole program.
 VARIABLE = "SWITCHNORM_KERNEL"
@@ -32,11 +32,13 @@ class KernelFallback(UserWarning):
 
 @contextlib.contextmanager
 def kernel(name: str) -> Iterator[None]:
-    """Take one path for everything inside: "reference", "cpu" or "triton"; inputs it cannot take use the reference.
+    """Take one path for everything inside: "reference", "cpu", "triton" or "torch"; the reference where it cannot be.
 
     Without it, the environment variable SWITCHNORM_KERNEL decides, and without that the device: "cpu" for float32 and
-    float64 on a CPU, "triton" on CUDA where Triton is installed. The reference is always taken under torch.compile,
-    torch.export and torch.func, in forward-mode differentiation, for tensor subclasses, and by second derivatives.
+    float64 on a CPU, "triton" on CUDA where Triton is installed. "torch" is PyTorch's own kernels: Batch, Group, Layer
+    and Instance Normalization without ghost batches and other processes have one, and take it wherever it is fast and
+    exact. Under torch.compile, torch.export and torch.func, in forward-mode differentiation and for tensor subclasses
+    these four are always PyTorch's operations and everything else is the reference, which second derivatives take too.
 
     Raises:
         InputError: an unknown name.
@@ -59,7 +61,7 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
     assert x is not None
     if needs_plain_operations(*tensors) or x.is_meta:
         return None
-    forced = _forced.get() or _from_environment(os.environ.get(VARIABLE, ""))
+    forced = _overruling()
     if forced == "reference":
         return None
     name = forced or {"cpu": "cpu", "cuda": "triton"}.get(x.device.type)
@@ -72,6 +74,21 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
         return None
     assert isinstance(chosen, Kernel)
     return chosen
+
+
+def takes_torch(x: Tensor, *tensors: Tensor | None, good: Callable[[Tensor], bool]) -> bool:
+    """Whether a normalization that PyTorch has too takes PyTorch's own kernel.
+
+    Args:
+        x, tensors: those of the call, the input first.
+        good: tells whether that kernel is fast and exact for an input, which it may read.
+    """
+    if needs_plain_operations(x, *tensors) or x.is_meta:
+        return True
+    forced = _overruling()
+    if forced is not None:
+        return forced == "torch"
+    return good(x) or choose(x, *tensors) is None
 
 
 def needs_plain_operations(*tensors: Tensor | None) -> bool:
@@ -99,6 +116,10 @@ def needs_plain_gradient(*grads: Tensor | None) -> bool:
     return bool(torch._C._dispatch_tls_is_dispatch_key_included("VmapMode"))
 
 
+def _overruling() -> str | None:
+    return _forced.get() or _from_environment(os.environ.get(VARIABLE, ""))
+
+
 def _known(name: str) -> str:
     if name not in KERNELS:
         raise unknown("kernel", name, KERNELS)
@@ -115,6 +136,8 @@ def _load(name: str) -> Kernel | str:
     """The kernel of that name, or why there is none here."""
     if name == "cpu":
         return CpuKernel()
+    if name == "torch":
+        return "it has none for this"
     try:
         from switchnorm.ops.kernels.triton import TritonKernel
     except ImportError as error:
