@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from torch import fx, nn
+from torch import nn
+from torch.fx import Proxy
 
 from switchnorm.errors import InputError
+
+
+_call: Any = nn.Module._call_impl
 
 
 class Opaque(nn.Module):
@@ -20,11 +24,11 @@ class Opaque(nn.Module):
     # Here and not in `forward`: hooks belong to the one call that the node stands for, and what a subclass does around
     # `super().forward` too.
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
-        for value in (*args, *kwargs.values()):
-            if isinstance(value, fx.Proxy):
+        for value in (*args, *kwargs.values()) if kwargs else args:
+            if isinstance(value, Proxy):
                 tracer: Any = value.tracer
                 return tracer.create_proxy("call_module", tracer.path_of_module(self), args, kwargs)
-        return super()._call_impl(*args, **kwargs)
+        return _call(self, *args, **kwargs)
 
     def __prepare_scriptable__(self) -> NoReturn:
         """Called by torch.jit.script, for every module of a model, before it looks at their code.

@@ -91,17 +91,20 @@ def update_running(module: Running, batch_mean: Tensor, batch_var: Tensor) -> No
     Args:
         module: a layer that has running statistics.
         batch_mean, batch_var: (C,), detached.
+
+    Raises:
+        InputError: see `not_given`.
     """
     try:
         _move(module, batch_mean, batch_var)
     except RuntimeError as error:
-        raise transformed(module, error) from error
+        if not torch._C._are_functorch_transforms_active():
+            raise
+        raise not_given(module) from error
 
 
-def transformed(module: object, error: RuntimeError) -> Exception:
-    """The error of running statistics that could not be moved: in words where torch.func is why, else as it was."""
-    if not torch._C._are_functorch_transforms_active():
-        return error
+def not_given(module: object) -> InputError:
+    """The error of running statistics that torch.func lets nobody write, since they are no input of its transform."""
     return InputError(
         f"running statistics of {type(module).__name__} cannot be moved under a transform of torch.func that they are "
         "no input of; give it the buffers too, by functional_call, or use eval() or track_running_stats=False"
@@ -113,12 +116,15 @@ def _move(module: Running, batch_mean: Tensor, batch_var: Tensor) -> None:
     assert running_mean is not None
     assert running_var is not None
     assert tracked is not None
+    # vmap has no lerp_.
+    plain = not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
     with torch.no_grad():
         # A tensor, so that averaging over all batches does not wait for the device.
         share = 1 / (tracked.to(batch_mean.dtype) + 1) if module.momentum is None else module.momentum
         for running, batch in ((running_mean, batch_mean), (running_var, batch_var)):
-            if running.dtype == batch.dtype:
+            if running.dtype == batch.dtype and not plain:
                 running.lerp_(batch, share)
             else:
-                running.copy_(running.to(batch.dtype).lerp(batch, share))
+                before = running.to(batch.dtype)
+                running.copy_(before + (batch - before) * share)
         tracked.add_(1)

@@ -12,7 +12,7 @@ from switchnorm.layers.arguments import Checked, check_dtype, check_ghost
 from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import Sync, process_group, transformed, update_running
+from switchnorm.layers.running import Sync, not_given, process_group, update_running
 from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import takes_torch
 from switchnorm.ops.normalize import Activation, check_activation, check_batch, check_input
@@ -86,7 +86,9 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
         try:
             return super().forward(input)
         except RuntimeError as error:
-            raise transformed(self, error) from error
+            if not (self.training and self.track_running_stats and torch._C._are_functorch_transforms_active()):
+                raise
+            raise not_given(self) from error
 
     def extra_repr(self) -> str:
         return super().extra_repr() + changed_arguments(self, "ghost", "sync", "activation")

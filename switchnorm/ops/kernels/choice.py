@@ -12,6 +12,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn import Parameter
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from switchnorm.errors import unknown
@@ -97,11 +98,15 @@ def needs_plain_operations(*tensors: Tensor | None) -> bool:
         return True
     if torch._C._are_functorch_transforms_active() or is_in_torch_dispatch_mode():
         return True
-    given = [t for t in tensors if t is not None]
-    if any(type(t) not in (Tensor, torch.nn.Parameter) for t in given):
-        return True
     # The level is -1 outside of forward-mode differentiation, so that most programs never look at tangents.
-    return forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in given)
+    forward_mode = forward_ad._current_level >= 0
+    for t in tensors:
+        if t is not None:
+            if type(t) is not Tensor and type(t) is not Parameter:
+                return True
+            if forward_mode and forward_ad.unpack_dual(t).tangent is not None:
+                return True
+    return False
 
 
 def needs_plain_gradient(*grads: Tensor | None) -> bool:
