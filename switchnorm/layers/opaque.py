@@ -9,7 +9,6 @@ from torch.fx import Proxy
 
 from switchnorm.errors import InputError
 
-
 _call: Any = nn.Module._call_impl
 
 

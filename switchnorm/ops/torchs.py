@@ -7,8 +7,12 @@ float32, whose rounding grows with the number of its terms.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from switchnorm.ops.kernels.choice import needs_plain_operations
 
 #: Elements of a channels-last input from which this library's own passes are faster than PyTorch's on a copy.
 COPIED = 1 << 16
@@ -45,13 +49,37 @@ def batch_norm_is_good(x: Tensor) -> bool:
 
 
 def contiguous(x: Tensor) -> Tensor:
-    """A contiguous copy of a channels-last x (N, C, *S), on which Group Norm's kernel is exact; x itself otherwise."""
-    # Compilers see through the copies, but have to be told of strides.
-    return x.contiguous() if not torch.compiler.is_compiling() and is_channels_last(x) else x
+    """A contiguous copy of a channels-last x (N, C, *S), on which Group Norm's kernel is exact; x itself otherwise.
+
+    The gradient of x is laid out as x is.
+    """
+    # Compilers see through the copies, but would have to ask for strides.
+    if torch.compiler.is_compiling() or not is_channels_last(x):
+        return x
+    if needs_plain_operations(x):
+        return x.contiguous()
+    copy: Tensor = _Contiguous.apply(x)
+    return copy
 
 
 def laid_out(y: Tensor, x: Tensor) -> Tensor:
     """y, contiguous, with the channels last in memory if `contiguous` made a copy of x; y itself otherwise."""
     if torch.compiler.is_compiling() or not is_channels_last(x):
         return y
-    return y.movedim(1, -1).contiguous().movedim(-1, 1)
+    return _channels_last(y)
+
+
+def _channels_last(t: Tensor) -> Tensor:
+    return t.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+class _Contiguous(torch.autograd.Function):
+    """`torch.Tensor.contiguous`, whose own gradient would be contiguous too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _channels_last(grad)

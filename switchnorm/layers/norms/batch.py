@@ -59,7 +59,9 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
         running = None
         if not self.training and self.running_mean is not None and self.running_var is not None:
             running = (self.running_mean, self.running_var)
-        if ghost is None and group is None:
+        # torch's own reads the counter where momentum is None, which the meta device has not.
+        unread = self.momentum is not None or not (self.training and input.is_meta)
+        if ghost is None and group is None and unread:
             good = batch_norm_is_good if running is None else _always
             if takes_torch(input, self.weight, self.bias, residual, good=good):
                 return finish(self._torchs(input), residual, activation)

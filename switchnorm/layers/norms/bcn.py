@@ -15,7 +15,7 @@ from switchnorm.layers.arguments import check_dtype
 from switchnorm.layers.norms.group import default_groups
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
+from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running, without_tangents
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import moments
 from switchnorm.ops.normalize import Activation, check_activation
@@ -123,18 +123,18 @@ class BatchChannelNorm(RunningStatistics):
             return None
         return of_groups[:, None].expand(-1, self.num_features // self.num_groups).reshape(-1)
 
-    @torch.no_grad()
     def _update(self, x: Tensor) -> None:
         """Move the estimates towards a batch; an empty one says nothing, unless other processes filled it."""
         group = process_group(self.sync)
         if x.numel() == 0 and group is None:
             return
-        mean, var = moments(x)
-        found = batched(mean, var) if group is None else synchronised(mean, var, None, group)
-        batch_mean, batch_var = found.running_mean, found.running_var
-        if self.momentum is not None:
-            batch_var = batch_var + (batch_mean - self.running_mean.to(batch_mean.dtype)).square()
-        update_running(self, batch_mean, batch_var)
+        with torch.no_grad(), without_tangents():
+            mean, var = moments(x)
+            found = batched(mean, var) if group is None else synchronised(mean, var, None, group)
+            batch_mean, batch_var = found.running_mean, found.running_var
+            if self.momentum is not None:
+                batch_var = batch_var + (batch_mean - self.running_mean.to(batch_mean.dtype)).square()
+            update_running(self, batch_mean, batch_var)
 
     def extra_repr(self) -> str:
         """Channels and groups, and arguments that differ from their defaults."""

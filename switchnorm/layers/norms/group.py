@@ -50,9 +50,9 @@ class GroupNorm(Opaque, Checked, nn.GroupNorm):
         """Normalize (N, C, *S); residual and activation as in `SwitchNorm`."""
         check_input(input)
         activation = activation or self.activation
-        # The variance of a single value is 0, and torch refuses groups that have no more.
-        single = input.numel() == self.num_groups
-        if not single and takes_torch(input, self.weight, self.bias, residual, good=group_norm_is_good):
+        # The variance of a single value is 0, and torch refuses groups that have no more, or nothing in each map.
+        refused = input.numel() in (0, self.num_groups)
+        if not refused and takes_torch(input, self.weight, self.bias, residual, good=group_norm_is_good):
             return finish(laid_out(super().forward(contiguous(input)), input), residual, activation)
         return normalize(
             input,

@@ -111,8 +111,12 @@ class InstanceBatchNorm(RunningStatistics):
         """The arguments of `normalize` for the channels from `start` to `end`."""
         part: dict[str, Any] = {"eps": self.eps, "unbiased": False}
         for name, t in (("x", x), ("residual", residual)):
-            some = None if t is None else t[:, start:end]
-            part[name] = some.movedim(1, -1).contiguous().movedim(-1, 1) if some is not None and last else some
+            if t is not None and last:
+                # Taken from memory as it lies, for the gradient to lie so too.
+                t = t.movedim(1, -1)[..., start:end].contiguous().movedim(-1, 1)
+            elif t is not None:
+                t = t[:, start:end]
+            part[name] = t
         for name, p in (("weight", self.weight), ("bias", self.bias)):
             part[name] = None if p is None else p[start:end]
         return part
