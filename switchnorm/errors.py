@@ -28,7 +28,7 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
         An `InputError` to raise: "norm 'sm' is unknown; did you mean 'sn'?".
     """
     by_lower_case = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.5)
     if close:
         return InputError(f"{kind} {name!r} is unknown; did you mean {by_lower_case[close[0]]!r}?")
     listed = list(by_lower_case.values())

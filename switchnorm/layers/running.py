@@ -1,15 +1,19 @@
-"""Running statistics, ghost batches and process groups: what every layer with a batch statistic shares."""
+"""Running statistics and process groups: what every layer with a batch statistic shares."""
 
 from __future__ import annotations
 
-import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
+from torch.autograd import forward_ad
 
 from switchnorm.errors import InputError
+from switchnorm.layers.arguments import Checked
+from switchnorm.layers.opaque import Opaque
+from switchnorm.ops.normalize import check_input
 
 Sync: TypeAlias = "bool | dist.ProcessGroup"
 
@@ -25,28 +29,7 @@ def process_group(sync: Sync) -> dist.ProcessGroup | None:
     return group if group is not None and dist.get_world_size(group) > 1 else None
 
 
-def check_ghost(ghost: int | None, sync: Sync = False) -> int | None:
-    """Return `ghost` if it is None, or at least 1 sample and not together with `sync`; raise `InputError` otherwise."""
-    if ghost is not None and ghost < 1:
-        raise InputError(f"ghost batches of {ghost} samples are impossible; the nearest valid size is 1")
-    if ghost is not None and sync is not False:
-        raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
-    return ghost
-
-
-def check_momentum(momentum: float | None) -> float | None:
-    """Return `momentum`, None or a number in [0, 1], as a float; raise `InputError` for anything else."""
-    if momentum is None:
-        return None
-    if isinstance(momentum, bool) or not isinstance(momentum, (int, float)) or math.isnan(momentum):
-        raise InputError(f"momentum {momentum!r} is no number in [0, 1]; PyTorch's is 0.1, and None averages")
-    if not 0 <= momentum <= 1:
-        nearest = 0 if momentum < 0 else 1
-        raise InputError(f"momentum {momentum!r} is outside [0, 1]; the nearest valid number is {nearest}")
-    return float(momentum)
-
-
-class RunningStatistics(nn.Module):
+class RunningStatistics(Opaque, Checked):
     """A layer of (N, C, *S) with running statistics of its channels, or of some of them.
 
     Attributes:
@@ -77,7 +60,8 @@ class RunningStatistics(nn.Module):
             self.num_batches_tracked.zero_()
 
     def _check_input(self, x: Tensor) -> None:
-        """Raise `InputError` for other dimensions or channels."""
+        """Raise `InputError` for other dimensions or channels, or what is no tensor of real numbers."""
+        check_input(x)
         if x.dim() not in self.input_dims or x.shape[1] != self.num_features:
             dims = " or ".join(f"{d}" for d in self.input_dims)
             raise InputError(
@@ -109,17 +93,47 @@ def update_running(module: Running, batch_mean: Tensor, batch_var: Tensor) -> No
     Args:
         module: a layer that has running statistics.
         batch_mean, batch_var: (C,), detached.
+
+    Raises:
+        InputError: see `not_given`.
     """
+    try:
+        _move(module, batch_mean, batch_var)
+    except RuntimeError as error:
+        if not torch._C._are_functorch_transforms_active():
+            raise
+        raise not_given(module) from error
+
+
+def not_given(module: object) -> InputError:
+    """The error of running statistics that torch.func lets nobody write, since they are no input of its transform."""
+    return InputError(
+        f"running statistics of {type(module).__name__} cannot be moved under a transform of torch.func that they are "
+        "no input of; give it the buffers too, by functional_call, or use eval() or track_running_stats=False"
+    )
+
+
+def without_tangents() -> AbstractContextManager[Any]:
+    """A context in which forward-mode differentiation does not see what is computed, as torch.no_grad for the other."""
+    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
+        return nullcontext()
+    return forward_ad._set_fwd_grad_enabled(False)
+
+
+def _move(module: Running, batch_mean: Tensor, batch_var: Tensor) -> None:
     running_mean, running_var, tracked = module.running_mean, module.running_var, module.num_batches_tracked
     assert running_mean is not None
     assert running_var is not None
     assert tracked is not None
-    with torch.no_grad():
-        tracked.add_(1)
+    # vmap has no lerp_.
+    plain = not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
+    with torch.no_grad(), without_tangents():
         # A tensor, so that averaging over all batches does not wait for the device.
-        share = 1 / tracked.to(batch_mean.dtype) if module.momentum is None else module.momentum
+        share = 1 / (tracked.to(batch_mean.dtype) + 1) if module.momentum is None else module.momentum
         for running, batch in ((running_mean, batch_mean), (running_var, batch_var)):
-            if running.dtype == batch.dtype:
+            if running.dtype == batch.dtype and not plain:
                 running.lerp_(batch, share)
             else:
-                running.copy_(running.to(batch.dtype).lerp(batch, share))
+                before = running.to(batch.dtype)
+                running.copy_(before + (batch - before) * share)
+        tracked.add_(1)

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from switchnorm.errors import InputError
+from switchnorm.layers.opaque import Opaque
 from switchnorm.ops import standardize_weight
 from switchnorm.ops.kernels.choice import needs_plain_operations
+from switchnorm.ops.normalize import check_input
 
 #: How many weights are compared with what they were, see `Kept`.
 SAMPLE = 64
@@ -78,7 +80,7 @@ def _sample(weight: Tensor) -> Tensor:
     return weight.detach().movedim(0, -1)[(0,) * (weight.dim() - 1)][:: -(-len(weight) // SAMPLE)]
 
 
-class _WSConv(_ConvNd):
+class _WSConv(Opaque, _ConvNd):
     """A convolution with each output channel's weights standardized; arguments as torch.nn's.
 
     In evaluation, where no gradient is needed, the standardized weight is kept until the weight changes. It is no part
@@ -101,6 +103,7 @@ class _WSConv(_ConvNd):
             )
 
     def forward(self, input: Tensor) -> Tensor:
+        check_input(input)
         return self._conv_forward(input, self._standardized(), self.bias)
 
     def _standardized(self) -> Tensor:

@@ -13,7 +13,7 @@ from torch import nn
 from switchnorm import layers
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers import NormLike, Spec
-from switchnorm.layers.running import check_momentum
+from switchnorm.layers.arguments import check_momentum
 from switchnorm.models import cifar, foreign, imagenet, segmentation
 from switchnorm.models.family import Family
 from switchnorm.models.options import SHARED, explained

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from switchnorm.ops import reference
 from switchnorm.ops.kernels.base import Forward, Kernel, Operands, dense, like
+from switchnorm.ops.kernels.choice import needs_plain_gradient
 from switchnorm.ops.rule import Rule
 from switchnorm.ops.statistics import Table
 
@@ -69,7 +70,7 @@ class _Normalize(torch.autograd.Function):
         residual = None if ctx.residual_dtype is None else x
         operands = Operands(x, mean_importance, var_importance, weight, bias, residual, running)
         gradients: tuple[Tensor | None, ...]
-        if torch.is_grad_enabled():
+        if needs_plain_gradient(dy):
             gradients = _differentiable_gradients(ctx, y, dy, operands)
         else:
             forward = Forward(y, None, None, tuple(saved), ctx.notes)
@@ -81,9 +82,10 @@ class _Normalize(torch.autograd.Function):
 
 
 def _differentiable_gradients(ctx: Any, y: Tensor | None, dy: Tensor, operands: Operands) -> tuple[Tensor | None, ...]:
-    """Gradients with a graph of their own, by the reference, for second derivatives."""
+    """Gradients by the reference, with a graph of their own where one is asked for."""
     _, rule, relu = ctx.call
-    again, *_ = reference.normalize(operands._replace(residual=None), rule, relu=False)
+    with torch.enable_grad():
+        again, *_ = reference.normalize(operands._replace(residual=None), rule, relu=False)
     dz = dy
     if relu:
         # y is kept wherever there was a residual. Where it was not, `again` is what ReLU was given.
@@ -92,6 +94,6 @@ def _differentiable_gradients(ctx: Any, y: Tensor | None, dy: Tensor, operands: 
         t if t is not None and needs else None for t, needs in zip(operands[:5], ctx.needs_input_grad[4:9], strict=True)
     ]
     leaves = [t for t in needed if t is not None]
-    found = iter(torch.autograd.grad(again, leaves, dz, create_graph=True, allow_unused=True))
+    found = iter(torch.autograd.grad(again, leaves, dz, create_graph=torch.is_grad_enabled(), allow_unused=True))
     of_operands = [None if t is None else next(found) for t in needed]
     return (*of_operands, None if operands.residual is None else dz)

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from switchnorm.ops.kernels.choice import needs_plain_operations
+from switchnorm.ops.kernels.choice import needs_plain_gradient, needs_plain_operations
 from switchnorm.ops.simplex import halved, in_support, sparsestmax, squared_step, threshold
 
 
@@ -84,12 +84,15 @@ class _OnNumbers(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         logits = ctx.saved_tensors[:2]
         found: Sequence[Tensor | None]
-        if torch.is_grad_enabled():
+        if needs_plain_gradient(*grads):
             mean, var, mean_fixed, var_fixed, radius = ctx.saved_tensors
-            pairs = zip(_plain(mean, var, mean_fixed, var_fixed, radius, ctx.centre), grads, strict=True)
+            with torch.enable_grad():
+                again = _plain(mean, var, mean_fixed, var_fixed, radius, ctx.centre)
+            pairs = zip(again, grads, strict=True)
             outputs, given = zip(*[pair for pair in pairs if pair[1] is not None], strict=True)
             needed = [t for t, needs in zip(logits, ctx.needs_input_grad, strict=False) if needs]
-            each = iter(torch.autograd.grad(outputs, needed, given, create_graph=True, allow_unused=True))
+            graph = torch.is_grad_enabled()
+            each = iter(torch.autograd.grad(outputs, needed, given, create_graph=graph, allow_unused=True))
             found = [next(each) if needs else None for needs in ctx.needs_input_grad[:2]]
         else:
             found = [

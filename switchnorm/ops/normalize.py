@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, fx
 
 from switchnorm.errors import InputError, unknown
 from switchnorm.ops import autograd, reference
@@ -77,6 +77,7 @@ def normalize(
     if ghost is not None and group is not None:
         raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
     check_activation(activation)
+    check_input(x)
     check_residual(residual, x)
     statistics = check_statistics(statistics, x.shape[1])
     for importance in (mean_importance, var_importance):
@@ -102,9 +103,22 @@ def check_activation(activation: str | None) -> None:
         raise unknown("activation", activation, ACTIVATIONS)
 
 
+def check_input(x: Tensor, role: str = "an input") -> None:
+    """Raise `InputError` for what cannot be normalized: no tensor, or one of integers or complex numbers."""
+    if isinstance(x, Tensor) and x.is_floating_point():
+        return
+    if isinstance(x, fx.Proxy):
+        raise InputError("torch.fx does not trace into a layer; trace a module that holds it, such as a Sequential")
+    kind = str(x.dtype).removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
+    raise InputError(f"{role} must be a tensor of real numbers with fractions, such as float32, got {kind}")
+
+
 def check_residual(residual: Tensor | None, x: Tensor) -> None:
     """Raise `InputError` if a residual cannot be added to what x becomes."""
-    if residual is not None and residual.shape != x.shape:
+    if residual is None:
+        return
+    check_input(residual, "a residual")
+    if residual.shape != x.shape:
         raise InputError(f"a residual must have the input's shape {tuple(x.shape)}, got {tuple(residual.shape)}")
 
 

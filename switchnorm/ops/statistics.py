@@ -9,11 +9,10 @@ share a statistic is its own adjoint, so the same pools serve the backward pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as collective
 from torch import Tensor
 
 from switchnorm.errors import InputError, unknown
@@ -47,6 +46,8 @@ def check_statistics(statistics: Sequence[str], channels: int) -> tuple[str, ...
 
 def check_groups(groups: int, channels: int) -> int:
     """Return `groups` if it divides `channels`; raise `InputError` with the nearest counts that do."""
+    if isinstance(groups, bool) or not isinstance(groups, int):
+        raise InputError(f"{groups!r} groups are no whole number; Group Norm's is 32")
     if groups < 1 or channels % groups:
         divisors = [g for g in range(1, channels + 1) if channels % g == 0]
         below = max((g for g in divisors if g < groups), default=None)
@@ -227,7 +228,7 @@ def synchronised(
     row = torch.cat((count, pivot, mean, var), dim=1)
     own = torch.zeros(dist.get_world_size(group), 1, dtype=row.dtype, device=row.device)
     own[dist.get_rank(group)] = 1
-    rows = collective.all_reduce(own * row, group=group)
+    rows: Tensor = _Sum.apply(own * row, group)
     counts, pivots, means, variances = rows.split((1, 1, mean.shape[1], mean.shape[1]), dim=1)
 
     total = counts.sum()
@@ -239,6 +240,31 @@ def synchronised(
         var = unbias(var, total)
     running_var = unbias(var, total * torch_running) if torch_running else var
     return BatchStatistics(process_pool(total, group), mean, var, mean[0], running_var[0])
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of the tensors of all processes of a group, in each of them; linear, and its own adjoint.
+
+    It has no forward-mode derivative, since torch.compile takes no function that has one of its own.
+    """
+
+    @staticmethod
+    def forward(t: Tensor, group: dist.ProcessGroup) -> Tensor:
+        t = t.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(t, group=group)
+        return t
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, dist.ProcessGroup], output: Tensor) -> None:
+        _, ctx.group = inputs
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _Sum.apply(grad, ctx.group), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int, None], t: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, int]:
+        return _Sum.apply(t, group), in_dims[0]
 
 
 def unbias(var: Tensor, count: int | Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from switchnorm.ops.kernels.base import dense, like
-from switchnorm.ops.kernels.choice import choose
+from switchnorm.ops.kernels.choice import choose, needs_plain_gradient
 from switchnorm.ops.moments import accumulation_dtype
 
 #: |mean| / deviation of a row from which rounding of the mean shows in the differences from it. Such rows are computed
@@ -158,8 +158,10 @@ class _Standardize(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[None, Tensor, None]:
         passes, eps = ctx.call
         weight, mean, std = ctx.saved_tensors
-        if torch.is_grad_enabled():  # For second derivatives.
-            (dw,) = torch.autograd.grad(_reference(weight, eps), weight, dy, create_graph=True)
+        if needs_plain_gradient(dy):
+            with torch.enable_grad():
+                again = _reference(weight, eps)
+            (dw,) = torch.autograd.grad(again, weight, dy, create_graph=torch.is_grad_enabled())
             return None, dw, None
         if not (dy.is_contiguous() and weight.is_contiguous()):
             dy = like(dy, weight)

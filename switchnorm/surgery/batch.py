@@ -10,7 +10,8 @@ from torch import nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers import Spec, has_batch_statistics, kind_of, norm_of
-from switchnorm.layers.running import Sync, check_ghost
+from switchnorm.layers.arguments import check_ghost
+from switchnorm.layers.running import Sync
 from switchnorm.surgery.kinds import batch_sync, norm_refusal
 from switchnorm.surgery.switch import plan
 

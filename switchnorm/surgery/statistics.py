@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers import has_batch_statistics, kind_of
-from switchnorm.layers.running import check_momentum
+from switchnorm.layers.arguments import check_momentum
 from switchnorm.surgery.batch import batch_layers, check_support
 from switchnorm.surgery.importance import is_sparse
 

@@ -84,6 +84,8 @@ def plan(
     inside: bool = False,
 ) -> SwitchPlan:
     """As `plan_switch`; with `inside` also for normalizations that are part of another."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"switch takes a torch.nn.Module, got {type(model).__name__}")
     if isinstance(model, torch.jit.ScriptModule):
         raise InputError("a TorchScript module cannot be changed; switch the model before it is scripted")
     options = dict(options or {})

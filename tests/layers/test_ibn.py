@@ -123,7 +123,7 @@ def test_flat_inputs_have_no_instance_statistic() -> None:
     ("make", "message"),
     [
         (lambda: InstanceBatchNorm2d(6, instance_channels=7), "instance_channels 7 of 6; the nearest valid is 6"),
-        (lambda: InstanceBatchNorm2d(6, instance_channels=-1), "the nearest valid is 0"),
+        (lambda: InstanceBatchNorm2d(6, instance_channels=-1), "-1 instance channels .* the nearest valid size is 0"),
         (lambda: InstanceBatchNorm2d(6, ghost=0), "the nearest valid size is 1"),
         (lambda: InstanceBatchNorm2d(6, ghost=2, sync=True), "choose ghost or sync"),
         (lambda: InstanceBatchNorm2d(6, activation="gelu"), "activation 'gelu' is unknown"),

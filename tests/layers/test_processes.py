@@ -154,7 +154,7 @@ def process(rank: int, world: int, folder: Path) -> None:
 
 def run(world: int, folder: Path) -> list[dict[str, Any]]:
     """Start `world` processes, and return what each has found."""
-    command = [sys.executable, __file__]
+    command = [sys.executable, "-W", "error::FutureWarning", __file__]
     started = [
         subprocess.Popen([*command, str(rank), str(world), str(folder)], stderr=subprocess.PIPE, text=True)
         for rank in range(world)

@@ -4,42 +4,67 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from switchnorm.layers.activation import finish
+from switchnorm.layers.arguments import Checked, check_dtype, check_ghost
+from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import Sync, check_ghost, process_group, update_running
+from switchnorm.layers.running import Sync, not_given, process_group, update_running
 from switchnorm.ops import normalize
-from switchnorm.ops.normalize import Activation, check_activation, check_batch
+from switchnorm.ops.kernels.choice import takes_torch
+from switchnorm.ops.normalize import Activation, check_activation, check_batch, check_input
+from switchnorm.ops.torchs import batch_norm_is_good
 
 
-class _GhostBatch(nn.modules.batchnorm._BatchNorm):
+def _always(x: Tensor) -> bool:
+    return True
+
+
+class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
     """The forward pass under ghost batches or synchronisation; without them, torch's own."""
 
     activation: Activation | None = None
 
     def __init__(
         self,
-        *args: Any,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
         ghost: int | None = None,
         sync: Sync = False,
         activation: Activation | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        check_dtype(dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, **kwargs)
         check_activation(activation)
         self.activation = activation
         self.ghost = check_ghost(ghost, sync)
         self.sync = sync
 
     def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
+        check_input(input)
         activation = activation or self.activation
-        group = process_group(self.sync)
+        ghost, group = (self.ghost, process_group(self.sync)) if self.training else (None, None)
         if self.training and group is None:
-            check_batch(input, self.ghost)
-        if not self.training or (self.ghost is None and group is None):
-            return finish(super().forward(input), residual, activation)
+            check_batch(input, ghost)
+        running = None
+        if not self.training and self.running_mean is not None and self.running_var is not None:
+            running = (self.running_mean, self.running_var)
+        # torch's own reads the counter where momentum is None, which the meta device has not.
+        unread = self.momentum is not None or not (self.training and input.is_meta)
+        if ghost is None and group is None and unread:
+            good = batch_norm_is_good if running is None else _always
+            if takes_torch(input, self.weight, self.bias, residual, good=good):
+                return finish(self._torchs(input), residual, activation)
         self._check_input_dim(input)
         y, batch_mean, batch_var = normalize(
             input,
@@ -47,15 +72,25 @@ class _GhostBatch(nn.modules.batchnorm._BatchNorm):
             weight=self.weight,
             bias=self.bias,
             eps=self.eps,
-            ghost=self.ghost,
+            running=running,
+            ghost=ghost,
             group=group,
             unbiased=False,
             residual=residual,
             activation=activation,
         )
-        if self.track_running_stats and batch_mean is not None and batch_var is not None and (input.numel() or group):
+        tracked = self.training and self.track_running_stats
+        if tracked and batch_mean is not None and batch_var is not None and (input.numel() or group):
             update_running(self, batch_mean, batch_var)
         return y
+
+    def _torchs(self, input: Tensor) -> Tensor:
+        try:
+            return super().forward(input)
+        except RuntimeError as error:
+            if not (self.training and self.track_running_stats and torch._C._are_functorch_transforms_active()):
+                raise
+            raise not_given(self) from error
 
     def extra_repr(self) -> str:
         return super().extra_repr() + changed_arguments(self, "ghost", "sync", "activation")

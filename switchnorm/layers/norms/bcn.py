@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from switchnorm.layers.arguments import check_dtype
 from switchnorm.layers.norms.group import default_groups
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
+from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running, without_tangents
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import moments
 from switchnorm.ops.normalize import Activation, check_activation
@@ -88,7 +89,7 @@ class BatchChannelNorm(RunningStatistics):
         self.affine = affine
         self.sync = sync
         self.activation = activation
-        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": check_dtype(dtype)}
         for prefix, size in (("", num_features), ("channel_", self.num_groups)):
             ones, zeros = torch.ones(size, **factory), torch.zeros(size, **factory)
             self.register_parameter(f"{prefix}weight", nn.Parameter(ones) if affine else None)
@@ -122,18 +123,18 @@ class BatchChannelNorm(RunningStatistics):
             return None
         return of_groups[:, None].expand(-1, self.num_features // self.num_groups).reshape(-1)
 
-    @torch.no_grad()
     def _update(self, x: Tensor) -> None:
         """Move the estimates towards a batch; an empty one says nothing, unless other processes filled it."""
         group = process_group(self.sync)
         if x.numel() == 0 and group is None:
             return
-        mean, var = moments(x)
-        found = batched(mean, var) if group is None else synchronised(mean, var, None, group)
-        batch_mean, batch_var = found.running_mean, found.running_var
-        if self.momentum is not None:
-            batch_var = batch_var + (batch_mean - self.running_mean.to(batch_mean.dtype)).square()
-        update_running(self, batch_mean, batch_var)
+        with torch.no_grad(), without_tangents():
+            mean, var = moments(x)
+            found = batched(mean, var) if group is None else synchronised(mean, var, None, group)
+            batch_mean, batch_var = found.running_mean, found.running_var
+            if self.momentum is not None:
+                batch_var = batch_var + (batch_mean - self.running_mean.to(batch_mean.dtype)).square()
+            update_running(self, batch_mean, batch_var)
 
     def extra_repr(self) -> str:
         """Channels and groups, and arguments that differ from their defaults."""

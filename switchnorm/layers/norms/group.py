@@ -13,33 +13,47 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.layers.activation import finish
+from switchnorm.layers.arguments import Checked, check_channels, check_dtype, check_whole
+from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.ops import normalize
-from switchnorm.ops.kernels.choice import choose
-from switchnorm.ops.normalize import Activation, check_activation
+from switchnorm.ops.kernels.choice import takes_torch
+from switchnorm.ops.normalize import Activation, check_activation, check_input
 from switchnorm.ops.statistics import check_groups
+from switchnorm.ops.torchs import contiguous, group_norm_is_good, laid_out
 
 
-class GroupNorm(nn.GroupNorm):
+class GroupNorm(Opaque, Checked, nn.GroupNorm):
     """torch.nn.GroupNorm with `activation` and a residual as in `SwitchNorm`: activation(norm(x) + residual)."""
 
     activation: Activation | None = None
 
-    def __init__(self, *args: Any, activation: Activation | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        activation: Activation | None = None,
+        **kwargs: Any,
+    ) -> None:
+        num_groups = check_groups(check_whole(num_groups, 1, "{} groups"), check_channels(num_channels))
+        super().__init__(num_groups, num_channels, eps, affine, device, check_dtype(dtype), **kwargs)
         check_activation(activation)
         self.activation = activation
 
     def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
         """Normalize (N, C, *S); residual and activation as in `SwitchNorm`."""
+        check_input(input)
         activation = activation or self.activation
-        # torch's own kernel for the CPU is the fastest there, that for CUDA is not.
-        kernel = choose(input, self.weight, self.bias, residual) if input.is_cuda else None
-        # The variance of a single value is 0, and torch refuses groups that have no more.
-        single = input.numel() == self.num_groups
-        if not single and (kernel is None or kernel.name != "triton"):
-            return finish(super().forward(input), residual, activation)
+        # The variance of a single value is 0, and torch refuses groups that have no more, or nothing in each map.
+        refused = input.numel() in (0, self.num_groups)
+        if not refused and takes_torch(input, self.weight, self.bias, residual, good=group_norm_is_good):
+            return finish(laid_out(super().forward(contiguous(input)), input), residual, activation)
         return normalize(
             input,
             (f"group:{self.num_groups}",),
@@ -81,6 +95,7 @@ def _layer(
     dtype: torch.dtype | None = None,
 ) -> GroupNorm:
     """A layer of `groups`, or else of as many groups as `count` makes of the channels."""
+    check_channels(channels)
     found = count(channels) if groups is None else check_groups(groups, channels)
     return GroupNorm(found, channels, eps, affine, device=device, dtype=dtype, activation=activation)
 

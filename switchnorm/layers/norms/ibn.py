@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
+from switchnorm.layers.arguments import check_dtype, check_ghost, check_whole
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import RunningStatistics, Sync, check_ghost, process_group, update_running
+from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
 from switchnorm.ops import normalize
 from switchnorm.ops.normalize import Activation, check_activation, check_residual, is_single
 
@@ -63,12 +64,15 @@ class InstanceBatchNorm(RunningStatistics):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if instance_channels is not None and not 0 <= instance_channels <= num_features:
-            nearest = min(max(instance_channels, 0), num_features)
-            raise InputError(f"instance_channels {instance_channels} of {num_features}; the nearest valid is {nearest}")
         check_activation(activation)
         self.num_features = num_features
-        self.instance_channels = num_features // 2 if instance_channels is None else instance_channels
+        self.instance_channels = num_features // 2
+        if instance_channels is not None:
+            self.instance_channels = check_whole(instance_channels, 0, "{} instance channels")
+            if self.instance_channels > num_features:
+                raise InputError(
+                    f"instance_channels {instance_channels} of {num_features}; the nearest valid is {num_features}"
+                )
         self.eps = eps
         self.momentum = momentum
         self.affine = affine
@@ -76,7 +80,7 @@ class InstanceBatchNorm(RunningStatistics):
         self.ghost = check_ghost(ghost, sync)
         self.sync = sync
         self.activation = activation
-        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": check_dtype(dtype)}
         self.weight = nn.Parameter(torch.ones(num_features, **factory)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features, **factory)) if affine else None
         self._track(num_features - self.instance_channels if track_running_stats else None, device, dtype)
@@ -107,8 +111,12 @@ class InstanceBatchNorm(RunningStatistics):
         """The arguments of `normalize` for the channels from `start` to `end`."""
         part: dict[str, Any] = {"eps": self.eps, "unbiased": False}
         for name, t in (("x", x), ("residual", residual)):
-            some = None if t is None else t[:, start:end]
-            part[name] = some.movedim(1, -1).contiguous().movedim(-1, 1) if some is not None and last else some
+            if t is not None and last:
+                # Taken from memory as it lies, for the gradient to lie so too.
+                t = t.movedim(1, -1)[..., start:end].contiguous().movedim(-1, 1)
+            elif t is not None:
+                t = t[:, start:end]
+            part[name] = t
         for name, p in (("weight", self.weight), ("bias", self.bias)):
             part[name] = None if p is None else p[start:end]
         return part

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
+from switchnorm.layers.arguments import check_dtype, check_ghost
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import RunningStatistics, Sync, check_ghost, process_group, update_running
+from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import accumulation_dtype, cast
 from switchnorm.ops.normalize import Activation, check_activation
@@ -49,8 +50,8 @@ class SwitchNorm(RunningStatistics):
 
     Raises:
         InputError: a statistic that is unknown, given twice, or whose groups do not divide the channels; `ghost`
-            below 1 or together with `sync`; an unknown activation; in `forward`, an input of other dimensions or
-            channels, or a residual of another shape.
+            below 1 or together with `sync`; an unknown activation; other arguments that are no such numbers; in
+            `forward`, an input of other dimensions or channels, or a residual of another shape.
     """
 
     activation: Activation | None = None
@@ -81,7 +82,7 @@ class SwitchNorm(RunningStatistics):
         self.sync = sync
         check_activation(activation)
         self.activation = activation
-        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        factory: dict[str, Any] = {"device": device, "dtype": check_dtype(dtype)}
         k = len(self.statistics)
         self.weight = nn.Parameter(torch.empty(num_features, **factory)) if affine else None
         self.bias = nn.Parameter(torch.empty(num_features, **factory)) if affine else None

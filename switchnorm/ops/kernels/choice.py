@@ -6,19 +6,20 @@ import contextlib
 import functools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn import Parameter
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from switchnorm.errors import unknown
 from switchnorm.ops.kernels.base import Kernel
 from switchnorm.ops.kernels.cpu import CpuKernel
 
-KERNELS = ("reference", "cpu", "triton")
+KERNELS = ("reference", "cpu", "triton", "torch")
 
 #: The environment variable that overrules the choice for a whole program.
 VARIABLE = "SWITCHNORM_KERNEL"
@@ -32,11 +33,13 @@ class KernelFallback(UserWarning):
 
 @contextlib.contextmanager
 def kernel(name: str) -> Iterator[None]:
-    """Take one path for everything inside: "reference", "cpu" or "triton"; inputs it cannot take use the reference.
+    """Take one path for everything inside: "reference", "cpu", "triton" or "torch"; the reference where it cannot be.
 
     Without it, the environment variable SWITCHNORM_KERNEL decides, and without that the device: "cpu" for float32 and
-    float64 on a CPU, "triton" on CUDA where Triton is installed. The reference is always taken under torch.compile,
-    torch.export and torch.func, in forward-mode differentiation, for tensor subclasses, and by second derivatives.
+    float64 on a CPU, "triton" on CUDA where Triton is installed. "torch" is PyTorch's own kernels: Batch, Group, Layer
+    and Instance Normalization without ghost batches and other processes have one, and take it wherever it is fast and
+    exact. Under torch.compile, torch.export and torch.func, in forward-mode differentiation and for tensor subclasses
+    these four are always PyTorch's operations and everything else is the reference, which second derivatives take too.
 
     Raises:
         InputError: an unknown name.
@@ -59,7 +62,7 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
     assert x is not None
     if needs_plain_operations(*tensors) or x.is_meta:
         return None
-    forced = _forced.get() or _from_environment(os.environ.get(VARIABLE, ""))
+    forced = _overruling()
     if forced == "reference":
         return None
     name = forced or {"cpu": "cpu", "cuda": "triton"}.get(x.device.type)
@@ -74,17 +77,52 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
     return chosen
 
 
+def takes_torch(x: Tensor, *tensors: Tensor | None, good: Callable[[Tensor], bool]) -> bool:
+    """Whether a normalization that PyTorch has too takes PyTorch's own kernel.
+
+    Args:
+        x, tensors: those of the call, the input first.
+        good: tells whether that kernel is fast and exact for an input, which it may read.
+    """
+    if needs_plain_operations(x, *tensors) or x.is_meta:
+        return True
+    forced = _overruling()
+    if forced is not None:
+        return forced == "torch"
+    return good(x) or choose(x, *tensors) is None
+
+
 def needs_plain_operations(*tensors: Tensor | None) -> bool:
     """Whether the call is compiled, traced or transformed, or a tensor is of a subclass: all need plain operations."""
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return True
     if torch._C._are_functorch_transforms_active() or is_in_torch_dispatch_mode():
         return True
-    given = [t for t in tensors if t is not None]
-    if any(type(t) not in (Tensor, torch.nn.Parameter) for t in given):
-        return True
     # The level is -1 outside of forward-mode differentiation, so that most programs never look at tangents.
-    return forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in given)
+    forward_mode = forward_ad._current_level >= 0
+    for t in tensors:
+        if t is not None:
+            if type(t) is not Tensor and type(t) is not Parameter:
+                return True
+            if forward_mode and forward_ad.unpack_dual(t).tangent is not None:
+                return True
+    return False
+
+
+def needs_plain_gradient(*grads: Tensor | None) -> bool:
+    """Whether a backward pass with these gradients is itself differentiated, or run for many of them by vmap.
+
+    That happens to graphs that a fast path recorded: by `create_graph`, `is_grads_batched`, or `vectorize` of
+    torch.autograd.functional.
+    """
+    if torch.is_grad_enabled() or needs_plain_operations(*grads):
+        return True
+    # Autograd's own vmap is an older one than torch.func's, and no transform of it.
+    return bool(torch._C._dispatch_tls_is_dispatch_key_included("VmapMode"))
+
+
+def _overruling() -> str | None:
+    return _forced.get() or _from_environment(os.environ.get(VARIABLE, ""))
 
 
 def _known(name: str) -> str:
@@ -103,6 +141,8 @@ def _load(name: str) -> Kernel | str:
     """The kernel of that name, or why there is none here."""
     if name == "cpu":
         return CpuKernel()
+    if name == "torch":
+        return "it has none for this"
     try:
         from switchnorm.ops.kernels.triton import TritonKernel
     except ImportError as error:

@@ -1,0 +1,101 @@
+"""What the arguments of a layer may be, when it is made and when an attribute is set later."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from contextlib import suppress
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import nn
+
+from switchnorm.errors import InputError
+
+
+class Checked(nn.Module):
+    """A layer whose numbers are checked whenever they are set; what a pickle holds is taken as it is.
+
+    Raises:
+        InputError: on setting channels, `eps`, `momentum` or `ghost` to what a layer cannot have.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check = _CHECKS.get(name)
+        super().__setattr__(name, value if check is None else check(value))
+
+
+def check_whole(value: Any, least: int, words: str) -> int:
+    """Return `value` if it is a whole number from `least` on; raise `InputError` otherwise, with `words` for "{}"."""
+    number = None
+    if not isinstance(value, (bool, torch.Tensor)):
+        with suppress(TypeError):
+            number = operator.index(value)
+    if number is not None and number >= least:
+        return number
+    near = _real(value)
+    nearest = least if near is None or not least <= near < math.inf else round(near)
+    raise InputError(f"{words.format(repr(value))} are impossible; the nearest valid size is {nearest}")
+
+
+def check_channels(channels: int) -> int:
+    """Return `channels` if it is a whole number from 1 on; raise `InputError` otherwise."""
+    return check_whole(channels, 1, "{} channels")
+
+
+def check_eps(eps: float) -> float:
+    """Return `eps` if it is a finite number above 0; raise `InputError` otherwise.
+
+    PyTorch takes any: with 0, a map that does not vary becomes nan, and below 0 many others do.
+    """
+    if _real(eps) is None or not 0 < eps < math.inf:
+        raise InputError(f"eps {eps!r} is no finite number above 0; PyTorch's is 1e-05")
+    return eps
+
+
+def check_momentum(momentum: float | None) -> float | None:
+    """Return `momentum`, None or a number in [0, 1], as a float; raise `InputError` for anything else."""
+    if momentum is None:
+        return None
+    number = _real(momentum)
+    if number is None:
+        raise InputError(f"momentum {momentum!r} is no number in [0, 1]; PyTorch's is 0.1, and None averages")
+    if not 0 <= number <= 1:
+        nearest = 0 if number < 0 else 1
+        raise InputError(f"momentum {momentum!r} is outside [0, 1]; the nearest valid number is {nearest}")
+    return number
+
+
+def check_ghost(ghost: int | None, sync: object = False) -> int | None:
+    """Return `ghost` if it is None, or at least 1 sample and not together with `sync`; raise `InputError` otherwise."""
+    if ghost is None:
+        return None
+    ghost = check_whole(ghost, 1, "ghost batches of {} samples")
+    if sync is not False:
+        raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
+    return ghost
+
+
+def check_dtype(dtype: torch.dtype | None) -> torch.dtype | None:
+    """Return `dtype` if parameters can have it, or None; raise `InputError` for integers and complex numbers."""
+    if dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        return dtype
+    raise InputError(f"dtype {dtype!r} is no dtype of real numbers with fractions, such as torch.float32")
+
+
+def _real(value: Any) -> float | None:
+    """A real number as a float; None for what is none, truth values and nan among them."""
+    if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
+        return None
+    return float(value)
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "num_features": check_channels,
+    "num_channels": check_channels,
+    "eps": check_eps,
+    "momentum": check_momentum,
+    "ghost": check_ghost,
+}
