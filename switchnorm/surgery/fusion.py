@@ -12,7 +12,6 @@ from torch.nn.modules.module import _has_any_global_hook
 from switchnorm.layers import kind_of, norm_of
 from switchnorm.surgery.shallow import AUGMENTED, RefusalError
 
-
 _RELUS = frozenset((nn.functional.relu, nn.functional.relu_, torch.relu, torch.relu_, "relu", "relu_"))
 _SUMS = frozenset((operator.add, torch.add, "add"))
 # These write into their first operand, which must be the normalization's own output.

@@ -58,7 +58,9 @@ def wire(model: nn.Module) -> Wiring:
     Where no graph shows what is upstream of a normalization, its source is by the order of definition. What a
     convolution feeds is never guessed. The model is as before afterwards.
     """
-    traced = trace_parts(model, is_leaf)
+    # Looked at before tracing, which replaces how modules are called.
+    leaves = {module for module in model.modules() if is_leaf(module)}
+    traced = trace_parts(model, leaves.__contains__)
     wiring = Wiring(_sources_by_definition(model), method=_method(model, traced), failed=traced.failed)
     uses: defaultdict[nn.Module, list[nn.Module | None]] = defaultdict(list)
     found: dict[nn.Module, nn.Module] = {}

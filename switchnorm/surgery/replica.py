@@ -112,7 +112,7 @@ class Replica:
             return self._module(value)
         if isinstance(value, (dict, list, set, frozenset, tuple, collections.deque)):
             return self._container(value)
-        if callable(value) and not hasattr(value, "__dict__") or isinstance(value, _CALLABLES):
+        if (callable(value) and not hasattr(value, "__dict__")) or isinstance(value, _CALLABLES):
             return self._callable(value)
         if isinstance(value, weakref.ref):
             target = value()
@@ -156,7 +156,7 @@ class Replica:
         for name, held in getattr(value, "__dict__", {}).items():
             twin.__dict__[name] = self.copied(held)
         for cls in type(value).__mro__:
-            for name, descriptor in vars(cls).items():
+            for descriptor in vars(cls).values():
                 if isinstance(descriptor, types.MemberDescriptorType):
                     with contextlib.suppress(AttributeError, TypeError):
                         descriptor.__set__(twin, self.copied(descriptor.__get__(value, type(value))))
@@ -216,7 +216,7 @@ class Replica:
             return self._known(value, Unavailable(cls), holds=False)
         try:
             # Values without attributes, such as dates, members of enumerations or generators of random numbers.
-            if not hasattr(value, "__dict__") and not hasattr(cls, "__slots__") or isinstance(cls, _SINGLETONS):
+            if (not hasattr(value, "__dict__") and not hasattr(cls, "__slots__")) or isinstance(cls, _SINGLETONS):
                 return self._known(value, copy.deepcopy(value), holds=False)
             twin = self._known(value, object.__new__(cls))
         except Exception:  # What others do when copied may raise anything.

@@ -98,7 +98,9 @@ class _Parts:
         original = self.originals.get(twin)
         if original is None or self.is_leaf(original) or not any(map(self.is_leaf, original.modules())):
             return
-        if original not in self.result.reached and type(original).forward is not nn.Module.forward:
+        # What failed inside of another may have been given what it cannot take.
+        again = self.result.failed.pop(original, None)
+        if (again or original not in self.result.reached) and type(original).forward is not nn.Module.forward:
             self.trace(twin)
         for child in twin._modules.values():
             if child is not None:
