@@ -113,7 +113,7 @@ def steps():
         "watched": lambda m, x: m.watched.append(1) or x,
         "nested": lambda m, x: m.deep["a"][0]["b"].append(x) or x,
         "frozen": lambda m, x: x * m.config["scale"],
-        "noisy": lambda m, x: m.noisy.__setitem__("x", x) or x,
+        "noisy": lambda m, x: x * len(m.noisy),
         "deque": lambda m, x: m.queue.append(x) or x,
         "rotates": lambda m, x: m.queue.rotate(1) or x,
         "slots": lambda m, x: setattr(m.slots, "count", m.slots.count + 1) or m.slots.held.append(x) or x,
