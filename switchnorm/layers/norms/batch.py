@@ -13,6 +13,7 @@ from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import Sync, not_given, process_group, update_running
+from switchnorm.layers.unbatched import one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import takes_torch
 from switchnorm.ops.normalize import Activation, check_activation, check_batch, check_input
@@ -27,6 +28,9 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
     """The forward pass under ghost batches or synchronisation; without them, torch's own."""
 
     activation: Activation | None = None
+    # A switch sets these where a layer of other classes took more inputs; the class tells where they are None.
+    input_dims: tuple[int, ...] | None = None
+    unbatched_dims: int | None = None
 
     def __init__(
         self,
@@ -52,6 +56,8 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
 
     def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
         check_input(input)
+        if input.dim() == self.unbatched_dims:
+            return one_sample(self, input, residual, activation)
         activation = activation or self.activation
         ghost, group = (self.ghost, process_group(self.sync)) if self.training else (None, None)
         if self.training and group is None:
@@ -91,6 +97,10 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
             if not (self.training and self.track_running_stats and torch._C._are_functorch_transforms_active()):
                 raise
             raise not_given(self) from error
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if self.input_dims is None or input.dim() not in self.input_dims:
+            super()._check_input_dim(input)
 
     def extra_repr(self) -> str:
         return super().extra_repr() + changed_arguments(self, "ghost", "sync", "activation")

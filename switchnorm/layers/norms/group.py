@@ -17,9 +17,10 @@ from switchnorm.layers.arguments import Checked, check_channels, check_dtype, ch
 from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
+from switchnorm.layers.unbatched import one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import takes_torch
-from switchnorm.ops.normalize import Activation, check_activation, check_input
+from switchnorm.ops.normalize import Activation, check_activation, check_group, check_input
 from switchnorm.ops.statistics import check_groups
 from switchnorm.ops.torchs import contiguous, group_norm_is_good, laid_out
 
@@ -28,6 +29,7 @@ class GroupNorm(Opaque, Checked, nn.GroupNorm):
     """torch.nn.GroupNorm with `activation` and a residual as in `SwitchNorm`: activation(norm(x) + residual)."""
 
     activation: Activation | None = None
+    unbatched_dims: int | None = None
 
     def __init__(
         self,
@@ -49,7 +51,11 @@ class GroupNorm(Opaque, Checked, nn.GroupNorm):
     def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
         """Normalize (N, C, *S); residual and activation as in `SwitchNorm`."""
         check_input(input)
+        if input.dim() == self.unbatched_dims:
+            return one_sample(self, input, residual, activation)
         activation = activation or self.activation
+        if self.training:
+            check_group(input, self.num_groups)
         # The variance of a single value is 0, and torch refuses groups that have no more, or nothing in each map.
         refused = input.numel() in (0, self.num_groups)
         if not refused and takes_torch(input, self.weight, self.bias, residual, good=group_norm_is_good):

@@ -16,9 +16,10 @@ from switchnorm.layers.arguments import check_dtype, check_ghost
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
+from switchnorm.layers.unbatched import one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import accumulation_dtype, cast
-from switchnorm.ops.normalize import Activation, check_activation
+from switchnorm.ops.normalize import Activation, check_activation, check_group
 from switchnorm.ops.statistics import check_statistics
 
 SWITCHABLE = ("instance", "layer", "batch")
@@ -124,6 +125,8 @@ class SwitchNorm(RunningStatistics):
             residual: of x's shape, added after normalizing.
             activation: "relu", or None for the layer's own.
         """
+        if x.dim() == self.unbatched_dims:
+            return one_sample(self, x, residual, activation)
         self._check_input(x)
         # A flat input has no instance statistic: the others share its importance.
         kept = [k for k, name in enumerate(self.statistics) if x.dim() > 2 or name != "instance"]
@@ -131,6 +134,8 @@ class SwitchNorm(RunningStatistics):
             raise InputError(
                 f"input {tuple(x.shape)} has no instance statistic; add 'layer' or 'batch' to the statistics"
             )
+        if self.training and self.statistics == ("instance",):
+            check_group(x, self.num_features)
         mean_importance, var_importance = self._importance(kept)
         running = None
         if not self.training and self.running_mean is not None and self.running_var is not None:
