@@ -90,7 +90,9 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
         return bool(self.mean_fixed and self.var_fixed)
 
     def _project(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-        return sparse_importance(mean, var, self.mean_fixed, self.var_fixed, self.radius, self.centre)
+        # Past the attributes, which look after copies: whoever comes here has done so.
+        mean_fixed, var_fixed, radius = (self._buffers[name] for name in ("mean_fixed", "var_fixed", "radius"))
+        return sparse_importance(mean, var, mean_fixed, var_fixed, radius, self.centre)
 
     def extra_repr(self) -> str:
         """As `SwitchNorm`, and the centre."""
