@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging, WeightAveraging
 from timm.optim.lookahead import Lookahead
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
 from switchnorm import SparseSchedule, parameter_groups
-from tests.optim.nets import all_final, batches, loss_of, network, radii, sparse
+from tests.optim.nets import CHOICES, all_final, batches, choices, loss_of, network, radii, sparse
 
 
 def groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -239,3 +241,28 @@ def test_a_module_of_lightning(automatic: bool) -> None:
     fit(module)
     torch.testing.assert_close(module.model.state_dict(), trained("plain", 12, 0.05).state_dict(), rtol=0, atol=0)
     assert all_final(module)
+
+
+@pytest.mark.parametrize("make", [lambda: EMAWeightAveraging(decay=0.8), lambda: WeightAveraging(use_buffers=False)])
+def test_averages_of_lightning(make: Any, tmp_path: Path) -> None:
+    """It copies tensors past the layers: for validation, into checkpoints and at the end."""
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
+            self.trained = choices(pl_module.model)
+
+        def on_validation_batch_start(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
+            seen.append((choices(pl_module.model), self.trained))
+
+    module = Module()
+    checkpoints = {"enable_checkpointing": True, "default_root_dir": tmp_path}
+    fit(module, callbacks=[make(), Watch()], max_epochs=2, val_check_interval=4, num_sanity_val_steps=0, **checkpoints)
+    assert len(seen) == 6
+    for validated, trained_ones in seen:
+        assert validated == [pytest.approx(each) for each in trained_ones]
+    assert seen[-1][0] == [(1, 1, 1)] * 2
+    assert choices(module.model) == [(1, 1, 1)] * 2
+    (path,) = tmp_path.rglob("*.ckpt")
+    state = torch.load(path, weights_only=False)["state_dict"]
+    assert [float(state[f"model.1.{name}"]) for name in CHOICES] == [1, 1, 1]
