@@ -132,8 +132,6 @@ class Averaged(nn.Module):
     pass), copies also follow whenever the radius of the trained layer is set, and its choices are made final.
     """
 
-    training: bool
-    mean_weight: Tensor
     _origin: Origin | None = None
     _copies: weakref.WeakSet[Averaged] | None = None
 
@@ -161,7 +159,8 @@ class Averaged(nn.Module):
     def _followed(self, name: str) -> Tensor:
         self._follow()
         buffer: Any = self.__getattr__(name)
-        return buffer  # type: ignore[no-any-return]
+        found: Tensor = buffer
+        return found
 
     def _follow(self, again: bool = False) -> None:
         """As a copy, take over what belongs to the layer that is trained; `again` as in `Origin.follow`."""
@@ -172,6 +171,11 @@ class Averaged(nn.Module):
             self._origin = None  # it was trained itself, by a compiled pass, which does not come by here
         else:
             self._origin.follow(self, again)
+
+    def _leave(self) -> None:
+        """As a copy, keep what it has now and follow nobody any more."""
+        self._follow()
+        self._origin = None
 
     def _lead(self) -> None:
         """Let copies follow now, for those who read their tensors past this class."""
@@ -195,9 +199,10 @@ class Averaged(nn.Module):
     def _before_pass(self) -> None:
         if self._origin is not None:
             self._follow(again=True)
-            if self.training and torch.is_grad_enabled() and self.mean_weight.requires_grad:
-                self._origin = None  # it is trained itself
-        super()._before_pass()
+            logits = self._parameters.get("mean_weight")
+            if self.training and torch.is_grad_enabled() and logits is not None and logits.requires_grad:
+                self._leave()  # it is trained itself
+        super()._before_pass()  # type: ignore[misc]
 
     def _save_to_state_dict(self, *args: Any) -> None:
         self._follow()
