@@ -6,13 +6,14 @@ Luo et al., "Differentiable Learning-to-Normalize via Switchable Normalization",
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers.arguments import check_dtype, check_ghost
+from switchnorm.layers.norms.trained import check_training, count_pass
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
@@ -56,6 +57,10 @@ class SwitchNorm(RunningStatistics):
     """
 
     activation: Activation | None = None
+    #: Training passes that were counted, see `trained`.
+    _passes = 0
+    #: Attributes that say what became of this very layer, which a copy does not have.
+    _own_history: ClassVar[tuple[str, ...]] = ("_passes",)
 
     def __init__(
         self,
@@ -128,6 +133,8 @@ class SwitchNorm(RunningStatistics):
         if x.dim() == self.unbatched_dims:
             return one_sample(self, x, residual, activation)
         self._check_input(x)
+        if not torch.compiler.is_compiling():
+            self._before_pass()
         # A flat input has no instance statistic: the others share its importance.
         kept = [k for k, name in enumerate(self.statistics) if x.dim() > 2 or name != "instance"]
         if not kept:
@@ -166,6 +173,22 @@ class SwitchNorm(RunningStatistics):
         ):
             update_running(self, batch_mean, batch_var)
         return y
+
+    def _before_pass(self) -> None:
+        """Keep an eye on how the layer is trained."""
+        if self.training:
+            if self._passes < 2 and torch.is_grad_enabled():
+                count_pass(self)
+        elif self._passes == 2:
+            check_training(self)
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        if self._passes == 2:
+            check_training(self)
+        super()._save_to_state_dict(*args)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in self._own_history}
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
