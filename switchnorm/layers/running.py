@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
+from switchnorm.layers.folding import Unfoldable, guarded_eps
 
 Sync: TypeAlias = "bool | dist.ProcessGroup"
 
@@ -46,14 +47,16 @@ def check_momentum(momentum: float | None) -> float | None:
     return float(momentum)
 
 
-class RunningStatistics(nn.Module):
+class RunningStatistics(Unfoldable, nn.Module):
     """A layer of (N, C, *S) with running statistics of its channels, or of some of them.
 
     Attributes:
         input_dims: how many dimensions an input may have, batch and channels among them.
         running_mean, running_var: buffers, `num_batches_tracked`: a counter; all None where nothing is tracked.
+        eps: added to variances. Other libraries cannot fold with it, see `switchnorm.layers.folding.Eps`.
     """
 
+    eps = guarded_eps()
     input_dims: ClassVar[tuple[int, ...]]
     num_features: int
     running_mean: Tensor | None

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
 from switchnorm.layers.activation import finish
+from switchnorm.layers.folding import (
+    check_rebuilt,
+    ends_with_activation,
+    folds_as_batch_norm,
+    guarded_eps,
+    plain_eps,
+)
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import Sync, check_ghost, process_group, update_running
@@ -17,6 +25,8 @@ from switchnorm.ops.normalize import Activation, check_activation, check_batch
 class _GhostBatch(nn.modules.batchnorm._BatchNorm):
     """The forward pass under ghost batches or synchronisation; without them, torch's own."""
 
+    # With an activation it is more than a Batch Norm, and folding or rebuilding would lose it.
+    eps = guarded_eps(folds_as_batch_norm)
     activation: Activation | None = None
 
     def __init__(
@@ -46,7 +56,7 @@ class _GhostBatch(nn.modules.batchnorm._BatchNorm):
             ("batch",),
             weight=self.weight,
             bias=self.bias,
-            eps=self.eps,
+            eps=plain_eps(self),
             ghost=self.ghost,
             group=group,
             unbiased=False,
@@ -56,6 +66,11 @@ class _GhostBatch(nn.modules.batchnorm._BatchNorm):
         if self.track_running_stats and batch_mean is not None and batch_var is not None and (input.numel() or group):
             update_running(self, batch_mean, batch_var)
         return y
+
+    def named_children(self) -> Iterator[tuple[str, nn.Module]]:
+        if ends_with_activation(self):
+            check_rebuilt(self)
+        return super().named_children()
 
     def extra_repr(self) -> str:
         return super().extra_repr() + changed_arguments(self, "ghost", "sync", "activation")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.layers.activation import finish
+from switchnorm.layers.folding import Unfoldable
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.ops import normalize
@@ -21,7 +22,7 @@ from switchnorm.ops.normalize import Activation, check_activation
 from switchnorm.ops.statistics import check_groups
 
 
-class GroupNorm(nn.GroupNorm):
+class GroupNorm(Unfoldable, nn.GroupNorm):
     """torch.nn.GroupNorm with `activation` and a residual as in `SwitchNorm`: activation(norm(x) + residual)."""
 
     activation: Activation | None = None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
+from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, check_ghost, process_group, update_running
@@ -105,7 +106,7 @@ class InstanceBatchNorm(RunningStatistics):
 
     def _part(self, start: int, end: int, x: Tensor, residual: Tensor | None, last: bool) -> dict[str, Any]:
         """The arguments of `normalize` for the channels from `start` to `end`."""
-        part: dict[str, Any] = {"eps": self.eps, "unbiased": False}
+        part: dict[str, Any] = {"eps": plain_eps(self), "unbiased": False}
         for name, t in (("x", x), ("residual", residual)):
             some = None if t is None else t[:, start:end]
             part[name] = some.movedim(1, -1).contiguous().movedim(-1, 1) if some is not None and last else some

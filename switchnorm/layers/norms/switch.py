@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
+from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, check_ghost, process_group, update_running
@@ -142,7 +143,7 @@ class SwitchNorm(RunningStatistics):
             var_importance,
             self.weight,
             self.bias,
-            eps=self.eps,
+            eps=plain_eps(self),
             running=running,
             ghost=self.ghost if self.training else None,
             group=group,
