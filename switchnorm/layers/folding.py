@@ -36,6 +36,7 @@ class Eps(float):
     layer: Any
 
     def __new__(cls, value: float, layer: nn.Module) -> Eps:
+        """The number as read from `layer`."""
         made = super().__new__(cls, value)
         made.layer = layer
         return made

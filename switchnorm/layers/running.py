@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers.folding import Unfoldable, guarded_eps
+from switchnorm.layers.overlooked import warn_if_overlooked
 
 Sync: TypeAlias = "bool | dist.ProcessGroup"
 
@@ -78,6 +80,12 @@ class RunningStatistics(Unfoldable, nn.Module):
             self.running_mean.zero_()
             self.running_var.fill_(1)
             self.num_batches_tracked.zero_()
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
+        """As `torch.nn.Module.named_modules`; warns where the traversal is for Batch Norm alone."""
+        if self._buffers.get("running_mean") is not None:
+            warn_if_overlooked(self)
+        return super().named_modules(*args, **kwargs)
 
     def _check_input(self, x: Tensor) -> None:
         """Raise `InputError` for other dimensions or channels."""
