@@ -82,10 +82,16 @@ class RunningStatistics(Unfoldable, nn.Module):
             self.num_batches_tracked.zero_()
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
-        """As `torch.nn.Module.named_modules`; warns where the traversal is for Batch Norm alone."""
+        """As `torch.nn.Module.named_modules`; warns those who look for Batch Norm alone."""
         if self._buffers.get("running_mean") is not None:
             warn_if_overlooked(self)
         return super().named_modules(*args, **kwargs)
+
+    def named_children(self) -> Iterator[tuple[str, nn.Module]]:
+        """As `torch.nn.Module.named_children`, and `named_modules`."""
+        if self._buffers.get("running_mean") is not None:
+            warn_if_overlooked(self)
+        return super().named_children()
 
     def _check_input(self, x: Tensor) -> None:
         """Raise `InputError` for other dimensions or channels."""

@@ -115,10 +115,16 @@ class _WSConv(_ConvNd):
     def forward(self, input: Tensor) -> Tensor:
         return self._conv_forward(input, self._standardized(), self.bias)
 
+    def _own_weight(self) -> Tensor:
+        """The weight as the layer itself reads it: past `__getattr__`."""
+        if "weight" not in self._parameters:  # parametrized, pruned, sharded
+            return self.weight
+        weight = self._parameters["weight"]
+        assert weight is not None
+        return weight
+
     def _standardized(self) -> Tensor:
-        # Where it is not a parameter (parametrized, sharded), it is found as any attribute.
-        weight = self._parameters.get("weight")
-        weight = self.weight if weight is None else weight
+        weight = self._own_weight()
         if torch.compiler.is_compiling():
             return standardize_weight(weight)
         if self.training or not may_be_kept(weight):

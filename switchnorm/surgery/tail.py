@@ -37,10 +37,9 @@ def as_timms(layer: nn.Module) -> None:
     It computes the same as before. `timm.layers.convert_sync_batchnorm` and `freeze_batch_norm_2d` then make of it what
     they make of timm's own. Other converters are refused, see `switchnorm.layers.folding.check_rebuilt`.
     """
-    cls = original(layer)
     theirs = getattr(sys.modules.get(_TIMM[0]), _TIMM[1], None)
     if isinstance(layer, BatchNorm2d) and theirs is not None:
-        layer.__class__ = _joined(cls, theirs)
+        layer.__class__ = _joined(original(layer), theirs)
 
 
 def original(layer: nn.Module) -> type[nn.Module]:
@@ -49,7 +48,7 @@ def original(layer: nn.Module) -> type[nn.Module]:
 
 
 @functools.cache
-def _joined(cls: type[nn.Module], theirs: type[nn.Module]) -> type[nn.Module]:
+def _joined(cls: Any, theirs: Any) -> Any:
     members = {"_original": cls, "__module__": cls.__module__, "__doc__": cls.__doc__}
     return type(cls.__name__, (Tailed, cls, _TorchForward, theirs), members)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 
 import pytest
+import timm
 import torch
 from pytorch_lightning.callbacks import StochasticWeightAveraging
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, update_bn
 
-from switchnorm import calibrate
+from switchnorm import calibrate, sync
 from switchnorm.layers import BatchChannelNorm2d, BatchNorm2d, InstanceBatchNorm2d, SparseSwitchNorm2d, SwitchNorm2d
 
 
@@ -31,6 +32,19 @@ def test_update_bn_says_what_it_passes_over(norm: type[nn.Module]) -> None:
 def test_lightning_says_it_too() -> None:
     with pytest.warns(UserWarning, match="SwitchNorm2d as they are"):
         assert not StochasticWeightAveraging.pl_module_contains_batch_norm(nn.Sequential(SwitchNorm2d(8)))
+
+
+def test_converters_say_that_they_do_not_synchronise_or_freeze() -> None:
+    model = nn.Sequential(nn.Sequential(SwitchNorm2d(8)), nn.BatchNorm2d(8))
+    for convert in (nn.SyncBatchNorm.convert_sync_batchnorm, timm.layers.convert_sync_batchnorm):
+        with pytest.warns(UserWarning, match=r"does not synchronise SwitchNorm2d; call switchnorm.sync\(model\)"):
+            convert(model)
+    with pytest.warns(UserWarning, match="does not freeze SwitchNorm2d; set requires_grad_"):
+        timm.layers.freeze_batch_norm_2d(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nn.SyncBatchNorm.convert_sync_batchnorm(sync(nn.Sequential(SwitchNorm2d(8))))
+        nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(SwitchNorm2d(8, ("layer", "instance"))))
 
 
 def test_batch_norm_is_updated_and_other_loops_are_silent() -> None:
