@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -12,7 +13,9 @@ from torch.autograd import forward_ad
 
 from switchnorm.errors import InputError
 from switchnorm.layers.arguments import Checked
+from switchnorm.layers.folding import Unfoldable, guarded_eps
 from switchnorm.layers.opaque import Opaque
+from switchnorm.layers.overlooked import warn_if_overlooked
 from switchnorm.ops.normalize import check_input
 
 Sync: TypeAlias = "bool | dist.ProcessGroup"
@@ -29,15 +32,17 @@ def process_group(sync: Sync) -> dist.ProcessGroup | None:
     return group if group is not None and dist.get_world_size(group) > 1 else None
 
 
-class RunningStatistics(Opaque, Checked):
+class RunningStatistics(Opaque, Checked, Unfoldable):
     """A layer of (N, C, *S) with running statistics of its channels, or of some of them.
 
     Attributes:
         input_dims: how many dimensions an input may have, batch and channels among them.
         unbatched_dims: how many a single sample without a batch has, where such is taken; None where it is not.
         running_mean, running_var: buffers, `num_batches_tracked`: a counter; all None where nothing is tracked.
+        eps: added to variances. Other libraries cannot fold with it, see `switchnorm.layers.folding.Eps`.
     """
 
+    eps = guarded_eps()
     # A switch sets both where a layer of other classes took more inputs.
     input_dims: tuple[int, ...]
     unbatched_dims: int | None = None
@@ -61,6 +66,18 @@ class RunningStatistics(Opaque, Checked):
             self.running_mean.zero_()
             self.running_var.fill_(1)
             self.num_batches_tracked.zero_()
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, nn.Module]]:
+        """As `torch.nn.Module.named_modules`; warns those who look for Batch Norm alone."""
+        if self._buffers.get("running_mean") is not None:
+            warn_if_overlooked(self)
+        return super().named_modules(*args, **kwargs)
+
+    def named_children(self) -> Iterator[tuple[str, nn.Module]]:
+        """As `torch.nn.Module.named_children`, and `named_modules`."""
+        if self._buffers.get("running_mean") is not None:
+            warn_if_overlooked(self)
+        return super().named_children()
 
     def _check_input(self, x: Tensor) -> None:
         """Raise `InputError` for other dimensions or channels, or what is no tensor of real numbers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from switchnorm.errors import InputError
+from switchnorm.layers.folding import check_reader
 from switchnorm.layers.opaque import Opaque
 from switchnorm.ops import standardize_weight
 from switchnorm.ops.kernels.choice import needs_plain_operations
@@ -87,8 +89,12 @@ class _WSConv(Opaque, _ConvNd):
     of the state dict, of copies and of pickles. Writing through `weight.data` is noticed only where it changes one of
     about `SAMPLE` weights, and on CUDA not at all in inference mode: call `eval()` after it.
 
+    The weight is not what the convolution multiplies by, so that no normalization and no branch can be folded into it.
+    Functions that read it to do so raise, see `switchnorm.layers.folding.check_reader` for what is seen.
+
     Raises:
-        InputError: one input channel per group and a kernel of 1, whose standardized weight would always be 0.
+        InputError: one input channel per group and a kernel of 1, whose standardized weight would always be 0; a fuser
+            that reads the weight.
     """
 
     # On the class, since surgery makes these of plain convolutions without running a constructor.
@@ -102,12 +108,26 @@ class _WSConv(Opaque, _ConvNd):
                 "be standardized; use a larger kernel, fewer groups or a plain convolution"
             )
 
+    def __getattr__(self, name: str) -> Any:
+        # What the layer itself reads does not come here, nor what optimizers, checkpoints and compilers do.
+        if name == "weight":
+            check_reader(self, sys._getframe(1).f_code)
+        return super().__getattr__(name)
+
     def forward(self, input: Tensor) -> Tensor:
         check_input(input)
         return self._conv_forward(input, self._standardized(), self.bias)
 
+    def _own_weight(self) -> Tensor:
+        """The weight as the layer itself reads it: past `__getattr__`."""
+        if "weight" not in self._parameters:  # parametrized, pruned, sharded
+            return self.weight
+        weight = self._parameters["weight"]
+        assert weight is not None
+        return weight
+
     def _standardized(self) -> Tensor:
-        weight = self.weight
+        weight = self._own_weight()
         if torch.compiler.is_compiling():
             return standardize_weight(weight)
         if self.training or not may_be_kept(weight):

@@ -86,6 +86,8 @@ def normalize(
             raise InputError(f"{len(statistics)} statistics need as many importance weights, got {given}")
     if statistics == ("batch",) and running is None and group is None:
         check_batch(x, ghost)
+    # A layer's eps may be a number that others cannot compute with.
+    eps = eps if type(eps) is float else float(eps)
     rule = Rule(statistics, map_size(x), x.dim() == 2, eps, ghost, group, unbiased)
     operands = Operands(x, mean_importance, var_importance, weight, bias, residual, running)
     kernel = choose(x, mean_importance, var_importance, weight, bias, residual)

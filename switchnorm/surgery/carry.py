@@ -11,6 +11,7 @@ from switchnorm.layers import kind_of
 from switchnorm.layers.made import made_by
 from switchnorm.layers.options import options_of
 from switchnorm.surgery.kinds import apply_tail, has_tail
+from switchnorm.surgery.tail import as_timms
 
 AFFINE = ("weight", "bias")
 LOGITS = ("mean_weight", "var_weight")
@@ -89,3 +90,4 @@ def carry_hooks(old: nn.Module, new: nn.Module) -> None:
         if apply_tail not in new._forward_hooks.values():
             # First, for the other hooks have always seen the activation.
             new.register_forward_hook(apply_tail, prepend=True)
+        as_timms(new)

@@ -13,6 +13,7 @@ from switchnorm.layers import Norm, Spec, channels_of, has_batch_statistics, kin
 from switchnorm.layers.options import options_of
 from switchnorm.surgery.carry import AFFINE, LOGITS, carried, carry_hooks, carry_tensors, ends_by_itself
 from switchnorm.surgery.kinds import batch_sync, has_tail
+from switchnorm.surgery.tail import original
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Replacement:
 
     def changes_nothing(self) -> bool:
         """Whether the old layer already is what the new one would be."""
-        if self.spec.make is not None or type(self.old) is not type(self.new):
+        if self.spec.make is not None or original(self.old) is not type(self.new):
             return False
         kinds = [kind_of(layer) for layer in (self.old, self.new)]
         if len({None if kind is None else kind.norm for kind in kinds}) > 1:
@@ -100,7 +101,9 @@ def _settings(old: nn.Module, norm: Norm, dims: int, flat: bool) -> dict[str, An
     options, taken = norm.options(dims), norm.takes(dims)
     for name in options.names:
         if name in theirs and hasattr(old, name):
-            settings[name] = getattr(old, name)
+            value = getattr(old, name)
+            # The eps of a layer that cannot be folded is no plain float.
+            settings[name] = float(value) if isinstance(value, float) else value
     for name, value in _batch_settings(old).items():
         if name in options.names:
             settings[name] = value

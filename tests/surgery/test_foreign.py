@@ -38,7 +38,7 @@ def test_activation_and_drop_are_still_applied(old, spec):
     expected = copy.deepcopy(net)(x)
     act = net[1].act
     switch(net, spec)
-    assert type(net[1]) is type(layers.Spec.parse(spec).layer(8))
+    assert isinstance(net[1], type(layers.Spec.parse(spec).layer(8)))
     assert net[1].act is act
     torch.testing.assert_close(copy.deepcopy(net)(x), expected)
     torch.testing.assert_close(pickle.loads(pickle.dumps(net))(x), expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,6 +10,13 @@ from torch import Tensor, nn
 
 from switchnorm.layers.activation import finish
 from switchnorm.layers.arguments import Checked, check_dtype, check_ghost
+from switchnorm.layers.folding import (
+    check_rebuilt,
+    ends_with_activation,
+    folds_as_batch_norm,
+    guarded_eps,
+    plain_eps,
+)
 from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
@@ -27,6 +35,8 @@ def _always(x: Tensor) -> bool:
 class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
     """The forward pass under ghost batches or synchronisation; without them, torch's own."""
 
+    # With an activation it is more than a Batch Norm, and folding or rebuilding would lose it.
+    eps = guarded_eps(folds_as_batch_norm)
     activation: Activation | None = None
     # A switch sets these where a layer of other classes took more inputs; the class tells where they are None.
     input_dims: tuple[int, ...] | None = None
@@ -77,7 +87,7 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
             ("batch",),
             weight=self.weight,
             bias=self.bias,
-            eps=self.eps,
+            eps=plain_eps(self),
             running=running,
             ghost=ghost,
             group=group,
@@ -101,6 +111,11 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
     def _check_input_dim(self, input: Tensor) -> None:
         if self.input_dims is None or input.dim() not in self.input_dims:
             super()._check_input_dim(input)
+
+    def named_children(self) -> Iterator[tuple[str, nn.Module]]:
+        if ends_with_activation(self):
+            check_rebuilt(self)
+        return super().named_children()
 
     def extra_repr(self) -> str:
         return super().extra_repr() + changed_arguments(self, "ghost", "sync", "activation")

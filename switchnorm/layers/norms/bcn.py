@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.layers.arguments import check_dtype
+from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.norms.group import default_groups
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
@@ -108,13 +109,13 @@ class BatchChannelNorm(RunningStatistics):
         if self.training:
             # Copies, which this step's backward pass reads when the next batch has moved the estimates.
             running = self.running_mean.clone(), self.running_var.clone()
-        z = normalize(x, ("batch",), weight=self.weight, bias=self.bias, eps=self.eps, running=running).y
+        z = normalize(x, ("batch",), weight=self.weight, bias=self.bias, eps=plain_eps(self), running=running).y
         return normalize(
             z,
             (f"group:{self.num_groups}",),
             weight=self._per_channel(self.channel_weight),
             bias=self._per_channel(self.channel_bias),
-            eps=self.eps,
+            eps=plain_eps(self),
             unbiased=False,
             residual=residual,
             activation=activation or self.activation,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from switchnorm.layers.activation import finish
 from switchnorm.layers.arguments import Checked, check_channels, check_dtype, check_whole
+from switchnorm.layers.folding import Unfoldable
 from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
@@ -25,7 +26,7 @@ from switchnorm.ops.statistics import check_groups
 from switchnorm.ops.torchs import contiguous, group_norm_is_good, laid_out
 
 
-class GroupNorm(Opaque, Checked, nn.GroupNorm):
+class GroupNorm(Opaque, Checked, Unfoldable, nn.GroupNorm):
     """torch.nn.GroupNorm with `activation` and a residual as in `SwitchNorm`: activation(norm(x) + residual)."""
 
     activation: Activation | None = None

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers.arguments import check_dtype, check_ghost, check_whole
+from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
@@ -112,7 +113,7 @@ class InstanceBatchNorm(RunningStatistics):
 
     def _part(self, start: int, end: int, x: Tensor, residual: Tensor | None, last: bool) -> dict[str, Any]:
         """The arguments of `normalize` for the channels from `start` to `end`."""
-        part: dict[str, Any] = {"eps": self.eps, "unbiased": False}
+        part: dict[str, Any] = {"eps": plain_eps(self), "unbiased": False}
         for name, t in (("x", x), ("residual", residual)):
             if t is not None and last:
                 # Taken from memory as it lies, for the gradient to lie so too.

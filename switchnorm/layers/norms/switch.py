@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers.arguments import check_dtype, check_ghost
+from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.norms.trained import check_training, count_pass
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
@@ -155,7 +156,7 @@ class SwitchNorm(RunningStatistics):
             var_importance,
             self.weight,
             self.bias,
-            eps=self.eps,
+            eps=plain_eps(self),
             running=running,
             ghost=self.ghost if self.training else None,
             group=group,
