@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from switchnorm.errors import InputError

@@ -6,6 +6,7 @@ SparsestMax: Shao et al., "SSN: Learning Sparse Switchable Normalization via Spa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
@@ -69,6 +70,20 @@ def check_radius(radius: float) -> float:
         nearest = 1.0 if radius > 1 else 0.0
         raise InputError(f"radius {radius} is outside [0, 1]; the nearest valid radius is {nearest}")
     return radius
+
+
+def interior(importance: Sequence[float], least: float | Sequence[float]) -> list[float]:
+    """A point of the simplex away from its border: entries that are too small are raised, the others make room.
+
+    Args:
+        importance: K numbers on the simplex.
+        least: what an entry below it, or below its own of K, becomes; together less than 1. The others keep their
+            ratios.
+    """
+    floors = [least] * len(importance) if isinstance(least, float) else least
+    raised = [floor if p < floor else 0.0 for p, floor in zip(importance, floors, strict=True)]
+    rest = sum(p for p, floor in zip(importance, raised, strict=True) if not floor)
+    return [floor or p * (1 - sum(raised)) / rest for p, floor in zip(importance, raised, strict=True)]
 
 
 class _Projection(NamedTuple):

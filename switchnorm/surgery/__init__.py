@@ -2,7 +2,7 @@
 
 from switchnorm.surgery.batch import ghost, sync
 from switchnorm.surgery.fuse import FusePlan, fuse, plan_fuse
-from switchnorm.surgery.importance import LayerImportance, harden, importance, set_radius
+from switchnorm.surgery.importance import LayerImportance, harden, importance, set_radius, unharden
 from switchnorm.surgery.over_processes import average_statistics
 from switchnorm.surgery.plan import Change, Left, SwitchPlan, SwitchWarning
 from switchnorm.surgery.statistics import batch_statistics, calibrate, evaluation_mode, freeze_statistics, set_momentum
@@ -30,4 +30,5 @@ __all__ = [
     "set_radius",
     "switch",
     "sync",
+    "unharden",
 ]

@@ -24,6 +24,7 @@ from switchnorm.surgery.plan import Change, Left, SwitchPlan, SwitchWarning, des
 from switchnorm.surgery.regions import ghost_refusal, region_layers
 from switchnorm.surgery.select import Choice, Selection
 from switchnorm.surgery.standardize import conv_refusal, conv_remark
+from switchnorm.surgery.start import check_start, tied_parameters
 from switchnorm.surgery.wrapped import wrapped_refusal
 
 
@@ -31,6 +32,7 @@ def switch(
     model: nn.Module,
     spec: NormLike,
     *,
+    start: str = "auto",
     include: Choice | None = None,
     exclude: Choice | None = None,
     **options: Any,
@@ -44,7 +46,7 @@ def switch(
     Raises:
         InputError: as `plan_switch`, before anything has changed.
     """
-    plan = plan_switch(model, spec, include=include, exclude=exclude, **options)
+    plan = plan_switch(model, spec, start=start, include=include, exclude=exclude, **options)
     if (said := plan.nothing_switched()) is not None:
         warnings.warn(said, SwitchWarning, stacklevel=2)
     return plan.apply()
@@ -54,6 +56,7 @@ def plan_switch(
     model: nn.Module,
     spec: NormLike,
     *,
+    start: str = "auto",
     include: Choice | None = None,
     exclude: Choice | None = None,
     **options: Any,
@@ -72,21 +75,30 @@ def plan_switch(
     convolutions whose output is seen to reach a normalization through linear or positively homogeneous operations
     alone get standardized weights. Scale and shift of a frozen normalization train if the layer before it does.
 
+    How much of what the network computes stays is decided by `start`, and told for each layer. "equal" gives every
+    statistic of new layers the same importance, as networks that are trained from the beginning have it. "source"
+    starts them at the importance that the old layer had, all of it on one statistic in most layers, but for small
+    shares without which the others' logits would learn nothing; and where running statistics tell how statistics differ
+    on average, scale and shift make up for it, also in layers of a single statistic such as "gn" and "ln". "auto" is
+    "source" for layers that show signs of training: running statistics of some batch, a scale or shift that differs
+    between channels, logits that differ, frozen constants; and "equal" for all others.
+
     Args:
         model: any model; modules may have several names and share parameters. Optimizers, DDP and the like know the
             parameters that there are when they are made, so they come after the switch.
         spec: a name of `switchnorm.layers.norm_names()`, such as "sn", "gn:16" or "ssn+ws"; or a class or function,
             which is called as `spec(channels, **options)` and whose layers take over parameters and buffers alone.
+        start: "auto", "equal" or "source".
         include, exclude: which normalizations and convolutions: a glob over names, a sequence of globs, or a predicate
             of name and module.
         options: arguments of the new layers, such as `statistics` or `momentum`.
 
     Raises:
-        InputError: an unknown spec or option, a pattern that matches nothing, a setting that a layer cannot have, such
-            as groups that do not divide its channels or ghost batches of regions of pictures, a class or function that
-            makes no layer, or a change inside of what DDP, FSDP or DeepSpeed wraps.
+        InputError: an unknown spec, start or option, a pattern that matches nothing, a setting that a layer cannot
+            have, such as groups that do not divide its channels or ghost batches of regions of pictures, a class or
+            function that makes no layer, or a change inside of what DDP, FSDP or DeepSpeed wraps.
     """
-    found = plan(model, Spec.of(spec), include=include, exclude=exclude, options=options)
+    found = plan(model, Spec.of(spec), start=start, include=include, exclude=exclude, options=options)
     if (reason := wrapped_refusal(model, found.changed())) is not None:
         raise InputError(reason)
     return found
@@ -96,6 +108,7 @@ def plan(
     model: nn.Module,
     spec: Spec,
     *,
+    start: str = "auto",
     include: Choice | None = None,
     exclude: Choice | None = None,
     options: Mapping[str, Any] | None = None,
@@ -106,11 +119,12 @@ def plan(
         raise InputError(f"switch takes a torch.nn.Module, got {type(model).__name__}")
     if isinstance(model, torch.jit.ScriptModule):
         raise InputError("a TorchScript module cannot be changed; switch the model before it is scripted")
+    check_start(start)
     options = dict(options or {})
     _check_options(spec, options)
     names = named_layers(model, inside=inside)
     layers = [name for module, all_ in names.items() if is_norm(module) or isinstance(module, _ConvNd) for name in all_]
-    planner = _Planner(model, spec, names, Selection(include, exclude, layers), options)
+    planner = _Planner(model, spec, names, Selection(include, exclude, layers), options, start)
     return planner.plan(whole=not inside)
 
 
@@ -135,12 +149,15 @@ class _Planner:
         names: Mapping[nn.Module, list[str]],
         selection: Selection,
         options: Mapping[str, Any],
+        start: str,
     ) -> None:
         self.model = model
         self.spec = spec
         self.names = names
         self.selection = selection
         self.options = options
+        self.start = start
+        self.tied = tied_parameters(model)
         self.result = SwitchPlan(model, spec)
         self.ghosted = options.get("ghost") is not None
 
@@ -180,7 +197,8 @@ class _Planner:
             return self.leave(norm, reason)
         dims, flat, why = self.input_of(norm)
         try:
-            replacement = Replacement.of(norm, self.spec, dims, flat, self.options_for(norm))
+            options = self.options_for(norm)
+            replacement = Replacement.of(norm, self.spec, dims, flat, options, self.start, self.tied, self.is_fed(norm))
         except InputError as error:
             raise InputError(f"layer {self.names[norm][0]!r}: {error}") from error
         carry_ranks(norm, replacement.new)
@@ -192,7 +210,8 @@ class _Planner:
         self.result._norms[norm] = replacement
         lost = f"; not carried over: {', '.join(replacement.lost)}" if replacement.lost else ""
         why += self.thaw(norm) + lost
-        self.change(norm, describe(replacement.new, channels=channels_of(norm)), why)
+        after = describe(replacement.new, channels=channels_of(norm))
+        self.change(norm, after, why, replacement.start().function)
 
     def refusal(self, norm: nn.Module) -> str | None:
         """Why a normalization cannot be replaced, and if it stands for no normalizer, what it does."""
@@ -241,12 +260,21 @@ class _Planner:
         where = "for want of a layer before it" if source is None else f"as {self.names[source][0]} does"
         return f"; scale and shift {'train' if trains else 'stay constant'} {where}"
 
+    def is_fed(self, norm: nn.Module) -> bool:
+        """Whether a convolution before a normalization gets standardized weights."""
+        feeds = self.wiring.feeds if self.spec.ws else {}
+        return any(fed is norm and self.conv_reason(conv) is None for conv, fed in feeds.items())
+
+    def conv_reason(self, conv: Any) -> str | None:
+        """Why the weights of a convolution stay as they are; None where it is not for the convolution itself."""
+        return conv_refusal(conv) or self.selection.refusal(self.names[conv], conv)
+
     def take_conv(self, conv: _ConvNd) -> None:
         if not self.spec.ws:
             if isinstance(conv, tuple(WS_CONV.values())):
                 self.leave(conv, "stays standardized")
             return
-        reason = conv_refusal(conv) or self.selection.refusal(self.names[conv], conv)
+        reason = self.conv_reason(conv)
         if reason:
             return self.leave(conv, reason)
         norm = self.wiring.feeds.get(conv)
@@ -263,8 +291,8 @@ class _Planner:
                 return f"what follows is not known (tracing failed: {why})"
         return "does not feed a normalization"
 
-    def change(self, module: nn.Module, after: str, reason: str) -> None:
-        self.result.changes.append(Change(tuple(self.names[module]), describe(module), after, reason))
+    def change(self, module: nn.Module, after: str, reason: str, function: str = "") -> None:
+        self.result.changes.append(Change(tuple(self.names[module]), describe(module), after, reason, function))
 
     def leave(self, module: nn.Module, reason: str) -> None:
         self.result.left.append(Left(tuple(self.names[module]), describe(module), reason))
