@@ -16,7 +16,7 @@ from switchnorm.processes import is_first, world_size
 from switchnorm.runs.appearance import registered
 from switchnorm.runs.folder import RunFolder, free_folder
 from switchnorm.surgery import LayerImportance, importance, set_momentum
-from switchnorm.surgery.statistics import tracking_layers
+from switchnorm.surgery.statistics import chosen_tracking_layers, has_seen, tracking_layers
 from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import check_resumable
 from switchnorm.training.fit import train
@@ -105,6 +105,7 @@ def _begin(model: nn.Module, config: Config, quiet: bool, said: str = "") -> dic
         report = warm_start(model, *config.train.start_files, start=config.train.start)
         lines.append(str(report))
         record = {"warm_start": report.record()}
+    lines += _frozen_at_nothing(model, config)
     options = config.model.options
     if "momentum" in options and not set_momentum(model, options["momentum"]):
         lines.append("model.options.momentum has no effect: no layer keeps running statistics")
@@ -115,6 +116,22 @@ def _begin(model: nn.Module, config: Config, quiet: bool, said: str = "") -> dic
     if is_first() and not quiet:
         print(*lines, sep="\n", end="\n" if lines else "")
     return record
+
+
+def _frozen_at_nothing(model: nn.Module, config: Config) -> list[str]:
+    """A line about layers that would be frozen at statistics that have seen no batch, as those of a new decoder."""
+    frozen = config.train.frozen_statistics
+    if not frozen:
+        return []
+    chosen = chosen_tracking_layers(model, None if isinstance(frozen, bool) else frozen)
+    unseen = [name for name, layer in chosen if not has_seen(layer)]
+    if not unseen or len(unseen) == len(chosen):
+        return []
+    more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""
+    return [
+        f"train.frozen_statistics holds for {unseen[0]}{more} too, whose statistics have seen nothing and so normalize "
+        "nothing; a glob such as 'encoder.*' leaves them to their batches"
+    ]
 
 
 def checkpoint_of(run: RunFolder, which: str) -> Path:

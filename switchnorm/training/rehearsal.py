@@ -106,7 +106,11 @@ def dry_run(config: Config) -> DryRun:
     missing = _missing(dataset)
     model = build_model(config, _num_classes(dataset))
     check_channels(config, model, dataset)
-    start = "" if config.train.warm_start is None else str(warm_start(model, *config.train.start_files, start=config.train.start))
+    start = (
+        ""
+        if config.train.warm_start is None
+        else str(warm_start(model, *config.train.start_files, start=config.train.start))
+    )
     if config.train.calibrate:
         check_support(model, "calibrate")
     classes = rehearse(model, config.train.batch_size, dataset, training_modes(config))
@@ -115,7 +119,9 @@ def dry_run(config: Config) -> DryRun:
     batch = _noise(dataset, samples, classes) if missing else _batch(config, dataset, samples)
     loss = _one_step(config, model, batch, classes, steps or 1)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return DryRun(parameters, samples, missing, steps, effective_lr(config), loss, start, pictures, _begin(config, steps))
+    return DryRun(
+        parameters, samples, missing, steps, effective_lr(config), loss, start, pictures, _begin(config, steps)
+    )
 
 
 def _begin(config: Config, steps: int | None) -> str:

@@ -35,8 +35,8 @@ class WarmStart:
         unexpected: entries of the checkpoint that the network lacks.
         shapes: entries that both have in different shapes, as "key (theirs) for (ours)".
         classifier: entries of the checkpoint's classifier, where a network for segmentation took the rest as encoder.
-        started: layers of SN and SSN that start at the batch statistic, since the checkpoint has running statistics for
-            them and no logits.
+        started: logits of SN and SSN that were set to the batch statistic, since the checkpoint has running statistics
+            for their layers and none of the logits.
     """
 
     file: str
@@ -55,13 +55,14 @@ class WarmStart:
             ("of another shape", self.shapes),
             ("of its classifier left out", self.classifier),
         )
-        start = [f"{len(self.started)} layers start at the batch statistic, as they were trained"] if self.started else []
+        layers = len({key.rpartition(".")[0] for key in self.started})
+        start = [f"{layers} layers start at the batch statistic, as they were trained"] if layers else []
         return "; ".join([text, *(f"{len(keys)} {what} ({_some(keys)})" for what, keys in kinds if keys), *start])
 
     @property
     def total(self) -> int:
         """How many entries the network has."""
-        return len(self.matched) + len(self.missing) + len(self.shapes)
+        return len(self.matched) + len(self.missing) + len(self.shapes) + len(self.started)
 
     def record(self) -> dict[str, Any]:
         """The report as a run's record keeps it."""
@@ -121,7 +122,7 @@ def warm_start(
     return WarmStart(
         str(path) if decoder is None else f"{path} and {decoder}",
         matched=tuple(fitting),
-        missing=tuple(key for key in ours if key not in named),
+        missing=tuple(key for key in ours if key not in named and key not in started),
         unexpected=tuple(key for key in unknown if key not in classifier),
         shapes=tuple(
             f"{key} {tuple(theirs[named[key]].shape)} for {tuple(ours[key].shape)}"
@@ -134,13 +135,13 @@ def warm_start(
 
 
 def _started(model: nn.Module, named: Container[str], fitting: Container[str]) -> list[str]:
-    """Start at the batch statistic whatever mixes it and got running statistics without logits; the layers' names."""
-    started = []
+    """Start at the batch statistic whatever mixes it and got running statistics without logits; returns the logits."""
+    started: list[str] = []
     for name, layer in mixing_layers(model):
         logits = (f"{name}.mean_weight", f"{name}.var_weight")
         if f"{name}.running_var" in fitting and not any(key in named for key in logits):
             _start_at_batch(layer)
-            started.append(name)
+            started += logits
     return started
 
 
@@ -149,8 +150,9 @@ def _start_at_batch(layer: Any) -> None:
     """Set the logits so that the importance of the batch statistic is .987, and a gradient still reaches the others."""
     place, others = layer.statistics.index("batch"), len(layer.statistics) - 1
     share = 0.987 if others else 1.0
-    # The inverse of softmax, or of sparsemax, whose importances on a face differ as the logits do.
-    gap = share - (1 - share) / max(others, 1) if is_sparse(layer) else math.log(share * max(others, 1) / (1.001 - share))
+    rest = (1 - share) / max(others, 1)
+    # The inverse of softmax, or of sparsemax, whose importances differ as the logits do where none is 0.
+    gap = share - rest if is_sparse(layer) else math.log(share / max(rest, 1e-3))
     for logits in (layer.mean_weight, layer.var_weight):
         logits.zero_()
         logits[place] = gap

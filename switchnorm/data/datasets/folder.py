@@ -107,8 +107,8 @@ class Folder(Dataset):
             raise InputError(f"crop must be above 0 and at most 1, got {self.crop}")
         if self.crop is not None and self.resize is not None:
             raise InputError(
-                f"crop {self.crop} and resize {self.resize} say the same, the size from which crops are cut; set one of "
-                "them to null"
+                f"crop {self.crop} and resize {self.resize} say the same, the size from which crops are cut; set one "
+                "of them to null"
             )
         check_between("resize", self.short_side, self.size)
         check_interpolation(self.interpolation)

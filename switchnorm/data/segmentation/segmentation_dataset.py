@@ -99,7 +99,9 @@ class SegmentationDataset(Dataset):
         check_interpolation(self.interpolation)
         check_colors(self.mean, self.std, self.channels)
         if self.colors == "published" and not (self.mean is None and self.std is None):
-            raise InputError("colors 'published' has a mean and deviation of its own; leave mean and std out, or take 'rgb'")
+            raise InputError(
+                "colors 'published' has a mean and deviation of its own; leave mean and std out, or take 'rgb'"
+            )
         if self.test_resize == "plain" and self.interpolation not in (None, "bilinear"):
             raise InputError(
                 f"test_resize 'plain' is bilinear, so that interpolation {self.interpolation!r} does not fit; set it to "

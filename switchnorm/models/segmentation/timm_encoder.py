@@ -23,6 +23,7 @@ from switchnorm.surgery.kinds import is_norm
 
 _NAME = re.compile(r"(timm:.+?)(?:_dilated(\d+))?\+(.+)")
 
+
 class Parts(NamedTuple):
     """What the name of such a network says.
 
