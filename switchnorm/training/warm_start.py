@@ -114,8 +114,8 @@ def warm_start(
     started = [] if start == "equal" else _started(model, named, fitting)
     if start == "source" and not started:
         raise InputError(
-            f"no layer can start at the statistic of {source}: it takes layers that mix the batch statistic, and a file "
-            "with their running statistics and without logits; set train.start to 'auto'"
+            f"no layer can start at the statistic of {source}: it takes layers that mix the batch statistic, and their "
+            "running statistics without logits in the file; set train.start to 'auto'"
         )
     unknown = [key for key in theirs if key not in set(named.values())]
     classifier = _classifier(theirs, unknown) if part else []
@@ -179,7 +179,7 @@ def _named_as(ours: Iterable[str], theirs: Iterable[str], part: str) -> dict[str
 
 
 def _aliases(key: str) -> tuple[str, ...]:
-    """What an encoder may call a classifier's entry: the same, or what wraps it without the classifier makes of that."""
+    """What an encoder may call an entry of the classifier."""
     return (
         key,
         key.removeprefix("features."),  # torchvision's MobileNets have them below a name that their backbones lack
