@@ -125,7 +125,7 @@ def _frozen_at_nothing(model: nn.Module, config: Config) -> list[str]:
         return []
     chosen = chosen_tracking_layers(model, None if isinstance(frozen, bool) else frozen)
     unseen = [name for name, layer in chosen if not has_seen(layer)]
-    if not unseen or len(unseen) == len(chosen):
+    if not unseen:
         return []
     more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""
     return [

@@ -104,7 +104,9 @@ def test_a_classifier_s_weights_become_the_encoder_s(saved, theirs, ours, missin
     source, target = randomized(create_model(theirs)), segmentation(ours)
     before = {key: value.clone() for key, value in target.state_dict().items()}
     report = warm_start(target, saved(source.state_dict()))
-    assert set(report.started) == {key for key in before if theirs == "resnet18" and key.startswith("encoder.") and key.endswith(MIXING)}
+    assert set(report.started) == {
+        key for key in before if theirs == "resnet18" and key.startswith("encoder.") and key.endswith(MIXING)
+    }
     assert set(report.matched) == entries(target, "encoder.", missing) - set(report.started)
     assert set(report.missing) == set(before) - set(report.matched) - set(report.started)
     assert report.classifier == ("fc.weight", "fc.bias")
