@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks SUITE`, and `python -m benchmarks table`."""
+"""The command line: `python -m benchmarks SUITE`, `python -m benchmarks table`, and `start`, which times nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import benchmarks
-from benchmarks import data, decoders, layers, networks, record, step, table, weights
+from benchmarks import data, decoders, layers, networks, record, start, step, table, weights
 from benchmarks.case import Case
 from benchmarks.runner import Outcome, run_case, summed_up
 from benchmarks.text import of_outcome, of_ratios
@@ -32,6 +32,9 @@ def main(arguments: Sequence[str]) -> None:
         options = _parser().parse_args(arguments)
         if options.suite == "table":
             table.rewrite(options.readme, record.RESULTS)
+            return
+        if options.suite == "start":
+            start.run(options, arguments)
             return
         cases = SUITES[options.suite].cases(options)
         outcomes = _run(cases)
@@ -79,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         suite.add_arguments(of_suite)
     of_table = suites.add_parser("table", description=table.__doc__, help=table.__doc__, allow_abbrev=False)
     of_table.add_argument("--readme", type=Path, default=Path("README.md"), help="the file to rewrite")
+    of_start = suites.add_parser("start", description=start.__doc__, help="what a switch keeps", allow_abbrev=False)
+    start.add_arguments(of_start)
     return parser
 
 

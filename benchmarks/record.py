@@ -23,7 +23,7 @@ def write(
     path: Path, arguments: Sequence[str], rows: Sequence[dict[str, Any]], ratios: Sequence[dict[str, Any]]
 ) -> None:
     """Write a record, a measurement or ratio a line."""
-    head = json.dumps({"command": _command(arguments), **environment()}, indent=2)
+    head = json.dumps({"command": command(arguments), **environment()}, indent=2)
     parts = [f'  "{name}": [\n{_lines(entries)}\n  ]' for name, entries in (("measurements", rows), ("ratios", ratios))]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(",\n".join([head.removesuffix("\n}"), *parts]) + "\n}\n")
@@ -39,7 +39,7 @@ def _lines(entries: Sequence[dict[str, Any]]) -> str:
     return ",\n".join(f"    {json.dumps(entry)}" for entry in entries)
 
 
-def _command(arguments: Sequence[str]) -> str:
+def command(arguments: Sequence[str]) -> str:
     """The command as anybody may read it: paths that start at a root or a home become PATH."""
     shown = [re.sub(r"(^|=)[/~].*", r"\1PATH", argument) for argument in arguments]
     return " ".join(["python -m benchmarks", *shown])

@@ -19,7 +19,7 @@ _HOMES = {
     ),
     "surgery": (
         *("switch", "plan_switch", "fuse", "plan_fuse", "ghost", "sync"),
-        *("calibrate", "set_momentum", "harden", "set_radius", "importance"),
+        *("calibrate", "set_momentum", "harden", "unharden", "set_radius", "importance"),
     ),
     "models": ("create_model", "list_models"),
     "weights": ("load_published",),

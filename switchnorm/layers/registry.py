@@ -36,13 +36,16 @@ class Norm:
         batch_statistics: whether training normalizes by statistics of the batch, or a function of a layer that tells.
             None: a layer does where it has a buffer `running_mean` or `running_var`. Modules inside of a layer are
             looked at by themselves.
+        statistic: the one statistic by which layers normalize, so that they compute weight * (x - mean) / sqrt(var +
+            eps) + bias: "instance", "layer", "batch", "group:G", or a function of a layer that tells. A switch then
+            knows whether it keeps the function. None where it is something else.
         ghost: layers obey their attribute `ghost`: samples per part of the batch, or None.
         sync: layers obey their attribute `sync`: False, True or a process group.
         calibrate: layers have `momentum`, which may be None to average, and `reset_running_stats()`.
         mixes: layers mix `statistics`, K names, by the logits `mean_weight` and `var_weight` (K,), which `importance()`
-            turns into two (K,) tensors on the simplex.
-        sparse: and their importance becomes one-hot: they have `set_radius(radius)`, `harden()` and the buffers
-            `radius`, `mean_fixed` and `var_fixed` (1,).
+            turns into two (K,) tensors on the simplex and `set_importance(mean, var)` takes back.
+        sparse: and their importance becomes one-hot: they have `set_radius(radius)`, `harden()`,
+            `unharden()` and the buffers `radius`, `mean_fixed` and `var_fixed` (1,).
         fuses: layers are called as `layer(x, residual, activation)`, and have an attribute `activation`.
         groups: layers take `groups`, which "NAME:G" sets.
         flat: options of layers whose input is known to be (N, C), which has no instance statistic.
@@ -57,6 +60,7 @@ class Norm:
     _: KW_ONLY
     classes: tuple[type[nn.Module], ...] = ()
     batch_statistics: bool | Callable[[Any], bool] | None = None
+    statistic: str | Callable[[Any], str] | None = None
     ghost: bool = False
     sync: bool = False
     calibrate: bool = False

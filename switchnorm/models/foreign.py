@@ -90,7 +90,7 @@ def create(source: Source, name: str, spec: Spec | None, num_classes: int | None
     _check_options(name, builder, arguments, options)
     with explained(name, options, lambda: _plain_options(builder)):
         model = builder(**(arguments | options))
-    return model if spec is None else switch(model, spec)
+    return model if spec is None else switch(model, spec, start="equal")
 
 
 def _encoder_decoder(name: Parts, spec: Spec | None, num_classes: int | None, options: dict[str, Any]) -> nn.Module:

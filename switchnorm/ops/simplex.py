@@ -6,6 +6,7 @@ SparsestMax: Shao et al., "SSN: Learning Sparse Switchable Normalization via Spa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
@@ -69,6 +70,19 @@ def check_radius(radius: float) -> float:
         nearest = 1.0 if radius > 1 else 0.0
         raise InputError(f"radius {radius} is outside [0, 1]; the nearest valid radius is {nearest}")
     return radius
+
+
+def interior(importance: Sequence[float], least: float | Sequence[float]) -> list[float]:
+    """The point of the simplex, in its inside, that is a given one but for entries that are too small.
+
+    Args:
+        importance: K numbers on the simplex.
+        least: what each entry is at least, before all are scaled to sum to 1 again.
+    """
+    floors = [least] * len(importance) if isinstance(least, float) else least
+    raised = [max(p, floor) for p, floor in zip(importance, floors, strict=True)]
+    total = sum(raised)
+    return [p / total for p in raised]
 
 
 class _Projection(NamedTuple):

@@ -2,7 +2,7 @@
 
 from switchnorm.surgery.batch import ghost, sync
 from switchnorm.surgery.fuse import FusePlan, fuse, plan_fuse
-from switchnorm.surgery.importance import LayerImportance, harden, importance, set_radius
+from switchnorm.surgery.importance import LayerImportance, harden, importance, set_radius, unharden
 from switchnorm.surgery.over_processes import average_statistics
 from switchnorm.surgery.plan import Change, Left, SwitchPlan
 from switchnorm.surgery.statistics import batch_statistics, calibrate, evaluation_mode, freeze_statistics, set_momentum
@@ -29,4 +29,5 @@ __all__ = [
     "set_radius",
     "switch",
     "sync",
+    "unharden",
 ]

@@ -113,7 +113,7 @@ def _set(model: nn.Module, setting: str, value: Any, replaced: Callable[[nn.Modu
         stand_ins.add(_norm_name(layer))
     for norm in sorted(stand_ins):
         chosen = partial(_is_chosen, replaced, norm)
-        model = plan(model, Spec(norm), include=chosen, inside=True).apply()
+        model = plan(model, Spec(norm), start="equal", include=chosen, inside=True).apply()
     for _, layer in batch_layers(model):
         own = norm_of(layer)
         if own is not None and getattr(own, setting):

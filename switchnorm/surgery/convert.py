@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from switchnorm.layers.options import options_of
 from switchnorm.layers.weight_standardized import WS_CONV
 from switchnorm.surgery.carry import AFFINE, LOGITS, carried, carry_hooks, carry_tensors, ends_by_itself
 from switchnorm.surgery.kinds import batch_sync, has_tail
+from switchnorm.surgery.start import Start, begin, source_of, start_of
 
 
 def standardize(conv: _ConvNd) -> None:
@@ -35,6 +37,7 @@ class Replacement:
         spec: what `new` is.
         settings: how it was made.
         lost: what `old` has and `new` cannot take over, in words.
+        start: tells how `new` starts, while `old` still has its state.
     """
 
     old: nn.Module
@@ -42,9 +45,20 @@ class Replacement:
     spec: Spec
     settings: dict[str, Any]
     lost: tuple[str, ...]
+    start: Callable[[], Start]
 
     @classmethod
-    def of(cls, old: nn.Module, spec: Spec, dims: int, flat: bool, options: Mapping[str, Any]) -> Replacement:
+    def of(
+        cls,
+        old: nn.Module,
+        spec: Spec,
+        dims: int,
+        flat: bool,
+        options: Mapping[str, Any],
+        start: str,
+        tied: set[int],
+        fed: bool,
+    ) -> Replacement:
         """The layer of `spec` that takes the place of `old`, with the settings that both know and with `options`.
 
         Args:
@@ -54,6 +68,7 @@ class Replacement:
             flat: whether its input is (N, C), which has no instance statistic.
             options: of the new layer; these win over what is carried over. A class or function that is no registered
                 normalizer gets nothing else.
+            start, tied, fed: see `start_of`.
 
         Raises:
             InputError: a setting that the new layer cannot have, or what its constructor raises.
@@ -71,7 +86,7 @@ class Replacement:
         asked_for = {"ghost", "sync"} if options.keys() & {"ghost", "sync"} else set()
         _set_attributes(old, new, {*settings, *spec.registration.takes(dims).bound, *asked_for})
         _check_kept(old, new, spec)
-        return cls(old, new, spec, settings, tuple(_lost(old, new)))
+        return cls(old, new, spec, settings, tuple(_lost(old, new)), partial(start_of, old, new, start, tied, fed))
 
     def changes_nothing(self) -> bool:
         """Whether the old layer already is what the new one would be."""
@@ -87,6 +102,8 @@ class Replacement:
     def install(self, like: Tensor | None) -> nn.Module:
         """The new layer with the state of the old: the same parameters, buffers and hooks, not copies of them.
 
+        Their values stay, but for what the start decides.
+
         Args:
             like: a tensor whose device and dtype new parameters get where the old layer has none; None for torch's
                 defaults.
@@ -96,7 +113,9 @@ class Replacement:
         like = next((tensor for tensor in own if tensor.is_floating_point()), like)
         if like is not None:
             new.to(like.device, like.dtype)
+        start, source = self.start(), source_of(old)
         carry_tensors(old, new)
+        begin(start, source, new)
         new.train(old.training)
         carry_hooks(old, new)
         made: nn.Module = new

@@ -56,6 +56,18 @@ def harden(model: nn.Module) -> tuple[int, int]:
     )
 
 
+def unharden(model: nn.Module) -> int:
+    """Let the sparse layers choose again: `SparseSwitchNorm.unharden` for each.
+
+    No choice is final any more, every radius is 0 and every logit receives a gradient. Training goes on as from the
+    start of a schedule: the radius grows again and `harden` makes choices final.
+
+    Returns:
+        How many layers had a final choice.
+    """
+    return sum([layer.unharden() for layer in sparse_layers(model)])
+
+
 def set_radius(model: nn.Module, radius: float) -> None:
     """Set SparsestMax's radius in all sparse layers; raise `InputError` outside [0, 1], before any changes."""
     check_radius(radius)

@@ -21,12 +21,16 @@ class Change:
         names: all its names in the model; several where modules are tied.
         before, after: what it is and what it becomes.
         reason: why it becomes that.
+        function: of a normalization, whether it computes what it did: "kept", "kept nearly (87 % batch)", "changes:
+            layer in place of batch, scale and shift fitted", ...
     """
 
     names: tuple[str, ...]
     before: str
     after: str
     reason: str
+    # What a layer becomes, and why, is the change; this describes it.
+    function: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ class SwitchPlan:
         if self.wiring:
             lines.append(f"connections found by {self.wiring}")
         lines += table(
-            ("layer", "before", "after", "reason"), [(c.names, c.before, c.after, c.reason) for c in self.changes]
+            ("layer", "before", "after", "function", "reason"),
+            [(c.names, c.before, c.after, c.function, c.reason) for c in self.changes],
         )
         lines += table(("layer left", "is", "reason"), [(e.names, e.description, e.reason) for e in self.left])
         return "\n".join(lines)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from switchnorm.errors import InputError
 from switchnorm.layers import has_batch_statistics, kind_of
 from switchnorm.layers.running import check_momentum
+from switchnorm.surgery.alike import Likeness
 from switchnorm.surgery.batch import batch_layers, check_support
 from switchnorm.surgery.importance import is_sparse
 from switchnorm.surgery.select import Choice, Selection
@@ -120,25 +121,38 @@ def calibrate(
     batches: Iterable[Any],
     *,
     forward: Callable[[nn.Module, Any], Any] | None = None,
+    like: nn.Module | None = None,
 ) -> None:
     """Recompute the running statistics of all layers with batch statistics as the average over `batches`.
 
     This is the "batch average" of the papers. Those layers run in training mode and all others in evaluation mode,
     without gradients; afterwards modes are as before, and after an error statistics too.
 
+    With `like`, the network as it was before a switch, scale and shift of each normalization also become those that
+    bring its output nearest (least squares over the batches) to what the layer of the same name gives there, both in
+    evaluation mode. Layers follow one another as they are called, so that later ones make up for what earlier ones
+    could not. A few batches do, larger ones better.
+
+        before = copy.deepcopy(model)
+        switchnorm.switch(model, "gn+ws")
+        switchnorm.calibrate(model, batches, like=before)
+
     Args:
-        model: any model; one without running batch statistics stays as it is.
+        model: any model; without `like`, one without running batch statistics stays as it is.
         batches: inputs, or tuples or lists that begin with them. Each counts the same.
         forward: called with the model and a batch; by default the model is called with the inputs, which are moved to
             its device.
+        like: the model before the switch, with the same names of layers; it stays as it is.
 
     Raises:
-        InputError: no batch at all, or a layer with batch statistics that does not support it; before anything has
-            changed.
+        InputError: no batch at all, a layer with batch statistics that does not support it, or layers that do not pair
+            with those of `like`; before anything has changed.
     """
     check_support(model, "calibrate")
     layers = tracking_layers(model)
-    if not layers:
+    likeness = None if like is None else Likeness(model, like)
+    written = [] if likeness is None else likeness.tensors()
+    if not layers and not written:
         return
     batches = iter(batches)
     try:
@@ -146,7 +160,12 @@ def calibrate(
     except StopIteration:
         raise InputError("calibrate needs at least one batch, got none; the statistics are as before") from None
     run = forward or _call
-    with _restored_after_an_error(layers), _averaging(model, layers), torch.no_grad():
+    with (
+        _restored_after_an_error(layers, written),
+        _averaging(model, layers),
+        torch.no_grad(),
+        nullcontext(run) if likeness is None else likeness.forward(run) as run,
+    ):
         _forget(layers)
         for batch in chain((first,), batches):
             run(model, batch)
@@ -195,7 +214,8 @@ def _keeps_statistics(layer: nn.Module) -> bool:
 
 def _call(model: nn.Module, batch: Any) -> None:
     inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
-    model(inputs.to(next(model.buffers()).device) if isinstance(inputs, Tensor) else inputs)
+    device = next((tensor.device for tensor in chain(model.buffers(), model.parameters())), None)
+    model(inputs.to(device) if isinstance(inputs, Tensor) else inputs)
 
 
 @contextmanager
@@ -222,8 +242,8 @@ def _forget(layers: list[Any]) -> None:
 
 
 @contextmanager
-def _restored_after_an_error(layers: list[Any]) -> Iterator[None]:
-    before = _copies(layers)
+def _restored_after_an_error(layers: list[Any], others: Sequence[Tensor] = ()) -> Iterator[None]:
+    before = _copies(layers) + [(tensor, tensor.clone()) for tensor in others]
     try:
         yield
     except BaseException:

@@ -18,12 +18,14 @@ from switchnorm.surgery.graph import Wiring, wire
 from switchnorm.surgery.kinds import class_dims, conv_refusal, is_norm, may_be_flat, named_layers, norm_refusal
 from switchnorm.surgery.plan import Change, Left, SwitchPlan, describe
 from switchnorm.surgery.select import Choice, Selection
+from switchnorm.surgery.start import check_start, tied_parameters
 
 
 def switch(
     model: nn.Module,
     spec: NormLike,
     *,
+    start: str = "auto",
     include: Choice | None = None,
     exclude: Choice | None = None,
     **options: Any,
@@ -37,13 +39,14 @@ def switch(
     Raises:
         InputError: as `plan_switch`, before anything has changed.
     """
-    return plan_switch(model, spec, include=include, exclude=exclude, **options).apply()
+    return plan_switch(model, spec, start=start, include=include, exclude=exclude, **options).apply()
 
 
 def plan_switch(
     model: nn.Module,
     spec: NormLike,
     *,
+    start: str = "auto",
     include: Choice | None = None,
     exclude: Choice | None = None,
     **options: Any,
@@ -59,25 +62,35 @@ def plan_switch(
     convolutions whose output reaches a normalization through linear or positively homogeneous operations alone get
     standardized weights.
 
+    How much of what the network computes stays is decided by `start`, and told for each layer. "equal" gives every
+    statistic of new layers the same importance, as networks that are trained from the beginning have it. "source"
+    starts them at the importance that the old layer had, all of it on one statistic in most layers, but for small
+    shares without which the others' logits would learn nothing; and where running statistics tell how statistics differ
+    on average, scale and shift make up for it, also in layers of a single statistic such as "gn" and "ln". "auto" is
+    "source" for layers that show signs of training: running statistics of some batch, a scale or shift that differs
+    between channels, logits that differ, frozen constants; and "equal" for all others.
+
     Args:
         model: any model; modules may have several names and share parameters.
         spec: a name of `switchnorm.layers.norm_names()`, such as "sn", "gn:16" or "ssn+ws"; or a class or function,
             which is called as `spec(channels, **options)` and whose layers take over parameters and buffers alone.
+        start: "auto", "equal" or "source".
         include, exclude: which normalizations and convolutions: a glob over names, a sequence of globs, or a predicate
             of name and module.
         options: arguments of the new layers, such as `statistics` or `momentum`.
 
     Raises:
-        InputError: an unknown spec or option, a pattern that matches nothing, a setting that a layer cannot have, such
-            as groups that do not divide its channels, or a class or function that makes no layer.
+        InputError: an unknown spec, start or option, a pattern that matches nothing, a setting that a layer cannot
+            have, such as groups that do not divide its channels, or a class or function that makes no layer.
     """
-    return plan(model, Spec.of(spec), include=include, exclude=exclude, options=options)
+    return plan(model, Spec.of(spec), start=start, include=include, exclude=exclude, options=options)
 
 
 def plan(
     model: nn.Module,
     spec: Spec,
     *,
+    start: str = "auto",
     include: Choice | None = None,
     exclude: Choice | None = None,
     options: Mapping[str, Any] | None = None,
@@ -86,11 +99,12 @@ def plan(
     """As `plan_switch`; with `inside` also for normalizations that are part of another."""
     if isinstance(model, torch.jit.ScriptModule):
         raise InputError("a TorchScript module cannot be changed; switch the model before it is scripted")
+    check_start(start)
     options = dict(options or {})
     _check_options(spec, options)
     names = named_layers(model, inside=inside)
     layers = [name for module, all_ in names.items() if is_norm(module) or isinstance(module, _ConvNd) for name in all_]
-    return _Planner(model, spec, names, Selection(include, exclude, layers), options).plan()
+    return _Planner(model, spec, names, Selection(include, exclude, layers), options, start).plan()
 
 
 def _check_options(spec: Spec, options: Mapping[str, Any]) -> None:
@@ -114,12 +128,15 @@ class _Planner:
         names: Mapping[nn.Module, list[str]],
         selection: Selection,
         options: Mapping[str, Any],
+        start: str,
     ) -> None:
         self.model = model
         self.spec = spec
         self.names = names
         self.selection = selection
         self.options = options
+        self.start = start
+        self.tied = tied_parameters(model)
         self.result = SwitchPlan(model, spec)
 
     @cached_property
@@ -143,14 +160,18 @@ class _Planner:
             return self.leave(norm, reason)
         dims, flat, why = self.input_of(norm)
         try:
-            replacement = Replacement.of(norm, self.spec, dims, flat, self.options)
+            replacement = Replacement.of(
+                norm, self.spec, dims, flat, self.options, self.start, self.tied, self.is_fed(norm)
+            )
         except InputError as error:
             raise InputError(f"layer {self.names[norm][0]!r}: {error}") from error
         if replacement.changes_nothing():
             return self.leave(norm, f"already {Spec(self.spec.norm, self.spec.groups)}")
         self.result._norms[norm] = replacement
         lost = f"; not carried over: {', '.join(replacement.lost)}" if replacement.lost else ""
-        self.change(norm, describe(replacement.new, channels=channels_of(norm)), why + lost)
+        self.change(
+            norm, describe(replacement.new, channels=channels_of(norm)), why + lost, replacement.start().function
+        )
 
     def input_of(self, norm: nn.Module) -> tuple[int, bool, str]:
         """Spatial dimensions of a layer's input, whether it is flat, and in words how that is known."""
@@ -168,12 +189,21 @@ class _Planner:
             dims = dims or len(source.kernel_size)
         return dims or 1, flat, f"{'flat' if flat else f'{dims}d'} after {self.names[source][0]}"
 
+    def is_fed(self, norm: nn.Module) -> bool:
+        """Whether a convolution before a normalization gets standardized weights."""
+        feeds = self.wiring.feeds if self.spec.ws else {}
+        return any(fed is norm and self.conv_reason(conv) is None for conv, fed in feeds.items())
+
+    def conv_reason(self, conv: Any) -> str | None:
+        """Why the weights of a convolution stay as they are; None where it is not for the convolution itself."""
+        return conv_refusal(conv) or self.selection.refusal(self.names[conv], conv)
+
     def take_conv(self, conv: _ConvNd) -> None:
         if not self.spec.ws:
             if isinstance(conv, tuple(WS_CONV.values())):
                 self.leave(conv, "stays standardized")
             return
-        reason = conv_refusal(conv) or self.selection.refusal(self.names[conv], conv)
+        reason = self.conv_reason(conv)
         if reason:
             return self.leave(conv, reason)
         norm = self.wiring.feeds.get(conv)
@@ -182,8 +212,8 @@ class _Planner:
         self.result._convs.append(conv)
         self.change(conv, describe(conv, WS_CONV[len(conv.kernel_size)]), f"feeds {self.names[norm][0]}")
 
-    def change(self, module: nn.Module, after: str, reason: str) -> None:
-        self.result.changes.append(Change(tuple(self.names[module]), describe(module), after, reason))
+    def change(self, module: nn.Module, after: str, reason: str, function: str = "") -> None:
+        self.result.changes.append(Change(tuple(self.names[module]), describe(module), after, reason, function))
 
     def leave(self, module: nn.Module, reason: str) -> None:
         self.result.left.append(Left(tuple(self.names[module]), describe(module), reason))

@@ -78,6 +78,7 @@ register(
         "bn",
         {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d},
         batch_statistics=True,
+        statistic="batch",
         ghost=True,
         sync=True,
         calibrate=True,

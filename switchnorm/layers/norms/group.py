@@ -69,6 +69,10 @@ def _group_per_channel(channels: int) -> int:
     return channels
 
 
+def _statistic(layer: nn.GroupNorm) -> str:
+    return f"group:{layer.num_groups}"
+
+
 def _layer(
     count: Callable[[int], int],
     channels: int,
@@ -95,6 +99,7 @@ register(
         _all_dims(default_groups),
         classes=(GroupNorm,),
         batch_statistics=False,
+        statistic=_statistic,
         fuses=True,
         groups=True,
         baseline=True,
@@ -102,5 +107,17 @@ register(
         order=1,
     )
 )
-register(Norm("in", _all_dims(_group_per_channel), batch_statistics=False, fuses=True, color="#d97706", order=2))
-register(Norm("ln", _all_dims(_one_group), batch_statistics=False, fuses=True, color="#b8306b", order=3))
+register(
+    Norm(
+        "in",
+        _all_dims(_group_per_channel),
+        statistic="instance",
+        batch_statistics=False,
+        fuses=True,
+        color="#d97706",
+        order=2,
+    )
+)
+register(
+    Norm("ln", _all_dims(_one_group), statistic="layer", batch_statistics=False, fuses=True, color="#b8306b", order=3)
+)

@@ -5,6 +5,7 @@ Shao et al., "SSN: Learning Sparse Switchable Normalization via SparsestMax", CV
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,10 @@ from switchnorm.errors import unknown
 from switchnorm.layers.norms.switch import SwitchNorm, uses_batch
 from switchnorm.layers.registry import Norm, register
 from switchnorm.ops.importance import sparse_importance
-from switchnorm.ops.simplex import CENTRES, check_radius
+from switchnorm.ops.simplex import CENTRES, check_radius, interior
+
+#: What a statistic without importance gets when a choice is opened again.
+REOPENED = 0.01
 
 
 class SparseSwitchNorm(SwitchNorm):
@@ -58,6 +62,24 @@ class SparseSwitchNorm(SwitchNorm):
         self.radius.fill_(check_radius(radius))
 
     @torch.no_grad()
+    def set_importance(self, mean: Sequence[float], var: Sequence[float]) -> None:
+        """Choose the logits so that `importance()` is what is given, and let no choice be final.
+
+        Points inside of SparsestMax's ball cannot be had: there the importance becomes what is nearest outside.
+
+        Args:
+            mean, var: K numbers from 0 to 1 that sum to 1. Where one is 0 its logit receives no gradient.
+
+        Raises:
+            InputError: other numbers; before anything has changed.
+        """
+        of_mean, of_var = self._shares("mean", mean), self._shares("var", var)
+        for logits, shares in ((self.mean_weight, of_mean), (self.var_weight, of_var)):
+            logits.copy_(shares)
+        self.mean_fixed.zero_()
+        self.var_fixed.zero_()
+
+    @torch.no_grad()
     def harden(self) -> bool:
         """Make every importance that has become one-hot final; return whether both are.
 
@@ -74,6 +96,22 @@ class SparseSwitchNorm(SwitchNorm):
                 logits.copy_(importance)
                 fixed.fill_(1)
         return bool(self.mean_fixed and self.var_fixed)
+
+    @torch.no_grad()
+    def unharden(self) -> bool:
+        """Let the layer choose again; return whether a choice was final.
+
+        No choice is final any more, the radius is 0, and the logits are the importance that the layer had, brought into
+        the simplex where it was on its border: a statistic without importance gets `REOPENED`, so that every logit
+        receives a gradient. Setting the radius makes the layer sparse again; at its full size a choice could not move.
+
+        Waits for the device.
+        """
+        final = bool(self.mean_fixed) or bool(self.var_fixed)
+        inside = [interior(each.tolist(), REOPENED) for each in self.importance()]
+        self.set_radius(0)
+        self.set_importance(*inside)
+        return final
 
     def _project(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         return sparse_importance(mean, var, self.mean_fixed, self.var_fixed, self.radius, self.centre)

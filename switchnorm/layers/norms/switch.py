@@ -103,6 +103,32 @@ class SwitchNorm(RunningStatistics):
         """The weights of the statistics in the mean and in the variance: two (K,) tensors, each summing to 1."""
         return self._importance(range(len(self.statistics)))
 
+    @torch.no_grad()
+    def set_importance(self, mean: Sequence[float], var: Sequence[float]) -> None:
+        """Choose the logits so that `importance()` is what is given.
+
+        Args:
+            mean, var: K numbers above 0 that sum to 1.
+
+        Raises:
+            InputError: other numbers; before anything has changed.
+        """
+        of_mean, of_var = self._shares("mean", mean), self._shares("var", var)
+        if min(*of_mean, *of_var) <= 0:
+            raise InputError(
+                "importance of 0 is the limit of softmax and no logit's; the nearest valid number is small"
+            )
+        for logits, shares in ((self.mean_weight, of_mean), (self.var_weight, of_var)):
+            logits.copy_(shares.log())
+
+    def _shares(self, moment: str, importance: Sequence[float]) -> Tensor:
+        """(K,) in float64; raise `InputError` for what is no point of the simplex."""
+        shares = torch.tensor([float(share) for share in importance], dtype=torch.float64)
+        k = len(self.statistics)
+        if len(shares) != k or not bool((shares >= 0).all()) or abs(float(shares.sum()) - 1) > 1e-4:
+            raise InputError(f"importance of {moment} must be {k} numbers that sum to 1, got {[*map(float, shares)]}")
+        return shares
+
     def _importance(self, kept: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Importance among the statistics with the indices `kept` alone."""
         dtype = accumulation_dtype(self.mean_weight.dtype)

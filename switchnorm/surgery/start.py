@@ -1,0 +1,290 @@
+"""Where new layers start: as their class makes them, or at what the layers before them computed.
+
+Normalizers differ in the statistics by which they normalize. What these are on average follows from running statistics:
+where channels have the means m_c and variances v_c, a group of channels has the mean of m_c, and the mean of v_c plus
+the variance of m_c. So scale and shift of a new layer can make up for other statistics: on average it then computes
+what the old one did, and what is lost is how the statistics of single samples differ. docs/results/start.md has what
+this keeps of a trained network.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from switchnorm.errors import unknown
+from switchnorm.layers import channels_of, has_batch_statistics, kind_of, norm_of
+from switchnorm.layers.kinds import overrides
+from switchnorm.ops.simplex import interior
+from switchnorm.surgery.carry import AFFINE, LOGITS, carried
+from switchnorm.surgery.kinds import has_tail
+
+STARTS = ("auto", "equal", "source")
+
+#: The importance with which statistics besides that of the old layer start, where scale and shift make up for it. A
+#: sample's own channels fluctuate most, so that "instance" gets least. Together they get `TOGETHER` at most.
+INSTANCE, OTHER, TOGETHER = 0.03, 0.1, 0.25
+#: Likewise where nothing makes up for it, about that of the logits (0, 0, 5).
+ALONE = 0.0066
+#: The most by which a scale grows. Trained networks have channels that are nearly constant, with tiny variances beside
+#: those of their groups; should one of them come to life it must not drown the others.
+GROWTH = 16.0
+
+#: By statistic, its shares in the mean and in the variance.
+Mixture = Mapping[str, tuple[float, float]]
+#: Importance in the mean and in the variance, K numbers each.
+Importance = tuple[list[float], list[float]]
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a new layer starts.
+
+    Attributes:
+        function: whether it computes what the old one did, in words.
+        importance: of its statistics; None where it is what the layer has by itself or takes over.
+        fits: whether scale and shift make up for other statistics.
+    """
+
+    function: str
+    importance: Importance | None = None
+    fits: bool = False
+
+
+class Source(NamedTuple):
+    """By what a layer normalizes on average.
+
+    Attributes:
+        mixture: its statistics.
+        running_mean, running_var: (C,), of its input, in float64.
+        eps: added to the variance.
+    """
+
+    mixture: Mixture
+    running_mean: Tensor
+    running_var: Tensor
+    eps: float
+
+
+def check_start(start: str) -> str:
+    """Return `start` if it is one of `STARTS`; raise `InputError` otherwise."""
+    if start not in STARTS:
+        raise unknown("start", str(start), STARTS)
+    return start
+
+
+def tied_parameters(model: nn.Module) -> set[int]:
+    """The ids of the parameters that several modules of a model hold."""
+    held = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
+    return {key for key, count in held.items() if count > 1}
+
+
+def start_of(old: nn.Module, new: Any, start: str, tied: set[int], fed: bool) -> Start:
+    """How `new`, as it was made, starts in the place of `old`; nothing changes.
+
+    Args:
+        old, new: two normalizations.
+        start: one of `STARTS`.
+        tied: ids of parameters that other layers hold too, so that they must stay what they are.
+        fed: whether the convolution before them gets standardized weights, so that inputs are others.
+    """
+    unseen = "" if _keeps_running(old) or not _keeps_running(new) else "; calibrate it before evaluation"
+    before, after = mixture_of(old), mixture_of(new)
+    if before is None or after is None:
+        same = norm_of(old) is not None and norm_of(old) is norm_of(new)
+        name = type(old if before is None else new).__name__
+        return Start(("kept" if same else f"not known: {name} is no mixture of statistics") + unseen)
+    importance, fits = None, False
+    keeps = start == "source" or (start == "auto" and has_learned(old))
+    if keeps:
+        fits = not fed and source_of(old) is not None and _can_fit(old, new, tied)
+    if _mixes(new):
+        importance = _importance(old, new, before, fits) if keeps else _equal(new)
+        after = _named(new, *(importance or _importance_of(old)))
+    # The average of instance statistics is that of the batch.
+    fits = fits and dict(after) != dict(before) and bool({*before, *after} - {"instance", "batch"})
+    if not keeps and has_learned(old) and _mixes(new):
+        function = "changes: equal importance"
+    elif not keeps and dict(after) != dict(before):
+        function = "nothing to keep" if start == "auto" else _compared(before, after)
+    else:
+        function = "changes: standardized weights" if fed else _compared(before, after)
+    return Start(function + (", scale and shift fitted" if fits else "") + unseen, importance, fits)
+
+
+@torch.no_grad()
+def begin(start: Start, source: Source | None, new: Any) -> None:
+    """Let a layer start, that already has what it takes over.
+
+    Args:
+        start: as `start_of` found it.
+        source: the `source_of` the old layer, before anything was taken over; None where there is none.
+        new: the new layer; its importance, and where `fits` scale and shift are written.
+    """
+    if start.importance is not None:
+        new.set_importance(*start.importance)
+    after = mixture_of(new)
+    if not start.fits or source is None or after is None:
+        return
+    mean, var = _average(source.mixture, source)
+    new_mean, new_var = _average(after, source)
+    deviation = (new_var + new.eps).sqrt()
+    # weight * (x - mean) / sqrt(var + eps) + bias stays what it was.
+    growth = deviation / (var + source.eps).sqrt()
+    weight = new.weight.cpu().double() * growth.clamp(max=GROWTH)
+    new.bias.copy_(new.bias.cpu().double() + weight * (new_mean - mean) / deviation)
+    new.weight.copy_(weight)
+
+
+def mixture_of(layer: nn.Module) -> Mixture | None:
+    """The statistics by which a normalization normalizes; None where it does something else, or cannot be read."""
+    kind = kind_of(layer)
+    if kind is None or kind.norm is None or (overrides(layer, kind.base) and not has_tail(layer)):
+        return None
+    if kind.own and kind.norm.mixes:
+        return _named(layer, *_importance_of(layer)) if _readable(layer, LOGITS) else None
+    told = kind.norm.statistic
+    if told is None:
+        return None
+    statistic = told(layer) if callable(told) else told
+    return {_canonical(statistic, channels_of(layer)): (1.0, 1.0)}
+
+
+def source_of(layer: Any) -> Source | None:
+    """By what a layer normalizes on average; None where it has no running statistics of its input."""
+    mixture = mixture_of(layer)
+    if mixture is None or not _keeps_running(layer) or not isinstance(getattr(layer, "eps", None), float):
+        return None
+    if not _readable(layer, ("running_mean", "running_var")):
+        return None
+    # Copies, since the new layer takes over the buffers.
+    return Source(mixture, *(t.detach().cpu().double() for t in (layer.running_mean, layer.running_var)), layer.eps)
+
+
+def has_learned(layer: Any) -> bool:
+    """Whether a normalization shows signs of training.
+
+    These are running statistics that are not their initial ones or have counted batches; constants in their place, as
+    frozen layers have; logits that differ; and a scale or shift that differs between channels, which no initialisation
+    makes.
+    """
+    kind = kind_of(layer)
+    if kind is not None and kind.frozen:
+        return True
+    if _keeps_running(layer) and _readable(layer, ("running_mean", "running_var")):
+        counter = layer._buffers.get("num_batches_tracked")
+        counted = isinstance(counter, Tensor) and bool(counter > 0)
+        if counted or bool((layer.running_mean != 0).any()) or bool((layer.running_var != 1).any()):
+            return True
+    differ = (*AFFINE, *(LOGITS if _mixes(layer) else ()))
+    return any(_readable(layer, (name,)) and bool((t := getattr(layer, name)).ne(t[:1]).any()) for name in differ)
+
+
+def _importance(old: nn.Module, new: Any, before: Mixture, fits: bool) -> Importance | None:
+    """The importance that a mixing layer starts with: that of the old layer, but no statistic gets none."""
+    if _mixes(old) and _alike(old, new):
+        return None
+    least = [ALONE] * len(new.statistics)
+    if fits and not _mixes(old):
+        least = [INSTANCE if name == "instance" else OTHER for name in new.statistics]
+        least = [each * min(1.0, TOGETHER / sum(least)) for each in least]
+    found = []
+    for moment in (0, 1):
+        shares = [before.get(_canonical(n, channels_of(new)), (0.0, 0.0))[moment] for n in new.statistics]
+        if sum(shares) == 0:
+            return _equal(new)
+        shares = [share / sum(shares) for share in shares]
+        # A sparse layer of the same statistics keeps what it gave up.
+        final = _sparse(old) and _sparse(new) and old.statistics == new.statistics
+        floors = [0.0 if share > 0 or final else each for share, each in zip(shares, least, strict=True)]
+        found.append(interior(shares, floors))
+    return found[0], found[1]
+
+
+def _alike(old: Any, new: Any) -> bool:
+    """Whether two mixing layers make the same importance of the same logits."""
+    same = norm_of(old) is norm_of(new) and old.statistics == new.statistics
+    return same and getattr(old, "centre", None) == getattr(new, "centre", None)
+
+
+def _equal(layer: Any) -> Importance:
+    k = len(layer.statistics)
+    return [1 / k] * k, [1 / k] * k
+
+
+def _importance_of(layer: Any) -> Importance:
+    mean, var = (each.detach().double().tolist() for each in layer.importance())
+    return mean, var
+
+
+def _named(layer: Any, mean: Sequence[float], var: Sequence[float]) -> Mixture:
+    names = [_canonical(name, channels_of(layer)) for name in layer.statistics]
+    return {name: pair for name, pair in zip(names, zip(mean, var, strict=True), strict=True) if any(pair)}
+
+
+def _canonical(statistic: str, channels: int | None) -> str:
+    """One name for what has several."""
+    return {"group:1": "layer", f"group:{channels}": "instance"}.get(statistic, statistic)
+
+
+def _average(mixture: Mixture, source: Source) -> tuple[Tensor, Tensor]:
+    """The mean and variance (C,) of a mixture of statistics, on average over samples."""
+    mean, var = torch.zeros_like(source.running_mean), torch.zeros_like(source.running_var)
+    for name, (of_mean, of_var) in mixture.items():
+        m, v = source.running_mean, source.running_var
+        if name not in ("instance", "batch"):
+            groups = 1 if name == "layer" else int(name.removeprefix("group:"))
+            means, variances = (t.view(groups, -1) for t in (m, v))
+            spread = variances.mean(1, keepdim=True) + means.var(1, unbiased=False, keepdim=True)
+            m, v = (t.expand_as(means).flatten() for t in (means.mean(1, keepdim=True), spread))
+        mean, var = mean + of_mean * m, var + of_var * v
+    return mean, var
+
+
+def _compared(before: Mixture, after: Mixture) -> str:
+    """How much of the function stays, in words."""
+    common = {n: sum(min(a, b) for a, b in zip(after[n], before[n], strict=True)) / 2 for n in after if n in before}
+    share = sum(common.values())
+    if share > 0.9999:
+        return "kept"
+    if share >= 0.5:
+        return f"kept nearly ({100 * share:.0f} % {'+'.join(n for n in common if common[n] >= 0.05)})"
+    return f"changes: {'+'.join(after)} in place of {'+'.join(before)}"
+
+
+def _can_fit(old: Any, new: Any, tied: set[int]) -> bool:
+    """Whether scale and shift may be written."""
+    own = carried(old, new)
+    return all(name in own and id(own[name]) not in tied and _readable(old, (name,)) for name in AFFINE) and isinstance(
+        getattr(new, "eps", None), float
+    )
+
+
+def _readable(layer: nn.Module, names: Sequence[str]) -> bool:
+    """Whether a layer has tensors of these names with values, which can be read and written here."""
+    tensors = [getattr(layer, name, None) for name in names]
+    kinds = (Tensor, nn.Parameter)
+    return all(type(t) in kinds and t.device.type != "meta" and not t.is_inference() and t.dim() == 1 for t in tensors)
+
+
+def _keeps_running(layer: nn.Module) -> bool:
+    """Whether a layer normalizes by running statistics in evaluation."""
+    kind = kind_of(layer)
+    batch = has_batch_statistics(layer) or (kind is not None and kind.frozen)
+    return batch and isinstance(layer._buffers.get("running_mean"), Tensor)
+
+
+def _mixes(layer: nn.Module) -> bool:
+    """Whether a layer mixes statistics by an importance that can be set."""
+    norm = norm_of(layer)
+    return norm is not None and norm.mixes and hasattr(layer, "set_importance")
+
+
+def _sparse(layer: nn.Module) -> bool:
+    norm = norm_of(layer)
+    return norm is not None and norm.sparse
