@@ -1,13 +1,12 @@
 """Networks of timm and torchvision are shown the pictures that they expect."""
 
+import pytest
 import timm
 import torch
 import yaml
+from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from torchvision.models import ResNet50_Weights
-
-import pytest
-from PIL import Image
 
 from switchnorm.cli import main
 from switchnorm.config.recipe import evaluation_config, read_config

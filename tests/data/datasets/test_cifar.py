@@ -48,8 +48,11 @@ def test_pixels_are_normalized_by_what_is_asked_for(official):
     )
     asked = dataset(official, mean=[0.5, 0.4, 0.3]).samples[1]
     assert (asked.mean, asked.std) == ((127.5, 102.0, 76.5), own.std)
-    for options in ({"mean": [0.5]}, {"std": [0.5, 0.5, 0.0]}):
-        with pytest.raises(InputError, match="one number per channel, 3, got 1|positive numbers, got 0.0"):
+    for options, message in (
+        ({"mean": [0.5]}, "mean needs one number per"),
+        ({"std": [0.5, 0, 0.5]}, "std must be pos"),
+    ):
+        with pytest.raises(InputError, match=message):
             dataset(official, **options)
 
 
