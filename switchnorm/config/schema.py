@@ -40,7 +40,8 @@ class TrainConfig:
             without synchronisation take them; null takes each device's share of the batch.
         sync: whether batch statistics span all devices.
         frozen_statistics: whether batch statistics are the running ones that the network starts with, never those of a
-            batch ("frozen BN"); scale and shift are trained all the same, under dropout. Best with warm_start.
+            batch ("frozen BN"); scale and shift are trained all the same, under dropout. Or a glob over the names of
+            the layers for which it is so, as "encoder.*" where a decoder begins at random. Best with warm_start.
         eval_mode: whether the network is trained in evaluation mode: statistics as with frozen_statistics, and no
             dropout either; parameters are trained as usual. Best with warm_start.
         calibrate: over how many training batches running statistics are averaged anew before each validation, with the
@@ -66,9 +67,9 @@ class TrainConfig:
             network does not wait for Python; on one CUDA device, without compile and iteration_size.
         warm_start: a checkpoint whose weights the network starts with, as far as they fit, or the two of an encoder
             and a decoder, [ENCODER, DECODER]; null for none.
-        start: the importance with which SN and SSN begin where `warm_start` has running statistics and no logits, as the
-            weights of a Batch Norm network: auto or source, nearly all of it at the batch statistic, so that the
-            network stays what it was; or equal, that of all statistics the same. source stops where no layer can.
+        start: how other normalizers begin where `warm_start` has Batch Norm: auto or source at nearly what that
+            computed, SN and SSN with most importance at the batch statistic, scale and shift making up for the rest;
+            equal with the file's scale and shift and the same importance of all. source stops where nothing can.
         start_epoch: epochs that count as done: training begins with this one, counted from 0, at its learning rate, its
             data and SSN's radius, and ends with `epochs` as ever. Needs warm_start, whose weights it goes on from.
     """
@@ -79,7 +80,7 @@ class TrainConfig:
     epoch_steps: int | None = None
     samples_per_gpu: int | None = None
     sync: bool = False
-    frozen_statistics: bool = False
+    frozen_statistics: bool | str = False
     eval_mode: bool = False
     calibrate: int = 0
     iteration_size: int = 1

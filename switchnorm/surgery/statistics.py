@@ -16,15 +16,38 @@ from switchnorm.layers.arguments import check_momentum
 from switchnorm.surgery.alike import Likeness
 from switchnorm.surgery.batch import batch_layers, check_support
 from switchnorm.surgery.importance import is_sparse
+from switchnorm.surgery.select import Choice, Selection
 
 
-def freeze_statistics(model: nn.Module) -> None:
+def freeze_statistics(model: nn.Module, include: Choice | None = None) -> None:
     """Let layers with running statistics use these in training too, until somebody calls `train()` on them.
 
     Scale and shift, and SN's importance, are trained all the same.
+
+    Args:
+        model: any model.
+        include: which layers: a glob over their names, a sequence of globs, or a predicate of name and module; None
+            for all.
+
+    Raises:
+        InputError: a pattern that matches no layer with running statistics.
     """
-    for layer in tracking_layers(model):
+    for _, layer in chosen_tracking_layers(model, include):
         layer.training = False
+
+
+def chosen_tracking_layers(model: nn.Module, include: Choice | None = None) -> list[tuple[str, nn.Module]]:
+    """The layers with running statistics that a choice means, and their names; errors as of `freeze_statistics`."""
+    named = [(name, layer) for name, layer in batch_layers(model) if _tracks(layer)]
+    chosen = Selection(include, None, [name for name, _ in named])
+    return [(name, module) for name, module in named if chosen.refusal([name], module) is None]
+
+
+def has_seen(layer: nn.Module) -> bool:
+    """Whether a layer's running statistics are others than those that it begins with."""
+    first = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
+    kept = ((layer._buffers.get(name), value) for name, value in first.items())
+    return any(buffer is not None and bool((buffer != value).any()) for buffer, value in kept)
 
 
 def evaluation_mode(model: nn.Module) -> None:

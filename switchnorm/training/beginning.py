@@ -10,7 +10,7 @@ from torch import nn
 
 from switchnorm.config.schema import Config
 from switchnorm.surgery import set_momentum
-from switchnorm.surgery.statistics import tracking_layers
+from switchnorm.surgery.statistics import chosen_tracking_layers, has_seen, tracking_layers
 from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.warm_start import warm_start
 
@@ -44,7 +44,7 @@ def begin(model: nn.Module, config: Config) -> Beginning:
         report = warm_start(model, *config.train.start_files, start=config.train.start)
         lines.append(str(report))
         record = {"warm_start": report.record()}
-    lines += _idle(model, config)
+    lines += [*_frozen_at_nothing(model, config), *_idle(model, config)]
     if config.train.start_epoch:
         lines.append(f"training begins with epoch {config.train.start_epoch + 1} of {config.train.epochs}")
     return Beginning(tuple(lines), record)
@@ -57,3 +57,16 @@ def _idle(model: nn.Module, config: Config) -> Iterator[str]:
         yield "model.options.momentum has no effect: no layer keeps running statistics"
     if config.train.calibrate and not tracking_layers(model):
         yield "train.calibrate has no effect: no layer keeps running statistics of batches"
+
+
+def _frozen_at_nothing(model: nn.Module, config: Config) -> Iterator[str]:
+    """A line about layers that would be frozen at statistics that have seen no batch, as those of a new decoder."""
+    frozen = config.train.frozen_statistics
+    chosen = chosen_tracking_layers(model, None if isinstance(frozen, bool) else frozen) if frozen else []
+    unseen = [name for name, layer in chosen if not has_seen(layer)]
+    if unseen:
+        more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""
+        yield (
+            f"train.frozen_statistics holds for {unseen[0]}{more} too, whose statistics have seen nothing and so "
+            "normalize nothing; a glob such as 'encoder.*' leaves them to their batches"
+        )

@@ -72,7 +72,10 @@ def training_modes(config: Config) -> Callable[[nn.Module], None] | None:
     """What puts the run's network into the modes that it is trained in; None where that is training mode."""
     if config.train.eval_mode:
         return evaluation_mode
-    return freeze_statistics if config.train.frozen_statistics else None
+    frozen = config.train.frozen_statistics
+    if not frozen:
+        return None
+    return partial(freeze_statistics, include=None if isinstance(frozen, bool) else frozen)
 
 
 def training_batches(config: Config, dataset: Dataset, share: Share = Share()) -> TrainingLoader:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
-from switchnorm.surgery.importance import is_sparse, mixing_layers
+from switchnorm.training.source_start import NOTHING, Started, counterparts, start_from
 from switchnorm.weights import read_state
 from switchnorm.weights.pair import joined
 
@@ -35,8 +34,7 @@ class WarmStart:
         unexpected: entries of the checkpoint that the network lacks.
         shapes: entries that both have in different shapes, as "key (theirs) for (ours)".
         classifier: entries of the checkpoint's classifier, where a network for segmentation took the rest as encoder.
-        started: layers of SN and SSN that start at the batch statistic, since the checkpoint has running statistics for
-            them and no logits.
+        started: what was set so that layers compute nearly what the checkpoint's Batch Norm did.
     """
 
     file: str
@@ -45,7 +43,7 @@ class WarmStart:
     unexpected: tuple[str, ...]
     shapes: tuple[str, ...]
     classifier: tuple[str, ...] = ()
-    started: tuple[str, ...] = ()
+    started: Started = NOTHING
 
     def __str__(self) -> str:
         text = f"warm start: {len(self.matched)} of {self.total} entries from {self.file}"
@@ -55,15 +53,15 @@ class WarmStart:
             ("of another shape", self.shapes),
             ("of its classifier left out", self.classifier),
         )
-        start = (
-            [f"{len(self.started)} layers start at the batch statistic, as they were trained"] if self.started else []
-        )
+        logits, fitted = len(self.started.logits) // 2, len(self.started.fitted)
+        start = [f"{logits} layers start at the batch statistic, as they were trained"] if logits else []
+        start += [f"scale and shift of {fitted} make up for other statistics"] if fitted else []
         return "; ".join([text, *(f"{len(keys)} {what} ({_some(keys)})" for what, keys in kinds if keys), *start])
 
     @property
     def total(self) -> int:
         """How many entries the network has."""
-        return len(self.matched) + len(self.missing) + len(self.shapes)
+        return len(self.matched) + len(self.missing) + len(self.shapes) + len(self.started.logits)
 
     def record(self) -> dict[str, Any]:
         """The report as a run's record keeps it."""
@@ -74,7 +72,8 @@ class WarmStart:
             "unexpected": list(self.unexpected),
             "shapes": list(self.shapes),
             "classifier": list(self.classifier),
-            "started": list(self.started),
+            "started": list(self.started.logits),
+            "fitted": list(self.started.fitted),
         }
 
 
@@ -92,14 +91,16 @@ def warm_start(
         model: the network.
         path: a file, as `switchnorm.weights.read_state` reads it; with `decoder`, that of the encoder.
         decoder: the decoder's file, where a network for segmentation was published as two.
-        start: the importance with which layers of SN and SSN begin that get running statistics and no logits: "auto" or
-            "source", nearly all at the batch statistic, as which their weights were trained; "equal" leaves it equal.
+        start: how layers of other normalizers than the checkpoint's Batch Norm begin, as of `switchnorm.switch`: "auto"
+            or "source" so that they compute nearly the same; "equal" with what the checkpoint has, and the same
+            importance of all statistics. "auto" is "equal" where the checkpoint shows no signs of training.
 
     Returns:
         What was loaded and what was not.
 
     Raises:
-        InputError: no readable checkpoint, one of which nothing fits, or with "source" one that no layer starts from.
+        InputError: no readable checkpoint, one of which nothing fits, or with "source" one without a Batch Norm from
+            which a layer could start.
     """
     source = repr(str(path)) if decoder is None else f"{str(path)!r} with decoder {str(decoder)!r}"
     theirs = read_state(path) if decoder is None else joined(read_state(path), read_state(decoder), source)
@@ -111,19 +112,20 @@ def warm_start(
     # Counters and schedules alone are no start.
     if not any(ours[key].is_floating_point() and ours[key].numel() > 1 for key in fitting):
         raise InputError(_nothing(model, source, theirs, {key: named[key] for key in shared}))
-    _load(model, {key: theirs[named[key]].reshape(ours[key].shape) for key in fitting}, ours)
-    started = [] if start == "equal" else _started(model, named, fitting)
-    if start == "source" and not started:
+    before = counterparts(model, theirs, named)
+    if start == "source" and not before:
         raise InputError(
-            f"no layer can start at the statistic of {source}: it takes layers that mix the batch statistic, and a file "
-            "with their running statistics and without logits; set train.start to 'auto'"
+            f"no layer can start at what {source} computed: it takes other normalizers than Batch Norm here, and Batch "
+            "Norm's running statistics there; set train.start to 'auto'"
         )
+    _load(model, {key: theirs[named[key]].reshape(ours[key].shape) for key in fitting}, ours)
+    started = start_from(model, before, start)
     unknown = [key for key in theirs if key not in set(named.values())]
     classifier = _classifier(theirs, unknown) if part else []
     return WarmStart(
         str(path) if decoder is None else f"{path} and {decoder}",
         matched=tuple(fitting),
-        missing=tuple(key for key in ours if key not in named),
+        missing=tuple(key for key in ours if key not in named and key not in started.logits),
         unexpected=tuple(key for key in unknown if key not in classifier),
         shapes=tuple(
             f"{key} {tuple(theirs[named[key]].shape)} for {tuple(ours[key].shape)}"
@@ -131,33 +133,8 @@ def warm_start(
             if key not in fitting
         ),
         classifier=tuple(classifier),
-        started=tuple(started),
+        started=started,
     )
-
-
-def _started(model: nn.Module, named: Container[str], fitting: Container[str]) -> list[str]:
-    """Start at the batch statistic whatever mixes it and got running statistics without logits; the layers' names."""
-    started = []
-    for name, layer in mixing_layers(model):
-        logits = (f"{name}.mean_weight", f"{name}.var_weight")
-        if f"{name}.running_var" in fitting and not any(key in named for key in logits):
-            _start_at_batch(layer)
-            started.append(name)
-    return started
-
-
-@torch.no_grad()
-def _start_at_batch(layer: Any) -> None:
-    """Set the logits so that the importance of the batch statistic is .987, and a gradient still reaches the others."""
-    place, others = layer.statistics.index("batch"), len(layer.statistics) - 1
-    share = 0.987 if others else 1.0
-    # The inverse of softmax, or of sparsemax, whose importances on a face differ as the logits do.
-    gap = (
-        share - (1 - share) / max(others, 1) if is_sparse(layer) else math.log(share * max(others, 1) / (1.001 - share))
-    )
-    for logits in (layer.mean_weight, layer.var_weight):
-        logits.zero_()
-        logits[place] = gap
 
 
 def _encoder(ours: Iterable[str], theirs: Iterable[str]) -> str:
@@ -181,7 +158,7 @@ def _named_as(ours: Iterable[str], theirs: Iterable[str], part: str) -> dict[str
 
 
 def _aliases(key: str) -> tuple[str, ...]:
-    """What an encoder may call a classifier's entry: the same, or what wraps it without the classifier makes of that."""
+    """What an encoder may call an entry of the classifier."""
     return (
         key,
         key.removeprefix("features."),  # torchvision's MobileNets have them below a name that their backbones lack

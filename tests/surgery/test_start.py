@@ -30,7 +30,9 @@ class Digits:
         x, y = torch.tensor(data.images, dtype=torch.float32)[:, None] / 8 - 1, torch.tensor(data.target)
         order = torch.randperm(len(x))
         self.x, self.y, self.test, self.truth = x[order[400:]], y[order[400:]], x[order[:400]], y[order[:400]]
-        blocks = [[nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU()] for i, o in ((1, 12), (12, 18), (18, 24))]
+        blocks = [
+            [nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU()] for i, o in ((1, 12), (12, 18), (18, 24))
+        ]
         self.net = nn.Sequential(*sum(blocks, []), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(96, 10))
         optimizer = torch.optim.Adam(self.net.parameters(), 0.01)
         for step in range(66):

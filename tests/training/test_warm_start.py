@@ -9,6 +9,7 @@ from torch import nn
 from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
 from switchnorm.models import create_model
+from switchnorm.surgery import switch
 from switchnorm.training.launch import start
 from switchnorm.training.warm_start import warm_start
 from switchnorm.weights import convert
@@ -43,7 +44,7 @@ def test_what_does_not_fit_stays_and_is_reported(saved):
     before = {key: value.clone() for key, value in ours.state_dict().items()}
     report = warm_start(ours, saved({"module." + k: v for k, v in theirs.state_dict().items()}))
     assert report.shapes == ("fc.weight (7, 128) for (10, 128)", "fc.bias (7,) for (10,)")
-    assert "bn1.mean_weight" in report.missing
+    assert {"bn1.mean_weight", "bn1.radius"} <= set(report.missing)
     assert not report.unexpected or all(key in theirs.state_dict() for key in report.unexpected)
     after = ours.state_dict()
     assert (after["conv1.weight"] == 0.5).all()
@@ -93,7 +94,7 @@ def randomized(network: nn.Module) -> nn.Module:
     [
         # Published names on both sides, on one, on the other, and on none.
         ("resnetv1sn18", "sn", ()),
-        ("resnet18", "sn", MIXING),
+        ("resnet18", "sn", ()),
         ("resnetv1sn18", "gn", ()),
         ("resnet18", "bn", ()),
         ("l_resnet18", "bn", RUNNING),
@@ -103,8 +104,10 @@ def test_a_classifier_s_weights_become_the_encoder_s(saved, theirs, ours, missin
     source, target = randomized(create_model(theirs)), segmentation(ours)
     before = {key: value.clone() for key, value in target.state_dict().items()}
     report = warm_start(target, saved(source.state_dict()))
-    assert set(report.matched) == entries(target, "encoder.", missing)
-    assert set(report.missing) == set(before) - set(report.matched)
+    logits = {key for key in before if theirs == "resnet18" and key.startswith("encoder.") and key.endswith(MIXING)}
+    assert set(report.started.logits) == logits
+    assert set(report.matched) == entries(target, "encoder.", missing) - logits
+    assert set(report.missing) == set(before) - set(report.matched) - logits
     assert report.classifier == ("fc.weight", "fc.bias")
     assert report.shapes == ()
     assert {key.rpartition(".")[2] for key in report.unexpected} == (
@@ -114,6 +117,8 @@ def test_a_classifier_s_weights_become_the_encoder_s(saved, theirs, ours, missin
     for key in report.missing:
         assert torch.equal(after[key], before[key]), key
     for key in report.matched:
+        if key.rpartition(".")[0] in report.started.fitted:
+            continue
         name = key.removeprefix("encoder.")
         name = name if name in state else name.replace("sn", "bn") if "sn" in name else name.replace("bn", "sn")
         assert torch.equal(after[key], state[name]), key
@@ -252,3 +257,45 @@ def test_a_file_that_is_not_there_leaves_no_folder(recipe, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         start(read_config(recipe, ("--train.warm_start", "none.pt")), tmp_path / "run", default=Path("x"), command=())
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("norm", ["sn", "ssn", "gn", "gn+ws", "ln", "in", "ibn", "bcn"])
+@pytest.mark.parametrize("how", ["auto", "source", "equal"])
+def test_other_normalizers_start_as_a_switch_starts_them(saved, norm, how):
+    source = randomized(model())
+    ours = model(norm)
+    report = warm_start(ours, saved(source.state_dict()), start=how) if norm not in ("ibn", "bcn") else None
+    if report is None:
+        with pytest.raises(InputError, match="no layer can start"):
+            warm_start(ours, saved(source.state_dict()), start="source")
+        return
+    expected = switch(source, norm, start=how).state_dict()
+    found = ours.state_dict()
+    assert found.keys() == expected.keys()
+    for key, value in found.items():
+        if how == "equal" and key.endswith(MIXING):
+            assert value.unique().numel() == 1, key
+            continue
+        torch.testing.assert_close(value, expected[key], rtol=1e-6, atol=1e-6, msg=key)
+    assert report.total == len(found)
+    assert bool(report.started.logits) == (norm in ("sn", "ssn") and how != "equal")
+    assert bool(report.started.fitted) == (norm != "in" and how != "equal")  # of gn+ws what no convolution feeds
+    said = "layers start at the batch statistic, as they were trained; scale and shift of"
+    assert (said in str(report)) == (norm in ("sn", "ssn") and how != "equal")
+
+
+def test_weights_that_have_seen_nothing_leave_the_importance_equal(saved):
+    ours = model("sn")
+    assert not any(warm_start(ours, saved(model().state_dict())).started)
+    assert torch.equal(ours.bn1.mean_weight, torch.ones(3))
+
+
+def test_logits_of_the_file_are_not_replaced(saved):
+    source, ours = randomized(model("sn")), model("sn")
+    assert not any(warm_start(ours, saved(source.state_dict())).started)
+    assert torch.equal(ours.bn1.mean_weight, source.bn1.mean_weight)
+
+
+def test_a_source_that_is_none_is_refused(saved):
+    with pytest.raises(InputError, match=r"no layer can start at what .* computed: .* set train\.start to 'auto'"):
+        warm_start(model("bn"), saved(randomized(model()).state_dict()), start="source")

@@ -51,7 +51,7 @@ class Folder(Dataset):
         size: side of the crops, in pixels.
         resize: shorter side of the pictures from which plain and validation crops are cut; null for that of `crop`, or
             else 256.
-        crop: the same as the share of the shorter side that such a crop keeps, in (0, 1]: they are cut from pictures
+        crop: the same as the share of the shorter side that such a crop keeps, in [0.01, 1]: they are cut from pictures
             whose shorter side is floor(size / crop). null leaves it to `resize`.
         interpolation: how pictures are resized: nearest, bilinear, bicubic, lanczos, box or hamming; null for bilinear.
         mean: of red, green and blue, for pixels in [0, 1], which is subtracted; null for ImageNet's.
@@ -103,12 +103,12 @@ class Folder(Dataset):
 
     def __post_init__(self) -> None:
         check_between("size", self.size, 1)
-        if self.crop is not None and not 0 < self.crop <= 1:
-            raise InputError(f"crop must be above 0 and at most 1, got {self.crop}")
+        if self.crop is not None:
+            check_between("crop", self.crop, 0.01, 1)
         if self.crop is not None and self.resize is not None:
             raise InputError(
-                f"crop {self.crop} and resize {self.resize} say the same, the size from which crops are cut; set one of "
-                "them to null"
+                f"crop {self.crop} and resize {self.resize} say the same, the size from which crops are cut; set one "
+                "of them to null"
             )
         check_between("resize", self.short_side, self.size)
         check_interpolation(self.interpolation)

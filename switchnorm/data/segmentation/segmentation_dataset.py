@@ -104,8 +104,8 @@ class SegmentationDataset(Dataset):
             )
         if self.test_resize == "plain" and self.interpolation not in (None, "bilinear"):
             raise InputError(
-                f"test_resize 'plain' is bilinear, so that interpolation {self.interpolation!r} does not fit; set it to "
-                "null, or test_resize to 'antialiased'"
+                f"test_resize 'plain' is bilinear, which {self.interpolation!r} is not; set interpolation to null, or "
+                "test_resize to 'antialiased'"
             )
         if self.longest is not None:
             check_between("longest", self.longest, 1)
@@ -122,7 +122,7 @@ class SegmentationDataset(Dataset):
     def options_for(
         cls, pictures: "Pictures", options: Mapping[str, Any], given: Container[str], *, pretrained: bool
     ) -> dict[str, Any]:
-        """As of `Dataset`: the colours, unless they are the published ones, and the interpolation, unless it is plain."""
+        """As of `Dataset`: the colours, unless they are published, and the interpolation, unless it is plain."""
         wanted = {} if options.get("colors") == "published" else colors_of(pictures)
         if options.get("test_resize") != "plain":
             wanted["interpolation"] = pictures.interpolation

@@ -194,7 +194,7 @@ def _stride(encoder: nn.Module | None) -> int | None:
 
 def _switched(name: str, encoder: nn.Module, spec: Spec) -> nn.Module:
     """The encoder with its normalization switched; where it has none that switches, that is said."""
-    encoder = switch(encoder, spec)
+    encoder = switch(encoder, spec, start="equal")
     if all(norm_of(module) is None for module in encoder.modules()) and spec.make is None:
         kinds = sorted({type(module).__name__ for module in encoder.modules() if is_norm(module)})
         has = f"only {', '.join(kinds)}" if kinds else "none"

@@ -141,8 +141,12 @@ def test_a_sample_draws_alike_alone_and_in_any_batch(name, threads):
 
 CROPS = {
     "training": TrainingCrops(24, 28, 0.2, 0.4, 2, 12, None),
+    "bicubic training": TrainingCrops(24, 28, 0.2, 0.4, 2, 12, None, interpolation="bicubic"),
     "plain training": TrainingCrops(24, 28, 0.2, 0.4, 0, 9, 0),
     "evaluation": lambda pictures, *_: torch.stack([EvaluationCrops(24, 28, "ten")(picture) for picture in pictures]),
+    "bicubic evaluation": lambda pictures, *_: torch.stack(
+        [EvaluationCrops(24, 28, "ten", "bicubic")(picture) for picture in pictures]
+    ),
 }
 
 
@@ -156,10 +160,12 @@ def test_a_file_is_cut_alike_alone_and_in_any_batch(name, threads):
     assert_alone_and_together_alike(compute, len(pictures), threads)
 
 
+@pytest.mark.parametrize("interpolation", [None, "bicubic"])
 @pytest.mark.parametrize("crop", [None, [160, 200]])
-def test_a_picture_with_a_mask_is_changed_alike_alone_and_in_any_batch(tmp_path, crop, threads):
+def test_a_picture_with_a_mask_is_changed_alike_alone_and_in_any_batch(tmp_path, crop, interpolation, threads):
     root = write_root(tmp_path, train=[(120, 150)] * 5, val=[(20, 20)])
-    reader = dataset(root, crop=crop, color_jitter=0.7).train_batches(batch_size=5, seed=SEED).reader
+    data = dataset(root, crop=crop, color_jitter=0.7, interpolation=interpolation)
+    reader = data.train_batches(batch_size=5, seed=SEED).reader
     targets = [(181 + 7 * place, 223) for place in range(5)]
 
     def compute(places):

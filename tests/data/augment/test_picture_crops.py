@@ -7,6 +7,7 @@ from torchvision.transforms import v2
 from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops
 from switchnorm.data.counter import Stream, seeds
 from switchnorm.data.files.picture_file import DamagedError, read_picture
+from switchnorm.data.interpolation import INTERPOLATIONS
 from tests.data.photos import imagenet_sample, jpeg_bytes, photo, truncate
 
 INDEX = torch.arange(40)
@@ -86,6 +87,16 @@ def test_evaluation_shows_what_torchvision_shows(shape):
     picture = photo(1, *shape)
     expected = v2.Compose([v2.Resize(20), v2.CenterCrop(16)])(picture)
     assert torch.equal(EvaluationCrops(16, 20)(picture), tensor(expected)[None])
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("shape", [(30, 24), (13, 17), (20, 20)])
+def test_pictures_are_resized_as_pillow_resizes(shape, interpolation):
+    picture = photo(1, *shape)
+    short = min(shape)
+    resized = picture.resize([20 * side // short for side in shape], getattr(Image.Resampling, interpolation.upper()))
+    expected = v2.CenterCrop(16)(resized)
+    assert torch.equal(EvaluationCrops(16, 20, "centre", interpolation)(picture), tensor(expected)[None])
 
 
 @pytest.mark.parametrize("shape", [(30, 24), (24, 30), (20, 20)])

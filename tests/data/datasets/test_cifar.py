@@ -40,6 +40,27 @@ def test_reads_the_official_files_from_their_folder_or_its_parent(official, form
         assert samples.labels.tolist() == labels
 
 
+def test_pixels_are_normalized_by_what_is_asked_for(official):
+    official.binary()
+    own = dataset(official).samples[1]
+    assert (own.mean, own.std) == tuple(
+        tuple(255 * value for value in values) for values in (dataset(official).own_mean, dataset(official).own_std)
+    )
+    asked = dataset(official, mean=[0.5, 0.4, 0.3]).samples[1]
+    assert (asked.mean, asked.std) == ((127.5, 102.0, 76.5), own.std)
+    for options, message in (
+        ({"mean": [0.5]}, "mean needs one number per"),
+        ({"std": [0.5, 0, 0.5]}, "std must be pos"),
+    ):
+        with pytest.raises(InputError, match=message):
+            dataset(official, **options)
+
+
+def test_the_colours_are_said_once():
+    with pytest.raises(InputError, match="normalization 'cifar10' is a mean and deviation, and so are mean and std"):
+        Cifar100(normalization="cifar10", std=[0.5] * 3)
+
+
 def test_a_renamed_folder_is_recognized_by_its_files(official):
     renamed = official.binary().rename(official.root.parent / "elsewhere")
     assert len(dataset(official, renamed).samples[1]) == 3

@@ -1,4 +1,5 @@
 import itertools
+import math
 
 import pytest
 import torch
@@ -217,11 +218,50 @@ def test_test_pictures_have_the_names_of_their_lists_or_of_their_folders(tree):
     assert [listed.test_name(place) for place in range(2)] == ["val/fox/1.jpg", "./val/cat/0.jpg"]
 
 
+@pytest.mark.parametrize("crop", [1.0, 0.875, 0.9, 0.7])
+def test_crop_is_the_share_of_the_short_side_that_is_kept(tree, crop):
+    ours = folder(tree, resize=None, crop=crop, size=21)
+    assert ours.short_side == math.floor(21 / crop)
+    same = folder(tree, resize=math.floor(21 / crop), size=21)
+    for mine, theirs in zip(ours.test_batches(batch_size=9), same.test_batches(batch_size=9), strict=True):
+        assert torch.equal(mine[0], theirs[0])
+
+
+def test_pictures_are_normalized_and_resized_as_is_asked_for(tree):
+    options = {"mean": [0.5, 0.4, 0.3], "std": [0.5, 0.25, 0.2], "interpolation": "bicubic"}
+    images, _ = next(iter(folder(tree, **options).test_batches(batch_size=9)))
+    paths = sorted((tree / "val").rglob("*.jpg"))
+    pixels = torch.cat([EvaluationCrops(16, 20, "centre", "bicubic")(read_picture(str(path))) for path in paths])
+    mean, std = (torch.tensor(options[name]).view(3, 1, 1) for name in ("mean", "std"))
+    torch.testing.assert_close(images, (pixels / 255 - mean) / std)
+    plain = torch.cat([EvaluationCrops(16, 20)(read_picture(str(path))) for path in paths])
+    assert not torch.equal(pixels, plain)
+
+
+def test_light_changes_pixels_alike_whatever_they_are_normalized_by(tree):
+    options = {"color_jitter": 0.0, "lighting": 0.1, "plain_epochs": 0}
+    ours, theirs = (
+        next(iter(training(tree, **options, **colors)))[0]
+        for colors in ({}, {"mean": [0.5] * 3, "std": [0.5, 0.25, 0.2]})
+    )
+    mean, std = torch.tensor([0.5] * 3).view(3, 1, 1), torch.tensor([0.5, 0.25, 0.2]).view(3, 1, 1)
+    torch.testing.assert_close(ours * STD + MEAN, theirs * std + mean, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"size": 0}, "size must be at least 1, got 0"),
         ({"resize": 15}, "resize must be at least 16, got 15"),
+        ({"crop": 0.8}, "crop 0.8 and resize 20 say the same"),
+        ({"resize": None, "crop": 1.01}, "crop must be between 0.01 and 1, got 1.01"),
+        ({"resize": None, "crop": 0}, "crop must be between 0.01 and 1, got 0"),
+        ({"resize": None, "size": 300}, "resize must be at least 300, got 256"),
+        ({"interpolation": "bicubik"}, "interpolation 'bicubik' is unknown; did you mean 'bicubic'"),
+        ({"mean": [0.5]}, "mean needs one number per channel, 3, got 1"),
+        ({"mean": [0.5, 0.5, float("nan")]}, "mean must be finite numbers, got nan"),
+        ({"std": [0.5, 0.0, 0.5]}, "std must be positive numbers, got 0.0"),
+        ({"mean": [123.675, 116.28, 103.53]}, r"mean is for pixels in \[0, 1\], got 123.675; the nearest .* is 0.485"),
         ({"min_area": 0}, "min_area must be above 0 and at most 1, got 0"),
         ({"min_area": 1.5}, "min_area must be above 0 and at most 1, got 1.5"),
         ({"min_area": float("nan")}, "min_area must be above 0"),

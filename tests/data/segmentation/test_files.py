@@ -222,6 +222,17 @@ def test_cityscapes_masks_by_official_numbers_and_by_those_of_the_evaluated_clas
         ({"colors": "bgr"}, "colors must be 'rgb' or 'published', got 'bgr'"),
         ({"short_sides": [600], "longest": 500}, "short_sides has 600, which longest 500 never allows; the nearest"),
         ({"test_sides": [0]}, "test_sides must be at least 1, got 0"),
+        ({"mean": [0.5, 0.5]}, "mean needs one number per channel, 3, got 2"),
+        ({"std": [0.5, -1, 0.5]}, "std must be positive numbers, got -1"),
+        ({"interpolation": "cubic"}, "interpolation 'cubic' is unknown; did you mean 'bicubic'"),
+        (
+            {"colors": "published", "std": [0.5] * 3},
+            "colors 'published' has its own mean and deviation; leave mean and",
+        ),
+        (
+            {"test_resize": "plain", "interpolation": "bicubic"},
+            "test_resize 'plain' is bilinear, which 'bicubic' is not; set interpolation to null",
+        ),
         ({"longest": 0}, "longest must be at least 1, got 0"),
         ({"scale": [2.0, 0.5]}, "scale must be two factors above 0, the smaller one first"),
         ({"scale": [0.0, 1.0]}, "scale must be two factors above 0"),

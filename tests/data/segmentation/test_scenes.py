@@ -64,6 +64,21 @@ def test_a_scene_is_the_picture_at_every_size_and_the_mask(root, colors, sides, 
                 )
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "bicubic", "lanczos"])
+def test_scenes_are_resized_and_normalized_as_is_asked_for(root, interpolation):
+    mean, std = [0.5, 0.4, 0.3], [0.5, 0.25, 0.2]
+    options = {"interpolation": interpolation, "mean": mean, "std": std, "test_sides": [33], "multiple": 4}
+    ours = dataset(root, **options)
+    for number, scene in enumerate(flat(ours.test_batches(batch_size=2))):
+        picture = Image.open(root / f"val/{number:02d}.png")
+        size = published_size(*scene.size, 33, 10**6, 4)
+        resized = picture.resize(size[::-1], getattr(Image.Resampling, interpolation.upper()))
+        pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1) / 255
+        expected = (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+        torch.testing.assert_close(scene.pictures[0], expected, rtol=1e-5, atol=1e-5)
+        assert torch.equal(ours.scene(picture).pictures[0], scene.pictures[0])
+
+
 def test_plain_resizing_is_opencvs(root):
     options = {"test_sides": [13, 20, 33], "multiple": 4, "colors": "published", "test_resize": "plain"}
     found = flat(scenes(root, **options))

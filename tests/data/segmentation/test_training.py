@@ -13,6 +13,7 @@ from torchvision.transforms import v2
 from switchnorm.data import Share
 from switchnorm.data.counter import Stream, integers, permutation, seeds, uniform
 from switchnorm.data.segmentation import IGNORED
+from switchnorm.data.segmentation.scene_readers import CropRequest
 from switchnorm.data.segmentation.sizes import fitted
 from switchnorm.errors import InputError
 from tests.data.photos import real_data
@@ -210,6 +211,25 @@ def test_the_published_colours_are_blue_green_red_less_their_mean(root):
         beside = (plain == 0).all(1, keepdim=True).expand_as(plain)
         torch.testing.assert_close(images[~beside], expected[~beside], rtol=0, atol=1e-4)
         assert (images[beside] == 0).all()
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bicubic", "lanczos"])
+def test_pictures_are_resized_and_normalized_as_is_asked_for(root, interpolation):
+    mean, std = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1), torch.tensor([0.5, 0.25, 0.2]).view(3, 1, 1)
+    options = {"short_sides": [31], "flip": False}
+    asked = {"interpolation": interpolation, "mean": mean.flatten().tolist(), "std": std.flatten().tolist()}
+    ours = training(root, **options, **asked)
+    for (images, labels), (plain, same) in zip(ours, training(root, **options), strict=True):
+        assert torch.equal(labels, same)
+        beside = (plain == 0).all(1, keepdim=True).expand_as(plain)
+        assert (images[beside] == 0).all()
+        pixels = (images * std + mean) * 255
+        torch.testing.assert_close(pixels[~beside], pixels[~beside].round(), rtol=0, atol=1e-3)
+    reader = ours.reader
+    picture = reader.read_pair.picture(0)
+    expected = np.array(picture.resize((37, 29), getattr(Image.Resampling, interpolation.upper())))
+    found = reader.read(CropRequest(0, [0], [(29, 37)], (32, 40))).images[0, :, :29, :37]
+    assert np.array_equal(found.permute(1, 2, 0).numpy(), expected)
 
 
 def test_colours_are_jittered_alike_whatever_else_is_asked_for(root):
