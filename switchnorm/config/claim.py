@@ -14,6 +14,7 @@ from switchnorm.data import dataset_class
 _COMPUTED = (
     *("train.device", "train.precision", "train.checkpoint_minutes", "train.channels_last", "train.compile"),
     *("train.deterministic", "train.cuda_graph", "train.eval_batch_size", "train.snapshot_epochs"),
+    "train.loggers",
     *("data.root", "data.train_folder", "data.val_folder", "data.val_list", "data.workers"),
     *("seed", "plugins", "label"),
 )

@@ -69,7 +69,7 @@ HERE = {
     "id": "--out DIR",
     "fc_dim": "told by the encoder of --model ENCODER+DECODER",
     "num_class": "told by the dataset",
-    "optim": "SGD, the only one",
+    "optim": "--optimizer.name NAME",
     "test_img": "a picture behind `switchnorm predict`, without a flag",
     "model_path": "--weights ENCODER DECODER of `switchnorm predict`",
     "arch_encoder": "--model ENCODER+DECODER",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from switchnorm.config import loggers
 from switchnorm.config.ranges import Range
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, tasks
@@ -25,6 +27,7 @@ RANGES = {
     "train.iteration_size": Range(1),
     "train.label_smoothing": Range(0, below=1),
     "train.checkpoint_minutes": Range(0),
+    "train.patience": Range(1),
     "train.snapshot_epochs": Range(1),
     "train.start_epoch": Range(0),
     "train.ema": Range(0, below=1),
@@ -97,6 +100,7 @@ def _schedule_problems(config: Config) -> Iterator[str]:
 
 def _train_problems(config: Config) -> Iterator[str]:
     train = config.train
+    yield from loggers.problems(train.loggers)
     if train.eval_mode and train.frozen_statistics:
         yield "train.eval_mode freezes statistics too; set train.frozen_statistics to false"
     if train.calibrate and (train.eval_mode or train.frozen_statistics):
@@ -122,6 +126,8 @@ def _start_problems(config: Config) -> Iterator[str]:
         yield (
             f"train.warm_start takes a file, or the two of an encoder and a decoder, got {len(train.start_files)} files"
         )
+    elif len({os.path.abspath(file) for file in train.start_files}) < len(train.start_files):
+        yield f"train.warm_start names {train.start_files[0]!r} twice; give the encoder's file and the decoder's"
     if train.start != "auto" and train.warm_start is None:
         yield f"train.start {train.start} needs train.warm_start, the file that it is about; set it to auto"
     if train.start_epoch and train.warm_start is None:

@@ -25,8 +25,8 @@ from switchnorm.errors import InputError
 from switchnorm.recipes.compose import read_recipe
 from switchnorm.recipes.located import Located
 
-#: Sections whose keys are not known here: the network checks its options itself.
-OPEN = ("model.options",)
+#: Sections whose keys are not known here: network and optimizer check their options themselves.
+OPEN = ("model.options", "optimizer.options")
 
 #: Short flags, and the keys that they stand for.
 SHORT = {

@@ -52,6 +52,9 @@ class TrainConfig:
         precision: of the computation: 32, bf16 or 16 (mixed with float32 weights), or 64.
         device: auto, cpu, cuda or mps; several of them through torchrun.
         checkpoint_minutes: how often a checkpoint is written inside an epoch, besides the one after each epoch.
+        patience: validations without a better score after which the run ends, as finished; the learning rate's schedule
+            stays that of `epochs`. null for never.
+        loggers: where scalars go besides the run's tables: tensorboard, wandb, mlflow.
         snapshot_epochs: after how many epochs, time and again, the evaluated weights are kept for good, as
             checkpoints/epoch-N.ckpt; null for never.
         ema: decay of an exponential moving average of the weights, which is then what is evaluated and kept as the
@@ -88,6 +91,8 @@ class TrainConfig:
     precision: Literal["32", "bf16", "16", "64"] = "32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     checkpoint_minutes: float = 5.0
+    patience: int | None = None
+    loggers: list[str] = field(default_factory=lambda: ["tensorboard"])
     snapshot_epochs: int | None = None
     ema: float | None = None
     mixup: float = 0.0
@@ -129,14 +134,16 @@ class GroupConfig:
 
 @dataclass
 class OptimizerConfig:
-    """SGD.
+    """The optimizer.
 
     Args:
+        name: as torch.optim has it, in lower case: sgd, adamw, adam, rmsprop, ...
+        options: what else its constructor takes, by name: betas, eps, ...
         lr: the learning rate, which the schedule multiplies.
         lr_per: for how many samples per optimizer step `lr` is given; it is scaled linearly to those of this run,
             batch_size * iteration_size (Goyal et al., 2017). null leaves it as it is.
-        momentum: of SGD, in [0, 1).
-        nesterov: whether it is Nesterov's momentum.
+        momentum: of sgd and of others that take one, in [0, 1); null is 0.9 for sgd, and torch's default for others.
+        nesterov: whether it is Nesterov's momentum; null is true for sgd, and torch's default for others.
         weight_decay: of every parameter but the importance logits.
         decay_norms: whether that includes biases and the normalizers' scale and shift.
         decay_logits: whether it includes the importance logits, as in SN's published training; SSN's never decay.
@@ -147,10 +154,12 @@ class OptimizerConfig:
         clip_norm: the largest norm of the gradient of all parameters together; null for none.
     """
 
+    name: str = "sgd"
+    options: dict[str, Any] = field(default_factory=dict)
     lr: float = 0.1
     lr_per: int | None = None
-    momentum: float = 0.9
-    nesterov: bool = True
+    momentum: float | None = None
+    nesterov: bool | None = None
     weight_decay: float = 1e-4
     decay_norms: bool = True
     decay_logits: bool = False
@@ -158,6 +167,12 @@ class OptimizerConfig:
     sparse_lr_factor: float = 0.1
     sparse_clip_norm: float = 1.0
     clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        """Fill in what null means for SGD, so that a run's config.yaml shows it."""
+        if self.name == "sgd":
+            self.momentum = 0.9 if self.momentum is None else self.momentum
+            self.nesterov = True if self.nesterov is None else self.nesterov
 
 
 @dataclass
@@ -196,7 +211,7 @@ class Config:
         model: the network.
         data: `name`, and the arguments of that dataset's class in `switchnorm.data`.
         train: the training.
-        optimizer: SGD.
+        optimizer: what takes the steps.
         schedule: the learning rate over the run.
         tasks: the sections that belong to one task each, by its name; see `switchnorm.config.task_spec.TaskSpec`.
         claim: what is reported elsewhere for this very training, shown beside the result: in % under the keys of the

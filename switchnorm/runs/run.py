@@ -83,6 +83,11 @@ class Run:
         return self.provenance.get("status") == "finished"
 
     @property
+    def stopped(self) -> bool:
+        """Whether the run was ended before its last epoch, since its score no longer rose (`train.patience`)."""
+        return isinstance(self.provenance.get("stopped"), dict)
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The configuration as one level of dotted keys, with the defaults of those that it lacks.
 

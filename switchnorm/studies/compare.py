@@ -123,7 +123,7 @@ def _configs(variants: Sequence[Variant], recipe: str, shared: Sequence[str]) ->
         for other, known in found:
             if known.task != config.task:
                 raise InputError(f"{variant.where}: its task is {config.task}, and that of {other.name!r} {known.task}")
-            if replace(known, label=None) == config:
+            if replace(known, label=config.label) == config:
                 raise InputError(f"{variant.where} trains the same as {other.name!r}; leave one of them out")
         found.append((variant, replace(config, label=variant.label)))
     return found

@@ -43,6 +43,8 @@ class Outcome:
     error: str = ""
     traceback: bool = False
     """Whether a traceback was printed, which no mistake of a user has."""
+    stopped: int | None = None
+    """After how many epochs `train.patience` ended it, if it did."""
 
 
 class Watch(Protocol):
@@ -236,7 +238,8 @@ def _finished(path: Path) -> Outcome:
     diverged = list(itertools.takewhile(_is_diverged, reversed(rows)))
     if diverged:
         return Outcome(error=f"diverged in epoch {diverged[-1]['epoch']}: the loss is no number")
-    return Outcome(dict(run.record()["result"]))
+    record = run.record()
+    return Outcome(dict(record["result"]), stopped=(record.get("stopped") or {}).get("after_epochs"))
 
 
 def _is_diverged(row: Mapping[str, str]) -> bool:

@@ -99,6 +99,8 @@ class StudyProgress:
         self.ended_count += 1
         self.above = self.result(path, outcome)
         said = outcome.error or f"{100 * outcome.result[self.scores[path]]:.1f} %"
+        if outcome.stopped is not None:
+            said += f", stopped after epoch {outcome.stopped} of {self.epochs[path]}"
         left = self.seconds_left()
         rest = "" if self.console.is_terminal or not left else f"; {clock(left)} left"
         count = f"[{self.ended_count:{len(str(len(self.costs)))}}/{len(self.costs)}]"

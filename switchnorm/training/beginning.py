@@ -10,8 +10,11 @@ from torch import nn
 
 from switchnorm.config.schema import Config
 from switchnorm.surgery import set_momentum
+from switchnorm.surgery.importance import is_sparse, mixing_layers
 from switchnorm.surgery.statistics import chosen_tracking_layers, has_seen, tracking_layers
+from switchnorm.training.build import training_modes
 from switchnorm.training.optimizer import effective_lr
+from switchnorm.training.optimizers import idle_keys
 from switchnorm.training.warm_start import warm_start
 
 
@@ -28,15 +31,20 @@ class Beginning:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-def begin(model: nn.Module, config: Config) -> Beginning:
+def begin(model: nn.Module, config: Config, pictures: str = "") -> Beginning:
     """Load the weights that a run starts with, and say what of them fits and which keys have no effect.
 
     Every way to start a run says these lines: a training, its dry run, and a study, before its first training.
 
+    Args:
+        model: the network.
+        config: of the run.
+        pictures: a line about the pictures that the network expects, see `as_expected`; "" for none.
+
     Raises:
         InputError: weights that cannot be loaded.
     """
-    lines, record = [], {}
+    lines, record = [pictures] if pictures else [], {}
     if config.optimizer.lr_per is not None:
         samples = config.train.batch_size * config.train.iteration_size
         lines.append(f"learning rate {effective_lr(config):g} for {samples} samples per step")
@@ -55,8 +63,19 @@ def _idle(model: nn.Module, config: Config) -> Iterator[str]:
     options = config.model.options
     if "momentum" in options and not set_momentum(model, options["momentum"]):
         yield "model.options.momentum has no effect: no layer keeps running statistics"
+    elif "momentum" in options and training_modes(config) is not None:
+        yield "model.options.momentum has no effect: running statistics stay as they begin"
     if config.train.calibrate and not tracking_layers(model):
         yield "train.calibrate has no effect: no layer keeps running statistics of batches"
+    for key in idle_keys(config.optimizer):
+        yield f"{key} has no effect: {config.optimizer.name} takes none"
+    if config.optimizer.decay_logits and all(is_sparse(layer) for _, layer in mixing_layers(model)):
+        yield "optimizer.decay_logits has no effect: no layer has logits that decay"
+    trained = config.train.epochs - config.train.start_epoch
+    if (every := config.train.snapshot_epochs) is not None and every > config.train.epochs:
+        yield f"train.snapshot_epochs {every} has no effect: the run has {config.train.epochs} epochs"
+    if (patience := config.train.patience) is not None and patience >= trained - 1:
+        yield f"train.patience {patience} has no effect: {trained} validations are over before it is"
 
 
 def _frozen_at_nothing(model: nn.Module, config: Config) -> Iterator[str]:

@@ -18,7 +18,9 @@ from switchnorm.processes import world_size
 from switchnorm.surgery import evaluation_mode, freeze_statistics, ghost, sync
 from switchnorm.surgery.batch import check_support
 from switchnorm.tasks.task import MakeOptimizer, Task
+from switchnorm.training.loggers import check_loggers
 from switchnorm.training.optimizer import make_optimizer, parameter_groups
+from switchnorm.training.optimizers import optimizer_of
 
 
 def build_model(config: Config, num_classes: int | None) -> nn.Module:
@@ -52,10 +54,13 @@ def prepare(config: Config) -> tuple[nn.Module, Dataset]:
 
     Raises:
         InputError: an unknown model, norm or dataset, data that is missing or damaged, a device that is not here,
-            parameter groups that match nothing, or layers that cannot be calibrated where that is asked for.
+            parameter groups that match nothing, an optimizer or an option of it that torch lacks, a logger that is not
+            installed, or layers that cannot be calibrated where that is asked for.
     """
+    check_loggers(config)
     model, dataset = prepare_evaluation(config)
     parameter_groups(model, config.optimizer)
+    optimizer_of(config.optimizer)
     world = world_size()
     check_ghosts(config, world)
     share = Share(world=world)

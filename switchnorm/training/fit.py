@@ -7,7 +7,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
 from switchnorm.config.schema import Config
@@ -22,7 +21,9 @@ from switchnorm.training.callbacks.history import History
 from switchnorm.training.callbacks.progress import PlainProgress, ProgressBar
 from switchnorm.training.callbacks.statistics import Calibration, MeanStatistics
 from switchnorm.training.callbacks.steps import Modes, RadiusSchedule, StepSeed
+from switchnorm.training.callbacks.stopping import Patience
 from switchnorm.training.loaders import Loaders
+from switchnorm.training.loggers import run_loggers
 from switchnorm.training.measure import peak_memory, reset_peak_memory, steady_rate
 from switchnorm.training.trainer import count_as_done, make_trainer
 
@@ -51,16 +52,26 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         ModelCheckpoint(run.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True),
         MidEpochCheckpoint(run.checkpoints, config.train.checkpoint_minutes),
     ]
-    with make_trainer(
-        config.train,
-        max_epochs=config.train.epochs,
-        accumulate_grad_batches=config.train.iteration_size,
-        gradient_clip_val=config.optimizer.clip_norm,
-        callbacks=[*step_callbacks(config, steps), *_records(run, config, dataset), *_progress(quiet), *checkpoints],
-        logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
-        enable_progress_bar=not quiet and sys.stdout.isatty(),
-        default_root_dir=run.path,
-    ) as trainer:
+    patience = [] if config.train.patience is None else [Patience(score, config.train.patience)]
+    with (
+        run_loggers(run, config) as loggers,
+        make_trainer(
+            config.train,
+            max_epochs=config.train.epochs,
+            accumulate_grad_batches=config.train.iteration_size,
+            gradient_clip_val=config.optimizer.clip_norm,
+            callbacks=[
+                *step_callbacks(config, steps),
+                *_records(run, config, dataset),
+                *_progress(quiet),
+                *patience,
+                *checkpoints,
+            ],
+            logger=loggers,
+            enable_progress_bar=not quiet and sys.stdout.isatty(),
+            default_root_dir=run.path,
+        ) as trainer,
+    ):
         reset_peak_memory()
         last = run.last if run.last.is_file() else None
         if last is None:
@@ -82,6 +93,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         status="finished",
         result=result,
         test_pictures=task.counted,
+        stopped=patience[0].record(rows, config.train.epochs) if patience else None,
         images_per_second=steady_rate(rows),
         peak_memory_bytes=max(memory, run.record().get("peak_memory_bytes") or 0),
     )

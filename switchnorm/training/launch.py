@@ -43,9 +43,9 @@ def start(
     Raises:
         InputError: anything wrong with the input, before a folder is made; or a folder that is not empty.
     """
-    config, said = as_expected(config, pretrained=config.train.warm_start is not None)
+    config, pictures = as_expected(config, pretrained=config.train.warm_start is not None)
     model, dataset = prepare(config)
-    warm = _begin(model, config, quiet, said)
+    warm = _begin(model, config, quiet, pictures)
     path = default if out is None else out
     # Processes of one run must agree on its folder: the first makes it, and none looks for a free name.
     if out is None and world_size() == 1:
@@ -87,11 +87,11 @@ def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any
     return run, train(run, config, model, dataset, quiet=quiet)
 
 
-def _begin(model: nn.Module, config: Config, quiet: bool, said: str = "") -> dict[str, Any]:
-    """Load the weights that a run starts with, and print what a start says, after `said`; for its record."""
-    beginning = begin(model, config)
+def _begin(model: nn.Module, config: Config, quiet: bool, pictures: str = "") -> dict[str, Any]:
+    """Load the weights that a run starts with, and print what a start says; for its record."""
+    beginning = begin(model, config, pictures)
     if is_first() and not quiet:
-        for line in filter(None, (said, *beginning.lines)):
+        for line in beginning.lines:
             print(line)
     return beginning.record
 

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from switchnorm.config.schema import Config, GroupConfig, OptimizerConfig
 from switchnorm.errors import InputError
 from switchnorm.optim.parameter_groups import Kind, grouped, rule_of, trainable
+from switchnorm.training.optimizers import optimizer_of
 from switchnorm.training.schedule import factor
 
 
@@ -69,21 +70,24 @@ def current_lr(optimizer: torch.optim.Optimizer) -> float:
     return float(next(rates, 0.0))
 
 
-def make_optimizer(model: nn.Module, total_steps: int, config: Config) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """SGD over the model's parameter groups, and the schedule that a step of it advances, from `start_epoch` on.
+#: Optimizers whose steps torch has as one kernel on CUDA.
+_FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
-    Where all parameters are on CUDA a step is one kernel per group.
+
+def make_optimizer(model: nn.Module, total_steps: int, config: Config) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """An optimizer over the model's parameter groups, and the schedule that its steps advance, from `start_epoch` on.
+
+    Where all parameters are on CUDA a step of SGD, Adam and AdamW is one kernel per group.
+
+    Raises:
+        InputError: as `optimizer_of`.
     """
     settings = replace(config.optimizer, lr=effective_lr(config))
+    make = optimizer_of(settings)
     # Lightning's mixed precision does not clip the gradients of an optimizer that is fused.
-    fused = config.train.precision in ("32", "64") and all(p.is_cuda for p in model.parameters() if p.requires_grad)
-    optimizer = torch.optim.SGD(
-        parameter_groups(model, settings),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        nesterov=settings.nesterov,
-        fused=fused or None,  # None leaves the choice to torch
-    )
+    on_cuda = config.train.precision in ("32", "64") and all(p.is_cuda for p in model.parameters() if p.requires_grad)
+    fused = {"fused": True} if on_cuda and make.func in _FUSED else {}
+    optimizer = make(parameter_groups(model, settings), **fused)
     schedule, epochs, lr = config.schedule, config.train.epochs, config.optimizer.lr
     first = total_steps // epochs * config.train.start_epoch
     return optimizer, LambdaLR(optimizer, lambda step: factor(schedule, first + step, total_steps, epochs, lr))

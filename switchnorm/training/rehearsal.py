@@ -16,6 +16,7 @@ from switchnorm.data.loaders.loader import Batch
 from switchnorm.errors import InputError
 from switchnorm.processes import is_launched
 from switchnorm.surgery.batch import check_support
+from switchnorm.training.beginning import begin
 from switchnorm.training.build import (
     build_model,
     check_channels,
@@ -29,11 +30,11 @@ from switchnorm.training.build import (
     training_task,
 )
 from switchnorm.training.fit import step_callbacks
+from switchnorm.training.loggers import check_loggers
 from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.pictures import as_expected
 from switchnorm.training.schedule import factor
 from switchnorm.training.trainer import count_as_done, make_trainer
-from switchnorm.training.warm_start import warm_start
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,8 @@ class DryRun:
         steps_per_epoch: optimizer steps of an epoch; None where the data is not here.
         lr: the learning rate that the schedule multiplies.
         loss: of the step.
-        start: what `train.warm_start` loaded, in words; "" without it.
-        pictures: what the network expects of them, in words; "" where nothing was set for it.
-        begin: the epoch with which training begins and its learning rate, in words; "" where it is the first.
+        said: the lines that the run would begin with.
+        first_lr: the rate of the first step, where training begins with a later epoch and the steps of one are known.
     """
 
     parameters: int
@@ -58,18 +58,18 @@ class DryRun:
     steps_per_epoch: int | None
     lr: float
     loss: float
-    start: str = ""
-    pictures: str = ""
-    begin: str = ""
+    said: tuple[str, ...] = ()
+    first_lr: float | None = None
 
     def __str__(self) -> str:
         data = f"of noise, for the data is not here ({self.missing})" if self.missing else "of the training set"
         steps = "" if self.steps_per_epoch is None else f", {self.steps_per_epoch} steps per epoch"
-        start = "".join(f"{line}\n" for line in (self.pictures, self.start) if line)
-        return (
-            f"{start}{self.parameters:,} parameters{steps}, learning rate {self.lr:g}{self.begin}; "
+        first = "" if self.first_lr is None else f", {self.first_lr:g} in the first step"
+        found = (
+            f"{self.parameters:,} parameters{steps}, learning rate {self.lr:g}{first}; "
             f"one step on {self.samples} pictures {data}: loss {self.loss:.4f}"
         )
+        return "\n".join([*self.said, found])
 
 
 class _Once:
@@ -99,6 +99,7 @@ def dry_run(config: Config) -> DryRun:
     """
     check_device(config)
     check_task(config)
+    check_loggers(config)
     if is_launched():
         raise InputError("a dry run takes one process; start it without torchrun")
     config, pictures = as_expected(config, pretrained=config.train.warm_start is not None)
@@ -106,11 +107,7 @@ def dry_run(config: Config) -> DryRun:
     missing = _missing(dataset)
     model = build_model(config, _num_classes(dataset))
     check_channels(config, model, dataset)
-    start = (
-        ""
-        if config.train.warm_start is None
-        else str(warm_start(model, *config.train.start_files, start=config.train.start))
-    )
+    said = begin(model, config, pictures).lines
     if config.train.calibrate:
         check_support(model, "calibrate")
     classes = rehearse(model, config.train.batch_size, dataset, training_modes(config))
@@ -119,20 +116,15 @@ def dry_run(config: Config) -> DryRun:
     batch = _noise(dataset, samples, classes) if missing else _batch(config, dataset, samples)
     loss = _one_step(config, model, batch, classes, steps or 1)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return DryRun(
-        parameters, samples, missing, steps, effective_lr(config), loss, start, pictures, _begin(config, steps)
-    )
+    return DryRun(parameters, samples, missing, steps, effective_lr(config), loss, said, _first_lr(config, steps))
 
 
-def _begin(config: Config, steps: int | None) -> str:
-    """As `DryRun.begin`; without the rate where nobody knows the steps of an epoch, on which a warm-up depends."""
+def _first_lr(config: Config, steps: int | None) -> float | None:
+    """As `DryRun.first_lr`: where a warm-up ends depends on the steps of an epoch."""
     first, epochs = config.train.start_epoch, config.train.epochs
-    if not first:
-        return ""
-    if steps is None:
-        return f", beginning with epoch {first + 1} of {epochs}"
-    share = factor(config.schedule, first * steps, epochs * steps, epochs, config.optimizer.lr)
-    return f", beginning with epoch {first + 1} of {epochs} at {share * effective_lr(config):g}"
+    if not first or steps is None:
+        return None
+    return effective_lr(config) * factor(config.schedule, first * steps, epochs * steps, epochs, config.optimizer.lr)
 
 
 def _one_step(config: Config, model: nn.Module, batch: Batch, classes: int, steps: int) -> float:

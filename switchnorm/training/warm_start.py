@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from switchnorm.errors import InputError
 from switchnorm.training.source_start import NOTHING, Started, counterparts, start_from
 from switchnorm.weights import read_state
-from switchnorm.weights.pair import joined
+from switchnorm.weights.pair import PARTS, joined
 
 Start = Literal["auto", "equal", "source"]
 
@@ -110,7 +110,10 @@ def warm_start(
     shared = [key for key in ours if key in named]
     fitting = [key for key in shared if _fits(theirs[named[key]], ours[key])]
     # Counters and schedules alone are no start.
-    if not any(ours[key].is_floating_point() and ours[key].numel() > 1 for key in fitting):
+    telling = [key for key in fitting if ours[key].is_floating_point() and ours[key].numel() > 1]
+    if decoder is not None:
+        _check_parts(ours, theirs, telling, dict(zip(PARTS, map(str, (path, decoder)), strict=True)))
+    if not telling:
         raise InputError(_nothing(model, source, theirs, {key: named[key] for key in shared}))
     before = counterparts(model, theirs, named)
     if start == "source" and not before:
@@ -135,6 +138,32 @@ def warm_start(
         classifier=tuple(classifier),
         started=started,
     )
+
+
+def _check_parts(
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], telling: Iterable[str], files: Mapping[str, str]
+) -> None:
+    """Raise `InputError` where an encoder or a decoder takes nothing of its file, with a hint if the two are swapped.
+
+    Args:
+        ours: the network's entries.
+        theirs: the files' entries, each below the name of the part that it was given as.
+        telling: the entries that fit.
+        files: by part.
+    """
+    taken = {key.partition(".")[0] for key in telling}
+    if not any(key.startswith(f"{part}.") for part in PARTS for key in ours):
+        return  # no network of two parts, which the caller says
+    for part, other in zip(PARTS, reversed(PARTS), strict=True):
+        if part not in taken:
+            there = [f"{other}.{key.removeprefix(f'{part}.')}" for key in theirs if key.startswith(f"{part}.")]
+            swapped = any(key in ours and ours[key].numel() > 1 for key in there)
+            hint = (
+                f"it has entries of the {other}; expected [ENCODER, DECODER]"
+                if swapped
+                else "is it of another network?"
+            )
+            raise InputError(f"nothing of {files[part]!r} fits the {part}: {hint}")
 
 
 def _encoder(ours: Iterable[str], theirs: Iterable[str]) -> str:

@@ -25,8 +25,21 @@ def outcome(run: RunFolder, result: Mapping[str, Any]) -> list[str]:
     spec = find_task(config.task)
     measured = {metric.column: float(last[metric.column]) for metric in spec.metrics if last[metric.column]}
     lines = [f"{run.path}: {spec.score_title} {100 * result[spec.score.column]:.2f} %", f"  {', '.join(cost)}"]
+    lines += _stopped(record.get("stopped"), config.train.epochs, spec.score.name or spec.score.title)
     claim = beside(about(config.claim, config, record.get("test_pictures")), config.task, measured)
     return lines if claim is None else [*lines, f"  {claim}"]
+
+
+def _stopped(stopped: Mapping[str, Any] | None, epochs: int, score: str) -> list[str]:
+    """Why a run ended before its last epoch, and what of SSN's schedule was left."""
+    if not stopped:
+        return []
+    without = f"{stopped['patience']} validation{'' if stopped['patience'] == 1 else 's'}"
+    lines = [f"  stopped after epoch {stopped['after_epochs']} of {epochs}: {without} without a better {score}"]
+    radius = stopped["radius"]
+    if radius is not None and radius < 1:
+        lines.append(f"  SSN's radius is {radius:.2f}: it would have been 1 in the last epoch, and all choices final")
+    return lines
 
 
 def evaluation(what: str, found: Evaluation) -> list[str]:

@@ -89,8 +89,9 @@ def test_what_begins_late_says_so(recipe, tmp_path, capsys):
     (row,) = rows(tmp_path / "late/metrics.csv")
     assert (row["epoch"], row["step"], float(row["learning_rate"])) == ("3", "8", pytest.approx(0.0008))
     dry = str(dry_run(read_config(recipe, flags)))
-    assert "2 steps per epoch, learning rate 0.08, beginning with epoch 4 of 4 at 0.0008; one step" in dry
-    assert "beginning" not in str(dry_run(read_config(recipe, (*flags, "--train.start_epoch", "0"))))
+    assert "\ntraining begins with epoch 4 of 4\n" in dry
+    assert "2 steps per epoch, learning rate 0.08, 0.0008 in the first step; one step" in dry
+    assert "first step" not in str(dry_run(read_config(recipe, (*flags, "--train.start_epoch", "0"))))
 
 
 def test_a_dry_run_takes_the_step_with_which_the_run_begins(recipe, tmp_path):

@@ -186,8 +186,18 @@ def test_an_encoder_and_a_decoder_are_two_files(tmp_path):
     assert set(warm_start(other, *files).unexpected) == {
         f"decoder.{key}" for key in source.decoder.state_dict() if "deepsup" in key
     }
-    with pytest.raises(InputError, match=r"encoder.pth' fits|with decoder '.*encoder.pth' fits"):
+    swapped = (
+        r"nothing of '.*decoder.pth' fits the encoder: it has entries of the decoder; expected \[ENCODER, DECODER\]"
+    )
+    with pytest.raises(InputError, match=swapped):
         warm_start(segmentation("sn", "resnet18+c1_bilinear"), *reversed(files))
+    copy = tmp_path / "copy.pth"
+    copy.write_bytes(files[0].read_bytes())
+    with pytest.raises(InputError, match=r"nothing of '.*copy.pth' fits the decoder: it has entries of the encoder"):
+        warm_start(segmentation("sn", "resnet18+c1_bilinear"), files[0], copy)
+    torch.save({"elsewhere.weight": torch.zeros(3, 3)}, copy)
+    with pytest.raises(InputError, match=r"nothing of '.*copy.pth' fits the decoder: is it of another network\?"):
+        warm_start(segmentation("sn", "resnet18+c1_bilinear"), files[0], copy)
     with pytest.raises(InputError, match=r"nothing of '.*encoder.pth' with decoder '.*decoder.pth' fits CifarResNet"):
         warm_start(model(), *files)
 

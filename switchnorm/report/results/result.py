@@ -35,6 +35,8 @@ class Result:
     others: tuple[float | None, ...]
     """The score's others, after the last epoch."""
     seconds: float | None
+    stopped: int = 0
+    """How many of the runs were ended before their last epoch, since their score no longer rose."""
     baseline: Result | None = None
     """The BN group that this one is fairly compared with; None for that group itself."""
 
@@ -84,6 +86,7 @@ def _result(group: Group) -> Result:
         best=_mean([max(curve) for curve in curves]),
         others=tuple(_mean(_last(_curves(group, column))) for _, column in group.score.others),
         seconds=_mean(seconds),
+        stopped=sum(run.stopped for run in group.runs),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from switchnorm.report.common.numbers import percent
@@ -29,8 +29,16 @@ def results_table(rows: Sequence[Result], notes: Sequence[str] = ()) -> Table:
         (*outcome, *settings),
         tuple(_result_cells(row, row.label in winners, compared) for row in rows),
         settings=len(settings),
-        notes=tuple(notes),
+        notes=(*_stopped(rows), *notes),
     )
+
+
+def _stopped(rows: Sequence[Result]) -> Iterator[str]:
+    early = [
+        f"{row.label}{f' ({row.stopped} of {row.seeds} runs)' if row.seeds > 1 else ''}" for row in rows if row.stopped
+    ]
+    if early:
+        yield f"Stopped early, for their score no longer rose: {', '.join(early)}."
 
 
 def _result_cells(row: Result, strong: bool, compared: bool) -> tuple[Cell, ...]:

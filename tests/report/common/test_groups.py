@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from switchnorm.report.common.groups import Group, display_norm, group_runs
+from switchnorm.report.common.groups import Group, baseline, display_norm, group_runs
 from switchnorm.runs.run import load_run
 from tests.report.conftest import Make
 
@@ -63,3 +63,32 @@ def test_lists_in_a_configuration_are_compared(make_run: Make) -> None:
 
 def test_names_for_readers() -> None:
     assert [display_norm(norm) for norm in ("bn", "gn+ws", "ssn")] == ["BN", "GN + WS", "SSN"]
+
+
+def test_a_run_may_say_what_it_is_called(make_run: Make) -> None:
+    frozen = {"train.frozen_statistics": True, "label": "Frozen BN"}
+    groups = grouped(make_run("bn"), *(make_run("bn", seed, folder=f"f{seed}", settings=frozen) for seed in (0, 1)))
+    assert [group.label for group in groups] == ["BN", "Frozen BN"]
+    assert [len(group.runs) for group in groups] == [1, 2]
+
+
+def test_one_name_for_two_trainings_is_not_enough(make_run: Make) -> None:
+    mine = {"label": "BN"}
+    runs = (
+        make_run("bn"),
+        make_run("bn", folder="b", settings=mine),
+        make_run("bn", folder="c", settings={**mine, "optimizer.lr": 0.5}),
+    )
+    assert [group.label for group in grouped(*runs)] == [
+        "BN, lr 0.1, label none",
+        "BN, lr 0.1, label BN",
+        "BN, lr 0.5, label BN",
+    ]
+
+
+def test_a_label_does_not_take_part_in_the_choice_of_a_baseline(make_run: Make) -> None:
+    frozen = {"train.frozen_statistics": True, "label": "Frozen BN"}
+    groups = grouped(
+        make_run("bn", folder="a", settings=frozen), make_run("bn"), make_run("sn", settings={"label": "Mine"})
+    )
+    assert baseline(groups[2], groups) is groups[1]

@@ -122,3 +122,15 @@ class TestMissing:
         grid = build(*runs)
         assert shown(grid)["SN"] == ["79.0", "79.0 †"]
         assert "† instance and layer statistics only, no batch statistics." in grid_table(grid).notes
+
+
+def test_labelled_runs_have_rows_of_their_own(make_run: Make) -> None:
+    paths = [
+        make_run("bn", 1, folder=f"{label}-{samples}", settings={
+            "label": label, "train.samples_per_gpu": samples, "train.batch_size": 8 * samples,
+            "train.frozen_statistics": label is not None})
+        for label in (None, "Frozen BN") for samples in (4, 2)
+    ]  # fmt: skip
+    (grid,) = grids(group_runs(map(load_run, paths)))
+    assert list(grid.rows) == ["BN", "Frozen BN"]
+    assert grid.baselines == ["BN"]

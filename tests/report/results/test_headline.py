@@ -68,3 +68,8 @@ def test_runs_that_go_on_are_counted(make_run: Make) -> None:
     (path / "run.json").write_text('{"status": "running"}')
     said = comparison(results(grouped(path)), [load_run(path)])
     assert said == "1 normalizer with 1 seed: cifar_resnet20 on digits, 6 epochs. 1 run had not finished."
+
+
+def test_runs_are_called_as_they_say(make_run: Make) -> None:
+    mine = make_run("sn", 1, settings={"label": "SN, slow logits"})
+    assert headline(results(grouped(make_run("bn", 1), mine))).startswith("SN, slow logits reaches 80.0 %")

@@ -1,0 +1,139 @@
+"""The study of variants: what it trains, what it refuses, and its table."""
+
+import json
+import statistics
+
+import pytest
+
+from switchnorm.cli import main
+from switchnorm.config.recipe import read_config, to_yaml
+from switchnorm.errors import InputError
+from switchnorm.runs.folder import RunFolder
+from switchnorm.studies.compare import plan_comparison
+from switchnorm.studies.variants import read_variants
+
+FROZEN = "Frozen BN: norm=bn train.frozen_statistics=true"
+
+
+def planned(tmp_path, *variants, flags=(), **options):
+    options = {"recipe": "digits/resnet9", "device": "cpu", "seeds": (0, 1), **options}
+    return plan_comparison(tmp_path, read_variants(variants), flags=flags, **options)
+
+
+def test_every_variant_trains_with_every_seed_and_wins_over_flags(tmp_path):
+    made = planned(tmp_path, "bn", FROZEN, "Wide: norm=sn lr=0.2", flags=("--norm=gn", "--lr", "0.1"))
+    configs = {path.name: config for path, config in made.plan}
+    assert [config.seed for config in configs.values()] == [0, 0, 0, 1, 1, 1], "seed by seed"
+    frozen, wide = configs["frozen-bn-seed1"], configs["wide-seed0"]
+    assert (frozen.model.norm, frozen.train.frozen_statistics, frozen.label) == ("bn", True, "Frozen BN")
+    assert (frozen.optimizer.lr, wide.optimizer.lr, wide.model.norm) == (0.1, 0.2, "sn")
+    assert configs["bn-seed0"].label is None
+    for path, config in made.plan:
+        file = tmp_path / f"{path.name}.yaml"
+        file.write_text(to_yaml(config))
+        assert read_config(file) == config
+
+
+def test_the_command_that_it_keeps_can_be_given_again(tmp_path):
+    facts = planned(tmp_path, "bn", FROZEN).facts(("switchnorm", "study", "--variants", "bn", FROZEN), 1.25)
+    assert facts["command"] == f"switchnorm study --variants bn '{FROZEN}'"
+    assert (facts["seeds"], facts["seconds"]) == ([0, 1], 1.2)
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        (("sm",), "variant 'sm': norm 'sm' is unknown; did you mean 'sn'?"),
+        (("a: model.nrom=sn",), "variant 'a': flag '--model.nrom' is unknown; did you mean '--model.norm'?"),
+        (("a: epochs=0",), "variant 'a': train.epochs must be at least 1, got 0"),
+        (("a: seed=3",), "variant 'a': the study sets seed for each run by itself; use --seeds"),
+        (("a: device=cpu",), "variant 'a': the study sets train.device for each run by itself; use --device"),
+        (("bn", "again: norm=bn"), "variant 'again' trains the same as 'bn'; leave one of them out"),
+        (("bn", "a: train.warm_start=none.pt"), "variant 'a': checkpoint 'none.pt' does not exist"),
+        (("a: optimizer.groups='[{match: x}]'",), "variant 'a': optimizer.groups: 'x' matches no parameter"),
+    ],
+)
+def test_mistakes_in_a_variant_name_it_and_leave_nothing_behind(tmp_path, variants, message):
+    with pytest.raises(InputError) as caught:
+        planned(tmp_path / "out", *variants).run(())
+    assert message in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compare", "--variants", "bn"), "study compare needs --recipe, a YAML file or a shipped one such as"),
+        (("compare", "--recipe", "digits/resnet9"), "a comparison needs --variants, at least one"),
+        (
+            ("compare", "--recipe", "digits/resnet9", "--norms", "bn"),
+            "--norms is for study geometry, and this is compare, which takes --variants",
+        ),
+        (("geometry", "--variants", "bn"), "--variants is for study compare, and this is geometry"),
+        (("compare", "--recipe", "digits/resnet9", "--variants", "bn", "--seed", "3"), "use --seeds instead of --seed"),
+        (("compare", "--recipe", "digits/resnet9", "--variants", "bn", "--epoch", "3"), "did you mean '--epochs'?"),
+        (("compare", "--recipe", "digits/resnet9", "--variants", "bn", "--workers", "0"), "must be at least 1, got 0"),
+        (("compare", "--recipe", "digits/resnet9", "--variants", "bn", "--label", "x"), "use --variants instead of"),
+        (("compar",), "study 'compar' is unknown; did you mean 'compare'?"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing_behind(capsys, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(("study", *arguments))
+    out, err = capsys.readouterr()
+    assert (stopped.value.code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+FLAGS = ("--epochs=1", "--batch-size=512", "--schedule.warmup_epochs=0")
+
+
+def compare(*variants: str, seeds=("0", "1")) -> None:
+    arguments = ("--recipe", "digits/resnet9", "--variants", *variants, "--seeds", *seeds, "--device", "cpu", *FLAGS)
+    main(("study", "compare", *arguments, "--out", "made", "--workers", "2"))
+
+
+def test_the_table_has_mean_and_spread_of_every_variant_that_trained(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    compare("bn", FROZEN)
+    runs = {path.name: RunFolder(path) for path in (tmp_path / "made/runs").iterdir()}
+    saved = {name: run.last.stat().st_mtime_ns for name, run in runs.items()}
+    assert sorted(runs) == ["bn-seed0", "bn-seed1", "frozen-bn-seed0", "frozen-bn-seed1"]
+    capsys.readouterr()
+
+    with pytest.raises(SystemExit) as stopped:  # one variant more, which comes to no end
+        compare("bn", FROZEN, "wild: norm=gn lr=1e38 optimizer.clip_norm=null")
+    assert stopped.value.code == 1
+    assert {name: run.last.stat().st_mtime_ns for name, run in runs.items()} == saved, "trained again"
+    out, _ = capsys.readouterr()
+    assert "wild, seed 1 failed: diverged in epoch 0" in out
+    table = json.loads((tmp_path / "made/table.json").read_text())
+    assert table["variants"]["Frozen BN"] == "norm=bn train.frozen_statistics=true"
+    rows = {row["name"]: row for row in table["tables"][0]["rows"]}
+    assert list(rows) == ["BN", "Frozen BN"]
+    for name, stem in {"BN": "bn", "Frozen BN": "frozen-bn"}.items():
+        values = [runs[f"{stem}-seed{seed}"].record()["result"]["val_accuracy"] for seed in (0, 1)]
+        assert rows[name]["mean"] == pytest.approx(statistics.fmean(values))
+        assert rows[name]["spread"] == pytest.approx(statistics.stdev(values))
+        assert [seed["accuracy"] for seed in rows[name]["seeds"]] == pytest.approx(values)
+        shown = f"{100 * statistics.fmean(values):.2f} ± {100 * statistics.stdev(values):.2f}"
+        assert shown in out
+        assert shown in (tmp_path / "made/table.md").read_text()
+    page = (tmp_path / "made/report.html").read_text()
+    assert "Frozen BN" in page
+    assert "wild, seed 0 failed" in page
+    assert runs["frozen-bn-seed0"].config().label == "Frozen BN"
+
+
+def test_what_a_start_says_is_said_once_where_it_holds_for_all(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    flags = ("--optimizer.lr_per=64", "--model.options.momentum=0.2", *FLAGS)
+    study = planned(tmp_path / "made", "bn", "gn", flags=flags, seeds=(0,), workers=2)
+    study.run(())
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == [
+        "learning rate 0.4 for 512 samples per step",
+        "gn: model.options.momentum has no effect: no layer keeps running statistics",
+    ]
