@@ -24,6 +24,7 @@ from switchnorm.studies.parallel import Outcome, default_workers, train_all
 from switchnorm.studies.progress import StudyProgress
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import prepare
+from switchnorm.training.pictures import as_expected
 
 #: Called with `Study.facts` as each training ends; returns what the terminal shows above the progress.
 Keep = Callable[[dict[str, Any]], RenderableType | None]
@@ -114,7 +115,8 @@ class Study:
 
     def check(self, name: str, config: Config) -> Sequence[str]:
         """What a start of the runs of that name says; raise `InputError` if they cannot start."""
-        return begin(prepare(config)[0], config).lines
+        config, pictures = as_expected(config, pretrained=config.train.warm_start is not None)
+        return begin(prepare(config)[0], config, pictures).lines
 
     def _rehearse(self) -> list[str]:
         """Check every kind of run with network, weights and data before anything is written.
