@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from switchnorm.errors import InputError
+from switchnorm.ops.kernels.choice import needs_plain_operations
 
 _INSTEAD = "evaluate the network as it is; switchnorm.fuse is the fusion that is exact"
 
@@ -70,13 +71,17 @@ class Eps(float):
 
 def _stands_for(t: Tensor, var: Tensor) -> bool:
     """Whether `t` is a running variance (C,), a part of it, or a copy."""
-    if t.dim() == 0 or t.device != var.device:
-        return False
-    if t.is_meta:
+    if t.dim() == 0 or t is var:
+        return t is var
+    if needs_plain_operations(t, var):  # values cannot be looked at
+        return t._base is var
+    if t.is_meta or var.is_meta:
         return t.numel() == var.numel()
-    if t.layout == var.layout and t.untyped_storage().data_ptr() == var.untyped_storage().data_ptr():
+    if t.layout is not torch.strided:
+        return False
+    if t.device == var.device and t.untyped_storage().data_ptr() == var.untyped_storage().data_ptr():
         return True
-    return t.numel() == var.numel() and torch.equal(t.detach().flatten(), var.to(t.dtype).flatten())
+    return t.numel() == var.numel() and torch.equal(t.detach().flatten(), var.to(t.device, t.dtype).flatten())
 
 
 def guarded_eps(folds: Callable[[Any, CodeType], bool] | None = None) -> Any:

@@ -39,7 +39,8 @@ def as_timms(layer: nn.Module) -> None:
     """
     theirs = getattr(sys.modules.get(_TIMM[0]), _TIMM[1], None)
     if isinstance(layer, BatchNorm2d) and theirs is not None:
-        layer.__class__ = _joined(original(layer), theirs)
+        cls: Any = original(layer)
+        layer.__class__ = _joined(cls, theirs)
 
 
 def original(layer: nn.Module) -> type[nn.Module]:

@@ -230,7 +230,8 @@ def test_eps_is_kept_as_before_and_may_be_set(make: Any) -> None:
     layer.eps = 10
     torch.testing.assert_close(layer(x), filled_like(make(8, eps=10.0), layer)(x))
     assert type(vars(pickle.loads(pickle.dumps(layer)))["eps"]) is float
-    for var in (layer.running_var, layer.running_var.numpy(), layer.running_var[1:]):
+    running = layer.running_var
+    for var in (running, running.numpy(), running[1:], running.double().view(-1, 1), running.clone()):
         with pytest.raises(InputError, match=REFUSAL):
             _ = var + layer.eps
 
@@ -246,6 +247,11 @@ class Own(SwitchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         var, mean = torch.var_mean(x, (0, 2, 3), keepdim=True)
         return (x - mean) * (var + self.eps).rsqrt()
+
+
+def test_a_layer_of_ones_own_may_be_transformed() -> None:
+    layer, x = filled(Own(8)), torch.randn(3, 2, 8, 3, 5)
+    torch.testing.assert_close(torch.vmap(layer)(x), torch.stack([layer(each) for each in x]))
 
 
 @pytest.mark.parametrize("make", [Own, SwitchNorm2d, BatchChannelNorm2d, InstanceBatchNorm2d])
