@@ -40,7 +40,8 @@ def optimizer_of(settings: OptimizerConfig) -> partial[Optimizer]:
     Raises:
         InputError: an optimizer or option that is unknown, with the nearest one, or a value that it refuses.
     """
-    kind, name = _kind(settings.name), settings.name
+    kind: Any = _kind(settings.name)
+    name = settings.name
     takes = inspect.signature(kind).parameters
     options = [key for key in takes if key not in (*_KEYS, *_DECIDED)]
     for key, value in settings.options.items():

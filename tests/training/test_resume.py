@@ -131,7 +131,10 @@ def test_a_run_folder_from_before_a_key_existed_goes_on(recipe, tmp_path, monkey
 
 #: Keys that the first run folders lack.
 NEW = [("train", key) for key in ("eval_batch_size", "eval_mode", "calibrate", "snapshot_epochs", "start_epoch")]
-NEW += [("schedule", key) for key in ("final_lr", "warmup", "warmup_lr", "by")] + [("optimizer", "decay_logits")]
+NEW += [("train", "patience"), ("train", "loggers")]
+NEW += [("schedule", key) for key in ("final_lr", "warmup", "warmup_lr", "by")] + [
+    ("optimizer", key) for key in ("decay_logits", "name", "options")
+]
 
 
 def test_what_cannot_be_resumed_says_so(run, recipe, tmp_path):

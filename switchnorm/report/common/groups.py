@@ -11,7 +11,16 @@ from switchnorm.runs.run import Run
 from switchnorm.runs.score import Score
 
 # What may differ between the runs of one group: the seed, where each writes, and what of it is kept.
-_PER_RUN = ("seed", "name", "out", "output", "folder", "train.snapshot_epochs", "train.eval_batch_size")
+_PER_RUN = (
+    "seed",
+    "name",
+    "out",
+    "output",
+    "folder",
+    "train.snapshot_epochs",
+    "train.eval_batch_size",
+    "train.loggers",
+)
 
 
 class _Absent:

@@ -49,8 +49,14 @@ def test_null_is_another_setting_than_none_at_all(make_run: Make) -> None:
 
 
 def test_folders_of_earlier_versions_have_the_defaults_of_keys_that_they_lack(make_run: Make) -> None:
-    later = {"train.calibrate": 0, "train.start_epoch": 0, "schedule.by": "step", "claim.warm_start": False}
-    kept = {"train.snapshot_epochs": 3, "train.eval_batch_size": 7}
+    later: dict[str, object] = {
+        "train.calibrate": 0,
+        "train.start_epoch": 0,
+        "schedule.by": "step",
+        "claim.warm_start": False,
+    }
+    later |= {"train.patience": None, "optimizer.name": "sgd", "optimizer.options": {}, "label": None}
+    kept = {"train.snapshot_epochs": 3, "train.eval_batch_size": 7, "train.loggers": ["wandb"]}
     (group,) = grouped(make_run("sn"), make_run("sn", seed=1, folder="b", settings={**later, **kept}))
     assert group.label == "SN"
 
