@@ -174,15 +174,18 @@ for _name, _function in AUGMENTED.items():
     setattr(_Proxy, f"__{_name}__", _recorded(_function))
 
 
-class _TensorProxy(_Proxy, Tensor):
+class _TensorProxy(_Proxy, Tensor):  # type: ignore[misc]
     """A value that is a tensor to Python and to C++, which would believe a mere claim and crash; it has no values."""
 
     @staticmethod
     def __new__(cls, node: fx.Node, tracer: fx.Tracer) -> _TensorProxy:
-        return Tensor._make_wrapper_subclass(cls, (0,), device="meta")  # type: ignore[return-value]
+        made: _TensorProxy = Tensor._make_wrapper_subclass(cls, (0,), device=torch.device("meta"))
+        return made
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise RefusalError("its forward computes past Python")
 
 
@@ -190,7 +193,7 @@ class _Inside(_TensorProxy):
     """What C++ finds when it looks into a list of tensors, and so asks us."""
 
 
-class _ListProxy(_Proxy, list):  # type: ignore[type-arg]
+class _ListProxy(_Proxy, list[Any]):
     """A value that is a list of tensors to Python and to C++."""
 
     @staticmethod
