@@ -89,7 +89,7 @@ def is_homogeneous(user: fx.Node, node: fx.Node, values: set[fx.Node], module: n
     name = operation(user)
     if name in _PRODUCTS or name in _QUOTIENTS:
         alone = all(other is node or other not in values for other in user.all_input_nodes)
-        numerator = name in _PRODUCTS or user.args[0] is node
+        numerator = name in _PRODUCTS or user.args[:1] == (node,)
         return alone and numerator and user.args.count(node) == 1
     return name in _HOMOGENEOUS
 

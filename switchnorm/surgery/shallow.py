@@ -79,6 +79,7 @@ def _traced(replica: Replica, argument: type, value: type) -> fx.Graph:
     before = replica.state()
     with _NoTensors():
         graph = _Tracer(argument, value).trace(replica.root, {})
+    graph.lint()  # type: ignore[no-untyped-call]
     if replica.state() != before:
         raise RefusalError("its forward stores values or draws random numbers")
     return graph
@@ -149,6 +150,12 @@ class _Proxy(fx.Proxy):
         if name not in ("node", "tracer"):
             raise RefusalError("its forward sets attributes of tensors")
         super().__setattr__(name, value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Proxy:
+        raise RefusalError("its forward copies tensors in Python")
+
+    def __repr__(self) -> str:
+        raise RefusalError("its forward writes tensors as text")
 
     @classmethod
     def __torch_function__(

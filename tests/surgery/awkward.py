@@ -7,6 +7,7 @@ plans changed after it.
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 import functools
 import gc
@@ -179,6 +180,10 @@ def steps():
         "prints": lambda m, x: print("printed") or x,
         "deletes": lambda m, x: delattr(m, "seen") or x,
         "clears": lambda m, x: vars(m).clear() or x,
+        "copies": lambda m, x: copy.deepcopy(m.norm(x)),
+        "text": lambda m, x: m.kept.append(f"{x}") or x,
+        "reentrant": lambda m, x: torch.utils.checkpoint.checkpoint(m.norm, x, use_reentrant=True),
+        "permutation": lambda m, x: m.heads[0].permute(m.norm(x), m.norm(x)) + x,
         "augmented": lambda m, x: m.kept.__iadd__([x]) and x,
     }
 
