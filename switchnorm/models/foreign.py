@@ -17,7 +17,7 @@ from switchnorm.layers import Spec
 from switchnorm.models.options import SHARED, explained
 from switchnorm.models.segmentation import timm_encoder
 from switchnorm.models.segmentation.timm_encoder import Parts, decoder_options, parts
-from switchnorm.surgery import switch
+from switchnorm.surgery import plan_switch
 
 PREFIX = "timm:"
 
@@ -90,7 +90,7 @@ def create(source: Source, name: str, spec: Spec | None, num_classes: int | None
     _check_options(name, builder, arguments, options)
     with explained(name, options, lambda: _plain_options(builder)):
         model = builder(**(arguments | options))
-    return model if spec is None else switch(model, spec, start="equal")
+    return model if spec is None else plan_switch(model, spec, start="equal").apply()
 
 
 def _encoder_decoder(name: Parts, spec: Spec | None, num_classes: int | None, options: dict[str, Any]) -> nn.Module:

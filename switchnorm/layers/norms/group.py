@@ -129,6 +129,7 @@ register(
         order=1,
     )
 )
+# Of a flat input each channel is a single value: what there is of a sample is its row.
 register(
     Norm(
         "in",
@@ -136,6 +137,7 @@ register(
         statistic="instance",
         batch_statistics=False,
         fuses=True,
+        flat={"groups": 1},
         color="#d97706",
         order=2,
     )
