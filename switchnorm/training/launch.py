@@ -119,11 +119,13 @@ def _begin(model: nn.Module, config: Config, quiet: bool, said: str = "") -> dic
 
 
 def _frozen_at_nothing(model: nn.Module, config: Config) -> list[str]:
-    """A line about layers that would be frozen at statistics that have seen no batch, as those of a new decoder."""
+    """A line about layers that are frozen at statistics that have seen no batch, as those of a new decoder; or none."""
     frozen = config.train.frozen_statistics
     if not frozen:
         return []
     chosen = chosen_tracking_layers(model, None if isinstance(frozen, bool) else frozen)
+    if not chosen:
+        return ["train.frozen_statistics has no effect: no layer keeps running statistics"]
     unseen = [name for name, layer in chosen if not has_seen(layer)]
     if not unseen:
         return []

@@ -11,7 +11,9 @@ from torchvision.models import ResNet50_Weights
 from switchnorm.cli import main
 from switchnorm.config.recipe import evaluation_config, read_config
 from switchnorm.data import create_dataset
+from switchnorm.errors import InputError
 from switchnorm.runs.folder import RunFolder
+from switchnorm.training.launch import start
 from switchnorm.training.pictures import as_expected
 from tests.data.photos import write_photo, write_tree
 from tests.training.scenes import write_scenes
@@ -213,6 +215,10 @@ def test_a_run_of_segmentation_starts_from_the_classifier(tmp_path, capsys):
     recipe.write_text(yaml.safe_dump(content))
     config = read_config(recipe, ("--train.frozen_statistics", "encoder.*"))
     assert config.train.frozen_statistics == "encoder.*"
+    with pytest.raises(
+        InputError, match=r"train\.frozen_statistics: include 'encodr\.\*' matches no .* the nearest layer is"
+    ):
+        start(read_config(recipe, ("--train.frozen_statistics", "encodr.*")), None, default=tmp_path, command=())
     for flag, said in (("true", True), ("encoder.*", False)):
         out = tmp_path / f"run-{said}"
         main(["train", str(recipe), "--train.frozen_statistics", flag, "--out", str(out)])
