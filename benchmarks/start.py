@@ -33,23 +33,21 @@ Pictures = tuple[Tensor, Tensor]
 #: same importance, and nothing else; "like" is "auto" and `calibrate(model, batches, like=before)`.
 KEPT = {
     "bn": ("auto",),
-    "sn": ("equal", "logits", "auto", "like"),
+    "sn": ("equal", "logits", "auto"),
     "ssn": ("equal", "logits", "auto"),
     "ln": ("equal", "auto", "like"),
     "gn": ("equal", "auto", "like"),
     "in": ("auto", "like"),
     "gn+ws": ("auto", "like"),
     "bn+ws": ("auto", "like"),
-    "sn+ws": ("auto", "like"),
 }
 #: Those of which is told what fine-tuning makes of them.
 TUNED = {
     "bn": ("auto",),
     "sn": ("equal", "logits", "auto"),
-    "ssn": ("equal", "logits", "auto"),
-    "ln": ("equal", "auto", "like"),
-    "gn": ("equal", "auto", "like"),
-    "gn+ws": ("auto", "like"),
+    "ssn": ("equal", "auto"),
+    "ln": ("equal", "auto"),
+    "gn": ("equal", "auto"),
 }
 #: Of fine-tuning: pictures of this height and width, so many a step, in ghost batches.
 SIZE, BATCH, GHOST, RATE = (120, 160), 4, 2, 0.02
@@ -81,7 +79,7 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     rows = json.loads(options.json.read_text())["rows"] if options.json.is_file() else []
     data = Data(
         _imagenet(options.imagenet, 0, options.pictures),
-        _imagenet(options.imagenet, 2, 64)[0],
+        _imagenet(options.imagenet, 2, 32)[0],
         _camvid(options.camvid, "train", 1),
         _camvid(options.camvid, "val", 2),
     )

@@ -73,16 +73,17 @@ def check_radius(radius: float) -> float:
 
 
 def interior(importance: Sequence[float], least: float | Sequence[float]) -> list[float]:
-    """The point of the simplex, in its inside, that is a given one but for entries that are too small.
+    """A point of the simplex away from its border: entries that are too small are raised, the others make room.
 
     Args:
         importance: K numbers on the simplex.
-        least: what each entry is at least, before all are scaled to sum to 1 again.
+        least: what an entry below it, or below its own of K, becomes; together less than 1. The others keep their
+            ratios.
     """
     floors = [least] * len(importance) if isinstance(least, float) else least
-    raised = [max(p, floor) for p, floor in zip(importance, floors, strict=True)]
-    total = sum(raised)
-    return [p / total for p in raised]
+    raised = [floor if p < floor else 0.0 for p, floor in zip(importance, floors, strict=True)]
+    rest = sum(p for p, floor in zip(importance, raised, strict=True) if not floor)
+    return [floor or p * (1 - sum(raised)) / rest for p, floor in zip(importance, raised, strict=True)]
 
 
 class _Projection(NamedTuple):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers import kind_of
+from switchnorm.ops.moments import accumulation_dtype
 from switchnorm.surgery.carry import AFFINE
 from switchnorm.surgery.kinds import has_tail, named_layers
 
@@ -28,16 +29,18 @@ class _Line:
 
     def see(self, y: Tensor, t: Tensor) -> None:
         """Take in values (N, C, *S) and their targets (Chan et al., "Updating formulae", 1979)."""
-        y, t = (each.detach().transpose(0, 1).flatten(1).cpu().double() for each in (y, t))
-        new = y.shape[1]
+        y, t = (each.detach().to(accumulation_dtype(each.dtype)) for each in (y, t))
+        new, over = y.numel() // y.shape[1], [0, *range(2, y.dim())]
         if new == 0:
             return
-        mean_y, mean_t = y.mean(1), t.mean(1)
+        mean_y, mean_t = (each.mean(over, dtype=torch.float64) for each in (y, t))
+        y, t = y - _shaped(mean_y.to(y.dtype), y), t - _shaped(mean_t.to(t.dtype), t)
+        square, product = ((y * each).sum(over, dtype=torch.float64).cpu() for each in (y, t))
+        mean_y, mean_t = mean_y.cpu(), mean_t.cpu()
         apart_y, apart_t = mean_y - self.mean_y, mean_t - self.mean_t
         share = new / (self.count + new)
-        y = y - mean_y[:, None]
-        self.square = self.square + y.square().sum(1) + apart_y.square() * (self.count * share)
-        self.product = self.product + (y * (t - mean_t[:, None])).sum(1) + apart_y * apart_t * (self.count * share)
+        self.square = self.square + square + apart_y.square() * (self.count * share)
+        self.product = self.product + product + apart_y * apart_t * (self.count * share)
         self.mean_y, self.mean_t = self.mean_y + apart_y * share, self.mean_t + apart_t * share
         self.count += new
 
@@ -192,10 +195,13 @@ def _mend(name: str, layer: Any, x: Tensor, target: Tensor, line: _Line) -> None
     y = _plain(layer, x)
     if y.shape != target.shape:
         raise InputError(f"layer {name!r} gives {tuple(y.shape)} in model and {tuple(target.shape)} in like")
+    first = line.count == 0
     line.see(y, target)
     slope, shift = (each.to(weight.device) for each in line.fit())
     layer.weight.copy_(torch.where(line.square.to(weight.device) > 0, slope, weight))
     layer.bias.copy_(shift)
+    if not first or line.count == 0:
+        return
     expected = y * _shaped(layer.weight, y) + _shaped(layer.bias, y)
     if not torch.allclose(_plain(layer, x), expected.to(y.dtype), rtol=1e-2, atol=1e-2 * (1 + float(target.std()))):
         raise InputError(

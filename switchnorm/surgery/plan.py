@@ -93,6 +93,8 @@ class SwitchPlan:
             lines.append("nothing to switch")
         if self.wiring:
             lines.append(f"connections found by {self.wiring}")
+        if any(change.function.startswith("changes") for change in self.changes):
+            lines.append("calibrate(model, batches, like=before) brings layers whose function changes nearer")
         lines += table(
             ("layer", "before", "after", "function", "reason"),
             [(c.names, c.before, c.after, c.function, c.reason) for c in self.changes],

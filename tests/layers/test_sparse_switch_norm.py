@@ -168,3 +168,72 @@ def test_a_flat_input_mixes_the_other_statistics() -> None:
 def test_errors() -> None:
     with pytest.raises(InputError, match="centre 'suport' is unknown; did you mean 'support'"):
         SparseSwitchNorm2d(6, centre="suport")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("cls", [SwitchNorm2d, SparseSwitchNorm2d])
+def test_importance_can_be_set(cls: type[SwitchNorm2d]) -> None:
+    layer = cls(6, statistics=("instance", "layer", "group:3", "batch"))
+    mean, var = [0.1, 0.2, 0.3, 0.4], [0.85, 0.05, 0.05, 0.05]
+    layer.set_importance(mean, var)
+    assert [each.tolist() for each in layer.importance()] == [pytest.approx(mean), pytest.approx(var)]
+    before = copy.deepcopy(layer.state_dict())
+    for wrong in ([1.0], [0.5] * 4, [-0.2, 0.4, 0.4, 0.4], [float("nan"), 0, 0, 1]):
+        with pytest.raises(InputError, match="importance of var must be 4 numbers that sum to 1"):
+            layer.set_importance(mean, wrong)
+    one_hot = [0.0, 0, 1, 0]
+    if cls is SwitchNorm2d:
+        with pytest.raises(InputError, match="importance of 0"):
+            layer.set_importance(mean, one_hot)
+        assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+    else:
+        layer.set_importance(mean, one_hot)
+        assert layer.importance()[1].tolist() == one_hot
+        assert not layer.mean_fixed
+        assert not layer.var_fixed
+
+
+def test_a_final_choice_can_be_opened_again_and_made_otherwise() -> None:
+    torch.manual_seed(0)
+    layer, x = SparseSwitchNorm2d(6), torch.randn(3, 6, 5, 7) * torch.rand(3, 6, 1, 1) * 4
+    teacher = SparseSwitchNorm2d(6)
+    teacher.set_importance([0, 0, 1], [0, 0, 1])
+    target = teacher(x).detach()
+    layer.set_importance([1, 0, 0], [1, 0, 0])
+    layer.set_radius(1)
+    assert layer.harden()
+    layer.set_radius(0)
+
+    def train() -> float:
+        optimizer = torch.optim.SGD([layer.mean_weight, layer.var_weight], 0.2)
+        for _ in range(200):
+            loss = (layer(x) - target).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    stuck = train()
+    assert stuck > 0.1
+    assert layer.mean_weight.tolist() == [1, 0, 0]
+    layer.set_radius(0.9)
+    assert layer.unharden()
+    assert not layer.unharden(), "it is open already"
+    assert [float(layer.radius), int(layer.mean_fixed), int(layer.var_fixed)] == [0, 0, 0]
+    assert layer.importance()[0].tolist() == pytest.approx([0.98, 0.01, 0.01])
+    layer(x).backward(torch.randn_like(x))
+    assert (layer.mean_weight.grad.abs() > 0).all()
+    assert (layer.var_weight.grad.abs() > 0).all()
+    assert train() < stuck / 20
+    layer.set_radius(1)
+    assert layer.harden()
+    assert layer.importance()[1].tolist() == [0, 0, 1]
+
+
+def test_opening_keeps_an_importance_that_is_inside() -> None:
+    layer = SparseSwitchNorm2d(6)
+    layer.set_importance([0.5, 0.3, 0.2], [0.6, 0.4, 0])
+    layer.set_radius(0.4)
+    mean, var = (each.tolist() for each in layer.importance())
+    assert not layer.unharden()
+    assert layer.importance()[0].tolist() == pytest.approx(mean)
+    assert layer.importance()[1].tolist() == pytest.approx([0.99 * var[0], 0.99 * var[1], 0.01])

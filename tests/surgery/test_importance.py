@@ -10,7 +10,7 @@ from switchnorm import layers
 from switchnorm.errors import InputError
 from switchnorm.ops import importance as of_logits
 from switchnorm.ops import simplex
-from switchnorm.surgery import harden, importance, set_radius, switch
+from switchnorm.surgery import harden, importance, set_radius, switch, unharden
 from tests.surgery.nets import small_net
 
 
@@ -70,3 +70,18 @@ def test_set_radius():
         with pytest.raises(InputError, match="outside"):
             set_radius(net, radius)
     assert [float(net[k].radius) for k in (1, 4)] == [0.5, 0.5]
+
+
+def test_unharden_opens_all_choices():
+    net = switch(small_net(), "ssn", start="equal")
+    net[1].set_importance([0, 1, 0], [0, 0, 1])
+    assert harden(net) == (2, 4)
+    set_radius(net, 1)
+    assert unharden(net) == 1
+    rows = importance(net)
+    assert not any(row.frozen for row in rows)
+    assert rows[0].mean == pytest.approx((0.01, 0.98, 0.01))
+    assert rows[1].mean == pytest.approx((1 / 3,) * 3)
+    assert [float(net[k].radius) for k in (1, 4)] == [0, 0]
+    assert harden(net) == (0, 4)
+    assert unharden(small_net()) == 0
