@@ -142,6 +142,8 @@ class SwitchPlan:
                 f"{counted(len(new), 'new parameter')}, {new[0]} {'among them' if len(new) > 1 else ''}".rstrip()
                 + ": make the optimizer after the switch, for one made before never moves them"
             )
+        if any(change.function.startswith("changes") for change in self.changes):
+            lines.append("calibrate(model, batches, like=before) brings layers whose function changes nearer")
         lines += table(
             ("layer", "before", "after", "function", "reason"),
             [(c.names, c.before, c.after, c.function, c.reason) for c in self.changes],

@@ -79,9 +79,11 @@ def _idle(model: nn.Module, config: Config) -> Iterator[str]:
 
 
 def _frozen_at_nothing(model: nn.Module, config: Config) -> Iterator[str]:
-    """A line about layers that would be frozen at statistics that have seen no batch, as those of a new decoder."""
+    """A line about layers that are frozen at statistics that have seen no batch, as those of a new decoder; or none."""
     frozen = config.train.frozen_statistics
     chosen = chosen_tracking_layers(model, None if isinstance(frozen, bool) else frozen) if frozen else []
+    if frozen and not chosen:
+        yield "train.frozen_statistics has no effect: no layer keeps running statistics"
     unseen = [name for name, layer in chosen if not has_seen(layer)]
     if unseen:
         more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""

@@ -17,6 +17,7 @@ from switchnorm.models import create_model, task_of
 from switchnorm.processes import world_size
 from switchnorm.surgery import evaluation_mode, freeze_statistics, ghost, sync
 from switchnorm.surgery.batch import check_support
+from switchnorm.surgery.statistics import chosen_tracking_layers
 from switchnorm.tasks.task import MakeOptimizer, Task
 from switchnorm.training.loggers import check_loggers
 from switchnorm.training.optimizer import make_optimizer, parameter_groups
@@ -68,9 +69,21 @@ def prepare(config: Config) -> tuple[nn.Module, Dataset]:
     dataset.test_batches(batch_size=config.train.test_batch, share=share)
     if config.train.calibrate:
         check_support(model, "calibrate")
+    check_frozen(config, model)
     set_modes = training_modes(config)
     rehearse(model, config.train.batch_size // (1 if config.train.sync else world), dataset, set_modes)
     return model, dataset
+
+
+def check_frozen(config: Config, model: nn.Module) -> None:
+    """Raise `InputError` for a pattern of layers with frozen statistics that matches none."""
+    frozen = config.train.frozen_statistics
+    if isinstance(frozen, str) and not chosen_tracking_layers(model):
+        raise InputError("train.frozen_statistics has no effect: no layer keeps running statistics; set it to false")
+    try:
+        chosen_tracking_layers(model, frozen if isinstance(frozen, str) else None)
+    except InputError as error:
+        raise InputError(f"train.frozen_statistics: {error}") from error
 
 
 def training_modes(config: Config) -> Callable[[nn.Module], None] | None:

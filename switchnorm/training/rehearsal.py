@@ -21,6 +21,7 @@ from switchnorm.training.build import (
     build_model,
     check_channels,
     check_device,
+    check_frozen,
     check_task,
     rehearse,
     steps_per_epoch,
@@ -110,6 +111,7 @@ def dry_run(config: Config) -> DryRun:
     said = begin(model, config, pictures).lines
     if config.train.calibrate:
         check_support(model, "calibrate")
+    check_frozen(config, model)
     classes = rehearse(model, config.train.batch_size, dataset, training_modes(config))
     samples = min(config.train.batch_size, 2 * (config.train.samples_per_gpu or 2))
     steps = None if missing else steps_per_epoch(config, dataset)

@@ -105,6 +105,8 @@ def test_the_dataset_decides_which_keys_data_has(recipe):
         (["--train.eval_mode", "true", "--train.frozen_statistics", "true"], "set train.frozen_statistics to false"),
         (["--train.eval_mode", "true", "--train.calibrate", "1"], "train.calibrate and train.eval_mode exclude each"),
         (["--train.frozen_statistics", "true", "--train.calibrate", "1"], "set train.calibrate to 0"),
+        (["--train.frozen_statistics", "encoder.*", "--train.calibrate", "1"], "set train.calibrate to 0"),
+        (["--train.start", "equal"], "train.start equal needs train.warm_start, the file that it is about; set it to"),
         (["--train.eval_mode", "true", "--train.cuda_graph", "true"], "train.cuda_graph and train.eval_mode exclude"),
         (["--schedule.final_lr", "0.2"], "schedule.final_lr must be at most optimizer.lr, 0.1, got 0.2"),
         (["--schedule.final_lr", "-1"], "schedule.final_lr must be at least 0, got -1"),

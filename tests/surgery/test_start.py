@@ -30,10 +30,10 @@ class Digits:
         x, y = torch.tensor(data.images, dtype=torch.float32)[:, None] / 8 - 1, torch.tensor(data.target)
         order = torch.randperm(len(x))
         self.x, self.y, self.test, self.truth = x[order[400:]], y[order[400:]], x[order[:400]], y[order[:400]]
-        blocks = [
-            [nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU()] for i, o in ((1, 12), (12, 18), (18, 24))
-        ]
-        self.net = nn.Sequential(*sum(blocks, []), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(96, 10))
+        layers: list[nn.Module] = []
+        for i, o in ((1, 12), (12, 18), (18, 24)):
+            layers += [nn.Conv2d(i, o, 3, padding=1), nn.BatchNorm2d(o), nn.ReLU()]
+        self.net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(96, 10))
         optimizer = torch.optim.Adam(self.net.parameters(), 0.01)
         for step in range(66):
             k = slice(step % 22 * 64, step % 22 * 64 + 64)
@@ -239,6 +239,8 @@ def test_the_plan_says_what_becomes_of_the_function():
         "kept nearly (87 % batch), scale and shift fitted",
     ]
     assert "kept nearly" in str(plan)
+    assert "\ncalibrate(model, batches, like=before) brings layers whose function changes nearer" in str(plan)
+    assert "calibrate(" not in str(plan_switch(nn.Sequential(seen()), "sn"))
 
 
 def test_an_unknown_start_is_refused_before_anything_changes():

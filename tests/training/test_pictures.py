@@ -11,9 +11,12 @@ from torchvision.models import ResNet50_Weights
 from switchnorm.cli import main
 from switchnorm.config.recipe import evaluation_config, read_config
 from switchnorm.data import create_dataset
+from switchnorm.errors import InputError
 from switchnorm.runs.folder import RunFolder
+from switchnorm.training.evaluate import evaluate_weights
+from switchnorm.training.launch import start
 from switchnorm.training.pictures import as_expected
-from tests.data.photos import write_photo, write_tree
+from tests.data.photos import imagenet_sample, real_data, write_photo, write_tree
 from tests.training.scenes import write_scenes
 
 LITE = "timm:tf_efficientnet_lite0"
@@ -213,6 +216,10 @@ def test_a_run_of_segmentation_starts_from_the_classifier(tmp_path, capsys):
     recipe.write_text(yaml.safe_dump(content))
     config = read_config(recipe, ("--train.frozen_statistics", "encoder.*"))
     assert config.train.frozen_statistics == "encoder.*"
+    with pytest.raises(
+        InputError, match=r"train\.frozen_statistics: include 'encodr\.\*' matches no .* the nearest layer is"
+    ):
+        start(read_config(recipe, ("--train.frozen_statistics", "encodr.*")), None, default=tmp_path, command=())
     for flag, said in (("true", True), ("encoder.*", False)):
         out = tmp_path / f"run-{said}"
         main(["train", str(recipe), "--train.frozen_statistics", flag, "--out", str(out)])
@@ -224,3 +231,17 @@ def test_a_run_of_segmentation_starts_from_the_classifier(tmp_path, capsys):
         assert torch.equal(state["model.encoder.bn1.running_mean"], theirs["bn1.running_mean"])
         assert (state["model.decoder.cbr.1.running_mean"] == 0).all() == said
         assert RunFolder.open(out).config().data["interpolation"] == "bicubic"
+
+
+def test_real_weights_are_evaluated_as_timm_evaluates_them():
+    weights = real_data("weights") / "tf_efficientnet_lite0.safetensors"
+    flags = ("--model", LITE, "--data", "imagenet", "--data.root", str(imagenet_sample()), "--data.workers", "0")
+    found = evaluate_weights([weights], evaluation_config(flags), limit=30)
+    network = timm.create_model("tf_efficientnet_lite0", checkpoint_path=str(weights)).eval()
+    transform = create_transform(**resolve_model_data_config(network))
+    paths = sorted((imagenet_sample() / "val").rglob("*.JPEG"))[:30]
+    with torch.inference_mode():
+        logits = network(torch.stack([transform(Image.open(path).convert("RGB")) for path in paths]))
+    losses = torch.nn.functional.cross_entropy(logits, torch.arange(30))
+    assert found.metrics["val_loss"] == pytest.approx(float(losses), rel=1e-4)
+    assert found.metrics["val_accuracy"] == pytest.approx(float((logits.argmax(1) == torch.arange(30)).float().mean()))

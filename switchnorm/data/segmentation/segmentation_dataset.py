@@ -99,9 +99,7 @@ class SegmentationDataset(Dataset):
         check_interpolation(self.interpolation)
         check_colors(self.mean, self.std, self.channels)
         if self.colors == "published" and not (self.mean is None and self.std is None):
-            raise InputError(
-                "colors 'published' has a mean and deviation of its own; leave mean and std out, or take 'rgb'"
-            )
+            raise InputError("colors 'published' has its own mean and deviation; leave mean and std out, or take 'rgb'")
         if self.test_resize == "plain" and self.interpolation not in (None, "bilinear"):
             raise InputError(
                 f"test_resize 'plain' is bilinear, which {self.interpolation!r} is not; set interpolation to null, or "

@@ -18,7 +18,7 @@ from switchnorm.models.segmentation import FAMILIES
 from switchnorm.models.segmentation.decoders import DECODERS, Decoder
 from switchnorm.models.segmentation.encoder import DILATIONS
 from switchnorm.models.segmentation.network import EncoderDecoder
-from switchnorm.surgery import switch
+from switchnorm.surgery import plan_switch
 from switchnorm.surgery.kinds import is_norm
 
 _NAME = re.compile(r"(timm:.+?)(?:_dilated(\d+))?\+(.+)")
@@ -194,7 +194,7 @@ def _stride(encoder: nn.Module | None) -> int | None:
 
 def _switched(name: str, encoder: nn.Module, spec: Spec) -> nn.Module:
     """The encoder with its normalization switched; where it has none that switches, that is said."""
-    encoder = switch(encoder, spec, start="equal")
+    encoder = plan_switch(encoder, spec, start="equal").apply()
     if all(norm_of(module) is None for module in encoder.modules()) and spec.make is None:
         kinds = sorted({type(module).__name__ for module in encoder.modules() if is_norm(module)})
         has = f"only {', '.join(kinds)}" if kinds else "none"

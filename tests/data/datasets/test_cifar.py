@@ -147,7 +147,7 @@ def test_further_augmentation_follows_the_crop(official10):
 
     (cropped, labels), (changed, same) = batch(), batch(rand_augment=2, magnitude=12)
     index = permutation(3, 0, 15)
-    mean, std = (torch.tensor(getattr(Cifar10, name)).view(3, 1, 1) for name in ("mean", "std"))
+    mean, std = (torch.tensor(getattr(Cifar10, name)).view(3, 1, 1) for name in ("own_mean", "own_std"))
     pixels = ((cropped * std + mean) * 255).round().to(torch.uint8)
     expected = rand_augment(pixels, 3, 0, index, operations=2, magnitude=12)
     torch.testing.assert_close(changed, (expected / 255 - mean) / std, rtol=1e-5, atol=1e-5)
