@@ -79,6 +79,7 @@ def normalize(
     check_activation(activation)
     check_input(x)
     check_residual(residual, x)
+    _check_device(x, weight if mean_importance is None else mean_importance)
     statistics = check_statistics(statistics, x.shape[1])
     for importance in (mean_importance, var_importance):
         given = 1 if importance is None else len(importance)
@@ -113,6 +114,11 @@ def check_input(x: Tensor, role: str = "an input") -> None:
         raise InputError("torch.fx does not trace into a layer; trace a module that holds it, such as a Sequential")
     kind = str(x.dtype).removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
     raise InputError(f"{role} must be a tensor of real numbers with fractions, such as float32, got {kind}")
+
+
+def _check_device(x: Tensor, other: Tensor | None) -> None:
+    if other is not None and other.device != x.device:
+        raise InputError(f"an input on {x.device} meets parameters on {other.device}; move one of them to the other")
 
 
 def check_residual(residual: Tensor | None, x: Tensor) -> None:

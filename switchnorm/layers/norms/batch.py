@@ -23,7 +23,7 @@ from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import Sync, not_given, process_group, update_running
 from switchnorm.layers.unbatched import one_sample
 from switchnorm.ops import normalize
-from switchnorm.ops.kernels.choice import takes_torch
+from switchnorm.ops.kernels.choice import needs_plain_operations, takes_torch
 from switchnorm.ops.normalize import Activation, check_activation, check_batch, check_input
 from switchnorm.ops.torchs import batch_norm_is_good
 
@@ -75,9 +75,9 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
         running = None
         if not self.training and self.running_mean is not None and self.running_var is not None:
             running = (self.running_mean, self.running_var)
-        # torch's own reads the counter where momentum is None, which the meta device has not.
-        unread = self.momentum is not None or not (self.training and input.is_meta)
-        if ghost is None and group is None and unread:
+        # torch's own reads the counter where momentum is None, which cannot be read on the meta device and in a trace.
+        counts = self.training and self.momentum is None and (input.is_meta or needs_plain_operations(input))
+        if ghost is None and group is None and not counts:
             good = batch_norm_is_good if running is None else _always
             if takes_torch(input, self.weight, self.bias, residual, good=good):
                 return finish(self._torchs(input), residual, activation)

@@ -103,7 +103,8 @@ class BatchChannelNorm(RunningStatistics):
         if x.dim() == self.unbatched_dims:
             return one_sample(self, x, residual, activation)
         self._check_input(x)
-        if self.training:
+        # Gradient checkpointing runs this again in the backward pass, and must find the estimates as they were used.
+        if self.training and (torch.compiler.is_compiling() or torch._C._current_graph_task_id() == -1):
             self._update(x.detach())
         running = self.running_mean, self.running_var
         if self.training:
