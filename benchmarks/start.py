@@ -160,10 +160,11 @@ class _Segmenter(nn.Module):
         super().__init__()
         self.encoder = encoder
         generator = torch.Generator().manual_seed(0)
-        self.heads = nn.ModuleList(nn.Conv2d(channels, 11, 1) for channels in (40, 112, 320))
-        for head in self.heads:
+        heads = [nn.Conv2d(channels, 11, 1, bias=False) for channels in (40, 112, 320)]
+        for head in heads:
             nn.init.normal_(head.weight, std=0.01, generator=generator)
-            nn.init.zeros_(head.bias)
+        self.heads = nn.ModuleList(heads)
+        self.bias = nn.Parameter(torch.zeros(11, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> logits (N, 11, H, W)."""
@@ -173,8 +174,8 @@ class _Segmenter(nn.Module):
             features += [y] if k in (2, 4, 6) else []
         logits = [head(feature) for head, feature in zip(self.heads, features, strict=True)]
         size = logits[0].shape[2:]
-        total = sum(F.interpolate(each, size, mode="bilinear") for each in logits)
-        return F.interpolate(total, x.shape[2:], mode="bilinear")
+        total = torch.stack([F.interpolate(each, size, mode="bilinear") for each in logits]).sum(0)
+        return F.interpolate(total + self.bias, x.shape[2:], mode="bilinear")
 
 
 def _tuned(encoder: nn.Module, data: Data, steps: int) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class Replacement:
         like = next((tensor for tensor in own if tensor.is_floating_point()), like)
         if like is not None:
             new.to(like.device, like.dtype)
-        start, source = self.start(), source_of(old)
+        start, source = self.start(), source_of(old, getattr(new, "eps", None))
         carry_tensors(old, new)
         begin(start, source, new)
         new.train(old.training)

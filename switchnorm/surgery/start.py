@@ -102,10 +102,11 @@ def start_of(old: nn.Module, new: Any, start: str, tied: set[int], fed: bool) ->
     importance, fits = None, False
     keeps = start == "source" or (start == "auto" and has_learned(old))
     if keeps:
-        fits = not fed and source_of(old) is not None and _can_fit(old, new, tied)
+        fits = not fed and source_of(old, getattr(new, "eps", None)) is not None and _can_fit(old, new, tied)
     if _mixes(new):
-        importance = _importance(old, new, before, fits) if keeps else _equal(new)
-        after = _named(new, *(importance or _importance_of(old)))
+        importance = _importance(old, new, before, fits) if keeps else _equal(old, new)
+        carries = importance is None and _mixes(old)
+        after = _named(new, *(importance or _importance_of(old if carries else new)))
     # The average of instance statistics is that of the batch.
     fits = fits and dict(after) != dict(before) and bool({*before, *after} - {"instance", "batch"})
     if not keeps and has_learned(old) and _mixes(new):
@@ -155,15 +156,20 @@ def mixture_of(layer: nn.Module) -> Mixture | None:
     return {_canonical(statistic, channels_of(layer)): (1.0, 1.0)}
 
 
-def source_of(layer: Any) -> Source | None:
-    """By what a layer normalizes on average; None where it has no running statistics of its input."""
-    mixture = mixture_of(layer)
-    if mixture is None or not _keeps_running(layer) or not isinstance(getattr(layer, "eps", None), float):
+def source_of(layer: Any, eps: float | None = None) -> Source | None:
+    """By what a layer normalizes on average; None where it has no running statistics of its input.
+
+    Args:
+        layer: a normalization.
+        eps: that of a layer that does not tell, as some frozen ones.
+    """
+    mixture, eps = mixture_of(layer), getattr(layer, "eps", eps)
+    if mixture is None or not _keeps_running(layer) or not isinstance(eps, float):
         return None
     if not _readable(layer, ("running_mean", "running_var")):
         return None
-    # Copies, since the new layer takes over the buffers.
-    return Source(mixture, *(t.detach().cpu().double() for t in (layer.running_mean, layer.running_var)), layer.eps)
+    mean, var = (t.detach().cpu().double() for t in (layer.running_mean, layer.running_var))
+    return Source(mixture, mean, var, eps)
 
 
 def has_learned(layer: Any) -> bool:
@@ -197,7 +203,7 @@ def _importance(old: nn.Module, new: Any, before: Mixture, fits: bool) -> Import
     for moment in (0, 1):
         shares = [before.get(_canonical(n, channels_of(new)), (0.0, 0.0))[moment] for n in new.statistics]
         if sum(shares) == 0:
-            return _equal(new)
+            return _equal(old, new)
         shares = [share / sum(shares) for share in shares]
         # A sparse layer of the same statistics keeps what it gave up.
         final = _sparse(old) and _sparse(new) and old.statistics == new.statistics
@@ -212,9 +218,10 @@ def _alike(old: Any, new: Any) -> bool:
     return same and getattr(old, "centre", None) == getattr(new, "centre", None)
 
 
-def _equal(layer: Any) -> Importance:
-    k = len(layer.statistics)
-    return [1 / k] * k, [1 / k] * k
+def _equal(old: nn.Module, new: Any) -> Importance | None:
+    """The same for all statistics, which a layer has as it is made, unless it takes over the logits of another."""
+    k = len(new.statistics)
+    return ([1 / k] * k, [1 / k] * k) if _mixes(old) else None
 
 
 def _importance_of(layer: Any) -> Importance:
@@ -267,7 +274,7 @@ def _can_fit(old: Any, new: Any, tied: set[int]) -> bool:
 
 def _readable(layer: nn.Module, names: Sequence[str]) -> bool:
     """Whether a layer has tensors of these names with values, which can be read and written here."""
-    tensors = [getattr(layer, name, None) for name in names]
+    tensors: list[Any] = [getattr(layer, name, None) for name in names]
     kinds = (Tensor, nn.Parameter)
     return all(type(t) in kinds and t.device.type != "meta" and not t.is_inference() and t.dim() == 1 for t in tensors)
 

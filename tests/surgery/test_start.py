@@ -6,16 +6,21 @@ import copy
 import functools
 
 import pytest
+import timm
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
+from torchvision.transforms import v2
 
 import switchnorm
 from switchnorm.errors import InputError
 from switchnorm.layers import BatchNorm2d, SparseSwitchNorm2d, SwitchNorm2d
-from switchnorm.surgery import calibrate, harden, importance, plan_switch, set_radius, switch
+from switchnorm.surgery import calibrate, harden, plan_switch, set_radius, switch
 from switchnorm.surgery.start import ALONE, GROWTH, INSTANCE, OTHER, has_learned
+from tests.data.photos import imagenet_sample, real_data
 from tests.surgery.nets import small_net
 
 SOURCE = [INSTANCE, OTHER, 1 - INSTANCE - OTHER]
@@ -85,6 +90,27 @@ def test_a_trained_network_keeps_what_it_knows(digits, spec):
         equal = switch(copy.deepcopy(digits.net), spec, start="equal")
         assert shares(equal[1]) == [pytest.approx([1 / 3] * 3)] * 2
         assert digits.accuracy(equal) < before - 5, "so that the start can be seen to matter"
+
+
+def test_so_does_one_with_imagenet_weights():
+    """At most one of 50 pictures is lost, where with equal importance all are."""
+    net = timm.create_model("tf_efficientnet_lite0")
+    net.load_state_dict(load_file(real_data("weights") / "tf_efficientnet_lite0.safetensors"))
+    resize = v2.Compose([v2.Resize(256, v2.InterpolationMode.BICUBIC), v2.CenterCrop(224)])
+    folders = sorted((imagenet_sample() / "val").iterdir())[::20]
+    pictures = [Image.open(next(folder.iterdir())).convert("RGB") for folder in folders]
+    x = torch.stack([v2.functional.pil_to_tensor(resize(picture)) for picture in pictures]) / 127.5 - 1
+
+    @torch.no_grad()
+    def right(model: nn.Module) -> int:
+        return int((model.eval()(x).argmax(1) == torch.arange(0, 1000, 20)).sum())
+
+    before = right(net)
+    assert before >= 40
+    assert right(switch(copy.deepcopy(net), "bn")) == before
+    assert right(switch(copy.deepcopy(net), "sn")) >= before - 1
+    assert right(switch(copy.deepcopy(net), "ssn")) >= before - 1
+    assert right(switch(copy.deepcopy(net), "ln")) >= before - 10, "by scale and shift alone"
 
 
 def test_every_logit_of_a_kept_function_learns(digits):
@@ -279,9 +305,13 @@ def test_half_precision_and_frozen_constants():
 
 
 def test_networks_of_one_s_own_start_equal_and_settings_leave_values():
-    for name in ("resnet18", "cifar_resnet20", "timm:resnet10t"):
-        rows = importance(switchnorm.create_model(name, norm="ssn", num_classes=3))
-        assert all(row.mean == pytest.approx([1 / 3] * 3) for row in rows)
+    for name, norm in (("resnet18", "ssn"), ("cifar_resnet20", "sn"), ("timm:resnet10t", "sn")):
+        made = switchnorm.create_model(name, norm=norm, num_classes=3)
+        logits = [p for key, p in made.named_parameters() if key.endswith(("mean_weight", "var_weight"))]
+        assert logits
+        assert all(torch.equal(each, torch.ones(3)) for each in logits)
+    for start in ("auto", "equal"):
+        assert torch.equal(switch(nn.BatchNorm2d(6), "sn", start=start).var_weight, torch.ones(3))
     net = nn.Sequential(seen())
     before = copy.deepcopy(net.state_dict())
     switchnorm.sync(switchnorm.ghost(switchnorm.ghost(net, 2), None), True)

@@ -117,7 +117,7 @@ class SwitchNorm(RunningStatistics):
 
     @torch.no_grad()
     def set_importance(self, mean: Sequence[float], var: Sequence[float]) -> None:
-        """Choose the logits so that `importance()` is what is given.
+        """Choose the logits so that `importance()` is what is given; their mean is 1, as that of a fresh layer's.
 
         Args:
             mean, var: K numbers above 0 that sum to 1.
@@ -131,7 +131,7 @@ class SwitchNorm(RunningStatistics):
                 "importance of 0 is the limit of softmax and no logit's; the nearest valid number is small"
             )
         for logits, shares in ((self.mean_weight, of_mean), (self.var_weight, of_var)):
-            logits.copy_(shares.log())
+            logits.copy_(1 + shares.log() - shares.log().mean())
 
     def _shares(self, moment: str, importance: Sequence[float]) -> Tensor:
         """(K,) in float64; raise `InputError` for what is no point of the simplex."""
