@@ -45,6 +45,9 @@ RANGES = {
     "schedule.final_lr": Range(0, below=math.inf),
     "schedule.warmup_epochs": Range(0),
     "schedule.warmup_lr": Range(0, below=math.inf),
+    "schedule.radius_start": Range(0, below=1),
+    "schedule.radius_end": Range(0, most=1),
+    "schedule.radius_power": Range(0, below=math.inf),
 }
 
 _PERCENT = Range(0, most=100)
@@ -93,6 +96,11 @@ def _schedule_problems(config: Config) -> Iterator[str]:
         yield "schedule.warmup constant needs schedule.warmup_lr, the rate at which it stays"
     if schedule.warmup_lr is not None and not schedule.warmup_epochs:
         yield "schedule.warmup_lr needs schedule.warmup_epochs above 0; set it to null, or give a number of epochs"
+    if not schedule.radius_start < schedule.radius_end:
+        start, end = schedule.radius_start, schedule.radius_end
+        yield f"schedule.radius_end must be above schedule.radius_start, {start:g}, got {end:g}"
+    if schedule.radius_power == 0:
+        yield "schedule.radius_power must be above 0; 1 is linear"
     if schedule.by == "epoch" and schedule.warmup_epochs % 1:
         warmup = schedule.warmup_epochs
         yield f"schedule.by epoch needs whole schedule.warmup_epochs, got {warmup}; the nearest is {round(warmup)}"

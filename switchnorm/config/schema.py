@@ -177,7 +177,8 @@ class OptimizerConfig:
 
 @dataclass
 class ScheduleConfig:
-    """The learning rate over the run; together the keys make every schedule of SN's and SSN's published training.
+    """The learning rate over the run; together the keys make every schedule of SN's and SSN's published training. And
+    SSN's radius, which grows linearly over all of the run in the published one.
 
     Args:
         name: step, cosine or polynomial.
@@ -190,6 +191,8 @@ class ScheduleConfig:
         warmup_lr: the rate of the first step, in the units of optimizer.lr, and scaled with it; the first step after
             the warm-up has the full one. null rises from 0, so that the warm-up's last step has the full rate already.
         by: whether the rate changes with every optimizer step, or only where an epoch begins.
+        radius_start, radius_end: where SSN's radius leaves 0 and where it reaches 1, as fractions of the run.
+        radius_power: how it grows between them; 1 is linear, above 1 grows slowly at first.
     """
 
     name: Literal["step", "cosine", "polynomial"] = "cosine"
@@ -201,6 +204,9 @@ class ScheduleConfig:
     warmup: Literal["linear", "constant"] = "linear"
     warmup_lr: float | None = None
     by: Literal["step", "epoch"] = "step"
+    radius_start: float = 0.0
+    radius_end: float = 1.0
+    radius_power: float = 1.0
 
 
 @dataclass

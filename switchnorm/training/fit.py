@@ -100,6 +100,12 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     return result
 
 
+def radius_shape(config: Config, steps: int) -> RadiusShape:
+    """How SSN's radius grows over the optimizer steps of a run."""
+    schedule = config.schedule
+    return RadiusShape(steps, schedule.radius_start, schedule.radius_end, schedule.radius_power)
+
+
 def step_callbacks(config: Config, steps: int) -> list[pl.Callback]:
     """What a training step needs around it, in a run as in its rehearsal.
 
@@ -109,7 +115,7 @@ def step_callbacks(config: Config, steps: int) -> list[pl.Callback]:
     """
     # The mean of the statistics that are trained comes before the average of weights is put in their place, and what is
     # evaluated is calibrated after.
-    callbacks: list[pl.Callback] = [RadiusSchedule(steps), MeanStatistics()]
+    callbacks: list[pl.Callback] = [RadiusSchedule(radius_shape(config, steps)), MeanStatistics()]
     if (set_modes := training_modes(config)) is not None:
         callbacks.append(Modes(set_modes))
     if config.train.ema is not None:

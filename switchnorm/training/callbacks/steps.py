@@ -17,14 +17,14 @@ from switchnorm.tasks.task import Task
 
 
 class RadiusSchedule(pl.Callback):
-    """SSN's radius: from 0 in the first step to 1 in the last; what became one-hot is made final after each epoch.
+    """SSN's radius in each step; what became one-hot is made final after each epoch.
 
     Args:
-        steps: optimizer steps of the whole run.
+        radius: of the optimizer steps of the whole run.
     """
 
-    def __init__(self, steps: int) -> None:
-        self.radius = RadiusShape(steps)
+    def __init__(self, radius: RadiusShape) -> None:
+        self.radius = radius
         self._sparse = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
