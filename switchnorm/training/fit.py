@@ -12,6 +12,7 @@ from torch import nn
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded
 from switchnorm.data import Dataset
+from switchnorm.optim.radius import RadiusShape
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training.build import total_steps, training_batches, training_modes, training_task
 from switchnorm.training.callbacks.averaging import WeightAverage
