@@ -108,17 +108,18 @@ def check_activation(activation: str | None) -> None:
 
 def check_input(x: Tensor, role: str = "an input") -> None:
     """Raise `InputError` for what cannot be normalized: no tensor, or one of integers or complex numbers."""
-    if isinstance(x, Tensor):
-        if x.is_floating_point():
-            return
-    elif isinstance(x, fx.Proxy):
+    if isinstance(x, Tensor) and x.is_floating_point():
+        return
+    given: object = x
+    if isinstance(given, fx.Proxy):
         raise InputError("torch.fx does not trace into a layer; trace a module that holds it, such as a Sequential")
     kind = str(x.dtype).removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
     raise InputError(f"{role} must be a tensor of real numbers with fractions, such as float32, got {kind}")
 
 
 def _check_device(x: Tensor, other: Tensor | None) -> None:
-    if other is not None and other.device != x.device:
+    # The meta device takes numbers of the CPU, as everywhere in PyTorch.
+    if other is not None and other.device != x.device and not x.is_meta:
         raise InputError(f"an input on {x.device} meets parameters on {other.device}; move one of them to the other")
 
 

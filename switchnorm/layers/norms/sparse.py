@@ -54,6 +54,9 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
         self.register_buffer("radius", torch.zeros_like(self.mean_weight[:1]).detach())
         for name in ("mean_fixed", "var_fixed"):
             self.register_buffer(name, torch.zeros(1, dtype=torch.long, device=self.mean_weight.device))
+        # Those that are None go last: torch.export counts them, and would look for the others too far on.
+        buffers = self._buffers
+        buffers.update({name: buffers.pop(name) for name in [*buffers] if buffers[name] is None})
 
     def reset_parameters(self) -> None:
         """As `SwitchNorm.reset_parameters`; the radius is 0 again and no choice final."""
@@ -84,6 +87,7 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
             InputError: other numbers; before anything has changed.
         """
         of_mean, of_var = self._shares("mean", mean), self._shares("var", var)
+        self._leave()
         for logits, shares in ((self.mean_weight, of_mean), (self.var_weight, of_var)):
             logits.copy_(shares)
         self.mean_fixed.zero_()
