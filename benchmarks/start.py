@@ -35,11 +35,10 @@ KEPT = {
     "bn": ("auto",),
     "sn": ("equal", "logits", "auto"),
     "ssn": ("equal", "logits", "auto"),
-    "ln": ("equal", "auto", "like"),
     "gn": ("equal", "auto", "like"),
-    "in": ("auto", "like"),
+    "ln": ("equal", "auto", "like"),
+    "in": ("auto",),
     "gn+ws": ("auto", "like"),
-    "bn+ws": ("auto", "like"),
 }
 #: Those of which is told what fine-tuning makes of them.
 TUNED = {
@@ -107,12 +106,6 @@ def _rows(model: nn.Module, data: Data, steps: int) -> Iterator[tuple[dict[str, 
             for start in starts:
                 switched = partial(_switched, model, norm, start, data.calibration)
                 yield {"part": part, "norm": norm, "start": start}, partial(_measured, switched, measure)
-    yield (
-        {"part": "kept", "norm": "sn", "start": "equal, calibrated"},
-        lambda: {
-            "top1": _top1(_calibrated(_switched(model, "sn", "equal", data.calibration), data.calibration), data.test)
-        },
-    )
 
 
 def _measured(switched: Callable[[], nn.Module], measure: Callable[[nn.Module], dict[str, Any]]) -> dict[str, Any]:
@@ -141,11 +134,6 @@ def _switched(model: nn.Module, norm: str, start: str, calibration: Tensor) -> n
     return made
 
 
-def _calibrated(model: nn.Module, pictures: Tensor) -> nn.Module:
-    switchnorm.calibrate(model, pictures.split(32))
-    return model
-
-
 @torch.no_grad()
 def _top1(model: nn.Module, pictures: Pictures) -> float:
     model.eval()
@@ -160,11 +148,12 @@ class _Segmenter(nn.Module):
         super().__init__()
         self.encoder = encoder
         generator = torch.Generator().manual_seed(0)
-        heads = [nn.Conv2d(channels, 11, 1, bias=False) for channels in (40, 112, 320)]
+        heads = [nn.Conv2d(channels, 11, 1) for channels in (40, 112, 320)]
         for head in heads:
+            assert head.bias is not None
             nn.init.normal_(head.weight, std=0.01, generator=generator)
+            nn.init.zeros_(head.bias)
         self.heads = nn.ModuleList(heads)
-        self.bias = nn.Parameter(torch.zeros(11, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) -> logits (N, 11, H, W)."""
@@ -175,7 +164,7 @@ class _Segmenter(nn.Module):
         logits = [head(feature) for head, feature in zip(self.heads, features, strict=True)]
         size = logits[0].shape[2:]
         total = torch.stack([F.interpolate(each, size, mode="bilinear") for each in logits]).sum(0)
-        return F.interpolate(total + self.bias, x.shape[2:], mode="bilinear")
+        return F.interpolate(total, x.shape[2:], mode="bilinear")
 
 
 def _tuned(encoder: nn.Module, data: Data, steps: int) -> dict[str, Any]:

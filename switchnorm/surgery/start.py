@@ -29,10 +29,12 @@ STARTS = ("auto", "equal", "source")
 #: The importance with which statistics besides that of the old layer start, where scale and shift make up for it. A
 #: sample's own channels fluctuate most, so that "instance" gets least. Together they get `TOGETHER` at most.
 INSTANCE, OTHER, TOGETHER = 0.03, 0.1, 0.25
-#: Likewise where nothing makes up for it, about that of the logits (0, 0, 5).
+#: Likewise where nothing makes up for it, about that of the logits (0, 0, 5); and in sparse layers, whose logits have
+#: their full gradient at any importance, and which give up most of it later, when scale and shift are not what fits.
 ALONE = 0.0066
-#: The most by which a scale grows. Trained networks have channels that are nearly constant, with tiny variances beside
-#: those of their groups; should one of them come to life it must not drown the others.
+#: The most by which a scale grows, and shrinks, so that a way there and back changes nothing. Trained networks have
+#: channels that are nearly constant, with tiny variances beside those of their groups; should one of them come to life
+#: it must not drown the others.
 GROWTH = 16.0
 
 #: By statistic, its shares in the mean and in the variance.
@@ -137,7 +139,7 @@ def begin(start: Start, source: Source | None, new: Any) -> None:
     deviation = (new_var + new.eps).sqrt()
     # weight * (x - mean) / sqrt(var + eps) + bias stays what it was.
     growth = deviation / (var + source.eps).sqrt()
-    weight = new.weight.cpu().double() * growth.clamp(max=GROWTH)
+    weight = new.weight.cpu().double() * growth.clamp(1 / GROWTH, GROWTH)
     new.bias.copy_(new.bias.cpu().double() + weight * (new_mean - mean) / deviation)
     new.weight.copy_(weight)
 
@@ -196,7 +198,7 @@ def _importance(old: nn.Module, new: Any, before: Mixture, fits: bool) -> Import
     if _mixes(old) and _alike(old, new):
         return None
     least = [ALONE] * len(new.statistics)
-    if fits and not _mixes(old):
+    if fits and not _mixes(old) and not _sparse(new):
         least = [INSTANCE if name == "instance" else OTHER for name in new.statistics]
         least = [each * min(1.0, TOGETHER / sum(least)) for each in least]
     found = []

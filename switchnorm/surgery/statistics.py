@@ -128,8 +128,8 @@ def calibrate(
     This is the "batch average" of the papers. Those layers run in training mode and all others in evaluation mode,
     without gradients; afterwards modes are as before, and after an error statistics too.
 
-    With `like`, the network as it was before a switch, scale and shift of each normalization also become those that
-    bring its output nearest (least squares over the batches) to what the layer of the same name gives there, both in
+    With `like`, the network as it was before a switch, scale and shift of each normalization also become those after
+    which its channels have the means and deviations that they have in the layer of the same name there, both in
     evaluation mode. Layers follow one another as they are called, so that later ones make up for what earlier ones
     could not. A few batches do, larger ones better.
 

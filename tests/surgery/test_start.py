@@ -23,7 +23,7 @@ from switchnorm.surgery.start import ALONE, GROWTH, INSTANCE, OTHER, has_learned
 from tests.data.photos import imagenet_sample, real_data
 from tests.surgery.nets import small_net
 
-SOURCE = [INSTANCE, OTHER, 1 - INSTANCE - OTHER]
+SOURCE, SPARSE = [INSTANCE, OTHER, 1 - INSTANCE - OTHER], [ALONE, ALONE, 1 - 2 * ALONE]
 
 
 class Digits:
@@ -133,7 +133,7 @@ def test_scale_and_shift_make_up_for_the_average_of_other_statistics(spec):
     expected = net(x)
     net = switch(net, spec)
     if hasattr(net[0], "statistics"):
-        assert shares(net[0]) == [pytest.approx(SOURCE, rel=1e-5)] * 2
+        assert shares(net[0]) == [pytest.approx(SOURCE if spec == "sn" else SPARSE, rel=1e-5)] * 2
     torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -248,6 +248,7 @@ def test_the_plan_says_what_becomes_of_the_function():
 
     assert function(seen(), "bn") == "kept"
     assert function(seen(), "sn") == "kept nearly (87 % batch), scale and shift fitted"
+    assert function(seen(), "ssn") == "kept nearly (99 % batch), scale and shift fitted"
     assert function(seen(), "sn", start="equal") == "changes: equal importance"
     assert function(nn.BatchNorm2d(6), "sn") == "nothing to keep"
     assert function(seen(), "in") == "changes: instance in place of batch"

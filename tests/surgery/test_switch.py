@@ -126,12 +126,16 @@ def test_untracked_batch_norm_stays_untracked():
     assert switch(nn.Sequential(nn.InstanceNorm2d(4)), "sn")[0].running_mean is not None
 
 
-def test_running_statistics_survive_a_way_through_sn():
-    net = small_net()
-    saved = {name: value.clone() for name, value in net.state_dict().items()}
-    switch(switch(net, "sn"), "bn")
-    assert list(net.state_dict()) == list(saved)
-    assert all(torch.equal(value, saved[name]) for name, value in net.state_dict().items())
+def test_everything_survives_a_way_through_sn():
+    for start in ("equal", "auto"):
+        net = small_net()
+        net[1].running_var[2] = 1e-9  # so that the scale's growth has to be bounded
+        saved = {name: value.clone() for name, value in net.state_dict().items()}
+        switch(switch(net, "sn", start=start), "bn", start=start)
+        assert list(net.state_dict()) == list(saved)
+        for name, value in net.state_dict().items():
+            fitted = start == "auto" and name in ("1.weight", "1.bias", "4.weight", "4.bias")
+            torch.testing.assert_close(value, saved[name], rtol=1e-5 if fitted else 0, atol=1e-5 if fitted else 0)
 
 
 def test_bias_free_batch_norm():
