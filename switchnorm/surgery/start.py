@@ -136,7 +136,7 @@ def begin(start: Start, source: Source | None, new: Any) -> None:
         return
     mean, var = _average(source.mixture, source)
     new_mean, new_var = _average(after, source)
-    deviation = (new_var + new.eps).sqrt()
+    deviation = (new_var + float(new.eps)).sqrt()
     # weight * (x - mean) / sqrt(var + eps) + bias stays what it was.
     growth = deviation / (var + source.eps).sqrt()
     weight = new.weight.cpu().double() * growth.clamp(1 / GROWTH, GROWTH)
