@@ -171,7 +171,7 @@ def source_of(layer: Any, eps: float | None = None) -> Source | None:
     if not _readable(layer, ("running_mean", "running_var")):
         return None
     mean, var = (t.detach().cpu().double() for t in (layer.running_mean, layer.running_var))
-    return Source(mixture, mean, var, eps)
+    return Source(mixture, mean, var, float(eps))
 
 
 def has_learned(layer: Any) -> bool:
