@@ -139,7 +139,7 @@ def begin(start: Start, source: Source | None, new: Any) -> None:
     deviation, new_deviation = (var + source.eps).sqrt(), (new_var + new.eps).sqrt()
     weight, bias = new.weight.cpu().double(), new.bias.cpu().double()
     grown = weight * (new_deviation / deviation).clamp(1 / GROWTH, GROWTH)
-    # weight * (x - mean) / deviation + bias keeps its slope as far as that may grow, and its value where x is on average.
+    # weight * (x - mean) / deviation + bias keeps its slope as far as that may grow, and its value at the mean of x.
     value = weight * (source.running_mean - mean) / deviation + bias
     new.bias.copy_(value - grown * (source.running_mean - new_mean) / new_deviation)
     new.weight.copy_(grown)
