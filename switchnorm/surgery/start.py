@@ -136,12 +136,13 @@ def begin(start: Start, source: Source | None, new: Any) -> None:
         return
     mean, var = _average(source.mixture, source)
     new_mean, new_var = _average(after, source)
-    deviation = (new_var + float(new.eps)).sqrt()
-    # weight * (x - mean) / sqrt(var + eps) + bias stays what it was.
-    growth = deviation / (var + source.eps).sqrt()
-    weight = new.weight.cpu().double() * growth.clamp(1 / GROWTH, GROWTH)
-    new.bias.copy_(new.bias.cpu().double() + weight * (new_mean - mean) / deviation)
-    new.weight.copy_(weight)
+    deviation, new_deviation = (var + source.eps).sqrt(), (new_var + float(new.eps)).sqrt()
+    weight, bias = new.weight.cpu().double(), new.bias.cpu().double()
+    grown = weight * (new_deviation / deviation).clamp(1 / GROWTH, GROWTH)
+    # weight * (x - mean) / deviation + bias keeps its slope as far as that may grow, and its value at the mean of x.
+    value = weight * (source.running_mean - mean) / deviation + bias
+    new.bias.copy_(value - grown * (source.running_mean - new_mean) / new_deviation)
+    new.weight.copy_(grown)
 
 
 def mixture_of(layer: nn.Module) -> Mixture | None:
