@@ -79,7 +79,7 @@ def _traced(replica: Replica, argument: type, value: type) -> fx.Graph:
     before = replica.state()
     with _NoTensors():
         graph = _Tracer(argument, value).trace(replica.root, {})
-    graph.lint()  # type: ignore[no-untyped-call]
+    graph.lint()
     if replica.state() != before:
         raise RefusalError("its forward stores values or draws random numbers")
     return graph
