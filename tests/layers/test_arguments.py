@@ -78,9 +78,9 @@ def test_groups_and_instance_channels() -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    layer = SwitchNorm2d(np.int64(4), eps=np.float32(1e-3), momentum=np.float64(0.5), ghost=np.int64(2))  # type: ignore
+    layer = SwitchNorm2d(np.int64(4), eps=np.float32(1e-3), momentum=np.float64(0.5), ghost=np.int64(2))
     assert layer(torch.randn(4, 4, 3, 3)).shape == (4, 4, 3, 3)
-    assert GroupNorm(np.int64(2), np.int64(4)).num_groups == 2  # type: ignore[arg-type]
+    assert GroupNorm(np.int64(2), np.int64(4)).num_groups == 2
 
 
 def test_positions_of_arguments_are_those_of_torch() -> None:
@@ -102,13 +102,13 @@ def test_inputs_of_other_devices_and_kinds() -> None:
     with pytest.raises(InputError, match=r"a residual must be a tensor of real numbers .* got int64"):
         SwitchNorm2d(4)(torch.randn(2, 4, 3, 3), torch.ones(2, 4, 3, 3, dtype=torch.long))
     with pytest.raises(InputError, match=r"an input must be a tensor of real numbers .* got NoneType"):
-        BatchNorm2d(4)(None)  # type: ignore[arg-type]
+        BatchNorm2d(4)(None)
 
 
 def test_models_and_normalizations_that_are_none() -> None:
     with pytest.raises(InputError, match=r"switch takes a torch\.nn\.Module, got NoneType"):
-        switchnorm.switch(None, "sn")  # type: ignore[arg-type]
+        switchnorm.switch(None, "sn")
     with pytest.raises(InputError, match="norm None is no name"):
-        switchnorm.switch(nn.BatchNorm2d(3), None)  # type: ignore[arg-type]
+        switchnorm.switch(nn.BatchNorm2d(3), None)
     with pytest.raises(InputError, match=r"ghost batches of 1\.5 samples"):
-        switchnorm.ghost(nn.BatchNorm2d(3), 1.5)  # type: ignore[arg-type]
+        switchnorm.ghost(nn.BatchNorm2d(3), 1.5)

@@ -48,7 +48,7 @@ def test_an_ensemble_moves_the_running_statistics_of_each(info: ModuleInfo, trai
     modules = [info.module(training=training) for _ in range(2)]
     (x, *_) = info.inputs()
     stacked = torch.stack((x, 2 * x + 1))
-    parameters, buffers = stack_module_state(modules)  # type: ignore[arg-type]
+    parameters, buffers = stack_module_state(modules)
     call = vmap(lambda p, b, x: functional_call(modules[0], (p, b), (x,)))
     y = call(parameters, buffers, stacked)
     torch.testing.assert_close(y, torch.stack([m(each) for m, each in zip(modules, stacked, strict=True)]))
