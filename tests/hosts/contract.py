@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor, nn
 
-from switchnorm import fuse
+from switchnorm import fuse, plan_switch
+from switchnorm.surgery import SwitchPlan
 from tests.hosts.host import Host
-from tests.hosts.normalizers import switched
+from tests.hosts.normalizers import spec, switched
 
 
 class Trial:
@@ -19,27 +20,47 @@ class Trial:
 
     Attributes:
         original: the host as its authors wrote it, after two batches, so that running statistics know something.
-        model: a copy, switched.
+        plan: of a copy, carried out where the model is asked for.
+        model: that copy, switched.
     """
 
     def __init__(self, host: Host, normalizer: str) -> None:
         self.host = host
         self.normalizer = normalizer
 
-    @cached_property
+    @property
     def original(self) -> nn.Module:
-        model = self.build()
-        for _ in range(2):
-            outputs(self.host, model.train())
-        return model
+        return original(self.host)
+
+    @cached_property
+    def plan(self) -> SwitchPlan:
+        return plan_switch(copy.deepcopy(self.original), spec(self.normalizer))
 
     @cached_property
     def model(self) -> nn.Module:
-        return switched(copy.deepcopy(self.original), self.normalizer)
+        return switched(self.plan, self.normalizer)
 
-    def build(self, seed: int = 0) -> nn.Module:
-        torch.manual_seed(seed)
-        return self.host.build()
+
+def built(host: Host, seed: int = 0) -> nn.Module:
+    """A host with random weights of its own."""
+    torch.manual_seed(seed)
+    return host.build()
+
+
+@lru_cache(maxsize=1)
+def original(host: Host) -> nn.Module:
+    """A host that has seen two batches, the same for all normalizers."""
+    model = built(host)
+    for _ in range(2):
+        outputs(host, model.train())
+    return model
+
+
+@lru_cache(maxsize=1)
+def gradients_before(host: Host) -> dict[str, bool]:
+    """Which trainable parameters of a host have a gradient after a step."""
+    gradients, _ = step(host, copy.deepcopy(original(host)))
+    return {name: gradient is not None for name, gradient in gradients.items()}
 
 
 def check(host: Host, normalizer: str) -> None:
@@ -59,7 +80,7 @@ def check(host: Host, normalizer: str) -> None:
 
 def gradients_are_finite_and_complete(trial: Trial) -> None:
     """A training step: outputs and gradients are finite, and what is new in the model learns as what was there."""
-    before, _ = step(trial.host, copy.deepcopy(trial.original))
+    before = gradients_before(trial.host)
     model = copy.deepcopy(trial.model)
     learning = learns(model)
     after, losses = step(trial.host, model)
@@ -68,7 +89,7 @@ def gradients_are_finite_and_complete(trial: Trial) -> None:
     without = {name for name, gradient in after.items() if gradient is None}
     new = {name for name in after if name not in before}
     assert not {name for name in without & new if name.rpartition(".")[0] in learning}, "new, without a gradient"
-    assert without - new == {name for name, gradient in before.items() if gradient is None} & set(after)
+    assert without - new == {name for name, learned in before.items() if not learned} & set(after)
     assert all(map(finite, outputs(trial.host, model))), "an output after the step is not finite"
 
 
@@ -79,7 +100,8 @@ def evaluation_is_finite(trial: Trial) -> None:
 
 def the_state_dict_reloads(trial: Trial) -> None:
     """Strictly, into another model that was switched alike."""
-    other = switched(trial.build(seed=1), trial.normalizer)
+    plan = plan_switch(built(trial.host, seed=1), spec(trial.normalizer))
+    other = switched(plan, trial.normalizer)
     other.load_state_dict(trial.model.state_dict(), strict=True)
     same(outputs(trial.host, other.eval()), outputs(trial.host, trial.model.eval()), 0)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from switchnorm import ghost, switch
+from switchnorm import ghost
+from switchnorm.surgery import SwitchPlan
 
 #: By the names that the table has for them.
 NAMES = ("bn, ghosts of 2", "gn", "in", "sn", "ssn", "gn+ws")
@@ -15,7 +16,7 @@ def spec(normalizer: str) -> str:
     return normalizer.partition(",")[0]
 
 
-def switched(model: nn.Module, normalizer: str) -> nn.Module:
-    """The model with another normalization."""
-    model = switch(model, spec(normalizer))
+def switched(plan: SwitchPlan, normalizer: str) -> nn.Module:
+    """The model of a plan, with another normalization."""
+    model = plan.apply()
     return ghost(model, samples=2) if "ghosts" in normalizer else model
