@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from switchnorm.config.schema import Config
 from switchnorm.data import Dataset, Share
 from switchnorm.data.loaders.loader import Batch
+from switchnorm.optim.radius import RadiusShape
 from switchnorm.surgery import set_radius
 from switchnorm.tasks import Classification
 from switchnorm.training.build import build_model, total_steps, training_task
@@ -165,7 +166,7 @@ class StepByHand:
             self.task.model, total_steps=total_steps(config, dataset), config=config
         )
         self.clip_norm = config.optimizer.clip_norm
-        self.steps = total_steps(config, dataset)
+        self.radius = RadiusShape(total_steps(config, dataset))
 
     def take(self, images: Tensor, labels: Tensor) -> Tensor:
         """One step; returns the loss."""
@@ -180,7 +181,7 @@ class StepByHand:
 
     def advance(self, place: int, batch: Batch) -> Tensor:
         """The run's step number `place`, with its radius and rate; returns the loss."""
-        set_radius(self.task, min(place / max(self.steps - 1, 1), 1.0))
+        set_radius(self.task, self.radius(place))
         loss = self._take(*batch)
         self.schedule.step()
         return loss

@@ -21,13 +21,14 @@ _HOMES = {
         *("switch", "plan_switch", "fuse", "plan_fuse", "ghost", "sync"),
         *("calibrate", "set_momentum", "harden", "set_radius", "importance"),
     ),
+    "optim": ("parameter_groups", "SparseSchedule"),
     "models": ("create_model", "list_models"),
     "weights": ("load_published",),
     "errors": ("InputError",),
 }
 _HOME_OF = {name: room for room, names in _HOMES.items() for name in names}
 _ROOMS = (
-    *("config", "data", "errors", "layers", "models", "ops", "report", "runs", "studies", "surgery", "tasks"),
+    *("config", "data", "errors", "layers", "models", "ops", "optim", "report", "runs", "studies", "surgery", "tasks"),
     *("training", "weights"),
 )
 

@@ -30,7 +30,8 @@ def sparse_importance(
 
     Args:
         mean, var: (K,) logits, finite.
-        mean_fixed, var_fixed: (1,), above 0 where the choice is final: its logits receive a gradient of zero.
+        mean_fixed, var_fixed: (1,), above 0 where the choice is final: it is the largest logit's, as at a radius of 1,
+            and the logits receive a gradient of zero.
         radius: (1,), in [0, 1]; see `switchnorm.ops.sparsestmax`, also for `centre`.
 
     Returns:
@@ -57,8 +58,9 @@ def _plain(
     centre: Literal["simplex", "support"],
 ) -> tuple[Tensor, Tensor]:
     """The projections in tensor operations, which read no number back from the device."""
-    importance = sparsestmax(torch.stack((mean, var)), radius.to(mean.dtype), centre)
     fixed = torch.stack((mean_fixed, var_fixed)) > 0
+    radii = torch.where(fixed, 1, radius.to(mean.dtype)).squeeze(1)
+    importance = sparsestmax(torch.stack((mean, var)), radii, centre)
     # Masked, not detached: the logits stay in the graph, where distributed training expects every parameter.
     of_mean, of_var = torch.where(fixed, importance.detach(), importance).unbind()
     return of_mean, of_var
@@ -74,10 +76,12 @@ class _OnNumbers(torch.autograd.Function):
         ctx.save_for_backward(mean, var, mean_fixed, var_fixed, radius)
         ctx.centre = centre
         ctx.set_materialize_grads(False)
-        faces = [_project(logits.tolist(), radius.item() ** 2, centre) for logits in (mean, var)]
-        ctx.faces = [
-            None if fixed.item() > 0 else face for face, fixed in zip(faces, (mean_fixed, var_fixed), strict=True)
+        final = [fixed.item() > 0 for fixed in (mean_fixed, var_fixed)]
+        faces = [
+            _project(logits.tolist(), 1.0 if fixed else radius.item() ** 2, centre)
+            for logits, fixed in zip((mean, var), final, strict=True)
         ]
+        ctx.faces = [None if fixed else face for face, fixed in zip(faces, final, strict=True)]
         return tuple(_like(face.point, mean) for face in faces)
 
     @staticmethod

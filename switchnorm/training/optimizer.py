@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -14,62 +14,38 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from switchnorm.config.schema import Config, GroupConfig, OptimizerConfig
 from switchnorm.errors import InputError
-from switchnorm.surgery.importance import is_sparse, mixing_layers
-from switchnorm.surgery.kinds import is_norm
+from switchnorm.optim.parameter_groups import Kind, grouped, rule_of, trainable
 from switchnorm.training.schedule import factor
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Every trainable parameter once, by how it is trained.
+    """`switchnorm.parameter_groups` with the rates and decays of `config.groups`.
 
-    The first of `config.groups` whose glob matches a parameter's name decides on it. Importance logits get no weight
-    decay, unless `config.decay_logits` gives it to those of SN; those of SSN get a fraction of the learning rate and,
-    through the key "max_norm", which `Task` reads, clipped gradients. The key "lr_factor" holds a group's share of the
-    learning rate.
+    The first of them whose glob matches a parameter's name decides on it. The key "lr_factor" holds a group's share of
+    the learning rate, and "max_norm", which `Task` reads, to what the gradients of SSN's logits are clipped.
 
     Raises:
         InputError: a glob that decides on no parameter.
     """
-    kinds = _logits(model)
-    normalizing = {id(p) for module in model.modules() if is_norm(module) for p in module.parameters()}
-    trainable = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    named = list(trainable(model))
     deciding: set[int] = set()
-    for name, parameter in trainable:
-        place = next((i for i, group in enumerate(config.groups) if fnmatchcase(name, group.match)), None)
-        own = GroupConfig("*") if place is None else config.groups[place]
-        deciding |= set() if place is None else {place}
-        kind = kinds.get(id(parameter), "")
-        plain = parameter.dim() > 1 and id(parameter) not in normalizing
-        rule = _rule(kind, plain, own, config)
-        # Sorted by kind, logits last, and among these by configured group, parameters without one first.
-        key = (_KINDS.index(kind), -1 if place is None else place, *rule.items())
-        groups.setdefault(key, {"params": [], **rule, "lr": config.lr * rule["lr_factor"]})["params"].append(parameter)
+
+    def assigned() -> Iterator[tuple[nn.Parameter, Kind, int, dict[str, Any]]]:
+        for name, parameter, kind in named:
+            place = next((i for i, group in enumerate(config.groups) if fnmatchcase(name, group.match)), -1)
+            deciding.add(place)
+            own = GroupConfig("*") if place < 0 else config.groups[place]
+            decay = config.weight_decay if own.weight_decay is None else own.weight_decay
+            options = (config.decay_norms, config.decay_logits, config.sparse_lr_factor)
+            rule = rule_of(kind, own.lr_factor, decay, *options)
+            limit = {"max_norm": config.sparse_clip_norm} if kind == "sparse" else {}
+            # Parameters that no glob matches come first.
+            yield parameter, kind, place, {**rule, "lr_factor": rule["lr"], "lr": config.lr * rule["lr"], **limit}
+
+    groups = grouped(assigned())
     for place in set(range(len(config.groups))) - deciding:
-        raise _idle(config.groups[place].match, [name for name, _ in trainable])
-    return [group for _, group in sorted(groups.items(), key=lambda item: item[0][:2])]
-
-
-#: All parameters but logits, logits of SN, logits of SSN; optimizer groups come in this order.
-_KINDS = ("", "switchable", "sparse")
-
-
-def _logits(model: nn.Module) -> dict[int, str]:
-    return {
-        id(p): "sparse" if is_sparse(layer) else "switchable"
-        for _, layer in mixing_layers(model)
-        for p in (layer.mean_weight, layer.var_weight)
-    }
-
-
-def _rule(kind: str, plain: bool, own: GroupConfig, config: OptimizerConfig) -> dict[str, Any]:
-    """How a parameter is trained; `plain` is one of several dimensions that belongs to no normalization."""
-    if kind == "sparse":
-        factor = own.lr_factor * config.sparse_lr_factor
-        return {"lr_factor": factor, "weight_decay": 0.0, "max_norm": config.sparse_clip_norm}
-    decay = config.weight_decay if own.weight_decay is None else own.weight_decay
-    decays = config.decay_logits if kind else config.decay_norms or plain
-    return {"lr_factor": own.lr_factor, "weight_decay": decay if decays else 0.0}
+        raise _idle(config.groups[place].match, [name for name, *_ in named])
+    return groups
 
 
 def _idle(glob: str, names: Sequence[str]) -> InputError:

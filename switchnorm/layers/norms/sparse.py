@@ -11,17 +11,23 @@ import torch
 from torch import Tensor
 
 from switchnorm.errors import unknown
+from switchnorm.layers.norms.averaged import Averaged
 from switchnorm.layers.norms.switch import SwitchNorm, uses_batch
 from switchnorm.layers.registry import Norm, register
 from switchnorm.ops.importance import sparse_importance
 from switchnorm.ops.simplex import CENTRES, check_radius
 
 
-class SparseSwitchNorm(SwitchNorm):
+class SparseSwitchNorm(Averaged, SwitchNorm):
     """What the sparse layers share; use `SparseSwitchNorm1d`, `2d` or `3d`.
 
     As `SwitchNorm`, with sparsestmax in place of softmax: while the radius grows from 0 to 1 during training, each
-    importance becomes one-hot. Whoever trains sets the radius and calls `harden` between steps; `forward` does neither.
+    importance becomes one-hot. `switchnorm.SparseSchedule`, or whoever trains, sets the radius and calls `harden`
+    between steps; `forward` does neither.
+
+    A deep copy whose logits or radius are written from outside, as averages of weights are, has the radius and the
+    final choices of the layer it was copied from (see `averaged`). It goes its own way once it is trained itself or its
+    radius is set.
 
     Args:
         centre: where SparsestMax's ball lies, see `switchnorm.ops.sparsestmax`. The default is what the published
@@ -33,9 +39,8 @@ class SparseSwitchNorm(SwitchNorm):
         mean_fixed, var_fixed: buffers (1,), 1 where a choice is final. A final choice receives a gradient of zero.
     """
 
-    radius: Tensor
-    mean_fixed: Tensor
-    var_fixed: Tensor
+    _radius_given = False
+    _own_history = (*SwitchNorm._own_history, "_radius_given")
 
     def __init__(self, *args: Any, centre: Literal["simplex", "support"] = "support", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -48,14 +53,20 @@ class SparseSwitchNorm(SwitchNorm):
 
     def reset_parameters(self) -> None:
         """As `SwitchNorm.reset_parameters`; the radius is 0 again and no choice final."""
-        super().reset_parameters()
-        for name in ("radius", "mean_fixed", "var_fixed"):
-            if name in self._buffers:
-                getattr(self, name).zero_()
+        with self._rewritten():
+            super().reset_parameters()
+            for name in ("radius", "mean_fixed", "var_fixed"):
+                if name in self._buffers:
+                    self._buffers[name].zero_()
 
     def set_radius(self, radius: float) -> None:
         """Set SparsestMax's radius; raise `InputError` outside [0, 1]."""
-        self.radius.fill_(check_radius(radius))
+        check_radius(radius)
+        self._follow()
+        self._origin = None
+        self._radius_given = True
+        self.radius.fill_(radius)
+        self._lead()
 
     @torch.no_grad()
     def harden(self) -> bool:
@@ -66,6 +77,7 @@ class SparseSwitchNorm(SwitchNorm):
 
         Waits for the device.
         """
+        self._follow()
         instance = [2 in self.input_dims and name == "instance" for name in self.statistics]
         for importance, logits, fixed in zip(
             self.importance(), (self.mean_weight, self.var_weight), (self.mean_fixed, self.var_fixed), strict=True
@@ -73,6 +85,8 @@ class SparseSwitchNorm(SwitchNorm):
             if not fixed and importance.max() == 1 and not instance[int(importance.argmax())]:
                 logits.copy_(importance)
                 fixed.fill_(1)
+        self._remember()
+        self._lead()
         return bool(self.mean_fixed and self.var_fixed)
 
     def _project(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,12 +6,13 @@ Luo et al., "Differentiable Learning-to-Normalize via Switchable Normalization",
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
+from switchnorm.layers.norms.trained import check_training, count_pass
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, check_ghost, process_group, update_running
@@ -54,6 +55,10 @@ class SwitchNorm(RunningStatistics):
     """
 
     activation: Activation | None = None
+    #: Training passes that were counted, see `trained`.
+    _passes = 0
+    #: Attributes that say what became of this very layer, which a copy does not have.
+    _own_history: ClassVar[tuple[str, ...]] = ("_passes",)
 
     def __init__(
         self,
@@ -124,6 +129,8 @@ class SwitchNorm(RunningStatistics):
             activation: "relu", or None for the layer's own.
         """
         self._check_input(x)
+        if not torch.compiler.is_compiling():
+            self._before_pass()
         # A flat input has no instance statistic: the others share its importance.
         kept = [k for k, name in enumerate(self.statistics) if x.dim() > 2 or name != "instance"]
         if not kept:
@@ -160,6 +167,22 @@ class SwitchNorm(RunningStatistics):
         ):
             update_running(self, batch_mean, batch_var)
         return y
+
+    def _before_pass(self) -> None:
+        """Keep an eye on how the layer is trained."""
+        if self.training:
+            if self._passes < 2 and torch.is_grad_enabled():
+                count_pass(self)
+        elif self._passes == 2:
+            check_training(self)
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        if self._passes == 2:
+            check_training(self)
+        super()._save_to_state_dict(*args)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in self._own_history}
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any

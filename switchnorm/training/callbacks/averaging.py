@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from switchnorm.layers.norms.averaged import Choices, take_over
 from switchnorm.surgery.importance import is_sparse
 from switchnorm.surgery.over_processes import average
 from switchnorm.surgery.statistics import running_statistics
@@ -16,8 +17,8 @@ from switchnorm.surgery.statistics import running_statistics
 class WeightAverage(pl.Callback):
     """After each optimizer step, average = decay * average + (1 - decay) * weights, starting as those of step 1.
 
-    Running statistics are averaged like parameters. Counters of batches, SSN's radius and its final choices are copied.
-    In validation the network holds the average. Checkpoints hold it under "state_dict", which evaluation loads, and the
+    Running statistics are averaged like parameters. Counters of batches, SSN's radius and its final choices, with their
+    logits, are copied. In validation the network holds the average. Checkpoints hold it under "state_dict", which evaluation loads, and the
     weights to continue training with under "trained_state_dict".
 
     Lightning's WeightAveraging averages counters too, and the oldest Lightning that this package supports lacks it.
@@ -31,7 +32,7 @@ class WeightAverage(pl.Callback):
         self.average: dict[str, Tensor] | None = None
         self._step = 0
         self._swapped = False
-        self._keys: list[str] | None = None
+        self._sparse: list[str] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Continue a resumed run: move its average to the network's device, and count steps from where it was."""
@@ -88,23 +89,21 @@ class WeightAverage(pl.Callback):
         if self.average is None:
             self.average = {key: value.clone() for key, value in state.items()}
             return
-        blended = self._blended(module)
+        blended = [key for key, value in state.items() if value.is_floating_point()]
         torch._foreach_lerp_([self.average[key] for key in blended], [state[key] for key in blended], 1 - self.decay)
         self._copy_rest(module, state)
-
-    def _blended(self, module: nn.Module) -> list[str]:
-        """The keys of parameters and running statistics."""
-        if self._keys is None:
-            scheduled = {f"{name}.radius" for name, m in module.named_modules() if is_sparse(m)}
-            state = _state(module)
-            self._keys = [key for key in state if state[key].is_floating_point() and key not in scheduled]
-        return self._keys
 
     @torch.no_grad()
     def _copy_rest(self, module: nn.Module, state: dict[str, Tensor]) -> None:
         assert self.average is not None
-        for key in state.keys() - set(self._blended(module)):
-            self.average[key].copy_(state[key])
+        for key, value in state.items():
+            if not value.is_floating_point():
+                self.average[key].copy_(value)
+        if self._sparse is None:
+            self._sparse = [f"{name}." for name, layer in module.named_modules() if is_sparse(layer)]
+        for prefix in self._sparse:
+            average, trained = (Choices(*(of[prefix + key] for key in Choices._fields)) for of in (self.average, state))
+            take_over(average, trained)
 
     @torch.no_grad()
     def _swap(self, module: nn.Module) -> None:

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from switchnorm.optim.radius import RadiusShape
 from switchnorm.surgery import harden, set_radius
 from switchnorm.surgery.importance import sparse_layers
 from switchnorm.tasks.task import Task
@@ -23,7 +24,7 @@ class RadiusSchedule(pl.Callback):
     """
 
     def __init__(self, steps: int) -> None:
-        self.steps = steps
+        self.radius = RadiusShape(steps)
         self._sparse = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -33,7 +34,7 @@ class RadiusSchedule(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Set the radius of this step."""
         if self._sparse:
-            set_radius(pl_module, min(trainer.global_step / max(self.steps - 1, 1), 1.0))
+            set_radius(pl_module, self.radius(trainer.global_step))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make final what has become one-hot, before it is evaluated and saved."""
