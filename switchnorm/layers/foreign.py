@@ -27,17 +27,6 @@ OTHERS = (_NormBase, nn.LayerNorm, nn.RMSNorm)
 #: What the frozen ones stand for.
 FROZEN = "bn"
 
-# torchvision's, timm's and detectron2's: modules without a common base, known by their name and their buffers.
-_FROZEN_NAMES = ("FrozenBatchNorm2d", "FrozenBatchNormAct2d")
-_FROZEN_BUFFERS = {"weight", "bias", "running_mean", "running_var"}
-
-
-def is_frozen(module: nn.Module) -> bool:
-    """Whether a module is a Batch Normalization by constants, of any library."""
-    if type(module).__name__ not in _FROZEN_NAMES or next(module.parameters(recurse=False), None) is not None:
-        return False
-    return {name for name, _ in module.named_buffers(recurse=False)} == _FROZEN_BUFFERS
-
 
 def process_group_of(module: nn.Module) -> object:
     """Over which processes another library's layer synchronises: False, True (all) or a process group."""

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from switchnorm.layers import foreign
-from switchnorm.layers.foreign import is_frozen
+from switchnorm.layers.frozen import frozen_dims
 from switchnorm.layers.made import made_by
 from switchnorm.layers.registry import Norm, by_class, find, on_change, registered
 
@@ -46,8 +46,8 @@ def kind_of(module: nn.Module) -> Kind | None:
     if cls not in _known:
         _known[cls] = _kind_of_class(cls)
     kind = _known[cls]
-    if kind is None and is_frozen(module):
-        return Kind(find(foreign.FROZEN), None, dims=2, frozen=True)
+    if kind is None and (dims := frozen_dims(module)) is not None:
+        return Kind(find(foreign.FROZEN), None, dims=dims, frozen=True)
     return Kind(None, cls, dims=made.dims) if kind is None and made is not None else kind
 
 

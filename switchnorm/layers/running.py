@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -51,10 +51,13 @@ class RunningStatistics(nn.Module):
 
     Attributes:
         input_dims: how many dimensions an input may have, batch and channels among them.
+        unbatched_dims: how many a single sample without a batch has, where such is taken; None where it is not.
         running_mean, running_var: buffers, `num_batches_tracked`: a counter; all None where nothing is tracked.
     """
 
-    input_dims: ClassVar[tuple[int, ...]]
+    # A switch sets both where a layer of other classes took more inputs.
+    input_dims: tuple[int, ...]
+    unbatched_dims: int | None = None
     num_features: int
     running_mean: Tensor | None
     running_var: Tensor | None

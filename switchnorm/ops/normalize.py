@@ -122,3 +122,15 @@ def check_batch(x: Tensor, ghost: int | None = None) -> None:
             + (f" in ghost batches of {ghost}" if ghost else "")
             + "; use 2 or more samples, or add 'instance', 'layer' or 'group:G' to the statistics"
         )
+
+
+def check_group(x: Tensor, groups: int) -> None:
+    """Raise `InputError` if each statistic over a sample's `groups` of channels of x would be over a single value.
+
+    The output would be the shift alone, whatever the input. Without channels or places there are no values at all.
+    """
+    if groups == x.shape[1] and map_size(x) == 1 and x.shape[0] > 0 and groups > 0:
+        raise InputError(
+            f"expected more than 1 value in each group of a sample when training, got input {tuple(x.shape)} in "
+            f"{groups} group{'s' if groups > 1 else ''}; use fewer groups, larger maps, or a batch statistic"
+        )

@@ -4,7 +4,7 @@ from switchnorm.surgery.batch import ghost, sync
 from switchnorm.surgery.fuse import FusePlan, fuse, plan_fuse
 from switchnorm.surgery.importance import LayerImportance, harden, importance, set_radius
 from switchnorm.surgery.over_processes import average_statistics
-from switchnorm.surgery.plan import Change, Left, SwitchPlan
+from switchnorm.surgery.plan import Change, Left, SwitchPlan, SwitchWarning
 from switchnorm.surgery.statistics import batch_statistics, calibrate, evaluation_mode, freeze_statistics, set_momentum
 from switchnorm.surgery.switch import plan_switch, switch
 
@@ -14,6 +14,7 @@ __all__ = [
     "LayerImportance",
     "Left",
     "SwitchPlan",
+    "SwitchWarning",
     "average_statistics",
     "batch_statistics",
     "calibrate",

@@ -12,6 +12,7 @@ from switchnorm.errors import InputError
 from switchnorm.layers import Spec, has_batch_statistics, kind_of, norm_of
 from switchnorm.layers.running import Sync, check_ghost
 from switchnorm.surgery.kinds import batch_sync, norm_refusal
+from switchnorm.surgery.regions import ghost_refusal, region_layers
 from switchnorm.surgery.switch import plan
 
 # Settings of layers, by the field of a registration that says whether its layers obey them.
@@ -34,13 +35,16 @@ def ghost(model: nn.Module, samples: int | None) -> nn.Module:
         The model, or the new layer if the model is a single normalization.
 
     Raises:
-        InputError: fewer than 1 sample, a layer with synchronised statistics, or one with batch statistics that knows
-            no ghost batches and cannot be replaced; before anything has changed.
+        InputError: fewer than 1 sample, a layer with synchronised statistics or one that sees regions of pictures, as
+            in the heads of detectors, or one with batch statistics that knows no ghost batches and cannot be replaced;
+            before anything has changed.
     """
     check_ghost(samples)
     if samples is None:
         return _set(model, "ghost", None, lambda layer: False)
     check_support(model, "ghost")
+    for name in region_layers(model):
+        raise InputError(ghost_refusal(name))
     for name, layer in batch_layers(model):
         if batch_sync(layer) is not False:
             raise InputError(

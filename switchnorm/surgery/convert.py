@@ -1,4 +1,4 @@
-"""Making one normalization layer from another, and a standardized convolution from a plain one."""
+"""Making one normalization layer from another."""
 
 from __future__ import annotations
 
@@ -7,23 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from switchnorm.errors import InputError
 from switchnorm.layers import Norm, Spec, channels_of, has_batch_statistics, kind_of, norm_of
 from switchnorm.layers.options import options_of
-from switchnorm.layers.weight_standardized import WS_CONV
 from switchnorm.surgery.carry import AFFINE, LOGITS, carried, carry_hooks, carry_tensors, ends_by_itself
 from switchnorm.surgery.kinds import batch_sync, has_tail
-
-
-def standardize(conv: _ConvNd) -> None:
-    """Make a plain convolution one with weight standardization.
-
-    The class changes and not the object, for the two differ in `forward` alone: whatever refers to the module (other
-    names, hooks, lists, optimizers) stays valid, and there is no state to carry over.
-    """
-    conv.__class__ = WS_CONV[len(conv.kernel_size)]
 
 
 @dataclass(frozen=True)

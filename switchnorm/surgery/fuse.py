@@ -11,9 +11,10 @@ from torch import nn
 from switchnorm.errors import InputError
 from switchnorm.layers import norm_of
 from switchnorm.surgery.fused import Program, is_rewritten, original, pickles_plainly, rewrite
-from switchnorm.surgery.fusion import RefusalError, Site
+from switchnorm.surgery.fusion import Site
 from switchnorm.surgery.kinds import is_norm, named_layers
 from switchnorm.surgery.plan import Change, Left, counted, describe, table
+from switchnorm.surgery.shallow import RefusalError
 
 
 def fuse(model: nn.Module) -> nn.Module:

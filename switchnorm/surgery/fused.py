@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, fx, nn
 
-from switchnorm.surgery.fusion import RefusalError, Site, fuse_graph, is_plain, layer_refusal, norm_calls, shallow_graph
+from switchnorm.surgery.fusion import Site, fuse_graph, is_plain, layer_refusal, norm_calls
+from switchnorm.surgery.shallow import RefusalError, shallow_graph
 
 
 class Program:
@@ -36,7 +37,7 @@ class Program:
         parents: set[str] = set()
         for argument in (Tensor, list):
             try:
-                graph = shallow_graph(module, argument)
+                graph = shallow_graph(module, argument, lambda graph: not norm_calls(graph, module))
             except RefusalError as error:
                 refusals.append(error)
                 continue

@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
-import random
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.module import _has_any_global_hook
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from switchnorm.layers import kind_of, norm_of
-from switchnorm.surgery.graph import defaults, trace
+from switchnorm.surgery.shallow import AUGMENTED, RefusalError
 
-
-def _augmented(name: str) -> Callable[[Any, Any], Any]:
-    """An augmented assignment such as a += b as a function; fx would record a + b, or rebind what a stands for."""
-    write: Callable[[Any, Any], Any] = getattr(operator, name)
-
-    def augmented(a: Any, b: Any) -> Any:
-        return write(a, b)
-
-    augmented.__name__ = augmented.__qualname__ = f"augmented_{name}"
-    return augmented
-
-
-_AUGMENTED = {
-    name: _augmented(name)
-    for name in str.split("iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor")
-}
 _RELUS = frozenset((nn.functional.relu, nn.functional.relu_, torch.relu, torch.relu_, "relu", "relu_"))
 _SUMS = frozenset((operator.add, torch.add, "add"))
 # These write into their first operand, which must be the normalization's own output.
-_SUMS_IN_PLACE = frozenset((_AUGMENTED["iadd"], "add_"))
+_SUMS_IN_PLACE = frozenset((AUGMENTED["iadd"], "add_"))
 _CALLS = ("call_function", "call_method")
-
-
-class RefusalError(Exception):
-    """Why a forward pass cannot be rewritten."""
 
 
 class Site(NamedTuple):
@@ -86,44 +62,6 @@ def hooked(module: nn.Module) -> bool:
     """Whether hooks watch a module."""
     own = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     return bool(own or _has_any_global_hook())
-
-
-def shallow_graph(module: nn.Module, argument: type) -> fx.Graph:
-    """The graph of a module's own forward pass, with the modules that it calls as nodes.
-
-    Args:
-        module: any module; it is as before afterwards.
-        argument: the class of its arguments, Tensor or list.
-
-    Raises:
-        RefusalError: where the forward pass might do anything else than its graph: it cannot be traced, or has optional
-            arguments, or depends on the mode or on the classes of values, or draws random numbers, makes tensors or
-            stores values in Python.
-    """
-    parameters = list(inspect.signature(type(module).forward).parameters.values())[1:]
-    if "forward" in vars(module) or any(p.kind is not p.POSITIONAL_OR_KEYWORD for p in parameters) or defaults(module):
-        raise RefusalError("its forward is not a method with required arguments alone")
-    modes = [(m, m.training) for m in module.modules()]
-    graphs: list[fx.Graph] = []
-    try:
-        for training in (True, False):
-            for m, _ in modes:
-                m.training = training
-            # What modules return is mostly a tensor; where that matters, nobody knows.
-            for value in (Tensor, object):
-                # Most graphs of a network call no normalization, and one look is enough.
-                if not graphs or any(norm_calls(graphs[0], module)):
-                    with torch.set_grad_enabled(training), _NoTensors():
-                        graphs.append(trace(module, _Tracer(argument, value), {}))
-    except Exception as error:  # The forward pass of others, run on symbols, may raise anything.
-        words = str(error).strip().partition("\n")[0][:80]
-        raise RefusalError(words if isinstance(error, RefusalError) else f"{type(error).__name__}: {words}") from None
-    finally:
-        for m, mode in modes:
-            m.training = mode
-    if len({graph.python_code("self").src for graph in graphs}) > 1:
-        raise RefusalError("its forward depends on the mode or on the classes of values")
-    return graphs[0]
 
 
 def _fuses(module: nn.Module) -> bool:
@@ -218,7 +156,7 @@ def _check_order(norm: fx.Node, add: fx.Node | None, relu: fx.Node) -> None:
 def _in_place(node: fx.Node) -> bool:
     if node.op not in _CALLS:
         return False
-    if node.target in _AUGMENTED.values():
+    if node.target in AUGMENTED.values():
         return True
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     return name.endswith("_") or "out" in node.kwargs or bool(node.kwargs.get("inplace"))
@@ -240,80 +178,3 @@ def _replace(graph: fx.Graph, chain: _Chain, module: nn.Module) -> Site:
         if node in replaced:
             graph.erase_node(node)
     return Site(path, add is not None, tuple((name, type(module.get_submodule(name))) for name in idle))
-
-
-class _NoTensors(TorchDispatchMode):
-    """Refuses operations on actual tensors, whose results a graph would hold as constants."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        raise RefusalError("its forward makes tensors of its own")
-
-
-class _Tracer(fx.Tracer):
-    """Traces one forward pass, with values that say which class they are of."""
-
-    proxy_buffer_attributes = True
-
-    def __init__(self, argument: type, value: type) -> None:
-        super().__init__()
-        self.argument = argument
-        self.value = value
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Every module is a node."""
-        return True
-
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        """A value that stands for an argument, or for what follows from one."""
-        return _Proxy(node, self, self.argument if node.op == "placeholder" else self.value)
-
-    def create_arg(self, a: Any) -> Any:
-        """As that of fx, which would believe a `_Proxy`."""
-        return a.node if type(a) is _Proxy else super().create_arg(a)
-
-    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
-        """As that of fx; a forward pass that leaves other traces than its graph is refused."""
-        before = _visible(root)
-        graph = super().trace(root, concrete_args)
-        if _visible(root) != before:
-            raise RefusalError("its forward stores values or draws random numbers")
-        return graph
-
-
-class _Proxy(fx.Proxy):
-    """A value of a given class to those who ask by isinstance. What is written into it is recorded, or refused."""
-
-    _is_param = _is_buffer = False
-
-    def __init__(self, node: fx.Node, tracer: fx.Tracer, claimed: type) -> None:
-        vars(self)["_claimed"] = claimed
-        super().__init__(node, tracer)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in ("node", "tracer"):
-            raise RefusalError("its forward sets attributes of tensors")
-        super().__setattr__(name, value)
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        claimed: type = vars(self)["_claimed"]
-        return _Proxy if claimed is object else claimed
-
-
-def _recorded(augmented: Callable[[Any, Any], Any]) -> Callable[[_Proxy, Any], Any]:
-    return lambda self, other: self.tracer.create_proxy("call_function", augmented, (self, other), {})
-
-
-for _name, _function in _AUGMENTED.items():
-    setattr(_Proxy, f"__{_name}__", _recorded(_function))
-
-
-def _visible(root: nn.Module) -> list[Any]:
-    """What a forward pass can change in Python: attributes of modules, what these hold, Python's random numbers."""
-    attributes = [(name, value) for module in root.modules() for name, value in vars(module).items()]
-    held = [
-        [*map(id, value), *(map(id, value.values()) if isinstance(value, dict) else ())]
-        for _, value in attributes
-        if isinstance(value, (list, dict, set))
-    ]
-    return [random.getstate(), [(name, id(value)) for name, value in attributes], held]

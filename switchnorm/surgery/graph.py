@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
-import re
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections import defaultdict
+from dataclasses import dataclass, field
 
-import torch
 from torch import fx, nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from switchnorm.layers import channels_of
 from switchnorm.surgery.kinds import is_norm, may_be_flat, named_layers
-
-# Functions and methods f with f(a x + b) = a f(x) + f(b) or, for a > 0, f(a x) = a f(x), so that a normalization
-# further on undoes the scale of a convolution before. In-place variants count too.
-_HOMOGENEOUS = frozenset(
-    str.split("""
-    add iadd sub isub neg sum mean cat concat concatenate stack maximum minimum amax amin
-    clone contiguous to type_as float double half bfloat16
-    reshape reshape_as view view_as flatten unflatten squeeze unsqueeze permute transpose swapaxes movedim T mT
-    getitem chunk split tensor_split unbind narrow select index_select expand expand_as repeat roll flip
-    pad interpolate upsample pixel_shuffle pixel_unshuffle channel_shuffle unfold fold
-    relu leaky_relu prelu rrelu
-    max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d
-    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
-    adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d
-    dropout dropout1d dropout2d dropout3d stochastic_depth
-    """)
+from switchnorm.surgery.operations import (
+    NORMALIZING,
+    REGIONS,
+    WITHOUT_VALUES,
+    is_elementwise,
+    is_homogeneous,
+    makes_flat,
+    makes_single,
+    operation,
 )
-# Homogeneous in one operand if the others do not depend on the network's input.
-_PRODUCTS = frozenset(("mul", "imul", "multiply"))
-_QUOTIENTS = frozenset(("div", "truediv", "itruediv", "divide"))
-# Modules whose inside could not be traced are known by their name alone.
-_HOMOGENEOUS_MODULE = re.compile(r"^(Max|Avg|AdaptiveAvg|AdaptiveMax)Pool|^Drop|^StochasticDepth|^Identity")
-# What has a tensor's shape or type has none of its values.
-_WITHOUT_VALUES = frozenset(
-    str.split("""
-    shape ndim dtype device size dim numel new_empty new_zeros new_ones new_full
-    empty_like zeros_like ones_like rand_like randn_like
-    """)
-)
+from switchnorm.surgery.tracing import Part, Traced, trace_parts
 
-_TRACING = "tracing"
+_FLAT, _SINGLE = "flat", "single"
 
 
 @dataclass(frozen=True)
@@ -59,94 +34,119 @@ class Wiring:
         feeds: the convolutions whose output reaches a normalization through linear or positively homogeneous
             operations alone, with that normalization.
         method: how this was found, in words.
+        flat: the normalizations that are sure to take (N, C).
+        single: those that are sure to take maps of a single place.
+        regions: those that take regions of pictures instead of pictures.
+        functions: calls of functions that normalize: the path of the module in whose forward pass they stand, and
+            the function's name.
+        failed: for each module whose forward pass could not be traced, the reason.
     """
 
     sources: dict[nn.Module, nn.Module | None]
-    feeds: dict[nn.Module, nn.Module]
-    method: str
+    feeds: dict[nn.Module, nn.Module] = field(default_factory=dict)
+    method: str = "tracing"
+    flat: set[nn.Module] = field(default_factory=set)
+    single: set[nn.Module] = field(default_factory=set)
+    regions: set[nn.Module] = field(default_factory=set)
+    functions: list[tuple[str, str]] = field(default_factory=list)
+    failed: dict[nn.Module, str] = field(default_factory=dict)
 
 
 def wire(model: nn.Module) -> Wiring:
-    """Find the connections of `model` by symbolic tracing; what tracing does not reach, by the order of definition.
+    """Find the connections of `model` by symbolic tracing, part by part where the whole cannot be traced.
 
-    The model is as before afterwards.
+    Where no graph shows what is upstream of a normalization, its source is by the order of definition. What a
+    convolution feeds is never guessed. The model is as before afterwards.
     """
-    sources, feeds = _by_definition(model)
-    try:
-        graph = trace(model, _Tracer(), defaults(model))
-    except Exception as error:  # The forward pass of others, run on symbols, may raise anything.
-        # A wrapper, such as torch.compile's or DataParallel, hides a model that may be traceable.
-        children = list(model.children())
-        inner = wire(children[0]) if len(children) == 1 else None
-        if inner is not None and inner.method == _TRACING:
-            return inner
-        words = str(error).strip().partition("\n")[0][:80]
-        return Wiring(sources, feeds, f"order of definition (tracing failed: {type(error).__name__}: {words})")
-    traced = _by_graph(graph, model)
-    # For example an auxiliary head, which evaluation leaves out.
-    unreached = {conv: norm for conv, norm in feeds.items() if conv not in traced.reached}
-    return Wiring(sources | traced.sources, unreached | traced.feeds, _TRACING)
+    # Looked at before tracing, which replaces how modules are called.
+    leaves = {module for module in model.modules() if is_leaf(module)}
+    traced = trace_parts(model, leaves.__contains__)
+    wiring = Wiring(_sources_by_definition(model), method=_method(model, traced), failed=traced.failed)
+    uses: defaultdict[nn.Module, list[nn.Module | None]] = defaultdict(list)
+    found: dict[nn.Module, nn.Module] = {}
+    states: defaultdict[nn.Module, set[str | None]] = defaultdict(set)
+    for part in traced.parts:
+        for norm, source in _sources(part).items():
+            found.setdefault(norm, source)
+        norms = _norms_downstream(part)
+        for node, module in part.called.items():
+            if isinstance(module, _ConvNd):
+                uses[module].append(norms.get(node))
+        for norm, shape in _shapes(part):
+            states[norm].add(shape)
+        wiring.regions.update(_of_regions(part))
+        named = ((part.where[node], operation(node)) for node in part.graph.nodes if node.op in _CALLS)
+        wiring.functions.extend(dict.fromkeys((where, name) for where, name in named if name in NORMALIZING))
+    wiring.sources.update(found)
+    # A convolution that is used several times must feed a normalization each time.
+    wiring.feeds.update({conv: all_[0] for conv, all_ in uses.items() if all_[0] is not None and None not in all_})
+    wiring.flat.update(norm for norm, shapes in states.items() if shapes == {_FLAT})
+    wiring.single.update(norm for norm, shapes in states.items() if shapes == {_SINGLE})
+    return wiring
 
 
-def _by_definition(model: nn.Module) -> tuple[dict[nn.Module, nn.Module | None], dict[nn.Module, nn.Module]]:
-    """Sources and feeds as the order of definition suggests: what is defined before runs before."""
+_CALLS = ("call_function", "call_method")
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module is a node of the graphs, and its inside of no interest."""
+    return is_norm(module) or isinstance(module, (_ConvNd, nn.Linear))
+
+
+def _method(model: nn.Module, traced: Traced) -> str:
+    failed = {module: why for module, why in traced.failed.items() if any(map(is_norm, module.modules()))}
+    # A wrapper, such as torch.compile's or DataParallel, hides a model that is traced by itself.
+    while model in failed and len(children := list(model.children())) == 1 and children[0] in traced.reached:
+        failed.pop(model)
+        model = children[0]
+    if not failed:
+        return "tracing"
+    why = next(iter(failed.values()))
+    return f"tracing in parts, the rest by order of definition (tracing failed: {why})"
+
+
+def _sources_by_definition(model: nn.Module) -> dict[nn.Module, nn.Module | None]:
+    """Sources as the order of definition suggests: what is defined before runs before."""
     sources: dict[nn.Module, nn.Module | None] = {}
-    feeds: dict[nn.Module, nn.Module] = {}
-    previous = conv = weighted = None
+    conv = weighted = None
     for layer in named_layers(model):
         if is_norm(layer):
             # Only of these is it sure that a linear layer, and not a convolution around it, comes before.
             sources[layer] = weighted if may_be_flat(layer) else conv
-            if isinstance(previous, _ConvNd) and previous.out_channels == channels_of(layer):
-                feeds[previous] = layer
         elif isinstance(layer, (_ConvNd, nn.Linear)):
             weighted = layer
             conv = layer if isinstance(layer, _ConvNd) else conv
-        else:
-            continue
-        previous = layer
     some = next((module for module in model.modules() if isinstance(module, _ConvNd)), None)
-    return {norm: source or some for norm, source in sources.items()}, feeds
+    return {norm: source or some for norm, source in sources.items()}
 
 
-@dataclass(frozen=True)
-class _Traced:
-    sources: dict[nn.Module, nn.Module | None]
-    feeds: dict[nn.Module, nn.Module]
-    reached: set[nn.Module]
-
-
-def _by_graph(graph: fx.Graph, model: nn.Module) -> _Traced:
-    """Sources, feeds and every module that the graph calls."""
-    called = {node: model.get_submodule(node.target) for node in graph.nodes if node.op == "call_module"}
+def _sources(part: Part) -> dict[nn.Module, nn.Module]:
+    """The convolution or linear layer upstream of each normalization that has one in a graph."""
     upstream: dict[fx.Node, nn.Module | None] = {}
-    sources: dict[nn.Module, nn.Module | None] = {}
-    for node in graph.nodes:
-        module = called.get(node)
-        found = (upstream[source] for source in node.all_input_nodes)
-        upstream[node] = module if isinstance(module, (_ConvNd, nn.Linear)) else next(filter(None, found), None)
-        if module is not None and is_norm(module) and upstream[node] is not None:
-            sources.setdefault(module, upstream[node])
-
-    norms = _norms_downstream(graph, called)
-    uses: defaultdict[nn.Module, list[nn.Module | None]] = defaultdict(list)
-    for node, module in called.items():
-        if isinstance(module, _ConvNd):
-            uses[module].append(norms.get(node))
-    # A convolution that is used several times must feed a normalization each time.
-    feeds = {conv: found[0] for conv, found in uses.items() if found[0] is not None and None not in found}
-    return _Traced(sources, feeds, set(called.values()))
+    sources: dict[nn.Module, nn.Module] = {}
+    for node in part.graph.nodes:
+        module = part.called.get(node)
+        if isinstance(module, (_ConvNd, nn.Linear)):
+            upstream[node] = module
+        elif module is not None and not is_norm(module) and any(map(is_leaf, module.modules())):
+            upstream[node] = None  # Which of the layers inside comes last is not known.
+        else:
+            found = (upstream[source] for source in node.all_input_nodes)
+            upstream[node] = next(filter(None, found), None)
+        if module is not None and is_norm(module) and (source := upstream[node]) is not None:
+            sources.setdefault(module, source)
+    return sources
 
 
-def _norms_downstream(graph: fx.Graph, called: dict[fx.Node, nn.Module]) -> dict[fx.Node, nn.Module]:
+def _norms_downstream(part: Part) -> dict[fx.Node, nn.Module]:
     """For every node from which homogeneous operations alone lead to a normalization, that normalization."""
-    values = _value_nodes(graph)
+    called, values = part.called, _value_nodes(part.graph)
     norms: dict[fx.Node, nn.Module] = {}
-    for node in reversed(graph.nodes):
+    for node in reversed(part.graph.nodes):
         for user in node.users:
             if user in called and is_norm(called[user]):
                 norms[node] = called[user]
-            elif user in norms and _is_homogeneous(user, node, values, called.get(user)):
+            elif user in norms and is_homogeneous(user, node, values, called.get(user)):
                 norms[node] = norms[user]
             if node in norms:
                 break
@@ -157,81 +157,54 @@ def _value_nodes(graph: fx.Graph) -> set[fx.Node]:
     """The nodes whose values depend on those of the network's input; parameters, shapes and fresh tensors do not."""
     values: set[fx.Node] = set()
     for node in graph.nodes:
-        depends = any(source in values for source in node.all_input_nodes) and _operation(node) not in _WITHOUT_VALUES
+        depends = any(source in values for source in node.all_input_nodes) and operation(node) not in WITHOUT_VALUES
         if node.op == "placeholder" or depends:
             values.add(node)
     return values
 
 
-def _is_homogeneous(user: fx.Node, node: fx.Node, values: set[fx.Node], module: nn.Module | None) -> bool:
-    """Whether the operation `user` is linear or positively homogeneous in its operand `node`."""
-    if module is not None:
-        return _HOMOGENEOUS_MODULE.search(type(module).__name__) is not None
-    operation = _operation(user)
-    if operation in _PRODUCTS or operation in _QUOTIENTS:
-        alone = all(other is node or other not in values for other in user.all_input_nodes)
-        numerator = operation in _PRODUCTS or user.args[0] is node
-        return alone and numerator and user.args.count(node) == 1
-    return operation in _HOMOGENEOUS
+def _shapes(part: Part) -> list[tuple[nn.Module, str | None]]:
+    """For every call of a normalization whether its input is sure to be flat, or of maps of a single place."""
+    values = _value_nodes(part.graph)
+    states: dict[fx.Node, str | nn.Linear | None] = {}
+    shapes: list[tuple[nn.Module, str | None]] = []
+    for node in part.graph.nodes:
+        module = part.called.get(node)
+        given = [states.get(source) for source in node.all_input_nodes if source in values]
+        same = given[0] if given and all(state == given[0] for state in given) else None
+        if module is not None and is_norm(module):
+            # What a linear layer makes is (N, *, C): its features are channels where nothing lies between.
+            linear = isinstance(same, nn.Linear) and same.out_features == channels_of(module)
+            shapes.append((module, _FLAT if linear else None if isinstance(same, nn.Linear) else same))
+            states[node] = same
+        elif isinstance(module, nn.Linear):
+            states[node] = _FLAT if same == _FLAT else module
+        elif isinstance(module, _ConvNd):
+            states[node] = _SINGLE if same == _SINGLE and _keeps_single(module) else None
+        elif module is None and makes_flat(node):
+            states[node] = _FLAT
+        elif module is None and makes_single(node):
+            states[node] = _SINGLE
+        elif module is None and is_elementwise(node):
+            states[node] = same
+    return shapes
 
 
-def _operation(node: fx.Node) -> str:
-    """The name of a node's function, method or attribute, without the underscore of in-place variants."""
-    if node.target is getattr:
-        return str(node.args[1])
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return name.rstrip("_")
+def _keeps_single(conv: _ConvNd) -> bool:
+    """Whether a convolution makes a single place of a single place."""
+    if isinstance(conv, _ConvTransposeNd) or isinstance(conv.padding, str):
+        return conv.padding == "same" or all(size == 1 for size in conv.kernel_size)
+    sizes = zip(conv.kernel_size, conv.padding, conv.dilation, conv.stride, strict=True)
+    return all((2 * padding - dilation * (kernel - 1)) // stride == 0 for kernel, padding, dilation, stride in sizes)
 
 
-class _Tracer(fx.Tracer):
-    """Traces down to functions, stopping at convolutions, linear layers, normalizations and what cannot be traced."""
-
-    # Otherwise reading a buffer gives the true tensor, which a forward pass may write.
-    proxy_buffer_attributes = True
-
-    def call_module(
-        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Trace into `m`, or make it a node of the graph."""
-        if not is_norm(m) and not isinstance(m, (_ConvNd, nn.Linear)):
-            try:
-                return forward(*args, **kwargs)
-            except Exception:
-                if any(is_norm(inner) for inner in m.modules()):
-                    raise
-                # No normalization in it: that its inside remains unknown costs little.
-        return self.create_proxy("call_module", self.path_of_module(m), args, kwargs)
-
-
-def defaults(model: nn.Module) -> dict[str, Any]:
-    """The arguments of a forward pass that may be left out, and what they then are."""
-    parameters = inspect.signature(type(model).forward).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
-
-
-def trace(model: nn.Module, tracer: fx.Tracer, given: dict[str, Any]) -> fx.Graph:
-    """The symbolic graph of `model`, which is as before afterwards, with some arguments given."""
-    with _undone(model), torch.random.fork_rng(devices=[]):
-        return tracer.trace(model, given)
-
-
-@contextmanager
-def _undone(model: nn.Module) -> Iterator[None]:
-    """Run foreign forward passes without the hooks that others put there, and undo what they store on modules."""
-    before = [(module, dict(vars(module))) for module in model.modules()]
-    contents = [(value, copy.copy(value)) for _, attributes in before for value in attributes.values() if _fills(value)]
-    for module, _ in before:
-        vars(module).update(_forward_hooks=OrderedDict(), _forward_pre_hooks=OrderedDict())
-    try:
-        yield
-    finally:
-        for module, attributes in before:
-            vars(module).clear()
-            vars(module).update(attributes)
-        for value, content in contents:
-            value.clear()
-            value.extend(content) if isinstance(value, list) else value.update(content)
-
-
-def _fills(value: Any) -> bool:
-    return isinstance(value, (list, dict, set))
+def _of_regions(part: Part) -> set[nn.Module]:
+    """The normalizations downstream of what cuts regions out of pictures."""
+    marked: set[fx.Node] = set()
+    found: set[nn.Module] = set()
+    for node in part.graph.nodes:
+        if operation(node) in REGIONS or any(source in marked for source in node.all_input_nodes):
+            marked.add(node)
+            module = part.called.get(node)
+            found.update(m for m in (module.modules() if module is not None else ()) if is_norm(m))
+    return found

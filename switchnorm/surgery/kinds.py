@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -13,7 +12,6 @@ from switchnorm.layers import channels_of, has_batch_statistics, kind_of
 from switchnorm.layers.foreign import process_group_of
 from switchnorm.layers.kinds import overrides
 from switchnorm.layers.made import made_by
-from switchnorm.layers.weight_standardized import CONV, WS_CONV, fan_in
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -69,24 +67,6 @@ def norm_refusal(norm: nn.Module) -> str | None:
         return f"{type(norm).__name__} has a forward of its own"
     if channels_of(norm) is None:
         return "nothing tells its channels (num_features, num_channels or a weight of one dimension)"
-    return None
-
-
-def conv_refusal(conv: _ConvNd) -> str | None:
-    """Why the weights of a convolution cannot be standardized from now on; None where they can."""
-    if isinstance(conv, tuple(WS_CONV.values())):
-        return "already standardized"
-    if isinstance(conv, _ConvTransposeNd):
-        return "transposed"
-    if isinstance(conv, LazyModuleMixin):
-        return "lazy and not initialised; run a batch first"
-    if is_parametrized(conv):
-        return "its parameters are parametrized"
-    plain = CONV[len(conv.kernel_size)]
-    if overrides(conv, plain) or overrides(conv, plain, "_conv_forward"):
-        return f"{type(conv).__name__} has a forward of its own"
-    if fan_in(conv) == 1:
-        return "a single weight per output cannot be standardized"
     return None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,14 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from switchnorm.layers import Spec, channels_of
-from switchnorm.surgery.convert import Replacement, standardize
+from switchnorm.layers.options import options_of
+from switchnorm.surgery.carry import AFFINE, carried
+from switchnorm.surgery.convert import Replacement
+from switchnorm.surgery.standardize import standardize
+
+
+class SwitchWarning(UserWarning):
+    """A switch that has nothing to switch."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class SwitchPlan:
         spec: what the plan switches to.
         changes: the layers that change, in the order of definition. Empty where there is nothing to switch.
         left: normalizations (and, with "+ws", convolutions) that stay as they are.
-        wiring: how the connections between layers were found, in words; empty where they were not needed.
+        wiring: how the connections between layers were found, in words.
     """
 
     model: nn.Module
@@ -63,6 +71,36 @@ class SwitchPlan:
     wiring: str = ""
     _norms: dict[nn.Module, Replacement] = field(default_factory=dict, repr=False)
     _convs: list[_ConvNd] = field(default_factory=list, repr=False)
+    _thawed: dict[nn.Module, bool] = field(default_factory=dict, repr=False)
+    _new_parameters: tuple[str, ...] | None = field(default=None, repr=False)
+
+    @property
+    def new_parameters(self) -> tuple[str, ...]:
+        """The names, in the switched model, of the parameters that the model did not have before.
+
+        An optimizer that was made before the switch does not know them and never moves them.
+        """
+        if self._new_parameters is None:
+            names = {old: name for name, old in self.model.named_modules()}
+            self._new_parameters = tuple(
+                f"{names[old]}.{inner}" if names[old] else inner
+                for old, replacement in self._norms.items()
+                for inner in _fresh(old, replacement.new)
+            )
+        return self._new_parameters
+
+    def changed(self) -> list[nn.Module]:
+        """The layers that change."""
+        return [*self._norms, *self._convs]
+
+    def nothing_switched(self) -> str | None:
+        """That the plan changes nothing, and why, in a line; None where it changes something or had done so before."""
+        if self.changes or any(left.reason.startswith("already ") for left in self.left):
+            return None
+        counts = Counter(left.reason for left in self.left)
+        kinds = {left.reason: left.description.partition("(")[0] for left in reversed(self.left)}
+        seen = "; ".join(f"{count} x {kinds[reason]}: {reason}" for reason, count in counts.most_common(4))
+        return f"nothing to switch to {self.spec}: {seen or 'the model has no normalization'}"
 
     def apply(self) -> nn.Module:
         """Carry the plan out, once.
@@ -70,6 +108,7 @@ class SwitchPlan:
         Returns:
             The model itself, changed; or the new layer, if the model is a single normalization.
         """
+        self.new_parameters  # noqa: B018  Known before the layers have changed.
         like = next((tensor for tensor in self.model.parameters() if tensor.is_floating_point()), None)
         new = {old: replacement.install(like) for old, replacement in self._norms.items()}
         for parent in list(self.model.modules()):
@@ -78,6 +117,10 @@ class SwitchPlan:
                     parent._modules[name] = new[child]
         for conv in self._convs:
             standardize(conv)
+        for old, trains in self._thawed.items():
+            for name in AFFINE:
+                if (parameter := new[old]._parameters.get(name)) is not None:
+                    parameter.requires_grad_(trains)
         return new.get(self.model, self.model)
 
     def __str__(self) -> str:
@@ -89,11 +132,26 @@ class SwitchPlan:
             lines.append("nothing to switch")
         if self.wiring:
             lines.append(f"connections found by {self.wiring}")
+        if new := self.new_parameters:
+            lines.append(
+                f"{counted(len(new), 'new parameter')}, {new[0]} {'among them' if len(new) > 1 else ''}".rstrip()
+                + ": make the optimizer after the switch, for one made before never moves them"
+            )
         lines += table(
             ("layer", "before", "after", "reason"), [(c.names, c.before, c.after, c.reason) for c in self.changes]
         )
         lines += table(("layer left", "is", "reason"), [(e.names, e.description, e.reason) for e in self.left])
         return "\n".join(lines)
+
+
+def _fresh(old: nn.Module, new: nn.Module) -> Iterator[str]:
+    """The names of the parameters of `new` that are none of `old`, once it has what is carried over."""
+    kept = carried(old, new)
+    optional = "affine" in options_of(type(new)).names
+    for name, _ in new.named_parameters():
+        without = name in AFFINE and hasattr(old, name) and getattr(old, name) is None and optional
+        if not without and not isinstance(kept.get(name), nn.Parameter):
+            yield name
 
 
 def describe(layer: nn.Module, cls: type[nn.Module] | None = None, channels: int | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -11,13 +12,19 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from switchnorm.errors import InputError
-from switchnorm.layers import NormLike, Spec, channels_of
+from switchnorm.layers import NormLike, Spec, channels_of, has_batch_statistics, kind_of
+from switchnorm.layers.frozen import frozen_eps
 from switchnorm.layers.weight_standardized import WS_CONV
 from switchnorm.surgery.convert import Replacement
 from switchnorm.surgery.graph import Wiring, wire
-from switchnorm.surgery.kinds import class_dims, conv_refusal, is_norm, may_be_flat, named_layers, norm_refusal
-from switchnorm.surgery.plan import Change, Left, SwitchPlan, describe
+from switchnorm.surgery.inputs import carry_ranks, sees_single_values
+from switchnorm.surgery.kinds import class_dims, is_norm, named_layers, norm_refusal
+from switchnorm.surgery.lookalikes import looks_like_norm, stays
+from switchnorm.surgery.plan import Change, Left, SwitchPlan, SwitchWarning, describe
+from switchnorm.surgery.regions import ghost_refusal, region_layers
 from switchnorm.surgery.select import Choice, Selection
+from switchnorm.surgery.standardize import conv_refusal, conv_remark
+from switchnorm.surgery.wrapped import wrapped_refusal
 
 
 def switch(
@@ -31,13 +38,16 @@ def switch(
     """Switch the normalization of `model` in place: `plan_switch` and its `apply`, with the same arguments.
 
     Returns:
-        The model, or the new layer if the model is a single normalization. A model without a normalization to switch
-        is returned as it is, so that switching twice is no mistake; `plan_switch` tells.
+        The model, or the new layer if the model is a single normalization. A model without anything to switch is
+        returned as it is, with a `SwitchWarning`; switching twice is no mistake.
 
     Raises:
         InputError: as `plan_switch`, before anything has changed.
     """
-    return plan_switch(model, spec, include=include, exclude=exclude, **options).apply()
+    plan = plan_switch(model, spec, include=include, exclude=exclude, **options)
+    if (said := plan.nothing_switched()) is not None:
+        warnings.warn(said, SwitchWarning, stacklevel=2)
+    return plan.apply()
 
 
 def plan_switch(
@@ -51,16 +61,20 @@ def plan_switch(
     """Decide how the normalization of `model` switches, and change nothing.
 
     Replaced are the layers of registered normalizers, those that a switch or network made by a class or function,
-    torch's batch, instance and group normalizations, frozen batch normalizations as of torchvision, and subclasses of
-    these that only add an activation, as timm's. A new layer takes over the very parameters and buffers (affine
+    torch's batch, instance and group normalizations, frozen batch normalizations of any library, and subclasses of
+    these that only add an activation, as timm's. All else that looks like a normalization, calls of functions
+    included, is in the plan with the reason why it stays.
+
+    A new layer takes over the very parameters and buffers (affine
     parameters; running statistics and mixing logits where both keep them in the same shape; all of the same shape from
     a layer of the same normalizer), settings such as eps, momentum, ghost, sync and statistics where both know them and
     the registration does not set them, training mode and hooks; what it cannot take over the reason tells. With "+ws",
-    convolutions whose output reaches a normalization through linear or positively homogeneous operations alone get
-    standardized weights.
+    convolutions whose output is seen to reach a normalization through linear or positively homogeneous operations
+    alone get standardized weights. Scale and shift of a frozen normalization train if the layer before it does.
 
     Args:
-        model: any model; modules may have several names and share parameters.
+        model: any model; modules may have several names and share parameters. Optimizers, DDP and the like know the
+            parameters that there are when they are made, so they come after the switch.
         spec: a name of `switchnorm.layers.norm_names()`, such as "sn", "gn:16" or "ssn+ws"; or a class or function,
             which is called as `spec(channels, **options)` and whose layers take over parameters and buffers alone.
         include, exclude: which normalizations and convolutions: a glob over names, a sequence of globs, or a predicate
@@ -69,9 +83,13 @@ def plan_switch(
 
     Raises:
         InputError: an unknown spec or option, a pattern that matches nothing, a setting that a layer cannot have, such
-            as groups that do not divide its channels, or a class or function that makes no layer.
+            as groups that do not divide its channels or ghost batches of regions of pictures, a class or function that
+            makes no layer, or a change inside of what DDP, FSDP or DeepSpeed wraps.
     """
-    return plan(model, Spec.of(spec), include=include, exclude=exclude, options=options)
+    found = plan(model, Spec.of(spec), include=include, exclude=exclude, options=options)
+    if (reason := wrapped_refusal(model, found.changed())) is not None:
+        raise InputError(reason)
+    return found
 
 
 def plan(
@@ -90,7 +108,8 @@ def plan(
     _check_options(spec, options)
     names = named_layers(model, inside=inside)
     layers = [name for module, all_ in names.items() if is_norm(module) or isinstance(module, _ConvNd) for name in all_]
-    return _Planner(model, spec, names, Selection(include, exclude, layers), options).plan()
+    planner = _Planner(model, spec, names, Selection(include, exclude, layers), options)
+    return planner.plan(whole=not inside)
 
 
 def _check_options(spec: Spec, options: Mapping[str, Any]) -> None:
@@ -121,52 +140,104 @@ class _Planner:
         self.selection = selection
         self.options = options
         self.result = SwitchPlan(model, spec)
+        self.ghosted = options.get("ghost") is not None
 
     @cached_property
     def wiring(self) -> Wiring:
-        """How the layers are connected; looked up only where the plan depends on it."""
+        """How the layers are connected."""
         found = wire(self.model)
         self.result.wiring = found.method
         return found
 
-    def plan(self) -> SwitchPlan:
-        for module in self.names:
+    @cached_property
+    def regions(self) -> set[str]:
+        """The names of layers that see regions of pictures."""
+        return set(region_layers(self.model))
+
+    def plan(self, whole: bool) -> SwitchPlan:
+        """Take all layers; with `whole` also what only looks like a normalization."""
+        listed: list[str] = []
+        for module, names in self.names.items():
             if is_norm(module):
                 self.take_norm(module)
+                listed += names
             elif isinstance(module, _ConvNd):
                 self.take_conv(module)
+            elif whole and looks_like_norm(module):
+                self.leave(module, stays(module))
+                listed += names
+        for where, function in dict.fromkeys(self.wiring.functions if whole else ()):
+            if where not in listed:
+                reason = f"a function that the forward pass of {where or 'the model'} calls; only modules switch"
+                self.result.left.append(Left((where,), f"{function}()", reason))
         return self.result
 
     def take_norm(self, norm: nn.Module) -> None:
-        reason = norm_refusal(norm) or self.selection.refusal(self.names[norm], norm)
+        reason = self.refusal(norm) or self.selection.refusal(self.names[norm], norm)
         if reason:
             return self.leave(norm, reason)
         dims, flat, why = self.input_of(norm)
         try:
-            replacement = Replacement.of(norm, self.spec, dims, flat, self.options)
+            replacement = Replacement.of(norm, self.spec, dims, flat, self.options_for(norm))
         except InputError as error:
             raise InputError(f"layer {self.names[norm][0]!r}: {error}") from error
+        carry_ranks(norm, replacement.new)
         if replacement.changes_nothing():
             return self.leave(norm, f"already {Spec(self.spec.norm, self.spec.groups)}")
+        if sees_single_values(replacement.new, channels_of(norm), norm in self.wiring.flat, norm in self.wiring.single):
+            return self.leave(norm, f"{self.spec} would take each statistic over a single value, and erase the input")
+        self.check_ghost(norm, replacement.new)
         self.result._norms[norm] = replacement
         lost = f"; not carried over: {', '.join(replacement.lost)}" if replacement.lost else ""
-        self.change(norm, describe(replacement.new, channels=channels_of(norm)), why + lost)
+        why += self.thaw(norm) + lost
+        self.change(norm, describe(replacement.new, channels=channels_of(norm)), why)
+
+    def refusal(self, norm: nn.Module) -> str | None:
+        """Why a normalization cannot be replaced, and if it stands for no normalizer, what it does."""
+        kind = kind_of(norm)
+        stands = kind is not None and kind.norm is not None
+        reason = norm_refusal(norm)
+        return stays(norm) if reason and not stands and "that switches" in reason else reason
+
+    def options_for(self, norm: nn.Module) -> dict[str, Any]:
+        """The options of a new layer, and the epsilon that a frozen one writes into its forward pass."""
+        options = dict(self.options)
+        kind = kind_of(norm)
+        if kind is not None and kind.frozen and self.spec.make is None and "eps" in self.spec.registration.options():
+            options.setdefault("eps", frozen_eps(norm))
+        return options
 
     def input_of(self, norm: nn.Module) -> tuple[int, bool, str]:
         """Spatial dimensions of a layer's input, whether it is flat, and in words how that is known."""
         dims, new = class_dims(norm), self.spec.registration
         if new.any_dims and not new.flat:
             return dims or 2, False, "a normalization"
-        ask = may_be_flat(norm) and bool(new.flat)
-        if dims is not None and not ask:
-            return dims, False, f"{dims}d by its class"
         source = self.wiring.sources.get(norm)
-        if source is None:
+        if new.flat and dims in (None, 1) and norm in self.wiring.flat and source is not None:
+            return 1, True, f"flat after {self.names[source][0]}"
+        if dims is not None or source is None:
             return dims or 2, False, f"{dims}d by its class" if dims else "2d for want of a convolution"
-        flat = isinstance(source, nn.Linear)
-        if isinstance(source, _ConvNd):
-            dims = dims or len(source.kernel_size)
-        return dims or 1, flat, f"{'flat' if flat else f'{dims}d'} after {self.names[source][0]}"
+        dims = len(source.kernel_size) if isinstance(source, _ConvNd) else 1
+        return dims, False, f"{dims}d after {self.names[source][0]}"
+
+    def check_ghost(self, norm: nn.Module, new: nn.Module) -> None:
+        """Raise `InputError` where ghost batches are asked for and the batch is one of regions."""
+        if not self.ghosted or not any(map(has_batch_statistics, new.modules())):
+            return
+        name = next((n for n in self.names[norm] if n in self.regions), None)
+        if name is not None or norm in self.wiring.regions:
+            raise InputError(ghost_refusal(name or self.names[norm][0]))
+
+    def thaw(self, norm: nn.Module) -> str:
+        """Let scale and shift of a frozen normalization train as the layer before it; in words, what they will do."""
+        kind = kind_of(norm)
+        if kind is None or not kind.frozen or self.spec.make is not None:
+            return ""
+        source = self.wiring.sources.get(norm)
+        trains = source is not None and any(p.requires_grad for p in source.parameters())
+        self.result._thawed[norm] = trains
+        where = "for want of a layer before it" if source is None else f"as {self.names[source][0]} does"
+        return f"; scale and shift {'train' if trains else 'stay constant'} {where}"
 
     def take_conv(self, conv: _ConvNd) -> None:
         if not self.spec.ws:
@@ -178,9 +249,17 @@ class _Planner:
             return self.leave(conv, reason)
         norm = self.wiring.feeds.get(conv)
         if norm is None:
-            return self.leave(conv, "does not feed a normalization")
+            return self.leave(conv, self.why_no_norm(conv))
         self.result._convs.append(conv)
-        self.change(conv, describe(conv, WS_CONV[len(conv.kernel_size)]), f"feeds {self.names[norm][0]}")
+        after = describe(conv, WS_CONV[len(conv.kernel_size)])
+        self.change(conv, after, f"feeds {self.names[norm][0]}{conv_remark(conv)}")
+
+    def why_no_norm(self, conv: _ConvNd) -> str:
+        """Why a convolution counts as feeding no normalization: none follows, or nobody knows what does."""
+        for module, why in self.wiring.failed.items():
+            if any(inner is conv for inner in module.modules()):
+                return f"what follows is not known (tracing failed: {why})"
+        return "does not feed a normalization"
 
     def change(self, module: nn.Module, after: str, reason: str) -> None:
         self.result.changes.append(Change(tuple(self.names[module]), describe(module), after, reason))

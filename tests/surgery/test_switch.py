@@ -260,7 +260,8 @@ def test_subclasses():
     assert [left.reason for left in plan.left] == [
         "OwnForward has a forward of its own",
         "lazy and not initialised; run a batch first",
-        "LayerNorm is not a normalization that switches",
+        "LayerNorm is not a normalization that switches: it normalizes over the channels at each position, which is no "
+        "statistic of this library",
     ]
     plan.apply()
     assert [type(layer) for layer in net] == [layers.SwitchNorm2d, OwnForward, nn.LazyBatchNorm2d, nn.LayerNorm]

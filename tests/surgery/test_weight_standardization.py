@@ -90,10 +90,10 @@ def test_pre_activation_in_any_order_of_definition():
     plan.apply()(torch.randn(2, 3, 8, 8)).sum().backward()
 
 
-def test_model_that_cannot_be_traced_falls_back_to_definition_order():
+def test_of_a_model_that_cannot_be_traced_what_comes_before_is_known():
     net = DataDependent()
     plan = plan_switch(net, "sn+ws")
-    assert plan.wiring.startswith("order of definition (tracing failed: TraceError")
+    assert plan.wiring.startswith("tracing in parts, the rest by order of definition (tracing failed: TraceError")
     assert plan.wiring in str(plan)
     assert standardized(plan) == ["conv"]
     assert net.seen is None
@@ -181,7 +181,8 @@ def test_convolutions_that_cannot_be_standardized():
     plan = plan_switch(net, "gn+ws")
     assert standardized(plan) == ["0", "8"]
     plan.apply()
-    assert type(net[8]) is layers.WSConv2d
+    assert isinstance(net[8], layers.WSConv2d)
+    assert isinstance(net[8], Named)
     assert reasons(plan) == {
         "2": "a single weight per output cannot be standardized",
         "4": "transposed",

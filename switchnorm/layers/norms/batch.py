@@ -10,6 +10,7 @@ from switchnorm.layers.activation import finish
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import Sync, check_ghost, process_group, update_running
+from switchnorm.layers.unbatched import one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.normalize import Activation, check_activation, check_batch
 
@@ -18,6 +19,9 @@ class _GhostBatch(nn.modules.batchnorm._BatchNorm):
     """The forward pass under ghost batches or synchronisation; without them, torch's own."""
 
     activation: Activation | None = None
+    # A switch sets these where a layer of other classes took more inputs; the class tells where they are None.
+    input_dims: tuple[int, ...] | None = None
+    unbatched_dims: int | None = None
 
     def __init__(
         self,
@@ -34,6 +38,8 @@ class _GhostBatch(nn.modules.batchnorm._BatchNorm):
         self.sync = sync
 
     def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
+        if input.dim() == self.unbatched_dims:
+            return one_sample(self, input, residual, activation)
         activation = activation or self.activation
         group = process_group(self.sync)
         if self.training and group is None:
@@ -56,6 +62,10 @@ class _GhostBatch(nn.modules.batchnorm._BatchNorm):
         if self.track_running_stats and batch_mean is not None and batch_var is not None and (input.numel() or group):
             update_running(self, batch_mean, batch_var)
         return y
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if self.input_dims is None or input.dim() not in self.input_dims:
+            super()._check_input_dim(input)
 
     def extra_repr(self) -> str:
         return super().extra_repr() + changed_arguments(self, "ghost", "sync", "activation")

@@ -15,6 +15,7 @@ from switchnorm.layers.norms.group import default_groups
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
+from switchnorm.layers.unbatched import one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import moments
 from switchnorm.ops.normalize import Activation, check_activation
@@ -97,6 +98,8 @@ class BatchChannelNorm(RunningStatistics):
 
     def forward(self, x: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
         """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S)."""
+        if x.dim() == self.unbatched_dims:
+            return one_sample(self, x, residual, activation)
         self._check_input(x)
         if self.training:
             self._update(x.detach())

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from switchnorm.layers.activation import finish
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
+from switchnorm.layers.unbatched import one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import choose
-from switchnorm.ops.normalize import Activation, check_activation
+from switchnorm.ops.normalize import Activation, check_activation, check_group
 from switchnorm.ops.statistics import check_groups
 
 
@@ -25,6 +26,7 @@ class GroupNorm(nn.GroupNorm):
     """torch.nn.GroupNorm with `activation` and a residual as in `SwitchNorm`: activation(norm(x) + residual)."""
 
     activation: Activation | None = None
+    unbatched_dims: int | None = None
 
     def __init__(self, *args: Any, activation: Activation | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -33,7 +35,11 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
         """Normalize (N, C, *S); residual and activation as in `SwitchNorm`."""
+        if input.dim() == self.unbatched_dims:
+            return one_sample(self, input, residual, activation)
         activation = activation or self.activation
+        if self.training:
+            check_group(input, self.num_groups)
         # torch's own kernel for the CPU is the fastest there, that for CUDA is not.
         kernel = choose(input, self.weight, self.bias, residual) if input.is_cuda else None
         # The variance of a single value is 0, and torch refuses groups that have no more.

@@ -16,9 +16,10 @@ from switchnorm.layers.norms.trained import check_training, count_pass
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, check_ghost, process_group, update_running
+from switchnorm.layers.unbatched import one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import accumulation_dtype, cast
-from switchnorm.ops.normalize import Activation, check_activation
+from switchnorm.ops.normalize import Activation, check_activation, check_group
 from switchnorm.ops.statistics import check_statistics
 
 SWITCHABLE = ("instance", "layer", "batch")
@@ -128,6 +129,8 @@ class SwitchNorm(RunningStatistics):
             residual: of x's shape, added after normalizing.
             activation: "relu", or None for the layer's own.
         """
+        if x.dim() == self.unbatched_dims:
+            return one_sample(self, x, residual, activation)
         self._check_input(x)
         if not torch.compiler.is_compiling():
             self._before_pass()
@@ -137,6 +140,8 @@ class SwitchNorm(RunningStatistics):
             raise InputError(
                 f"input {tuple(x.shape)} has no instance statistic; add 'layer' or 'batch' to the statistics"
             )
+        if self.training and self.statistics == ("instance",):
+            check_group(x, self.num_features)
         mean_importance, var_importance = self._importance(kept)
         running = None
         if not self.training and self.running_mean is not None and self.running_var is not None:
