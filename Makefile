@@ -7,7 +7,7 @@ READY := .venv/.ready
 HOSTS := .venv-hosts
 HOSTS_READY := $(HOSTS)/.ready
 
-.PHONY: demo test test-cpus test-hosts test-gpu lint sweep format bench clean
+.PHONY: demo test test-cpus test-hosts hosts-table test-gpu lint sweep format bench clean
 
 demo: $(READY)
 	$(BIN)/switchnorm demo
@@ -33,6 +33,9 @@ test-cpus: $(READY)
 # switchnorm in other people's libraries, in an environment of their own.
 test-hosts: $(HOSTS_READY)
 	$(HOSTS)/bin/python -m pytest -n 2 --dist worksteal tests/hosts
+
+hosts-table: $(HOSTS_READY)
+	$(HOSTS)/bin/python -m tests.hosts.table
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu

@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> torch.nn.Module:
     parser.add_argument("--model", default="resnet10t")
     parser.add_argument("--pretrained", action="store_true", help="start from timm's weights")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--opt", default="sgd")
-    parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument("--opt", default="adamw")
+    parser.add_argument("--lr", type=float, default=1e-3)
     options = parser.parse_args(arguments)
     loader = DataLoader(pictures(), batch_size=8, shuffle=True, drop_last=True)
 

@@ -27,7 +27,7 @@ class Trainer(DetectionTrainer):
     def build_optimizer(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         lr = self.args.lr0
         groups = switchnorm.parameter_groups(model, lr=lr, weight_decay=self.args.weight_decay, decay_norms=False)
-        optimizer = torch.optim.SGD(groups, lr=lr, momentum=self.args.momentum, nesterov=True)
+        optimizer = torch.optim.AdamW(groups, lr=lr, betas=(self.args.momentum, 0.999))
         steps = self.epochs * (len(self.train_loader) // self.accumulate)
         switchnorm.SparseSchedule(optimizer, model, steps=steps)
         return optimizer
@@ -38,10 +38,11 @@ def squares(folder: Path, number: int, side: int = 64) -> Path:
     for index in range(number):
         for part in ("images", "labels"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        picture, x, y = Image.new("RGB", (side, side)), 4 + 7 * index % 28, 4 + 11 * index % 28
-        ImageDraw.Draw(picture).rectangle((x, y, x + 24, y + 24), fill="white")
+        picture, edge = Image.new("RGB", (side, side)), 16 + 5 * index % 44
+        x, y = 7 * index % (side - edge), 11 * index % (side - edge)
+        ImageDraw.Draw(picture).rectangle((x, y, x + edge, y + edge), fill="white")
         picture.save(folder / "images" / f"{index}.png")
-        box = ((x + 12) / side, (y + 12) / side, 24 / side, 24 / side)
+        box = ((x + edge / 2) / side, (y + edge / 2) / side, edge / side, edge / side)
         (folder / "labels" / f"{index}.txt").write_text("0 {} {} {} {}\n".format(*box))
     description = folder / "data.yaml"
     description.write_text(f"path: {folder.resolve()}\ntrain: images\nval: images\nnames: [square]\n")
@@ -58,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> torch.nn.Module:
 
     settings = {"data": str(squares(folder / "squares", 16)), "model": options.model, "epochs": options.epochs}
     # nbs is the number of pictures in a step of the optimizer; as the batch has as many, none are accumulated.
-    settings |= {"imgsz": 64, "batch": 4, "nbs": 4, "device": "cpu", "workers": 0, "project": str(folder), "plots": False}
+    settings |= {"imgsz": 64, "batch": 4, "nbs": 4, "lr0": 1e-3, "warmup_epochs": 0, "device": "cpu", "workers": 0}
+    settings |= {"project": str(folder), "plots": False}
     trainer = Trainer(overrides=settings)
     trainer.train()
 

@@ -63,8 +63,8 @@ def gradients_before(host: Host) -> dict[str, bool]:
     return {name: gradient is not None for name, gradient in gradients.items()}
 
 
-def check(host: Host, normalizer: str) -> None:
-    """All of the contract, in order.
+def check(host: Host, normalizer: str) -> Trial:
+    """All of the contract, in order; returns what was tried.
 
     Raises:
         AssertionError, or whatever the model raises, with a note that says in which part.
@@ -76,6 +76,7 @@ def check(host: Host, normalizer: str) -> None:
         except Exception as error:
             error.add_note(f"{host.name} under {normalizer}: {name}")
             raise
+    return trial
 
 
 def gradients_are_finite_and_complete(trial: Trial) -> None:
@@ -88,6 +89,7 @@ def gradients_are_finite_and_complete(trial: Trial) -> None:
     assert not [name for name, gradient in after.items() if gradient is not None and not finite(gradient)]
     without = {name for name, gradient in after.items() if gradient is None}
     new = {name for name in after if name not in before}
+    assert new <= set(trial.plan.new_parameters)
     assert not {name for name in without & new if name.rpartition(".")[0] in learning}, "new, without a gradient"
     assert without - new == {name for name, learned in before.items() if not learned} & set(after)
     assert all(map(finite, outputs(trial.host, model))), "an output after the step is not finite"

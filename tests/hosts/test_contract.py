@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
-from pathlib import Path
-
 import pytest
 
-from tests.hosts import libraries, normalizers
+from switchnorm.errors import InputError
+from tests.hosts import contract, libraries, normalizers, table
+from tests.hosts.host import Host
 
-PAGE = Path(__file__).parents[2] / "docs" / "libraries.md"
-FOLDER = Path(libraries.__file__).parent
+pytestmark = pytest.mark.hosts
+
+#: Only where `make test-hosts` installed them: everything else collects this file without importing a library.
+HOSTS = list(libraries.hosts()) if libraries.installed() else []
+CASES = [
+    pytest.param(title, host, normalizer, id=f"{title}-{host.name}-{normalizer}")
+    for title, host in HOSTS
+    for normalizer in normalizers.NAMES
+]
 
 
-def _names(library: str) -> list[str]:
-    """The names of a library's hosts, without importing it."""
-    tree = ast.parse((FOLDER / f"{library}.py").read_text(encoding="utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return [ast.literal_eval(call.args[0]) for call in calls if getattr(call.func, "id", "") == "Host"]
+@pytest.mark.parametrize(("title", "host", "normalizer"), CASES)
+def test_contract(title: str, host: Host, normalizer: str) -> None:
+    if normalizer in host.why:
+        with pytest.raises(InputError, match=host.why[normalizer]):
+            contract.check(host, normalizer)
+        plan = None
+    else:
+        plan = contract.check(host, normalizer).plan
+    assert table.shown()[title, host.name, normalizer] == table.cell(plan)
+
+
+def test_the_environment_has_every_library() -> None:
+    assert libraries.installed()
+
+
+def test_the_page_has_every_combination_and_no_other() -> None:
+    ours = {(title, host.name, normalizer) for title, host in HOSTS for normalizer in normalizers.NAMES}
+    assert set(table.shown()) == ours
