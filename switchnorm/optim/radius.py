@@ -6,6 +6,7 @@ import bisect
 import math
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import torch
 
@@ -41,8 +42,9 @@ class RadiusShape:
     power: float = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.steps, bool) or not isinstance(self.steps, Integral):
-            raise InputError(f"steps must be a whole number of optimizer steps, got {self.steps!r}")
+        steps: Any = self.steps
+        if isinstance(steps, bool) or not isinstance(steps, Integral):
+            raise InputError(f"steps must be a whole number of optimizer steps, got {steps!r}")
         if self.steps < 1:
             raise InputError(f"steps must be at least 1, got {self.steps}")
         if not 0 <= self.start < 1:

@@ -47,3 +47,8 @@ def radii(model: nn.Module) -> list[float]:
 
 def all_final(model: nn.Module) -> bool:
     return all(bool(layer.mean_fixed and layer.var_fixed) for layer in sparse(model))
+
+
+def choices(model: nn.Module) -> list[tuple[float, ...]]:
+    """Radius and flags of each sparse layer, as its tensors hold them."""
+    return [tuple(float(layer._buffers[name]) for name in CHOICES) for layer in sparse(model)]

@@ -94,8 +94,14 @@ class Origin:
         self._seen: list[int] = []
 
     @torch.no_grad()
-    def follow(self, copy: nn.Module) -> None:
-        """Take over what belongs to the layer that is trained, if the copy was written."""
+    def follow(self, copy: nn.Module, again: bool = False) -> None:
+        """Take over what belongs to the layer that is trained, if the copy was written.
+
+        Args:
+            copy: the copy.
+            again: whether it may be the next of many calls between which nothing is written, which then return at once.
+                Nothing counts writes past `Tensor.data`, so others look at the values.
+        """
         self.layer._follow()
         ours, theirs = choices_of(copy), choices_of(self.layer)
         if ours is None or theirs is None or self._own is None or self._given is None:
@@ -106,11 +112,11 @@ class Origin:
         tensors = (*ours, *theirs)
         if any(t.is_meta for t in tensors) or needs_plain_operations(*tensors):
             return
-        if self._seen and self._seen == _versions(tensors):
+        if again and self._seen and self._seen == _versions(tensors):
             return
         differs = [(own != given).any() for own, given in zip(ours, self._given, strict=False)]
         take_over(ours, theirs, torch.stack(differs).any())
-        self._seen = _versions(tensors)
+        self._seen = _versions(tensors) if again else []
 
 
 def _versions(tensors: tuple[Tensor, ...]) -> list[int]:
@@ -126,8 +132,6 @@ class Averaged(nn.Module):
     pass), copies also follow whenever the radius of the trained layer is set, and its choices are made final.
     """
 
-    training: bool
-    mean_weight: Tensor
     _origin: Origin | None = None
     _copies: weakref.WeakSet[Averaged] | None = None
 
@@ -155,17 +159,23 @@ class Averaged(nn.Module):
     def _followed(self, name: str) -> Tensor:
         self._follow()
         buffer: Any = self.__getattr__(name)
-        return buffer  # type: ignore[no-any-return]
+        found: Tensor = buffer
+        return found
 
-    def _follow(self) -> None:
-        """As a copy, take over what belongs to the layer that is trained."""
-        if self._origin is None or torch.compiler.is_compiling():
+    def _follow(self, again: bool = False) -> None:
+        """As a copy, take over what belongs to the layer that is trained; `again` as in `Origin.follow`."""
+        if torch.compiler.is_compiling() or self._origin is None:
             return
         logits = self._parameters.get("mean_weight")
         if logits is not None and logits.grad is not None:
             self._origin = None  # it was trained itself, by a compiled pass, which does not come by here
         else:
-            self._origin.follow(self)
+            self._origin.follow(self, again)
+
+    def _leave(self) -> None:
+        """As a copy, keep what it has now and follow nobody any more."""
+        self._follow()
+        self._origin = None
 
     def _lead(self) -> None:
         """Let copies follow now, for those who read their tensors past this class."""
@@ -188,10 +198,11 @@ class Averaged(nn.Module):
 
     def _before_pass(self) -> None:
         if self._origin is not None:
-            self._follow()
-            if self.training and torch.is_grad_enabled() and self.mean_weight.requires_grad:
-                self._origin = None  # it is trained itself
-        super()._before_pass()
+            self._follow(again=True)
+            logits = self._parameters.get("mean_weight")
+            if self.training and torch.is_grad_enabled() and logits is not None and logits.requires_grad:
+                self._leave()  # it is trained itself
+        super()._before_pass()  # type: ignore[misc]
 
     def _save_to_state_dict(self, *args: Any) -> None:
         self._follow()

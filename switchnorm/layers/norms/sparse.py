@@ -57,13 +57,12 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
             super().reset_parameters()
             for name in ("radius", "mean_fixed", "var_fixed"):
                 if name in self._buffers:
-                    self._buffers[name].zero_()
+                    getattr(self, name).zero_()
 
     def set_radius(self, radius: float) -> None:
         """Set SparsestMax's radius; raise `InputError` outside [0, 1]."""
         check_radius(radius)
-        self._follow()
-        self._origin = None
+        self._leave()
         self._radius_given = True
         self.radius.fill_(radius)
         self._lead()
@@ -90,7 +89,8 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
         return bool(self.mean_fixed and self.var_fixed)
 
     def _project(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-        return sparse_importance(mean, var, self.mean_fixed, self.var_fixed, self.radius, self.centre)
+        held: Any = self._buffers  # past the attributes, which follow: whoever comes here has done so
+        return sparse_importance(mean, var, held["mean_fixed"], held["var_fixed"], held["radius"], self.centre)
 
     def extra_repr(self) -> str:
         """As `SwitchNorm`, and the centre."""

@@ -25,6 +25,11 @@ class _First(NamedTuple):
     version: int
     value: Tensor
 
+    def comparable(self, found: Tensor | None) -> bool:
+        """Whether `found` is the parameter, and where and what it was."""
+        value = self.value
+        return found is self.parameter and (found.device, found.dtype) == (value.device, value.dtype)
+
     def moved(self) -> bool:
         """Whether it was written since, or has another value; may wait for the device."""
         return self.parameter._version != self.version or not torch.equal(self.parameter, self.value)
@@ -54,8 +59,8 @@ def check_training(layer: Any) -> None:
     """
     found = _parameters(layer)
     first = _watched.get(layer)
-    if first is None or any(found.get(name) is not each.parameter for name, each in first.items()):
-        _forget(layer, passes=0)  # a copy, or its parameters have been replaced
+    if first is None or not all(each.comparable(found.get(name)) for name, each in first.items()):
+        _forget(layer, passes=0)  # its parameters have been replaced or moved to another device
         return
     if not _readable(*found.values()):
         return

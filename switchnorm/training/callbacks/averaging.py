@@ -18,8 +18,8 @@ class WeightAverage(pl.Callback):
     """After each optimizer step, average = decay * average + (1 - decay) * weights, starting as those of step 1.
 
     Running statistics are averaged like parameters. Counters of batches, SSN's radius and its final choices, with their
-    logits, are copied. In validation the network holds the average. Checkpoints hold it under "state_dict", which evaluation loads, and the
-    weights to continue training with under "trained_state_dict".
+    logits, are copied. In validation the network holds the average. Checkpoints hold it under "state_dict", which
+    evaluation loads, and the weights to continue training with under "trained_state_dict".
 
     Lightning's WeightAveraging averages counters too, and the oldest Lightning that this package supports lacks it.
 
