@@ -112,13 +112,13 @@ class Replica:
             return self._module(value)
         if isinstance(value, (dict, list, set, frozenset, tuple, collections.deque)):
             return self._container(value)
-        if (callable(value) and not hasattr(value, "__dict__")) or isinstance(value, _CALLABLES):
-            return self._callable(value)
         if isinstance(value, weakref.ref):
             target = value()
             if not isinstance(target, (nn.Module, Tensor)):
                 return value
             return self._known(value, weakref.ref(self.copied(target)), holds=False)
+        if (callable(value) and not hasattr(value, "__dict__")) or isinstance(value, _CALLABLES):
+            return self._callable(value)
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(value, numpy.ndarray):
             view = value.view()
