@@ -46,6 +46,8 @@ def _noisy(channels: int) -> dict[str, Any]:
 
 HOSTS = [
     Host("UNet2DModel", _unet, lambda: _noisy(3)),
-    Host("UNet2DConditionModel", _conditioned, lambda: _noisy(4) | {"encoder_hidden_states": torch.randn(SAMPLES, 5, 8)}),
+    Host(
+        "UNet2DConditionModel", _conditioned, lambda: _noisy(4) | {"encoder_hidden_states": torch.randn(SAMPLES, 5, 8)}
+    ),
     Host("AutoencoderKL", _autoencoder, images(16)),
 ]

@@ -34,5 +34,9 @@ def _options(dims: int) -> dict[str, Any]:
 HOSTS = [
     Host("PlainConvUNet, 2D", lambda: PlainConvUNet(n_conv_per_stage=1, **_options(2)), images(16, 1)),
     Host("PlainConvUNet, 3D", lambda: PlainConvUNet(n_conv_per_stage=1, **_options(3)), images(16, 1, dims=3)),
-    Host("ResidualEncoderUNet, 3D", lambda: ResidualEncoderUNet(n_blocks_per_stage=1, **_options(3)), images(16, 1, dims=3)),
+    Host(
+        "ResidualEncoderUNet, 3D",
+        lambda: ResidualEncoderUNet(n_blocks_per_stage=1, **_options(3)),
+        images(16, 1, dims=3),
+    ),
 ]

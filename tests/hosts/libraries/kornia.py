@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from kornia import feature
-from kornia.models.dexined import DexiNed
 
 from tests.hosts.host import Host, images
 
@@ -15,5 +14,4 @@ HOSTS = [
     Host("KeyNet", lambda: feature.KeyNet(pretrained=False), images(32, 1)),
     Host("DISK", feature.DISK, images(32)),
     Host("XFeatModel", feature.XFeatModel, images(64, 1)),
-    Host("DexiNed", lambda: DexiNed(pretrained=False), images(32)),
 ]

@@ -28,7 +28,9 @@ HOSTS = [
     Host("AttentionUnet, 2D", lambda: AttentionUnet(2, 1, 2, (8, 16, 16), (2, 2)), images(16, 1)),
     Host("BasicUNet, 3D", lambda: BasicUNet(3, 1, 2, (8, 8, 8, 8, 8, 8)), images(32, 1, dims=3)),
     Host("DynUNet, 3D, deep supervision", _dyn_unet, images(16, 1, dims=3)),
-    Host("SegResNet, 3D", lambda: SegResNet(3, init_filters=8, blocks_down=(1, 1), blocks_up=(1,)), images(16, 1, dims=3)),
+    Host(
+        "SegResNet, 3D", lambda: SegResNet(3, init_filters=8, blocks_down=(1, 1), blocks_up=(1,)), images(16, 1, dims=3)
+    ),
     Host("DenseNet, 3D", lambda: DenseNet(3, 1, 2, 8, 4, (2, 2)), images(16, 1, dims=3)),
-    Host("SwinUNETR, 2D", lambda: SwinUNETR(1, 2, feature_size=12, spatial_dims=2), images(64, 1)),
+    Host("SwinUNETR, 2D", lambda: SwinUNETR(1, 2, feature_size=12, spatial_dims=2, depths=(1, 1, 1, 1)), images(64, 1)),
 ]

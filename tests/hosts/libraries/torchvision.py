@@ -24,7 +24,13 @@ def _with_boxes() -> tuple[Any, Any]:
 
 
 def _faster_rcnn() -> torch.nn.Module:
-    options: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": 3, "min_size": 64, "max_size": 64}
+    options: dict[str, Any] = {
+        "weights": None,
+        "weights_backbone": None,
+        "num_classes": 3,
+        "min_size": 64,
+        "max_size": 64,
+    }
     return models.detection.fasterrcnn_mobilenet_v3_large_320_fpn(**options, trainable_backbone_layers=6)
 
 

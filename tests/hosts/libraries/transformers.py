@@ -33,13 +33,26 @@ def _segformer() -> hf.PreTrainedModel:
 
 def _rt_detr() -> hf.PreTrainedModel:
     backbone = hf.RTDetrResNetConfig(
-        embedding_size=8, hidden_sizes=[8, 16, 16, 32], depths=[1, 1, 1, 1], layer_type="basic",
+        embedding_size=8,
+        hidden_sizes=[8, 16, 16, 32],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
         out_features=["stage2", "stage3", "stage4"],
     )
     config = hf.RTDetrConfig(
-        backbone_config=backbone, encoder_hidden_dim=16, encoder_in_channels=[16, 16, 32], encoder_ffn_dim=16,
-        encoder_attention_heads=2, d_model=16, num_queries=10, decoder_in_channels=[16, 16, 16], decoder_ffn_dim=16,
-        decoder_layers=1, decoder_attention_heads=2, num_denoising=0, anchor_image_size=None,
+        backbone_config=backbone,
+        encoder_hidden_dim=16,
+        encoder_in_channels=[16, 16, 32],
+        encoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        d_model=16,
+        num_queries=10,
+        decoder_in_channels=[16, 16, 16],
+        decoder_ffn_dim=16,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        num_denoising=0,
+        anchor_image_size=None,
     )
     return hf.RTDetrModel(config)  # whose backbone has frozen batch norms
 
