@@ -1,7 +1,7 @@
 """What timm's train.py does, with the lines that it needs for SSN.
 
-In train.py itself: `switch` after `create_model`, groups instead of the model in `create_optimizer_v2`, and the schedule
-after `updates_per_epoch` is known.
+In train.py itself: `switch` after `create_model`, groups instead of the model in `create_optimizer_v2`, and the
+schedule after `updates_per_epoch` is known.
 
 python examples/timm_train.py --epochs 4
 """

@@ -49,7 +49,7 @@ def shown() -> dict[tuple[str, str, str], str]:
 
 
 def made() -> str:
-    """The table and its notes: what plans say. `test_contract.py` holds that each combination does what the page says."""
+    """The table and its notes, as plans have them; test_contract.py holds that every combination works."""
     lines = [
         f"| {' | '.join(('library', 'model', *normalizers.NAMES))} |",
         "|---|---|" + "---:|" * len(normalizers.NAMES),

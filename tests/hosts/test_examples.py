@@ -6,7 +6,6 @@ import importlib
 from pathlib import Path
 
 import pytest
-import torch
 from torch import nn
 
 from switchnorm import importance

@@ -67,8 +67,9 @@ def _levit() -> hf.PreTrainedModel:
 
 def _wav2vec2() -> hf.PreTrainedModel:
     config = hf.Wav2Vec2Config(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=[8, 8], mask_time_prob=0.0,
-        conv_stride=[5, 2], conv_kernel=[10, 3], num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, layerdrop=0.0,
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=[8, 8],
+        conv_stride=[5, 2], conv_kernel=[10, 3], num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2,
+        mask_time_prob=0.0, layerdrop=0.0,
     )  # fmt: skip
     return hf.Wav2Vec2Model(config)
 
