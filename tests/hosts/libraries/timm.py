@@ -11,7 +11,7 @@ TITLE = "timm"
 
 
 def _group_norm() -> nn.Module:
-    return timm.create_model("resnetv2_50d_gn", num_classes=10, layers=(1, 1, 1, 1), channels=(64, 64, 128, 128))
+    return timm.create_model("resnetv2_50d_gn", num_classes=10, layers=(1, 1, 1, 1), channels=(128,) * 4)
 
 
 HOSTS = [
