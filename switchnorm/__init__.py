@@ -18,7 +18,7 @@ _HOMES = {
         *("WSConv1d", "WSConv2d", "WSConv3d"),
     ),
     "surgery": (
-        *("switch", "plan_switch", "fuse", "plan_fuse", "ghost", "sync"),
+        *("switch", "plan_switch", "SwitchWarning", "fuse", "plan_fuse", "ghost", "sync"),
         *("calibrate", "set_momentum", "harden", "set_radius", "importance"),
     ),
     "optim": ("parameter_groups", "SparseSchedule"),

@@ -15,7 +15,7 @@ from torch import nn
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers import Spec
 from switchnorm.models.options import SHARED, explained
-from switchnorm.surgery import switch
+from switchnorm.surgery import plan_switch
 
 PREFIX = "timm:"
 
@@ -78,7 +78,7 @@ def create(source: Source, name: str, spec: Spec | None, num_classes: int | None
     _check_options(name, builder, arguments, options)
     with explained(name, options, lambda: _plain_options(builder)):
         model = builder(**(arguments | options))
-    return model if spec is None else switch(model, spec)
+    return model if spec is None else plan_switch(model, spec).apply()
 
 
 def _check_options(

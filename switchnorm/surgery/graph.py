@@ -131,7 +131,8 @@ def _sources(part: Part) -> dict[nn.Module, nn.Module]:
         elif module is not None and not is_norm(module) and any(map(is_leaf, module.modules())):
             upstream[node] = None  # Which of the layers inside comes last is not known.
         else:
-            found = (upstream[source] for source in node.all_input_nodes)
+            # A value that was copied in Python belongs to no graph.
+            found = (upstream.get(source) for source in node.all_input_nodes)
             upstream[node] = next(filter(None, found), None)
         if module is not None and is_norm(module) and (source := upstream[node]) is not None:
             sources.setdefault(module, source)

@@ -24,7 +24,7 @@ def carry_ranks(old: nn.Module, new: Any) -> None:
     if isinstance(old, (nn.GroupNorm, nn.SyncBatchNorm)):
         found["input_dims"] = _ANY
     if isinstance(old, _InstanceNorm):
-        found["unbatched_dims"] = old._get_no_batch_dim()  # type: ignore[no-untyped-call]
+        found["unbatched_dims"] = old._get_no_batch_dim()
     for name, value in found.items():
         if hasattr(new, name):
             setattr(new, name, value)

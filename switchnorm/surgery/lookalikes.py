@@ -27,10 +27,16 @@ def looks_like_norm(module: nn.Module) -> bool:
     """
     if is_norm(module) or isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
         return False
-    inner = [m for m in module.modules() if m is not module]
-    if any(isinstance(m, _ConvNd) or is_norm(m) or looks_like_norm(m) for m in inner):
+    if _NAMED.search(_name(module)) is None and not _is_scale_with_eps(module):
         return False
-    return _NAMED.search(type(module).__name__) is not None or _is_scale_with_eps(module)
+    inner = [m for m in module.modules() if m is not module]
+    return not any(isinstance(m, _ConvNd) or is_norm(m) or looks_like_norm(m) for m in inner)
+
+
+def hooked_norm(module: nn.Module) -> str | None:
+    """Why a module stays whose weight an old-style `weight_norm` or `spectral_norm` computes; None for all others."""
+    kinds = {type(hook).__name__ for hook in module._forward_pre_hooks.values()} & {"WeightNorm", "SpectralNorm"}
+    return f"{min(kinds)} is a hook: {_WEIGHTS}" if kinds else None
 
 
 def _is_scale_with_eps(module: nn.Module) -> bool:
@@ -42,8 +48,14 @@ def _is_scale_with_eps(module: nn.Module) -> bool:
 
 def stays(module: nn.Module) -> str:
     """Why a normalization that stands for no normalizer, or what looks like one, stays as it is."""
-    name = type(module).__name__
-    return f"{name} is not a normalization that switches{_because(module)}"
+    if isinstance(module, torch.jit.ScriptModule):
+        return f"a TorchScript {_name(module)} cannot be changed; switch the model before it is scripted"
+    return f"{_name(module)} is not a normalization that switches{_because(module)}"
+
+
+def _name(module: nn.Module) -> str:
+    """The name of a module's class, of that which was scripted too."""
+    return str(module.original_name) if isinstance(module, torch.jit.ScriptModule) else type(module).__name__
 
 
 def _because(module: nn.Module) -> str:
@@ -79,7 +91,7 @@ def _at_each_position(module: nn.Module) -> bool:
 
 
 def _run(module: nn.Module, x: Tensor) -> Tensor:
-    return module.eval()(x)  # type: ignore[no-any-return]
+    return module.eval()(x)
 
 
 def _filled(tensor: Tensor | None) -> Any:

@@ -89,7 +89,7 @@ def is_homogeneous(user: fx.Node, node: fx.Node, values: set[fx.Node], module: n
     name = operation(user)
     if name in _PRODUCTS or name in _QUOTIENTS:
         alone = all(other is node or other not in values for other in user.all_input_nodes)
-        numerator = name in _PRODUCTS or user.args[0] is node
+        numerator = name in _PRODUCTS or user.args[:1] == (node,)
         return alone and numerator and user.args.count(node) == 1
     return name in _HOMOGENEOUS
 
@@ -115,7 +115,9 @@ def makes_single(node: fx.Node) -> bool:
     name = operation(node)
     if name.startswith(("adaptive_avg_pool", "adaptive_max_pool")):
         size = node.args[1] if len(node.args) > 1 else node.kwargs.get("output_size")
-        return size == 1 or (isinstance(size, (tuple, list)) and all(part == 1 for part in size))
+        return (
+            list(size) == [1] * len(size) if isinstance(size, (tuple, list)) else size is not None and bool(size == 1)
+        )
     return name in ("mean", "amax") and _keeps(node) and _dims(node) in ([2], [2, 3], [2, 3, 4])
 
 

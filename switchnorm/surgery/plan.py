@@ -108,7 +108,8 @@ class SwitchPlan:
         Returns:
             The model itself, changed; or the new layer, if the model is a single normalization.
         """
-        self.new_parameters  # noqa: B018  Known before the layers have changed.
+        # Only known before the layers have changed.
+        self._new_parameters = self.new_parameters
         like = next((tensor for tensor in self.model.parameters() if tensor.is_floating_point()), None)
         new = {old: replacement.install(like) for old, replacement in self._norms.items()}
         for parent in list(self.model.modules()):

@@ -15,13 +15,15 @@ _POOLERS = re.compile(r"RoI_?(Align|Pool|Extractor)|RoIAlign", re.IGNORECASE)
 def region_layers(model: nn.Module) -> list[str]:
     """The names of the layers with batch statistics in the heads of detectors that look at regions of pictures.
 
-    Such a head is a module that holds what cuts regions out of feature maps.
+    Such a head holds what cuts regions out of feature maps, and after it what looks at these.
     """
     names = []
     for name, module in model.named_modules():
-        if any(_POOLERS.search(type(child).__name__) for child in module.children()):
-            prefix = f"{name}." if name else ""
-            names += [prefix + inner for inner, layer in module.named_modules() if has_batch_statistics(layer)]
+        prefix, cut = f"{name}." if name else "", False
+        for child_name, child in module.named_children():
+            cut = cut or _POOLERS.search(type(child).__name__) is not None
+            inner = child.named_modules(prefix=prefix + child_name) if cut else ()
+            names += [inner_name for inner_name, layer in inner if has_batch_statistics(layer)]
     return list(dict.fromkeys(names))
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 _ATOMIC = (
     *(type(None), bool, int, float, complex, str, bytes, type, range, slice, type(...), type(NotImplemented)),
@@ -71,10 +71,9 @@ class Replica:
         self._holders: list[Any] = []
         self.root: nn.Module = self.copied(model)
 
-    def twin(self, module: nn.Module) -> nn.Module:
-        """The copy of a module of the model."""
-        found: nn.Module = self._twins[id(module)]
-        return found
+    def twin(self, module: nn.Module) -> nn.Module | None:
+        """The copy of a module of the model; None for those inside of what has no forward pass in Python."""
+        return self._twins.get(id(module))
 
     def state(self) -> list[Any]:
         """What a forward pass can change in Python, to compare with what it was before: attributes, contents of
@@ -128,17 +127,18 @@ class Replica:
 
     def _tensor(self, tensor: Tensor) -> Tensor:
         with torch.no_grad():
-            if isinstance(tensor, UninitializedTensorMixin):
-                twin: Tensor = type(tensor)(device="meta")  # type: ignore[call-arg]
+            if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
+                kind: Any = type(tensor)
+                twin: Tensor = kind(device="meta")
             else:
                 twin = _on_meta(tensor)
                 if isinstance(tensor, nn.Parameter):
                     twin = nn.Parameter(twin, requires_grad=tensor.requires_grad)
-        return self._known(tensor, twin, holds=False)  # type: ignore[no-any-return]
+        return self._known(tensor, twin, holds=False)
 
     def _module(self, module: nn.Module) -> nn.Module:
         if isinstance(module, torch.jit.ScriptModule):
-            return self._known(module, Opaque())  # type: ignore[no-any-return]
+            return self._known(module, Opaque())
         twin = self._known(module, object.__new__(type(module)))
         self._fill(module, twin)
         for cls in type(module).__mro__:
@@ -149,7 +149,7 @@ class Replica:
                     vars(twin).setdefault(name, self.copied(value))
         for name in _HOOKS:
             vars(twin)[name] = OrderedDict()
-        return twin  # type: ignore[no-any-return]
+        return twin
 
     def _fill(self, value: Any, twin: Any) -> None:
         """Copy attributes, in `__dict__` and in slots."""
@@ -164,6 +164,7 @@ class Replica:
     def _container(self, value: Any) -> Any:
         """Containers and their subclasses, filled past what the subclass does when something is put in."""
         cls = type(value)
+        base: Any
         if isinstance(value, (tuple, frozenset)):
             base = tuple if isinstance(value, tuple) else frozenset
             return self._known(value, base.__new__(cls, map(self.copied, base.__iter__(value))), holds=False)
@@ -172,7 +173,7 @@ class Replica:
         twin = self._known(value, base.__new__(cls))
         if isinstance(value, dict):
             if base is collections.defaultdict:
-                base.__init__(twin, self.copied(value.default_factory))
+                base.__init__(twin, self.copied(getattr(value, "default_factory", None)))
             for key, held in base.items(value):
                 base.__setitem__(twin, self.copied(key), self.copied(held))
         elif isinstance(value, collections.deque):
@@ -238,6 +239,9 @@ def _on_meta(tensor: Tensor) -> Tensor:
         return torch.empty(tuple(tensor.shape), device="meta")
 
 
+_FILLED: tuple[Any, ...] = (list, set, collections.deque)
+
+
 def _held(holder: Any) -> Any:
     if isinstance(holder, types.CellType):
         try:
@@ -247,7 +251,7 @@ def _held(holder: Any) -> Any:
     attributes = [(name, id(value)) for name, value in getattr(holder, "__dict__", {}).items()]
     if isinstance(holder, dict):
         return attributes, [(id(key), id(value)) for key, value in dict.items(holder)]
-    for base in (list, set, collections.deque):
+    for base in _FILLED:
         if isinstance(holder, base):
             return attributes, [id(value) for value in base.__iter__(holder)]
     slots = [

@@ -79,6 +79,7 @@ def _traced(replica: Replica, argument: type, value: type) -> fx.Graph:
     before = replica.state()
     with _NoTensors():
         graph = _Tracer(argument, value).trace(replica.root, {})
+    graph.lint()  # type: ignore[no-untyped-call]
     if replica.state() != before:
         raise RefusalError("its forward stores values or draws random numbers")
     return graph
@@ -150,6 +151,12 @@ class _Proxy(fx.Proxy):
             raise RefusalError("its forward sets attributes of tensors")
         super().__setattr__(name, value)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Proxy:
+        raise RefusalError("its forward copies tensors in Python")
+
+    def __repr__(self) -> str:
+        raise RefusalError("its forward writes tensors as text")
+
     @classmethod
     def __torch_function__(
         cls, orig_method: Any, types: Any, args: tuple[Any, ...] | None = None, kwargs: dict[str, Any] | None = None
@@ -174,15 +181,18 @@ for _name, _function in AUGMENTED.items():
     setattr(_Proxy, f"__{_name}__", _recorded(_function))
 
 
-class _TensorProxy(_Proxy, Tensor):
+class _TensorProxy(_Proxy, Tensor):  # type: ignore[misc]
     """A value that is a tensor to Python and to C++, which would believe a mere claim and crash; it has no values."""
 
     @staticmethod
     def __new__(cls, node: fx.Node, tracer: fx.Tracer) -> _TensorProxy:
-        return Tensor._make_wrapper_subclass(cls, (0,), device="meta")  # type: ignore[return-value]
+        made: _TensorProxy = Tensor._make_wrapper_subclass(cls, (0,), device=torch.device("meta"))
+        return made
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise RefusalError("its forward computes past Python")
 
 
@@ -190,7 +200,7 @@ class _Inside(_TensorProxy):
     """What C++ finds when it looks into a list of tensors, and so asks us."""
 
 
-class _ListProxy(_Proxy, list):  # type: ignore[type-arg]
+class _ListProxy(_Proxy, list[Any]):
     """A value that is a list of tensors to Python and to C++."""
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -27,11 +26,18 @@ def standardize(conv: _ConvNd) -> None:
 def standardized_class(cls: type[_ConvNd]) -> type[_ConvNd]:
     """The class of a convolution of class `cls` once its weights are standardized, with all methods of `cls`."""
     dims = next(dims for dims, plain in CONV.items() if issubclass(cls, plain))
-    return WS_CONV[dims] if cls is CONV[dims] else _subclass(cls, WS_CONV[dims])
+    if cls is CONV[dims]:
+        return WS_CONV[dims]
+    if cls not in _subclasses:
+        _subclasses[cls] = _subclass(cls, WS_CONV[dims])
+    return _subclasses[cls]
 
 
-@functools.cache
-def _subclass(cls: type[_ConvNd], base: type[_ConvNd]) -> type[_ConvNd]:
+# One for each class, so that copies and pickles are of the same.
+_subclasses: dict[type[_ConvNd], type[_ConvNd]] = {}
+
+
+def _subclass(cls: Any, base: type[_ConvNd]) -> Any:
     def reduce(self: Any, protocol: Any) -> Any:
         # A class made here cannot be found again by its name.
         return _blank, (cls,), object.__reduce_ex__(self, max(int(protocol), 2))[2]

@@ -19,7 +19,7 @@ from switchnorm.surgery.convert import Replacement
 from switchnorm.surgery.graph import Wiring, wire
 from switchnorm.surgery.inputs import carry_ranks, sees_single_values
 from switchnorm.surgery.kinds import class_dims, is_norm, named_layers, norm_refusal
-from switchnorm.surgery.lookalikes import looks_like_norm, stays
+from switchnorm.surgery.lookalikes import hooked_norm, looks_like_norm, stays
 from switchnorm.surgery.plan import Change, Left, SwitchPlan, SwitchWarning, describe
 from switchnorm.surgery.regions import ghost_refusal, region_layers
 from switchnorm.surgery.select import Choice, Selection
@@ -161,6 +161,8 @@ class _Planner:
             if is_norm(module):
                 self.take_norm(module)
                 listed += names
+            elif whole and (reason := hooked_norm(module)) is not None:
+                self.leave(module, reason)
             elif isinstance(module, _ConvNd):
                 self.take_conv(module)
             elif whole and looks_like_norm(module):
@@ -210,7 +212,7 @@ class _Planner:
     def input_of(self, norm: nn.Module) -> tuple[int, bool, str]:
         """Spatial dimensions of a layer's input, whether it is flat, and in words how that is known."""
         dims, new = class_dims(norm), self.spec.registration
-        if new.any_dims and not new.flat:
+        if new.any_dims:
             return dims or 2, False, "a normalization"
         source = self.wiring.sources.get(norm)
         if new.flat and dims in (None, 1) and norm in self.wiring.flat and source is not None:

@@ -84,9 +84,9 @@ class _Parts:
     def __init__(self, model: nn.Module, replica: Replica, is_leaf: Callable[[nn.Module], bool]) -> None:
         self.replica = replica
         self.is_leaf = is_leaf
-        modules = list(model.named_modules())
-        self.originals = {replica.twin(module): module for _, module in modules}
-        self.paths = {replica.twin(module): name for name, module in modules}
+        named = [(name, module, replica.twin(module)) for name, module in model.named_modules()]
+        self.originals = {twin: module for _, module, twin in named if twin is not None}
+        self.paths = {twin: name for name, _, twin in named if twin is not None}
         self.result = Traced([], {}, set())
 
     def traced(self) -> Traced:
@@ -202,7 +202,7 @@ def _custom_functions(tracer: _Tracer) -> Iterator[None]:
             return tracer.create_proxy("call_function", unknown, args, kwargs)
         return own.__get__(None, cls)(*args, **kwargs)
 
-    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment]
+    torch.autograd.Function.apply = classmethod(apply)
     try:
         yield
     finally:

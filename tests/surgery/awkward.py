@@ -7,6 +7,7 @@ plans changed after it.
 from __future__ import annotations
 
 import collections
+import copy
 import dataclasses
 import functools
 import gc
@@ -16,6 +17,7 @@ import sys
 import threading
 import types
 import weakref
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -72,7 +74,7 @@ class Slotted:
 class Handle:
     """Lets go of something when it dies."""
 
-    closed: list[int] = []
+    closed: ClassVar[list[int]] = []
 
     def __del__(self) -> None:
         Handle.closed.append(1)
@@ -138,7 +140,7 @@ def steps():
         "mode": lambda m, x: m.train(not m.training) and x,
         "mode of a part": lambda m, x: m.norm.eval() and x,
         "hooks": lambda m, x: m.norm.register_forward_hook(print) and x,
-        "grad mode": lambda m, x: torch.set_grad_enabled(False) and None or x,
+        "grad mode": lambda m, x: (torch.set_grad_enabled(False) and None) or x,
         "no_grad": lambda m, x: torch.no_grad()(m.norm)(x).relu(),
         "dtype": lambda m, x: torch.set_default_dtype(torch.float64) or x,
         "requires_grad": lambda m, x: m.requires_grad_(False) and x,
@@ -161,7 +163,7 @@ def steps():
         "values": lambda m, x: x if x.sum() > 0 else -x,
         "items": lambda m, x: x * m.plain.sum().item(),
         "shapes": lambda m, x: x if x.shape[0] > 1 else -x,
-        "loop": lambda m, x: [x for _ in range(x.shape[0])][0],
+        "loop": lambda m, x: next(x for _ in range(x.shape[0])),
         "isinstance": lambda m, x: x + 1 if isinstance(m.norm(x), torch.Tensor) else x[0],
         "custom function": lambda m, x: Double.apply(m.norm(x)).relu(),
         "custom function by name": lambda m, x: double(m.norm(x)).relu(),
@@ -178,6 +180,10 @@ def steps():
         "prints": lambda m, x: print("printed") or x,
         "deletes": lambda m, x: delattr(m, "seen") or x,
         "clears": lambda m, x: vars(m).clear() or x,
+        "copies": lambda m, x: copy.deepcopy(m.norm(x)),
+        "text": lambda m, x: m.kept.append(f"{x}") or x,
+        "reentrant": lambda m, x: torch.utils.checkpoint.checkpoint(m.norm, x, use_reentrant=True),
+        "permutation": lambda m, x: m.heads[0].permute(m.norm(x), m.norm(x)) + x,
         "augmented": lambda m, x: m.kept.__iadd__([x]) and x,
     }
 
@@ -185,7 +191,7 @@ def steps():
 class Awkward(nn.Module):
     """Some of the steps, one after another; returns what `returns` says."""
 
-    cache: dict[str, object] = {}
+    cache: ClassVar[dict[str, object]] = {}
     constant = torch.ones(1)
 
     def __init__(self, names, returns, seed) -> None:

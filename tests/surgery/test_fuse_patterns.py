@@ -85,6 +85,7 @@ LEFT = {
     "tensors of its own": (lambda n, x, z: n.norm(x).relu() * torch.ones(()), "makes tensors"),
     "stores": (lambda n, x, z: setattr(n, "seen", x) or n.norm(x).relu(), "stores values"),
     "sets attributes": (lambda n, x, z: setattr(x, "seen", 1) or n.norm(x).relu(), "sets attributes of tensors"),
+    "text": (lambda n, x, z: n.norm(x).relu() * len(str(z)), "writes tensors as text"),
     "stores in a list": (lambda n, x, z: n.kept.append(1) or n.norm(x).relu(), "stores values"),
 }
 

@@ -58,7 +58,7 @@ def test_any_rank_computes_what_the_class_for_it_does():
 def test_other_ranks_are_still_refused_where_the_old_layer_did():
     for spec in ("sn", "bn"):
         norm = switch(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)), spec)[1]
-        with pytest.raises(ValueError, match="dimensions|4D input"):
+        with pytest.raises(ValueError, match=r"dimensions|4D input"):
             norm(torch.randn(2, 8, 5))
 
 
@@ -133,12 +133,11 @@ def test_pooled_maps_have_no_instance_statistic(spec, left):
 
 
 def test_what_the_plan_cannot_know_the_layer_refuses_in_training():
-    for spec in ("in", "ibn"):
-        net = switch(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)), spec)
-        with pytest.raises(InputError, match="expected more than 1 value"):
-            net(torch.randn(4, 3, 3, 3))
-        net(torch.randn(4, 3, 4, 3)).sum().backward()
-        net(torch.randn(0, 3, 3, 3))
+    net = switch(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)), "in")
+    with pytest.raises(InputError, match="expected more than 1 value"):
+        net(torch.randn(4, 3, 3, 3))
+    net(torch.randn(4, 3, 4, 3)).sum().backward()
+    net(torch.randn(0, 3, 3, 3))
     alone = layers.SwitchNorm2d(8, statistics=("instance",))
     with pytest.raises(InputError, match="expected more than 1 value"):
         alone(torch.randn(4, 8, 1, 1))

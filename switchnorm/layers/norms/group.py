@@ -108,5 +108,16 @@ register(
         order=1,
     )
 )
-register(Norm("in", _all_dims(_group_per_channel), batch_statistics=False, fuses=True, color="#d97706", order=2))
+# Of a flat input each channel is a single value: what there is of a sample is its row.
+register(
+    Norm(
+        "in",
+        _all_dims(_group_per_channel),
+        batch_statistics=False,
+        fuses=True,
+        flat={"groups": 1},
+        color="#d97706",
+        order=2,
+    )
+)
 register(Norm("ln", _all_dims(_one_group), batch_statistics=False, fuses=True, color="#b8306b", order=3))

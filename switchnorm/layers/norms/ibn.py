@@ -18,7 +18,7 @@ from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, check_ghost, process_group, update_running
 from switchnorm.layers.unbatched import one_sample
 from switchnorm.ops import normalize
-from switchnorm.ops.normalize import Activation, check_activation, check_group, check_residual, is_single
+from switchnorm.ops.normalize import Activation, check_activation, check_residual, is_single
 
 
 class InstanceBatchNorm(RunningStatistics):
@@ -143,8 +143,6 @@ class InstanceBatchNorm(RunningStatistics):
 
     def _check_elements(self, x: Tensor) -> None:
         """Raise `InputError` if batch statistics would be those of a single element."""
-        if self.training and self.instance_channels > 0:
-            check_group(x, self.num_features)
         by_batch = self.instance_channels < self.num_features and (self.training or self.running_mean is None)
         group = process_group(self.sync) if self.training else None
         ghost = self.ghost if self.training else None
