@@ -14,9 +14,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 
-from switchnorm import SparseSchedule, parameter_groups
-from tests.optim.nets import batches, loss_of, network, radii
+from switchnorm import SparseSchedule, importance, parameter_groups
+from switchnorm.layers.norms.switch import whole
+from tests.optim.nets import batches, loss_of, network, radii, sparse
 
 COLLECTIVE_SECONDS, PROCESS_SECONDS = 60, 150
 STEPS = 12
@@ -36,11 +38,30 @@ def trained(rank: int, broadcast: bool) -> dict[str, Any]:
     return {"seen": seen, "state": model.state_dict()}
 
 
+def sharded() -> dict[str, Any]:
+    """All processes see all of the data, so that the state is that of a plain loop."""
+    model = network()
+    fully_shard(model)
+    optimizer = torch.optim.SGD(parameter_groups(model, lr=0.02, sparse_lr_factor=1.0), lr=0.02)
+    SparseSchedule(optimizer, model, STEPS)
+    for batch in batches(STEPS):
+        optimizer.zero_grad()
+        loss_of(model, batch).backward()
+        optimizer.step()
+    chosen = [(row.mean, row.var, row.frozen) for row in importance(model)]
+    return {
+        "radii": radii(model),
+        "chosen": chosen,
+        "logits": [whole(layer.mean_weight).detach() for layer in sparse(model)],
+    }
+
+
 def process(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     options = {"init_method": f"file://{folder / 'store'}", "timeout": timedelta(seconds=COLLECTIVE_SECONDS)}
     dist.init_process_group("gloo", rank=rank, world_size=2, **options)
-    torch.save({broadcast: trained(rank, broadcast) for broadcast in (True, False)}, folder / f"{rank}.pt")
+    found = {broadcast: trained(rank, broadcast) for broadcast in (True, False)}
+    torch.save({**found, "sharded": sharded()}, folder / f"{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -67,6 +88,17 @@ def test_all_processes_have_the_same_radius_and_choices(tmp_path: Path) -> None:
                 assert torch.equal(value, theirs["state"][key]), key
             if key.endswith(("fixed", "radius")):
                 assert value == 1
+    model = network()
+    optimizer = torch.optim.SGD(parameter_groups(model, lr=0.02, sparse_lr_factor=1.0), lr=0.02)
+    SparseSchedule(optimizer, model, STEPS)
+    for batch in batches(STEPS):
+        optimizer.zero_grad()
+        loss_of(model, batch).backward()
+        optimizer.step()
+    for found in (first["sharded"], second["sharded"]):
+        assert found["radii"] == [1, 1]
+        assert found["chosen"] == [(row.mean, row.var, True) for row in importance(model)]
+        torch.testing.assert_close(found["logits"], [layer.mean_weight.detach() for layer in sparse(model)])
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
             self.importance(), (self.mean_weight, self.var_weight), (self.mean_fixed, self.var_fixed), strict=True
         ):
             if not fixed and importance.max() == 1 and not instance[int(importance.argmax())]:
-                logits.copy_(importance)
+                logits.copy_(_spread(importance, logits))
                 fixed.fill_(1)
         self._remember()
         self._lead()
@@ -113,6 +113,15 @@ class SparseSwitchNorm3d(SparseSwitchNorm):
     """Sparse Switchable Normalization of (N, C, D, H, W)."""
 
     input_dims = (5,)
+
+
+def _spread(tensor: Tensor, like: Any) -> Tensor:
+    """A tensor that every process has, spread over them as `like` is, if it is."""
+    if not hasattr(like, "placements"):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor.to(like.dtype), like.device_mesh, like.placements)
 
 
 register(

@@ -106,8 +106,12 @@ class SwitchNorm(RunningStatistics):
         self.reset_running_stats()
 
     def importance(self) -> tuple[Tensor, Tensor]:
-        """The weights of the statistics in the mean and in the variance: two (K,) tensors, each summing to 1."""
-        return self._importance(range(len(self.statistics)))
+        """The weights of the statistics in the mean and in the variance: two (K,) tensors, each summing to 1.
+
+        Logits that `fully_shard` has spread over processes are gathered; all of these must call.
+        """
+        dtype = accumulation_dtype(self.mean_weight.dtype)
+        return self._project(*(cast(whole(weight), dtype) for weight in (self.mean_weight, self.var_weight)))
 
     def _importance(self, kept: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Importance among the statistics with the indices `kept` alone."""
@@ -234,6 +238,13 @@ class SwitchNorm3d(SwitchNorm):
     """Switchable Normalization of (N, C, D, H, W); arguments as `SwitchNorm`."""
 
     input_dims = (5,)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The whole of a tensor that may be a share of one (`DTensor`); then every process must call."""
+    gather = getattr(tensor, "full_tensor", None)
+    found: Tensor = tensor if gather is None else gather()
+    return found
 
 
 def uses_batch(layer: SwitchNorm) -> bool:
