@@ -4,15 +4,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+HOSTS := .venv-hosts
+HOSTS_READY := $(HOSTS)/.ready
 
-.PHONY: demo test test-cpus test-gpu lint sweep format bench clean
+.PHONY: demo test test-cpus test-hosts hosts-table test-gpu lint sweep format bench clean
 
 demo: $(READY)
 	$(BIN)/switchnorm demo
 
 test: $(READY)
 	$(BIN)/python -m tests.browser
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu and not hosts"
 	$(MAKE) test-cpus
 
 # What has to hold bit for bit, or was recorded, as other processors would compute it: torch chooses its loops by their
@@ -27,6 +29,13 @@ test-cpus: $(READY)
 		ATEN_CPU_CAPABILITY=$$capability $(BIN)/python -m pytest -n 2 --dist worksteal -m "not gpu" \
 			-k "not compil and not workers" $(ROUNDING) || exit 1; \
 	done
+
+# switchnorm in other people's libraries, in an environment of their own.
+test-hosts: $(HOSTS_READY)
+	$(HOSTS)/bin/python -m pytest -n 2 --dist worksteal tests/hosts
+
+hosts-table: $(HOSTS_READY)
+	$(HOSTS)/bin/python -m tests.hosts.table
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu
@@ -53,18 +62,28 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks data
 	$(BIN)/python -m benchmarks table
 
-# uv where it is there or can be installed, else pip, which compiles to bytecode without being asked: the many processes
-# that tests start would otherwise each compile torch anew where Python may not write beside the sources.
-$(READY): pyproject.toml
+# $(call install,FOLDER,WHAT): a virtual environment in FOLDER with WHAT in it. uv where it is there or can be installed, else
+# pip, which compiles to bytecode without being asked: the many processes that tests start would otherwise each compile
+# torch anew where Python may not write beside the sources.
+define install
 	if command -v uv >/dev/null 2>&1; then \
-		test -x $(BIN)/python || uv venv --python $(PYTHON) .venv; \
-		uv pip install --compile-bytecode --python $(BIN)/python -e '.[dev]'; \
+		test -x $(1)/bin/python || uv venv --python $(PYTHON) $(1); \
+		uv pip install --compile-bytecode --python $(1)/bin/python $(2); \
 	else \
-		test -x $(BIN)/python || $(PYTHON) -m venv .venv; \
-		if $(BIN)/python -m pip install --quiet uv; then $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -e '.[dev]'; \
-		else $(BIN)/python -m pip install -e '.[dev]'; fi; \
+		test -x $(1)/bin/python || $(PYTHON) -m venv $(1); \
+		if $(1)/bin/python -m pip install --quiet uv; then $(1)/bin/uv pip install --compile-bytecode --python $(1)/bin/python $(2); \
+		else $(1)/bin/python -m pip install $(2); fi; \
 	fi
+endef
+
+$(READY): pyproject.toml
+	$(call install,.venv,-e '.[dev]')
 	touch $(READY)
 
+# Other people's libraries are pinned, all of them (`--no-deps`), so that what they release tomorrow breaks nothing here.
+$(HOSTS_READY): pyproject.toml tests/hosts/requirements.txt
+	$(call install,$(HOSTS),--no-deps -r tests/hosts/requirements.txt -e .)
+	touch $(HOSTS_READY)
+
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(HOSTS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
