@@ -57,7 +57,10 @@ def sees_single_values(new: nn.Module, channels: int | None, flat: bool, single:
 def _erased(layer: nn.Module, channels: int, sizes: tuple[int, ...]) -> torch.Tensor:
     """(C,): the channels whose output is the same whatever the input is."""
     twin = copy.deepcopy(layer).eval()
-    like = next(twin.parameters(), torch.empty(0))
+    like = next(twin.parameters(), torch.empty(0, device="cpu"))
+    if like.is_meta and hasattr(twin, "reset_parameters"):  # Without values; those of a fresh layer tell as much.
+        twin.to_empty(device="cpu").reset_parameters()
+        like = next(twin.parameters())
     count = 4 * channels * torch.Size(sizes).numel()
     x = torch.arange(count, device=like.device, dtype=torch.float32).mul(1.3).cos().view(4, channels, *sizes)
     with torch.random.fork_rng(devices=[]):

@@ -104,7 +104,7 @@ def test_bn_in_evaluation_computes_the_same(name):
     for buffer in old.buffers():
         buffer.uniform_(0.5, 2)
     new = switch(copy.deepcopy(old), "bn").eval()
-    assert type(new) is layers.registry.find("bn").layers[dims]
+    assert isinstance(new, layers.registry.find("bn").layers[dims])
     x = torch.randn(2, len(old.weight), *(4, 5, 3)[:dims])
     torch.testing.assert_close(new(x), old(x), rtol=1e-4, atol=1e-4)
 

@@ -154,7 +154,7 @@ def test_an_encoder_s_weights_fit_an_encoder_of_either_stem(tmp_path):
     encoder, _ = write_pair(tmp_path)
     state = published()
     deep = switchnorm.create_model(NAME, norm="sn", deep_stem=True)
-    report = warm_start(deep, encoder)
+    report = warm_start(deep, encoder, start="equal")
     assert (report.unexpected, report.shapes) == ((), ())
     for number in (1, 2, 3):
         assert torch.equal(getattr(deep.encoder, f"sn{number}").weight, state[f"encoder.bn{number}.weight"])

@@ -48,8 +48,8 @@ def test_logits_are_at_the_decoder_s_own_size(stride, decoder):
 
 #: Every norm with two samples, and with one where statistics allow it.
 GEOMETRIES = [
-    *product(["c1_bilinear_deepsup", "ppm_bilinear_deepsup"], ["bn", "gn", "ln", "in", "sn", "ssn", "ssn+ws"], [2]),
-    *product(["ppm_bilinear_deepsup"], ["gn", "ln", "in", "sn", "ssn", "gn+ws"], [1]),
+    *product(["c1_bilinear_deepsup", "ppm_bilinear_deepsup"], ["bn", "gn", "ln", "sn", "ssn", "ssn+ws"], [2]),
+    *product(["ppm_bilinear_deepsup"], ["gn", "ln", "sn", "ssn", "gn+ws"], [1]),
     *product(["upernet_lite"], ["bn", "sn", "ssn+ws", "gn"], [2]),
     *product(["upernet_lite"], ["sn", "ssn", "ln"], [1]),
 ]
@@ -76,6 +76,15 @@ def test_batch_norm_of_a_single_picture_is_refused_where_it_is_pooled_to_a_pixel
     ):
         model(torch.randn(1, 3, 64, 64))
     assert model.eval()(torch.randn(1, 3, 64, 64))["out"].isfinite().all()
+
+
+def test_instance_norm_is_refused_where_maps_are_a_pixel():
+    pooled = switchnorm.create_model("resnet18+ppm_bilinear", norm="in")
+    with pytest.raises(InputError, match=r"more than 1 value in each group .*, got input \(2, 512, 1, 1\) in 512 groups"):
+        pooled(torch.randn(2, 3, 64, 64))
+    plain = switchnorm.create_model("resnet18+c1_bilinear", norm="in", num_classes=4)
+    plain(torch.randn(1, 3, 64, 64))["out"].sum().backward()
+    assert plain.decoder.cbr[0].weight.grad.isfinite().all()
 
 
 def test_evaluation_does_no_work_for_the_deep_supervision():
