@@ -70,9 +70,10 @@ class TrainConfig:
             network does not wait for Python; on one CUDA device, without compile and iteration_size.
         warm_start: a checkpoint whose weights the network starts with, as far as they fit, or the two of an encoder
             and a decoder, [ENCODER, DECODER]; null for none.
-        start: how other normalizers begin where `warm_start` has Batch Norm: auto or source at nearly what that
-            computed, SN and SSN with most importance at the batch statistic, scale and shift making up for the rest;
-            equal with the file's scale and shift and the same importance of all. source stops where nothing can.
+        start: how other normalizers begin where `warm_start` has Batch Norm, SN or SSN: auto or source at nearly what
+            these computed, after Batch Norm SN and SSN with most importance at the batch statistic, scale and shift
+            making up for the rest; equal with the file's scale and shift and the same importance of all. source stops
+            where nothing can.
         start_epoch: epochs that count as done: training begins with this one, counted from 0, at its learning rate, its
             data and SSN's radius, and ends with `epochs` as ever. Needs warm_start, whose weights it goes on from.
     """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from switchnorm.config.keys import flatten
 from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
@@ -42,14 +42,7 @@ def check_folder(plan: Plan, varied: Sequence[str]) -> None:
 
 
 def _keys(config: Config) -> dict[str, Any]:
-    def leaves(nested: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-        for key, value in nested.items():
-            if isinstance(value, Mapping):
-                yield from leaves(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
-
-    return dict(leaves(asdict(config), ""))
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in flatten(config.content())}
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class Study:
         console = console or Console()
         if world_size() > 1:
             raise InputError("several trainings take one process; start them without torchrun")
-        check_folder(self.plan, self.varied)
+        check_folder([(path, as_expected(config)[0]) for path, config in self.plan], self.varied)
         said = self._rehearse()
         self.out.mkdir(parents=True, exist_ok=True)
         with locked(self.out):
@@ -115,7 +115,7 @@ class Study:
 
     def check(self, name: str, config: Config) -> Sequence[str]:
         """What a start of the runs of that name says; raise `InputError` if they cannot start."""
-        config, pictures = as_expected(config, pretrained=config.train.warm_start is not None)
+        config, pictures = as_expected(config)
         return begin(prepare(config)[0], config, pictures).lines
 
     def _rehearse(self) -> list[str]:

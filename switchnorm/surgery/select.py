@@ -21,15 +21,22 @@ class Selection:
         include, exclude: a glob over layer names ("layer1.*"; "*" matches dots too), a sequence of such, or a predicate
             of name and module. A layer with several names is chosen if one of its names is.
         names: the names of all layers, to check the patterns against.
+        what: these layers, as errors call one.
 
     Raises:
         InputError: a pattern that matches no layer.
     """
 
-    def __init__(self, include: Choice | None, exclude: Choice | None, names: Iterable[str]) -> None:
+    def __init__(
+        self,
+        include: Choice | None,
+        exclude: Choice | None,
+        names: Iterable[str],
+        what: str = "normalization or convolution",
+    ) -> None:
         names = list(names)
-        self._include = _predicate("include", include, names)
-        self._exclude = _predicate("exclude", exclude, names)
+        self._include = _predicate("include", include, names, what)
+        self._exclude = _predicate("exclude", exclude, names, what)
 
     def refusal(self, names: Iterable[str], module: nn.Module) -> str | None:
         """Why a layer is not chosen; None where it is."""
@@ -41,7 +48,9 @@ class Selection:
         return None
 
 
-def _predicate(argument: str, choice: Choice | None, names: Sequence[str]) -> Callable[[str, nn.Module], bool] | None:
+def _predicate(
+    argument: str, choice: Choice | None, names: Sequence[str], what: str
+) -> Callable[[str, nn.Module], bool] | None:
     if choice is None or callable(choice):
         return choice
     patterns = (choice,) if isinstance(choice, str) else tuple(choice)
@@ -49,5 +58,5 @@ def _predicate(argument: str, choice: Choice | None, names: Sequence[str]) -> Ca
         if not any(fnmatchcase(name, pattern) for name in names):
             nearest = difflib.get_close_matches(pattern, names, n=1, cutoff=0)
             hint = f"the nearest layer is {nearest[0]!r}" if nearest else "the model has none"
-            raise InputError(f"{argument} {pattern!r} matches no normalization or convolution; {hint}")
+            raise InputError(f"{argument} {pattern!r} matches no {what}; {hint}")
     return lambda name, module: any(fnmatchcase(name, pattern) for pattern in patterns)

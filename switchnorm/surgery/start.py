@@ -37,6 +37,9 @@ ALONE = 0.0066
 #: it must not drown the others.
 GROWTH = 16.0
 
+#: Of a new layer that computes what the old one did.
+_KEPT = "kept"
+
 #: By statistic, its shares in the mean and in the variance.
 Mixture = Mapping[str, tuple[float, float]]
 #: Importance in the mean and in the variance, K numbers each.
@@ -110,7 +113,7 @@ def start_of(old: nn.Module, new: Any, start: str, tied: set[int], fed: bool) ->
         carries = importance is None and _mixes(old)
         after = _named(new, *(importance or _importance_of(old if carries else new)))
     # The average of instance statistics is that of the batch.
-    fits = fits and dict(after) != dict(before) and bool({*before, *after} - {"instance", "batch"})
+    fits = fits and _compared(before, after) != _KEPT and bool({*before, *after} - {"instance", "batch"})
     if not keeps and has_learned(old) and _mixes(new):
         function = "changes: equal importance"
     elif not keeps and dict(after) != dict(before):
@@ -261,7 +264,7 @@ def _compared(before: Mixture, after: Mixture) -> str:
     common = {n: sum(min(a, b) for a, b in zip(after[n], before[n], strict=True)) / 2 for n in after if n in before}
     share = sum(common.values())
     if share > 0.9999:
-        return "kept"
+        return _KEPT
     if share >= 0.5:
         return f"kept nearly ({100 * share:.0f} % {'+'.join(n for n in common if common[n] >= 0.05)})"
     return f"changes: {'+'.join(after)} in place of {'+'.join(before)}"

@@ -39,7 +39,7 @@ def freeze_statistics(model: nn.Module, include: Choice | None = None) -> None:
 def chosen_tracking_layers(model: nn.Module, include: Choice | None = None) -> list[tuple[str, nn.Module]]:
     """The layers with running statistics that a choice means, and their names; errors as of `freeze_statistics`."""
     named = [(name, layer) for name, layer in batch_layers(model) if _tracks(layer)]
-    chosen = Selection(include, None, [name for name, _ in named])
+    chosen = Selection(include, None, [name for name, _ in named], "layer with running statistics")
     return [(name, module) for name, module in named if chosen.refusal([name], module) is None]
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from torch import nn
 
 from switchnorm.config.schema import Config
 from switchnorm.surgery import set_momentum
-from switchnorm.surgery.importance import is_sparse, mixing_layers
+from switchnorm.surgery.importance import is_sparse, mixing_layers, sparse_layers
 from switchnorm.surgery.statistics import chosen_tracking_layers, has_seen, tracking_layers
 from switchnorm.training.build import training_modes
 from switchnorm.training.optimizer import effective_lr
@@ -71,11 +71,23 @@ def _idle(model: nn.Module, config: Config) -> Iterator[str]:
         yield f"{key} has no effect: {config.optimizer.name} takes none"
     if config.optimizer.decay_logits and all(is_sparse(layer) for _, layer in mixing_layers(model)):
         yield "optimizer.decay_logits has no effect: no layer has logits that decay"
+    if not sparse_layers(model):
+        for key, value, default in _sparse_keys(config):
+            if value != default:
+                yield f"{key} has no effect: the network has no SSN layer"
     trained = config.train.epochs - config.train.start_epoch
     if (every := config.train.snapshot_epochs) is not None and every > config.train.epochs:
         yield f"train.snapshot_epochs {every} has no effect: the run has {config.train.epochs} epochs"
     if (patience := config.train.patience) is not None and patience >= trained - 1:
         yield f"train.patience {patience} has no effect: {trained} validations are over before it is"
+
+
+def _sparse_keys(config: Config) -> Iterator[tuple[str, Any, Any]]:
+    """The keys that are about SSN's layers alone, their values and their defaults."""
+    for name, section in (("optimizer", config.optimizer), ("schedule", config.schedule)):
+        for each in fields(section):
+            if each.name.startswith(("sparse_", "radius_")):
+                yield f"{name}.{each.name}", getattr(section, each.name), each.default
 
 
 def _frozen_at_nothing(model: nn.Module, config: Config) -> Iterator[str]:

@@ -43,7 +43,7 @@ def start(
     Raises:
         InputError: anything wrong with the input, before a folder is made; or a folder that is not empty.
     """
-    config, pictures = as_expected(config, pretrained=config.train.warm_start is not None)
+    config, pictures = as_expected(config)
     model, dataset = prepare(config)
     warm = _begin(model, config, quiet, pictures)
     path = default if out is None else out

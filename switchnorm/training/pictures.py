@@ -11,7 +11,7 @@ from switchnorm.models import pictures_of
 from switchnorm.models.pictures import Pictures
 
 
-def as_expected(config: Config, *, pretrained: bool) -> tuple[Config, str]:
+def as_expected(config: Config, *, pretrained: bool = False) -> tuple[Config, str]:
     """A configuration in which all that its network expects of pictures is written down.
 
     It is for what begins: a run, or the evaluation of somebody's weights. Later the configuration itself says it, so
@@ -19,7 +19,7 @@ def as_expected(config: Config, *, pretrained: bool) -> tuple[Config, str]:
 
     Args:
         config: of the run; what it sets stays.
-        pretrained: whether the network starts with weights.
+        pretrained: whether the network gets weights besides those of `train.warm_start`.
 
     Returns:
         The configuration, the same where the network expects nothing or the dataset's pictures are its own affair, and
@@ -31,6 +31,7 @@ def as_expected(config: Config, *, pretrained: bool) -> tuple[Config, str]:
     data = dict(config.data)
     given = config.given if config.given is not None else frozenset(data)
     options = {key: value for key, value in data.items() if key != "name"}
+    pretrained = pretrained or config.train.warm_start is not None
     chosen = dataset_class(data["name"]).options_for(pictures, options, given, pretrained=pretrained)
     changed = {key: value for key, value in chosen.items() if options.get(key) != value}
     if not changed:

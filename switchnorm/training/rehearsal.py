@@ -103,15 +103,15 @@ def dry_run(config: Config) -> DryRun:
     check_loggers(config)
     if is_launched():
         raise InputError("a dry run takes one process; start it without torchrun")
-    config, pictures = as_expected(config, pretrained=config.train.warm_start is not None)
+    config, pictures = as_expected(config)
     dataset = create_dataset(**config.data)
     missing = _missing(dataset)
     model = build_model(config, _num_classes(dataset))
     check_channels(config, model, dataset)
-    said = begin(model, config, pictures).lines
     if config.train.calibrate:
         check_support(model, "calibrate")
     check_frozen(config, model)
+    said = begin(model, config, pictures).lines
     classes = rehearse(model, config.train.batch_size, dataset, training_modes(config))
     samples = min(config.train.batch_size, 2 * (config.train.samples_per_gpu or 2))
     steps = None if missing else steps_per_epoch(config, dataset)

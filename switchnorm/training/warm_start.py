@@ -34,7 +34,7 @@ class WarmStart:
         unexpected: entries of the checkpoint that the network lacks.
         shapes: entries that both have in different shapes, as "key (theirs) for (ours)".
         classifier: entries of the checkpoint's classifier, where a network for segmentation took the rest as encoder.
-        started: what was set so that layers compute nearly what the checkpoint's Batch Norm did.
+        started: what was set so that layers compute nearly what other normalizers in the checkpoint did.
     """
 
     file: str
@@ -55,6 +55,7 @@ class WarmStart:
         )
         logits, fitted = len(self.started.logits) // 2, len(self.started.fitted)
         start = [f"{logits} layers start at the batch statistic, as they were trained"] if logits else []
+        start += [f"{len(self.started.importance)} layers keep their importance"] if self.started.importance else []
         start += [f"scale and shift of {fitted} make up for other statistics"] if fitted else []
         return "; ".join([text, *(f"{len(keys)} {what} ({_some(keys)})" for what, keys in kinds if keys), *start])
 
@@ -74,6 +75,7 @@ class WarmStart:
             "classifier": list(self.classifier),
             "started": list(self.started.logits),
             "fitted": list(self.started.fitted),
+            "importance": list(self.started.importance),
         }
 
 
@@ -91,16 +93,17 @@ def warm_start(
         model: the network.
         path: a file, as `switchnorm.weights.read_state` reads it; with `decoder`, that of the encoder.
         decoder: the decoder's file, where a network for segmentation was published as two.
-        start: how layers of other normalizers than the checkpoint's Batch Norm begin, as of `switchnorm.switch`: "auto"
-            or "source" so that they compute nearly the same; "equal" with what the checkpoint has, and the same
-            importance of all statistics. "auto" is "equal" where the checkpoint shows no signs of training.
+        start: how layers of other normalizers than the checkpoint's Batch Norm, SN or SSN begin, as of
+            `switchnorm.switch`: "auto" or "source" so that they compute nearly the same; "equal" with what the
+            checkpoint has, and the same importance of all statistics. "auto" is "equal" where the checkpoint shows no
+            signs of training.
 
     Returns:
         What was loaded and what was not.
 
     Raises:
-        InputError: no readable checkpoint, one of which nothing fits, or with "source" one without a Batch Norm from
-            which a layer could start.
+        InputError: no readable checkpoint, one of which nothing fits, or with "source" one without another normalizer
+            from which a layer could start.
     """
     source = repr(str(path)) if decoder is None else f"{str(path)!r} with decoder {str(decoder)!r}"
     theirs = read_state(path) if decoder is None else joined(read_state(path), read_state(decoder), source)
@@ -118,8 +121,8 @@ def warm_start(
     before = counterparts(model, theirs, named)
     if start == "source" and not before:
         raise InputError(
-            f"no layer can start at what {source} computed: it takes other normalizers than Batch Norm here, and Batch "
-            "Norm's running statistics there; set train.start to 'auto'"
+            f"no layer can start at what {source} computed: that takes Batch Norm's running statistics, or SN or SSN, "
+            "there, and another normalizer here; set train.start to 'auto'"
         )
     _load(model, {key: theirs[named[key]].reshape(ours[key].shape) for key in fitting}, ours)
     started = start_from(model, before, start)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from switchnorm.config.claim import about, beside
+from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task
 from switchnorm.runs.durations import clock
 from switchnorm.runs.folder import RunFolder
@@ -25,20 +26,22 @@ def outcome(run: RunFolder, result: Mapping[str, Any]) -> list[str]:
     spec = find_task(config.task)
     measured = {metric.column: float(last[metric.column]) for metric in spec.metrics if last[metric.column]}
     lines = [f"{run.path}: {spec.score_title} {100 * result[spec.score.column]:.2f} %", f"  {', '.join(cost)}"]
-    lines += _stopped(record.get("stopped"), config.train.epochs, spec.score.name or spec.score.title)
+    lines += _stopped(record.get("stopped"), config, spec.score.name or spec.score.title)
     claim = beside(about(config.claim, config, record.get("test_pictures")), config.task, measured)
     return lines if claim is None else [*lines, f"  {claim}"]
 
 
-def _stopped(stopped: Mapping[str, Any] | None, epochs: int, score: str) -> list[str]:
+def _stopped(stopped: Mapping[str, Any] | None, config: Config, score: str) -> list[str]:
     """Why a run ended before its last epoch, and what of SSN's schedule was left."""
     if not stopped:
         return []
     without = f"{stopped['patience']} validation{'' if stopped['patience'] == 1 else 's'}"
+    epochs, end = config.train.epochs, config.schedule.radius_end
     lines = [f"  stopped after epoch {stopped['after_epochs']} of {epochs}: {without} without a better {score}"]
     radius = stopped["radius"]
     if radius is not None and radius < 1:
-        lines.append(f"  SSN's radius is {radius:.2f}: it would have been 1 in the last epoch, and all choices final")
+        when = "in the last epoch" if end == 1 else f"after {end:g} of the run"
+        lines.append(f"  SSN's radius is {radius:.2f}: it would have been 1 {when}, and all choices final")
     return lines
 
 

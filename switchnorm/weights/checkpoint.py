@@ -14,8 +14,10 @@ from switchnorm.weights.formats import read_content
 from switchnorm.weights.metadata import Metadata
 from switchnorm.weights.pair import PARTS, joined
 
-# How training systems wrap a network: DataParallel, our own runs.
-_WRAPPERS = ("module.", "model.")
+# How training systems wrap a network: DataParallel, our own runs, torch.compile.
+_WRAPPERS = ("module.", "model.", "_orig_mod.")
+# Where training checkpoints hold the network: Lightning and most others, torchvision's scripts, PyTorch's tutorials.
+_CONTAINERS = ("state_dict", "model", "model_state_dict")
 # From what CSAILVision's synchronised Batch Norm computes its running statistics, which the files hold beside them.
 _SUMS = ("_tmp_running_mean", "_tmp_running_var", "_running_iter")
 
@@ -27,7 +29,8 @@ class CheckpointFile:
     Attributes:
         state: tensors by key, on the CPU, without `prefix`.
         format: how it was written, see `switchnorm.weights.formats`.
-        container: the entry of a training checkpoint that held the state, "state_dict"; "" where the file is the state.
+        container: the entry of a training checkpoint that held the state, such as "state_dict"; "" where the file is
+            the state.
         beside: names of entries that are not used: those of the training checkpoint beside the state, and in the state
             the sums from which synchronised Batch Norm of CSAILVision/semantic-segmentation-pytorch makes its averages.
         prefix: what training wrappers had put before every key, for example "module.".
@@ -51,9 +54,9 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
     path = Path(path)
     file = read_content(path)
     content = _entries(file.value)
-    container = "state_dict" if "state_dict" in content else ""
+    container = next((name for name in _CONTAINERS if _is_state(_entries(content.get(name)))), "")
     state = _entries(content[container]) if container else content
-    if not state or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items()):
+    if not _is_state(state):
         raise InputError(f"checkpoint {str(path)!r} holds no state dict; expected tensors by name")
     prefix = _prefix(state)
     state = {key.removeprefix(prefix): value for key, value in state.items()}
@@ -70,8 +73,9 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
     Args:
         path: a safetensors file, or what any version of torch.save wrote: a state dict, or a training checkpoint that
-            holds one under "state_dict". Prefixes that training wrappers gave to every key are taken off, and so are
-            sums beside the running statistics that are made of them, see `CheckpointFile.beside`.
+            holds one under "state_dict", "model" or "model_state_dict". Prefixes that training wrappers gave to every
+            key are taken off, and so are sums beside the running statistics that are made of them, see
+            `CheckpointFile.beside`.
 
     Raises:
         InputError: no such file, or one that holds no state dict or would have to run code to be read.
@@ -126,6 +130,10 @@ def load_published(model: nn.Module, path: str | Path, decoder: str | Path | Non
     source = f"checkpoint {str(path)!r} with decoder {str(decoder)!r}"
     load_state(model, joined(read_state(path), read_state(decoder), source), source)
     return model
+
+
+def _is_state(entries: Mapping[Any, Any]) -> bool:
+    return bool(entries) and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in entries.items())
 
 
 def _entries(value: Any) -> dict[Any, Any]:

@@ -4,6 +4,7 @@ import json
 import statistics
 
 import pytest
+import yaml
 
 from switchnorm.cli import main
 from switchnorm.config.recipe import read_config, to_yaml
@@ -11,6 +12,8 @@ from switchnorm.errors import InputError
 from switchnorm.runs.folder import RunFolder
 from switchnorm.studies.compare import plan_comparison
 from switchnorm.studies.variants import read_variants
+from switchnorm.training.pictures import as_expected
+from tests.data.photos import write_tree
 
 FROZEN = "Frozen BN: norm=bn train.frozen_statistics=true"
 
@@ -137,3 +140,23 @@ def test_what_a_start_says_is_said_once_where_it_holds_for_all(capsys, monkeypat
         "learning rate 0.4 for 512 samples per step",
         "gn: model.options.momentum has no effect: no layer keeps running statistics",
     ]
+
+
+def test_a_folder_is_known_again_whatever_its_network_set_of_the_data(monkeypatch, tmp_path):
+    """A run's config.yaml has the pictures that the network expects, which the command did not name."""
+    recipe = tmp_path / "photographs.yaml"
+    data = {"name": "folder", "root": str(write_tree(tmp_path / "data")), "size": 32, "workers": 0}
+    train = {"epochs": 1, "batch_size": 2}
+    recipe.write_text(yaml.safe_dump({"model": {"name": "resnet18"}, "data": data, "train": train}))
+    study = planned(tmp_path / "made", "bn", "gn", recipe=str(recipe), seeds=(0,))
+    for path, config in study.plan:
+        written, said = as_expected(config)
+        assert said
+        RunFolder.create(path, written, ())
+    trained = []
+    monkeypatch.setattr("switchnorm.studies.study.train_all", lambda plan, *args, **options: trained.extend(plan))
+    study.run(())
+    assert trained == study.plan
+    other = planned(tmp_path / "made", "bn", recipe=str(recipe), seeds=(0,), flags=("--data.crop=0.5",))
+    with pytest.raises(InputError, match=r"with data\.crop None and not 0\.5; choose another folder"):
+        other.run(())

@@ -3,6 +3,7 @@
 import pytest
 
 from switchnorm.config.recipe import read_config
+from switchnorm.errors import InputError
 from switchnorm.studies.seeds import train_seeds
 from switchnorm.training import dry_run
 from switchnorm.training.beginning import begin
@@ -33,6 +34,14 @@ SMALL = ("--train.epoch_steps", "1", "--epochs", "2", "--samples-per-gpu", "null
             "optimizer.decay_logits has no effect: no layer has logits",
         ),
         (("--norm", "ssn", "--optimizer.decay_logits", "true"), "optimizer.decay_logits has no effect"),
+        (
+            ("--norm", "sn", "--optimizer.sparse_lr_factor", "0.5"),
+            "optimizer.sparse_lr_factor has no effect: the network has no SSN layer",
+        ),
+        (
+            ("--norm", "bn", "--schedule.radius_end", "0.5"),
+            "schedule.radius_end has no effect: the network has no SSN layer",
+        ),
         (("--train.snapshot_epochs", "3"), "train.snapshot_epochs 3 has no effect: the run has 2 epochs"),
         (("--train.patience", "1"), "train.patience 1 has no effect: 2 validations are over before it is"),
         (
@@ -55,6 +64,7 @@ def test_what_has_no_effect_or_is_not_as_written_is_said(recipe, flags, line):
     [
         ("--norm", "bn", "--model.options.momentum", "0.2", "--train.calibrate", "1"),
         ("--norm", "sn", "--optimizer.decay_logits", "true"),
+        ("--norm", "ssn", "--optimizer.sparse_clip_norm", "0.5", "--schedule.radius_power", "2"),
         ("--train.snapshot_epochs", "2"),
         ("--train.patience", "1", "--epochs", "3"),
         ("--optimizer.name", "adamw"),
@@ -81,3 +91,13 @@ def test_every_way_to_start_says_the_same(recipe, tmp_path, capsys):
     assert str(dry_run(config)).splitlines()[:-1] == said
     train_seeds(config, [0], tmp_path / "seeds", ())
     assert capsys.readouterr().out.splitlines()[: len(said)] == said
+
+
+@pytest.mark.parametrize("way", ["dry run", "training"])
+def test_layers_that_are_none_are_refused_by_the_key_that_names_them(recipe, tmp_path, way):
+    config = read_config(recipe, (*SMALL, "--norm", "bn", "--train.frozen_statistics", "conv*"))
+    said = "train.frozen_statistics: include 'conv*' matches no layer with running statistics; the nearest layer is '"
+    with pytest.raises(InputError) as caught:
+        dry_run(config) if way == "dry run" else start(config, tmp_path / "run", default=tmp_path, command=())
+    assert str(caught.value).startswith(said)
+    assert not (tmp_path / "run").exists()

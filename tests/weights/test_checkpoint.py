@@ -10,7 +10,7 @@ from torch import nn
 import switchnorm
 from switchnorm.errors import InputError
 from switchnorm.layers import SparseSwitchNorm2d, SwitchNorm2d
-from switchnorm.weights import load_published, load_state, read_state
+from switchnorm.weights import load_published, load_state, read_checkpoint, read_state
 
 
 def network() -> nn.Module:
@@ -115,6 +115,23 @@ def test_truncated_checkpoints_and_missing_files_are_named(tmp_path):
         read_state(file)
     with pytest.raises(InputError, match="does not exist"):
         read_state(tmp_path / "none.ckpt")
+
+
+@pytest.mark.parametrize("container", ["state_dict", "model", "model_state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model._orig_mod."])
+def test_training_checkpoints_of_others_hold_the_network(tmp_path, container, prefix):
+    state = {"weight": torch.rand(2), "bias": torch.rand(3)}
+    wrapped = {f"{prefix}{key}": value for key, value in state.items()}
+    torch.save({"epoch": 3, "optimizer": {"state": {}}, container: wrapped}, tmp_path / "x.pth")
+    found = read_checkpoint(tmp_path / "x.pth")
+    assert (found.container, found.prefix, found.beside) == (container, prefix, ("epoch", "optimizer"))
+    assert all(torch.equal(found.state[key], value) for key, value in state.items())
+
+
+def test_a_network_may_have_parts_that_are_called_as_containers_are(tmp_path):
+    state = {"model.weight": torch.rand(2), "head.bias": torch.rand(3)}
+    torch.save(state, tmp_path / "x.pth")
+    assert read_state(tmp_path / "x.pth").keys() == state.keys()
 
 
 def test_files_without_a_state_dict_are_refused(tmp_path):

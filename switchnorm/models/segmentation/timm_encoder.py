@@ -92,7 +92,8 @@ def build(
     if spec is not None:
         encoder = _switched(name.encoder, encoder, spec)
     classes = _family(name).num_classes if num_classes is None else num_classes
-    decoder = DECODERS[name.decoder](channels, Spec.of("bn") if spec is None else spec, classes, **own)
+    with explained(f"+{name.decoder}", own):
+        decoder = DECODERS[name.decoder](channels, Spec.of("bn") if spec is None else spec, classes, **own)
     return TimmEncoderDecoder(encoder, decoder, str(getattr(encoder, "output_fmt", "")).endswith("NHWC"))
 
 
@@ -197,9 +198,9 @@ def _switched(name: str, encoder: nn.Module, spec: Spec) -> nn.Module:
     encoder = plan_switch(encoder, spec, start="equal").apply()
     if all(norm_of(module) is None for module in encoder.modules()) and spec.make is None:
         kinds = sorted({type(module).__name__ for module in encoder.modules() if is_norm(module)})
-        has = f"only {', '.join(kinds)}" if kinds else "none"
+        only = f" that switches, only {', '.join(kinds)}" if kinds else ""
         warnings.warn(
-            f"encoder {name!r} has no normalization that switches, {has}; {str(spec)!r} is the decoder's alone",
+            f"encoder {name!r} has no normalization{only}; {str(spec)!r} is the decoder's alone",
             stacklevel=2,
         )
     return encoder

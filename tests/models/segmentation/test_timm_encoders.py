@@ -121,6 +121,7 @@ def test_what_cannot_be_is_refused_with_what_can(name, message):
         ({"features_only": True}, "gives logits, so that 'features_only' is not an option"),
         ({"output_stride": 8}, "option 'output_stride' of 'timm:resnet18' is what the network's name says"),
         ({"dropout": "much"}, "option 'dropout' of '\\+ppm_bilinear' takes a float, got 'much'"),
+        ({"dropout": 2}, "model '\\+ppm_bilinear' cannot be built with dropout=2: dropout prob"),
         ({"deep_stem": True}, "'timm:resnet18' cannot be built with deep_stem=True"),
     ],
 )
