@@ -17,7 +17,7 @@ from switchnorm.ops.kernels.choice import needs_plain_operations
 #: Elements of a channels-last input from which this library's own passes are faster than PyTorch's on a copy.
 COPIED = 1 << 16
 #: Terms of Batch Norm's sums from which it matters that the mean is far from 0.
-LONG_SUM = 1 << 12
+LONG_SUM = 1 << 10
 #: |mean| / deviation of a channel from which the rounding of so long a sum shows.
 FAR = 32.0
 #: Pixels by which this is estimated.
@@ -31,17 +31,13 @@ def is_channels_last(x: Tensor) -> bool:
 
 def group_norm_is_good(x: Tensor) -> bool:
     """Whether torch.nn.functional.group_norm is the best choice for x (N, C, *S), or for a contiguous copy of it."""
-    if x.device.type != "cpu":
-        return False
-    ours = x.dtype in (torch.float32, torch.float64) and x.numel() >= COPIED
-    return not (ours and is_channels_last(x))
+    ours = x.numel() >= COPIED and is_channels_last(x) and x.dtype in (torch.float32, torch.float64)
+    return x.is_cpu and not ours
 
 
 def batch_norm_is_good(x: Tensor) -> bool:
     """Whether torch.nn.functional.batch_norm is the best choice for x (N, C, *S) by statistics of the batch."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or not is_channels_last(x):
-        return True
-    if x.numel() < LONG_SUM * x.shape[1]:
+    if not is_channels_last(x) or not x.is_cpu or x.dtype != torch.float32 or x.numel() < LONG_SUM * x.shape[1]:
         return True
     pixels = x.detach().movedim(1, -1).flatten(0, -2)
     var, mean = torch.var_mean(pixels[:: len(pixels) // SAMPLE], 0)
@@ -62,14 +58,8 @@ def contiguous(x: Tensor) -> Tensor:
     return copy
 
 
-def laid_out(y: Tensor, x: Tensor) -> Tensor:
-    """y, contiguous, with the channels last in memory if `contiguous` made a copy of x; y itself otherwise."""
-    if torch.compiler.is_compiling() or not is_channels_last(x):
-        return y
-    return _channels_last(y)
-
-
-def _channels_last(t: Tensor) -> Tensor:
+def channels_last(t: Tensor) -> Tensor:
+    """t (N, C, *S) with the channels last in memory."""
     return t.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
@@ -82,4 +72,4 @@ class _Contiguous(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _channels_last(grad)
+        return channels_last(grad)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import copy
+import sys
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from switchnorm.layers import Spec, WSConv2d, norm_names
+from switchnorm.layers import BatchNorm2d, GroupNorm, Spec, WSConv2d, norm_names
 from switchnorm.ops import KernelFallback, kernel
 from switchnorm.ops.kernels import choice
 from switchnorm.ops.torchs import COPIED, LONG_SUM, batch_norm_is_good, group_norm_is_good
 
-SHAPES = [(4, 8, 37), (3, 8, 15, 17), (4, 8, 64, 63), (16, 8, 96, 96), (2, 8, 5, 7, 9), (2, 8, 15, 16, 17)]
+SHAPES = [
+    (4, 8, 37),
+    (3, 8, 15, 17),
+    (4, 8, 33, 31),
+    (4, 8, 64, 63),
+    (16, 8, 96, 96),
+    (2, 8, 5, 7, 9),
+    (2, 8, 15, 16, 17),
+]
 PLAIN = ("gn", "ln", "in", "bn")
 
 
@@ -84,6 +93,28 @@ def test_which_inputs_pytorchs_kernels_are_good_for() -> None:
     one_channel = last(large)
     one_channel[:, 2] += 1000
     assert not batch_norm_is_good(one_channel)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(BatchNorm2d(4, ghost=None), nn.BatchNorm2d(4)), (GroupNorm(2, 4), nn.GroupNorm(2, 4))],
+    ids=["bn", "gn"],
+)
+def test_small_inputs_look_up_no_tensors_that_pytorchs_layer_does_not(
+    ours: nn.Module, theirs: nn.Module, training: bool
+) -> None:
+    def lookups(layer: nn.Module) -> int:
+        found = []
+        sys.setprofile(lambda frame, event, _: found.append(event) if frame.f_code is looked_up else None)
+        try:
+            layer(x)
+        finally:
+            sys.setprofile(None)
+        return found.count("call")
+
+    x, looked_up = torch.randn(2, 4, 3, 3), nn.Module.__getattr__.__code__
+    assert 0 < lookups(theirs.train(training)) == lookups(ours.train(training))
 
 
 def node(layer: nn.Module, x: Tensor) -> set[str]:

@@ -72,16 +72,16 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
         ghost, group = (self.ghost, process_group(self.sync)) if self.training else (None, None)
         if self.training and group is None:
             check_batch(input, ghost)
-        running = None
-        if not self.training and self.running_mean is not None and self.running_var is not None:
-            running = (self.running_mean, self.running_var)
         # torch's own reads the counter where momentum is None, which cannot be read on the meta device and in a trace.
         counts = self.training and self.momentum is None and (input.is_meta or needs_plain_operations(input))
         if ghost is None and group is None and not counts:
-            good = batch_norm_is_good if running is None else _always
-            if takes_torch(input, self.weight, self.bias, residual, good=good):
+            good = batch_norm_is_good if self.training or not self.track_running_stats else _always
+            if takes_torch(input, good):
                 return finish(self._torchs(input), residual, activation)
         self._check_input_dim(input)
+        running = None
+        if not self.training and self.running_mean is not None and self.running_var is not None:
+            running = (self.running_mean, self.running_var)
         y, batch_mean, batch_var = normalize(
             input,
             ("batch",),

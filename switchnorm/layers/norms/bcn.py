@@ -17,7 +17,7 @@ from switchnorm.layers.norms.group import default_groups
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running, without_tangents
-from switchnorm.layers.unbatched import one_sample
+from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import moments
 from switchnorm.ops.normalize import Activation, check_activation
@@ -100,7 +100,7 @@ class BatchChannelNorm(RunningStatistics):
 
     def forward(self, x: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
         """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S)."""
-        if x.dim() == self.unbatched_dims:
+        if is_one_sample(self, x):
             return one_sample(self, x, residual, activation)
         self._check_input(x)
         # Gradient checkpointing runs this again in the backward pass, and must find the estimates as they were used.

@@ -23,7 +23,7 @@ from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import takes_torch
 from switchnorm.ops.normalize import Activation, check_activation, check_group, check_input
 from switchnorm.ops.statistics import check_groups
-from switchnorm.ops.torchs import contiguous, group_norm_is_good, laid_out
+from switchnorm.ops.torchs import channels_last, contiguous, group_norm_is_good
 
 
 class GroupNorm(Opaque, Checked, Unfoldable, nn.GroupNorm):
@@ -59,8 +59,10 @@ class GroupNorm(Opaque, Checked, Unfoldable, nn.GroupNorm):
             check_group(input, self.num_groups)
         # The variance of a single value is 0, and torch refuses groups that have no more, or nothing in each map.
         refused = input.numel() in (0, self.num_groups)
-        if not refused and takes_torch(input, self.weight, self.bias, residual, good=group_norm_is_good):
-            return finish(laid_out(super().forward(contiguous(input)), input), residual, activation)
+        if not refused and takes_torch(input, group_norm_is_good):
+            given = contiguous(input)
+            y = super().forward(given)
+            return finish(y if given is input else channels_last(y), residual, activation)
         return normalize(
             input,
             (f"group:{self.num_groups}",),

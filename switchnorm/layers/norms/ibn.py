@@ -18,7 +18,7 @@ from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
-from switchnorm.layers.unbatched import one_sample
+from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.normalize import Activation, check_activation, check_residual, is_single
 
@@ -89,7 +89,7 @@ class InstanceBatchNorm(RunningStatistics):
 
     def forward(self, x: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
         """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S)."""
-        if x.dim() == self.unbatched_dims:
+        if is_one_sample(self, x):
             return one_sample(self, x, residual, activation)
         self._check_input(x)
         check_residual(residual, x)

@@ -18,7 +18,7 @@ from switchnorm.layers.norms.trained import check_training, count_pass
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
-from switchnorm.layers.unbatched import one_sample
+from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import accumulation_dtype, cast
 from switchnorm.ops.normalize import Activation, check_activation, check_group
@@ -161,7 +161,7 @@ class SwitchNorm(RunningStatistics):
             residual: of x's shape, added after normalizing.
             activation: "relu", or None for the layer's own.
         """
-        if x.dim() == self.unbatched_dims:
+        if is_one_sample(self, x):
             return one_sample(self, x, residual, activation)
         self._check_input(x)
         if not torch.compiler.is_compiling():

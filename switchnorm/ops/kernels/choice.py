@@ -77,19 +77,19 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
     return chosen
 
 
-def takes_torch(x: Tensor, *tensors: Tensor | None, good: Callable[[Tensor], bool]) -> bool:
+def takes_torch(x: Tensor, good: Callable[[Tensor], bool]) -> bool:
     """Whether a normalization that PyTorch has too takes PyTorch's own kernel.
 
     Args:
-        x, tensors: those of the call, the input first.
+        x: the input. Small networks feel what is asked of each layer, so that parameters are not looked at.
         good: tells whether that kernel is fast and exact for an input, which it may read.
     """
-    if needs_plain_operations(x, *tensors) or x.is_meta:
+    if needs_plain_operations(x) or x.is_meta:
         return True
     forced = _overruling()
     if forced is not None:
         return forced == "torch"
-    return good(x) or choose(x, *tensors) is None
+    return good(x) or choose(x) is None
 
 
 def needs_plain_operations(*tensors: Tensor | None) -> bool:
@@ -122,7 +122,7 @@ def needs_plain_gradient(*grads: Tensor | None) -> bool:
 
 
 def _overruling() -> str | None:
-    return _forced.get() or _from_environment(os.environ.get(VARIABLE, ""))
+    return _forced.get() or (_from_environment(os.environ[VARIABLE]) if VARIABLE in os.environ else None)
 
 
 def _known(name: str) -> str:
