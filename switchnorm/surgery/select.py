@@ -23,7 +23,7 @@ class Selection:
         names: the names of all layers, to check the patterns against.
 
     Raises:
-        InputError: a pattern that matches no layer.
+        InputError: no pattern, or one that matches no layer.
     """
 
     def __init__(self, include: Choice | None, exclude: Choice | None, names: Iterable[str]) -> None:
@@ -42,9 +42,14 @@ class Selection:
 
 
 def _predicate(argument: str, choice: Choice | None, names: Sequence[str]) -> Callable[[str, nn.Module], bool] | None:
-    if choice is None or callable(choice):
+    if choice is None or (callable(choice) and not isinstance(choice, type)):
         return choice
-    patterns = (choice,) if isinstance(choice, str) else tuple(choice)
+    patterns = (choice,) if isinstance(choice, str) else tuple(choice) if isinstance(choice, Iterable) else (None,)
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise InputError(
+            f"{argument} {choice!r} is no glob over names, no sequence of globs and no predicate of name and module; "
+            "the nearest is '*'"
+        )
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             nearest = difflib.get_close_matches(pattern, names, n=1, cutoff=0)
