@@ -48,8 +48,9 @@ def region_layers(model: nn.Module) -> list[str]:
 def ghost_refusal(name: str) -> str:
     """Why a layer that sees regions takes no ghost batches."""
     return (
-        f"layer {name!r} sees regions of pictures, or may see them, which ghost batches would group instead of pictures;"
-        " switch it to 'gn', leave ghost out, or ask for it in the parts that see pictures, as ghost(model.backbone, 2)"
+        f"layer {name!r} sees regions of pictures, or may see them, which ghost batches would group instead of "
+        "pictures; switch it to 'gn', leave ghost out, or ask for it in parts that see pictures, as "
+        "ghost(model.backbone, 2)"
     )
 
 

@@ -149,8 +149,8 @@ def calibrate(
         like: the model before the switch, with the same names of layers; it stays as it is.
 
     Raises:
-        InputError: no module, no batch at all, a layer with batch statistics that does not support it, or layers that do
-            not pair with those of `like`; before anything has changed.
+        InputError: no module, no batch at all, a layer with batch statistics that does not support it, or layers that
+            do not pair with those of `like`; before anything has changed.
     """
     check_model("calibrate", model)
     if like is not None:

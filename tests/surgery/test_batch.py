@@ -121,7 +121,7 @@ def test_groups_of_processes_batches_and_networks_alike_are_looked_at():
             surgery.sync(net, group)
     with pytest.raises(InputError, match="batches that can be iterated over, got int"):
         surgery.calibrate(net, 3)
-    with pytest.raises(InputError, match="calibrate takes a torch.nn.Module as like, got str"):
+    with pytest.raises(InputError, match=r"calibrate takes a torch.nn.Module as like, got str"):
         surgery.calibrate(net, [], like="net")
     assert type(net[0]) is nn.BatchNorm2d
 
