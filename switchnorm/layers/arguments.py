@@ -20,7 +20,7 @@ class Checked(nn.Module):
     """A layer whose numbers are checked whenever they are set; what a pickle holds is taken as it is.
 
     Raises:
-        InputError: on setting channels, `eps`, `momentum`, `ghost` or `sync` to what a layer cannot have.
+        InputError: on setting channels, `eps`, `momentum` or `ghost` to what a layer cannot have.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -114,5 +114,4 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "eps": check_eps,
     "momentum": check_momentum,
     "ghost": check_ghost,
-    "sync": check_sync,
 }
