@@ -1,4 +1,4 @@
-"""What the arguments of a layer may be, when it is made and when an attribute is set later."""
+"""What the arguments of a layer may be, when it is made and when an attribute is set later; and what is no model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from switchnorm.errors import InputError
@@ -76,6 +77,21 @@ def check_ghost(ghost: int | None, sync: object = False) -> int | None:
     if sync is not False:
         raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
     return ghost
+
+
+def check_sync(sync: Any) -> Any:
+    """Return `sync` if it is True, False or a process group; raise `InputError` for anything else."""
+    if isinstance(sync, bool) or (dist.is_available() and isinstance(sync, dist.ProcessGroup)):
+        return sync
+    raise InputError(f"sync {sync!r} is no process group; the nearest are True, for all processes, and False")
+
+
+def check_model(caller: str, model: object, argument: str = "") -> None:
+    """Raise `InputError` if a function of this name, or its `argument`, is given anything but a module."""
+    if not isinstance(model, nn.Module):
+        what = f"{caller} takes a torch.nn.Module{argument and f' as {argument}'}"
+        kind = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise InputError(f"{what}, got {kind}; the nearest is the model")
 
 
 def check_dtype(dtype: torch.dtype | None) -> torch.dtype | None:

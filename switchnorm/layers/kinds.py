@@ -83,7 +83,13 @@ def has_batch_statistics(module: nn.Module) -> bool:
     # What a normalizer does not do, a subclass with a forward of its own may.
     if told or (told is not None and not overrides(module, kind.base if kind is not None else None)):
         return told
-    return any(isinstance(module._buffers.get(name), Tensor) for name in ("running_mean", "running_var"))
+    return any(isinstance(buffer_of(module, name), Tensor) for name in ("running_mean", "running_var"))
+
+
+def buffer_of(module: nn.Module, name: str) -> Tensor | None:
+    """A buffer of a module; None where there is none of this name."""
+    # Those of TorchScript modules have no `get`.
+    return module._buffers[name] if name in module._buffers else None  # noqa: SIM401
 
 
 def overrides(module: nn.Module, base: type[nn.Module] | None, method: str = "forward") -> bool:

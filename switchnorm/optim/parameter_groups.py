@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
+from switchnorm.layers.arguments import check_model
 from switchnorm.surgery.importance import is_sparse, mixing_layers
 from switchnorm.surgery.kinds import is_norm
 
@@ -43,10 +44,7 @@ def parameter_groups(
     Raises:
         InputError: no module, one without trainable parameters or with lazy ones, or a negative number.
     """
-    if not isinstance(model, nn.Module):
-        raise InputError(
-            f"parameter_groups takes a torch.nn.Module, got {type(model).__name__}; the nearest is the model"
-        )
+    check_model("parameter_groups", model)
     for name, value in (("lr", lr), ("weight_decay", weight_decay), ("sparse_lr_factor", sparse_lr_factor)):
         if not value >= 0:
             raise InputError(f"{name} must be at least 0, got {value}")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from switchnorm.errors import InputError
+from switchnorm.layers.arguments import check_model
 from switchnorm.optim.radius import RadiusShape, rounded
 from switchnorm.surgery.importance import is_sparse, mixing_layers
 
@@ -186,10 +187,7 @@ _INNER = ("optimizer", "_optimizer", "_base_optimizer", "base_optimizer")
 
 def _learning(model: nn.Module) -> dict[str, Any]:
     """The sparse layers whose logits are trained, by name."""
-    if not isinstance(model, nn.Module):
-        raise InputError(
-            f"SparseSchedule takes a torch.nn.Module, got {type(model).__name__}; the nearest is the model"
-        )
+    check_model("SparseSchedule", model)
     sparse = {name: layer for name, layer in mixing_layers(model) if is_sparse(layer)}
     if not sparse:
         raise InputError(

@@ -14,7 +14,7 @@ from switchnorm.errors import InputError
 from switchnorm.layers import kind_of
 from switchnorm.ops.moments import accumulation_dtype
 from switchnorm.surgery.carry import AFFINE
-from switchnorm.surgery.kinds import has_tail, named_layers
+from switchnorm.surgery.kinds import named_layers, tail_of
 
 Forward = Callable[[nn.Module, Any], Any]
 
@@ -183,7 +183,7 @@ def _affine(layer: Any) -> tuple[Tensor, Tensor] | None:
 
 def _plain(layer: Any, x: Tensor) -> Tensor:
     """What a normalization makes of x by itself, without residual, dropout and activation."""
-    removed = {name: getattr(layer, name) for name in ("act", "drop")} if has_tail(layer) else {}
+    removed = {name: layer.get_submodule(name) for name in tail_of(layer)}
     activation = vars(layer).get("activation")
     try:
         for name in removed:

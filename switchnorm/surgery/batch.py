@@ -10,7 +10,7 @@ from torch import nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers import Spec, has_batch_statistics, kind_of, norm_of
-from switchnorm.layers.arguments import check_ghost
+from switchnorm.layers.arguments import check_ghost, check_model, check_sync
 from switchnorm.layers.running import Sync
 from switchnorm.surgery.kinds import batch_sync, norm_refusal
 from switchnorm.surgery.regions import ghost_refusal, region_layers
@@ -40,6 +40,7 @@ def ghost(model: nn.Module, samples: int | None) -> nn.Module:
             in the heads of detectors, or one with batch statistics that knows no ghost batches and cannot be replaced;
             before anything has changed.
     """
+    check_model("ghost", model)
     check_ghost(samples)
     if samples is None:
         return _set(model, "ghost", None, lambda layer: False)
@@ -67,9 +68,11 @@ def sync(model: nn.Module, group: Sync = True) -> nn.Module:
         The model, or the new layer if the model is a single normalization.
 
     Raises:
-        InputError: a layer with ghost batches, or one with batch statistics that cannot be synchronised and cannot be
-            replaced; before anything has changed.
+        InputError: no group, a layer with ghost batches, or one with batch statistics that cannot be synchronised and
+            cannot be replaced; before anything has changed.
     """
+    check_model("sync", model)
+    check_sync(group)
     if group is False:
         return _set(model, "sync", False, lambda layer: _is_foreign(layer) and batch_sync(layer) is not False)
     check_support(model, "sync")

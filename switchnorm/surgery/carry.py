@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from switchnorm.layers import kind_of
 from switchnorm.layers.made import made_by
 from switchnorm.layers.options import options_of
-from switchnorm.surgery.kinds import apply_tail, has_tail
+from switchnorm.surgery.kinds import apply_tail, tail_of
 from switchnorm.surgery.tail import as_timms
 
 AFFINE = ("weight", "bias")
@@ -85,8 +85,9 @@ def carry_hooks(old: nn.Module, new: nn.Module) -> None:
             for key in reversed(own) if name == "_forward_hooks" else ():
                 theirs.move_to_end(key, last=False)
         setattr(new, name, own if theirs is None else theirs)
-    if has_tail(old) and not ends_by_itself(new):
-        new.drop, new.act = old.drop, old.act
+    if (tail := tail_of(old)) and not ends_by_itself(new):
+        new.drop = old.get_submodule("drop") if "drop" in tail else nn.Identity()
+        new.act = old.get_submodule(tail[-1])
         if apply_tail not in new._forward_hooks.values():
             # First, for the other hooks have always seen the activation.
             new.register_forward_hook(apply_tail, prepend=True)

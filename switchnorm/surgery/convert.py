@@ -13,7 +13,7 @@ from switchnorm.errors import InputError
 from switchnorm.layers import Norm, Spec, channels_of, has_batch_statistics, kind_of, norm_of
 from switchnorm.layers.options import options_of
 from switchnorm.surgery.carry import AFFINE, LOGITS, carried, carry_hooks, carry_tensors, ends_by_itself
-from switchnorm.surgery.kinds import batch_sync, has_tail
+from switchnorm.surgery.kinds import batch_sync, tail_of
 from switchnorm.surgery.start import Start, begin, source_of, start_of
 from switchnorm.surgery.tail import original
 
@@ -185,10 +185,10 @@ def _lost(old: nn.Module, new: nn.Module) -> Iterator[str]:
     kept = carried(old, new)
     frozen = [name for name in AFFINE if isinstance(old._buffers.get(name), Tensor)]
     left = [name for name in (*frozen, *(n for n, _ in old.named_parameters())) if name not in kept]
-    tail = has_tail(old)
+    tail = tail_of(old)
     norm = norm_of(old)
     logits = LOGITS if norm is not None and norm.mixes else ()
-    yield from (n for n in left if n not in logits and not (tail and n.startswith(("act.", "drop."))))
+    yield from (n for n in left if n not in logits and n.partition(".")[0] not in tail)
     if any(name in logits for name in left):
         yield "mixing logits"
     tracked = [name for name, _ in old.named_buffers() if name.rpartition(".")[2] == "running_mean"]
@@ -196,4 +196,4 @@ def _lost(old: nn.Module, new: nn.Module) -> Iterator[str]:
     if wanted and any(name not in kept for name in tracked):
         yield "running statistics"
     if tail and ends_by_itself(new):
-        yield "act and drop"
+        yield " and ".join(reversed(tail))

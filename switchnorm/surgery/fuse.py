@@ -10,6 +10,7 @@ from torch import nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers import norm_of
+from switchnorm.layers.arguments import check_model
 from switchnorm.surgery.fused import Program, is_rewritten, original, pickles_plainly, rewrite
 from switchnorm.surgery.fusion import Site
 from switchnorm.surgery.kinds import is_norm, named_layers
@@ -42,8 +43,9 @@ def plan_fuse(model: nn.Module) -> FusePlan:
         model: any model.
 
     Raises:
-        InputError: a TorchScript module.
+        InputError: no module, or a TorchScript module.
     """
+    check_model("fuse", model)
     if isinstance(model, torch.jit.ScriptModule):
         raise InputError("a TorchScript module cannot be changed; fuse the model before it is scripted")
     plan = FusePlan(model)

@@ -12,7 +12,6 @@ from switchnorm.layers import channels_of
 from switchnorm.surgery.kinds import is_norm, may_be_flat, named_layers
 from switchnorm.surgery.operations import (
     NORMALIZING,
-    REGIONS,
     WITHOUT_VALUES,
     is_elementwise,
     is_homogeneous,
@@ -36,7 +35,6 @@ class Wiring:
         method: how this was found, in words.
         flat: the normalizations that are sure to take (N, C).
         single: those that are sure to take maps of a single place.
-        regions: those that take regions of pictures instead of pictures.
         functions: calls of functions that normalize: the path of the module in whose forward pass they stand, and
             the function's name.
         failed: for each module whose forward pass could not be traced, the reason.
@@ -47,7 +45,6 @@ class Wiring:
     method: str = "tracing"
     flat: set[nn.Module] = field(default_factory=set)
     single: set[nn.Module] = field(default_factory=set)
-    regions: set[nn.Module] = field(default_factory=set)
     functions: list[tuple[str, str]] = field(default_factory=list)
     failed: dict[nn.Module, str] = field(default_factory=dict)
 
@@ -74,7 +71,6 @@ def wire(model: nn.Module) -> Wiring:
                 uses[module].append(norms.get(node))
         for norm, shape in _shapes(part):
             states[norm].add(shape)
-        wiring.regions.update(_of_regions(part))
         named = ((part.where[node], operation(node)) for node in part.graph.nodes if node.op in _CALLS)
         wiring.functions.extend(dict.fromkeys((where, name) for where, name in named if name in NORMALIZING))
     wiring.sources.update(found)
@@ -197,15 +193,3 @@ def _keeps_single(conv: _ConvNd) -> bool:
         return conv.padding == "same" or all(size == 1 for size in conv.kernel_size)
     sizes = zip(conv.kernel_size, conv.padding, conv.dilation, conv.stride, strict=True)
     return all((2 * padding - dilation * (kernel - 1)) // stride == 0 for kernel, padding, dilation, stride in sizes)
-
-
-def _of_regions(part: Part) -> set[nn.Module]:
-    """The normalizations downstream of what cuts regions out of pictures."""
-    marked: set[fx.Node] = set()
-    found: set[nn.Module] = set()
-    for node in part.graph.nodes:
-        if operation(node) in REGIONS or any(source in marked for source in node.all_input_nodes):
-            marked.add(node)
-            module = part.called.get(node)
-            found.update(m for m in (module.modules() if module is not None else ()) if is_norm(m))
-    return found

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.layers import norm_of
+from switchnorm.layers.arguments import check_model
 from switchnorm.ops.simplex import check_radius
 
 
@@ -33,6 +34,7 @@ def importance(model: nn.Module) -> list[LayerImportance]:
 
     Waits for the device once.
     """
+    check_model("importance", model)
     layers = mixing_layers(model)
     numbers = iter(_gather([part for _, layer in layers for part in (*layer.importance(), _frozen(layer))]))
     rows = []
@@ -48,6 +50,7 @@ def harden(model: nn.Module) -> tuple[int, int]:
     Returns:
         How many choices are final now, and how many there are: two per layer, for the mean and the variance.
     """
+    check_model("harden", model)
     layers = sparse_layers(model)
     for layer in layers:
         layer.harden()
@@ -65,11 +68,13 @@ def unharden(model: nn.Module) -> int:
     Returns:
         How many layers had a final choice.
     """
+    check_model("unharden", model)
     return sum([layer.unharden() for layer in sparse_layers(model)])
 
 
 def set_radius(model: nn.Module, radius: float) -> None:
     """Set SparsestMax's radius in all sparse layers; raise `InputError` outside [0, 1], before any changes."""
+    check_model("set_radius", model)
     check_radius(radius)
     for layer in sparse_layers(model):
         layer.set_radius(radius)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.utils.parametrize import is_parametrized
@@ -70,10 +73,46 @@ def norm_refusal(norm: nn.Module) -> str | None:
     return None
 
 
+def tail_of(norm: nn.Module) -> tuple[str, ...]:
+    """The names of the modules with which a layer ends; none for a layer that only normalizes.
+
+    These are a dropout and an activation, as in timm's and by `apply_tail`, or an activation alone, as in
+    transformers'.
+    """
+    names = [name for name in ("drop", "act", "activation") if isinstance(norm._modules.get(name), nn.Module)]
+    if names == ["activation"]:
+        return ("activation",) if _ends_with_activation(norm) else ()
+    ended = _own_forward(norm) or made_by(norm) is not None or apply_tail in norm._forward_hooks.values()
+    return ("drop", "act") if names[:2] == ["drop", "act"] and ended else ()
+
+
 def has_tail(norm: nn.Module) -> bool:
-    """Whether a layer ends with a dropout and an activation that it holds, as timm's, or by `apply_tail`."""
-    ends = isinstance(getattr(norm, "drop", None), nn.Module) and isinstance(getattr(norm, "act", None), nn.Module)
-    return ends and (_own_forward(norm) or made_by(norm) is not None or apply_tail in norm._forward_hooks.values())
+    """Whether a layer ends with more than a normalization, see `tail_of`."""
+    return bool(tail_of(norm))
+
+
+def _ends_with_activation(norm: Any) -> bool:
+    """Whether a subclass computes what its base does, and then its `activation`; looked at by values."""
+    kind = kind_of(norm)
+    channels, dims = channels_of(norm), class_dims(norm) or 2
+    if kind is None or kind.base is None or not _own_forward(norm) or channels is None:
+        return False
+    with (
+        contextlib.suppress(Exception),
+        torch.no_grad(),
+        torch.random.fork_rng(devices=[]),
+    ):  # Others may raise anything.
+        twin: Any = copy.deepcopy(norm).float().cpu()
+        for tensor in (twin.weight, twin.bias):
+            if tensor is not None:
+                tensor.copy_(torch.linspace(0.5, 2, channels))
+        x = torch.arange(4.0 * channels * 3**dims).mul(0.7).cos().view(4, channels, *[3] * dims)
+        # Hooks are not called.
+        y, plain, activation = twin.forward(x), kind.base.forward(twin, x), twin.activation
+        twin.activation = nn.Identity()
+        normalized = torch.allclose(twin.forward(x), plain, 1e-4, 1e-4)
+        return normalized and torch.allclose(y, activation.forward(plain), 1e-4, 1e-4)
+    return False
 
 
 def apply_tail(norm: nn.Module, args: Any, output: Tensor) -> Tensor:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from switchnorm.layers import has_batch_statistics
 from switchnorm.surgery.kinds import is_norm
 from switchnorm.surgery.replica import replicated
 
 _NAMED = re.compile(
-    r"norm|LRN|\bGRN|ResponseN|InPlaceA?BN|Whiten|^(FRN|TLU|LN|GN|IN|BN|ABN|DyT)(\d?d)?$|GlobalResponse", re.IGNORECASE
+    r"norm(?!al($|[^i]|i[^sz]))|LRN|\bGRN|ResponseN|InPlaceA?BN|Whiten|^(FRN|LN|GN|IN|BN|ABN|DyT)(\d?d)?$|GlobalResponse",
+    re.IGNORECASE,
 )
 _EPS = ("eps", "epsilon", "variance_epsilon")
 _POSITIONS = "it normalizes over the channels at each position, which is no statistic of this library"
@@ -22,12 +24,14 @@ _WEIGHTS = "it normalizes weights, not what flows through the network"
 
 
 def looks_like_norm(module: nn.Module) -> bool:
-    """Whether a module that is no known normalization looks like one: by its class's name, or by parameters that are
-    vectors beside an epsilon. What contains a convolution or a known normalization is a block of several layers.
+    """Whether a module that is no known normalization looks like one.
+
+    It does by its class's name, by parameters that are vectors beside an epsilon, or by running statistics. What
+    contains a convolution or a known normalization is a block of several layers.
     """
     if is_norm(module) or isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
         return False
-    if _NAMED.search(_name(module)) is None and not _is_scale_with_eps(module):
+    if _NAMED.search(_name(module)) is None and not _is_scale_with_eps(module) and not has_batch_statistics(module):
         return False
     inner = [m for m in module.modules() if m is not module]
     return not any(isinstance(m, _ConvNd) or is_norm(m) or looks_like_norm(m) for m in inner)

@@ -55,8 +55,6 @@ NORMALIZING = frozenset(
     fused_rms_norm batch_norm_with_update
     """)
 )
-#: Functions that cut regions out of pictures, of which there are other numbers than of pictures.
-REGIONS = frozenset(("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool"))
 _TORCH = ("torch", "torchvision", "_operator", "builtins", "math")
 
 

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from switchnorm.layers.arguments import check_model
 from switchnorm.surgery.statistics import running_statistics
 
 
@@ -20,6 +21,7 @@ def average_statistics(model: nn.Module) -> None:
     SSN's published training does so before each validation; all processes then have what one process with ghost batches
     has, for the mean of moving averages is the moving average of means.
     """
+    check_model("average_statistics", model)
     average(running_statistics(model))
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from switchnorm.errors import InputError
 from switchnorm.layers import Spec, channels_of
 from switchnorm.layers.options import options_of
 from switchnorm.surgery.carry import AFFINE, carried
 from switchnorm.surgery.convert import Replacement
-from switchnorm.surgery.standardize import standardize
+from switchnorm.surgery.standardize import conv_refusal, standardize
 
 
 class SwitchWarning(UserWarning):
@@ -29,7 +30,7 @@ class Change:
         names: all its names in the model; several where modules are tied.
         before, after: what it is and what it becomes.
         reason: why it becomes that.
-        function: of a normalization, whether it computes what it did: "kept", "kept nearly (87 % batch)", "changes:
+        function: of a normalization, whether it computes what it did: "kept", "kept nearly (88 % batch)", "changes:
             layer in place of batch, scale and shift fitted", ...
     """
 
@@ -76,6 +77,7 @@ class SwitchPlan:
     _norms: dict[nn.Module, Replacement] = field(default_factory=dict, repr=False)
     _convs: list[_ConvNd] = field(default_factory=list, repr=False)
     _thawed: dict[nn.Module, bool] = field(default_factory=dict, repr=False)
+    _applied: bool = field(default=False, repr=False)
     _new_parameters: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
@@ -111,7 +113,15 @@ class SwitchPlan:
 
         Returns:
             The model itself, changed; or the new layer, if the model is a single normalization.
+
+        Raises:
+            InputError: a second time, or if layers of the plan have left the model or changed since.
         """
+        # Scales that were fitted would be fitted again.
+        modules = set(self.model.modules())
+        if self._applied or not modules.issuperset(self.changed()) or any(map(conv_refusal, self._convs)):
+            raise InputError("the plan was carried out, or the model has changed since it was made; make a new plan")
+        self._applied = True
         # Only known before the layers have changed.
         self._new_parameters = self.new_parameters
         like = next((tensor for tensor in self.model.parameters() if tensor.is_floating_point()), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import nn
 
@@ -24,7 +24,7 @@ class Selection:
         what: these layers, as errors call one.
 
     Raises:
-        InputError: a pattern that matches no layer.
+        InputError: no pattern, or one that matches no layer.
     """
 
     def __init__(
@@ -51,9 +51,15 @@ class Selection:
 def _predicate(
     argument: str, choice: Choice | None, names: Sequence[str], what: str
 ) -> Callable[[str, nn.Module], bool] | None:
-    if choice is None or callable(choice):
+    if choice is None or (callable(choice) and not isinstance(choice, type)):
         return choice
-    patterns = (choice,) if isinstance(choice, str) else tuple(choice)
+    several = tuple(choice) if isinstance(choice, Iterable) else (choice,)
+    patterns: tuple[Any, ...] = (choice,) if isinstance(choice, str) else several
+    if not all(isinstance(pattern, str) for pattern in patterns):
+        raise InputError(
+            f"{argument} {choice!r} is no glob over names, no sequence of globs and no predicate of name and module; "
+            "the nearest is '*'"
+        )
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             nearest = difflib.get_close_matches(pattern, names, n=1, cutoff=0)

@@ -28,7 +28,7 @@ STARTS = ("auto", "equal", "source")
 
 #: The importance with which statistics besides that of the old layer start, where scale and shift make up for it. A
 #: sample's own channels fluctuate most, so that "instance" gets least. Together they get `TOGETHER` at most.
-INSTANCE, OTHER, TOGETHER = 0.03, 0.1, 0.25
+INSTANCE, OTHER, TOGETHER = 0.015, 0.1, 0.25
 #: Likewise where nothing makes up for it, about that of the logits (0, 0, 5); and in sparse layers, whose logits have
 #: their full gradient at any importance, and which give up most of it later, when scale and shift are not what fits.
 ALONE = 0.0066

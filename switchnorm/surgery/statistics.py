@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers import has_batch_statistics, kind_of
-from switchnorm.layers.arguments import check_momentum
+from switchnorm.layers.arguments import check_model, check_momentum
+from switchnorm.layers.kinds import buffer_of
 from switchnorm.surgery.alike import Likeness
 from switchnorm.surgery.batch import batch_layers, check_support
 from switchnorm.surgery.importance import is_sparse
@@ -32,6 +33,7 @@ def freeze_statistics(model: nn.Module, include: Choice | None = None) -> None:
     Raises:
         InputError: a pattern that matches no layer with running statistics.
     """
+    check_model("freeze_statistics", model)
     for _, layer in chosen_tracking_layers(model, include):
         layer.training = False
 
@@ -46,7 +48,7 @@ def chosen_tracking_layers(model: nn.Module, include: Choice | None = None) -> l
 def has_seen(layer: nn.Module) -> bool:
     """Whether a layer's running statistics are others than those that it begins with."""
     first = {"running_mean": 0, "running_var": 1, "num_batches_tracked": 0}
-    kept = ((layer._buffers.get(name), value) for name, value in first.items())
+    kept = ((buffer_of(layer, name), value) for name, value in first.items())
     return any(buffer is not None and bool((buffer != value).any()) for buffer, value in kept)
 
 
@@ -57,6 +59,7 @@ def evaluation_mode(model: nn.Module) -> None:
     segmentation and its torchvision ones do, whose deep supervision only training has. What is inside of it is in
     evaluation mode all the same.
     """
+    check_model("evaluation_mode", model)
     for module in model.modules():
         module.training = bool(getattr(module, "output_in_training", False))
 
@@ -75,6 +78,7 @@ def set_momentum(model: nn.Module, momentum: float | None) -> int:
         InputError: a momentum outside of its range, or a layer that keeps running statistics and has no `momentum`;
             before anything has changed.
     """
+    check_model("set_momentum", model)
     momentum = check_momentum(momentum)
     layers = [(name, module) for name, module in model.named_modules() if _keeps_statistics(module)]
     for name, layer in layers:
@@ -110,7 +114,7 @@ def tracked_buffers(model: nn.Module) -> dict[str, Tensor]:
     return {
         f"{prefix}.{name}".removeprefix("."): buffer
         for prefix, module in model.named_modules(remove_duplicate=False)
-        if has_batch_statistics(module) or isinstance(module._buffers.get("running_mean"), Tensor)
+        if has_batch_statistics(module) or isinstance(buffer_of(module, "running_mean"), Tensor)
         for name, buffer in module.named_buffers(recurse=False)
         if name not in module._non_persistent_buffers_set and not (name == "radius" and is_sparse(module))
     }
@@ -145,9 +149,16 @@ def calibrate(
         like: the model before the switch, with the same names of layers; it stays as it is.
 
     Raises:
-        InputError: no batch at all, a layer with batch statistics that does not support it, or layers that do not pair
-            with those of `like`; before anything has changed.
+        InputError: no module, no batch at all, a layer with batch statistics that does not support it, or layers that
+            do not pair with those of `like`; before anything has changed.
     """
+    check_model("calibrate", model)
+    if like is not None:
+        check_model("calibrate", like, "like")
+    if not isinstance(batches, Iterable):
+        raise InputError(
+            f"calibrate takes batches that can be iterated over, got {type(batches).__name__}; give a list"
+        )
     check_support(model, "calibrate")
     layers = tracking_layers(model)
     likeness = None if like is None else Likeness(model, like)
@@ -183,6 +194,7 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
     Raises:
         InputError: a layer with batch statistics that does not support calibration, which this is over one batch.
     """
+    check_model("batch_statistics", model)
     check_support(model, "calibrate")
     layers = [layer for _, layer in batch_layers(model)]
     before = _copies(layers)
@@ -209,7 +221,7 @@ def _keeps_statistics(layer: nn.Module) -> bool:
     kind = kind_of(layer)
     if kind is not None and kind.frozen:
         return False
-    return isinstance(layer._buffers.get("running_mean"), Tensor) or (has_batch_statistics(layer) and _tracks(layer))
+    return isinstance(buffer_of(layer, "running_mean"), Tensor) or (has_batch_statistics(layer) and _tracks(layer))
 
 
 def _call(model: nn.Module, batch: Any) -> None:

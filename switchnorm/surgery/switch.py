@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from switchnorm.errors import InputError
 from switchnorm.layers import NormLike, Spec, channels_of, has_batch_statistics, kind_of
+from switchnorm.layers.arguments import check_model
 from switchnorm.layers.frozen import frozen_eps
 from switchnorm.layers.weight_standardized import WS_CONV
 from switchnorm.surgery.convert import Replacement
@@ -115,8 +116,7 @@ def plan(
     inside: bool = False,
 ) -> SwitchPlan:
     """As `plan_switch`; with `inside` also for normalizations that are part of another."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"switch takes a torch.nn.Module, got {type(model).__name__}")
+    check_model("switch", model)
     if isinstance(model, torch.jit.ScriptModule):
         raise InputError("a TorchScript module cannot be changed; switch the model before it is scripted")
     check_start(start)
@@ -170,7 +170,7 @@ class _Planner:
 
     @cached_property
     def regions(self) -> set[str]:
-        """The names of layers that see regions of pictures."""
+        """The names of layers that see regions of pictures, or may see them."""
         return set(region_layers(self.model))
 
     def plan(self, whole: bool) -> SwitchPlan:
@@ -248,8 +248,8 @@ class _Planner:
         if not self.ghosted or not any(map(has_batch_statistics, new.modules())):
             return
         name = next((n for n in self.names[norm] if n in self.regions), None)
-        if name is not None or norm in self.wiring.regions:
-            raise InputError(ghost_refusal(name or self.names[norm][0]))
+        if name is not None:
+            raise InputError(ghost_refusal(name))
 
     def thaw(self, norm: nn.Module) -> str:
         """Let scale and shift of a frozen normalization train as the layer before it; in words, what they will do."""

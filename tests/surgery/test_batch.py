@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from switchnorm import layers
+from switchnorm import layers, surgery
 from switchnorm.errors import InputError
 from switchnorm.surgery import ghost, switch, sync
 from tests.surgery.nets import OwnForward, small_net
@@ -86,3 +86,48 @@ def test_ghost_errors():
         ghost(net, 2)
     assert type(net[0]) is nn.BatchNorm2d
     ghost(net, None)
+
+
+CALLS = {
+    "ghost": lambda model: surgery.ghost(model, 2),
+    "sync": surgery.sync,
+    "fuse": surgery.fuse,
+    "importance": surgery.importance,
+    "harden": surgery.harden,
+    "unharden": surgery.unharden,
+    "set_radius": lambda model: surgery.set_radius(model, 1),
+    "set_momentum": lambda model: surgery.set_momentum(model, 0.1),
+    "calibrate": lambda model: surgery.calibrate(model, []),
+    "freeze_statistics": surgery.freeze_statistics,
+    "evaluation_mode": surgery.evaluation_mode,
+    "average_statistics": surgery.average_statistics,
+    "switch": lambda model: surgery.switch(model, "sn"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(
+    ("model", "kind"), [(None, "NoneType"), ([nn.ReLU()], "list"), (nn.ReLU, "the class ReLU"), ({}, "dict")]
+)
+def test_what_is_no_model_is_refused(name, model, kind):
+    with pytest.raises(InputError, match=f"^{name} takes a torch.nn.Module, got {kind}; the nearest is the model$"):
+        CALLS[name](model)
+
+
+def test_groups_of_processes_batches_and_networks_alike_are_looked_at():
+    net = nn.Sequential(nn.BatchNorm2d(4))
+    for group in (None, 3, "all"):
+        with pytest.raises(InputError, match="is no process group; the nearest are True"):
+            surgery.sync(net, group)
+    with pytest.raises(InputError, match="batches that can be iterated over, got int"):
+        surgery.calibrate(net, 3)
+    with pytest.raises(InputError, match=r"calibrate takes a torch.nn.Module as like, got str"):
+        surgery.calibrate(net, [], like="net")
+    assert type(net[0]) is nn.BatchNorm2d
+
+
+def test_scripted_parts_are_refused_by_name():
+    net = nn.Sequential(torch.jit.script(nn.BatchNorm2d(4)), nn.BatchNorm2d(4))
+    for act in (lambda: surgery.ghost(net, 2), lambda: surgery.calibrate(net, [torch.ones(2, 4, 3, 3)])):
+        with pytest.raises(InputError, match=r"layer '0' cannot take .*: RecursiveScriptModule has batch statistics"):
+            act()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from timm.layers import BatchNormAct2d, GroupNormAct
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import switchnorm
 from switchnorm.layers import BatchChannelNorm2d, BatchNorm2d, Norm, SwitchNorm2d, kind_of, register, registry
@@ -160,3 +161,35 @@ def test_layers_that_call_things_otherwise() -> None:
 def test_a_layer_that_synchronises_by_itself_takes_the_place_of_another() -> None:
     assert type(switch(nn.SyncBatchNorm(4), nn.SyncBatchNorm)) is nn.SyncBatchNorm
     assert kind_of(switch(nn.SyncBatchNorm(4), nn.SyncBatchNorm)).norm.name == "bn"
+
+
+class NormActivation(nn.GroupNorm):
+    """Ends with an activation that it holds, as transformers' of BiT."""
+
+    def __init__(self, activation) -> None:
+        super().__init__(2, 8)
+        self.activation = activation
+
+    def forward(self, x):
+        return self.activation(F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps))
+
+
+def test_an_activation_alone_is_taken_along():
+    for activation in (nn.ReLU(), nn.Identity(), nn.GELU()):
+        net, x = nn.Sequential(NormActivation(activation)), torch.randn(3, 8, 5, 7)
+        nn.init.normal_(net[0].weight)
+        expected = net(x)
+        switch(net, "gn:2")
+        assert type(net[0]) is not NormActivation
+        assert net[0].act is activation
+        torch.testing.assert_close(net(x), expected)
+        assert isinstance(switch(net, "sn")[0].act, type(activation))
+
+
+def test_an_activation_that_is_not_applied_to_the_normalization_alone_is_no_tail():
+    class Twice(NormActivation):
+        def forward(self, x):
+            return super().forward(x) + self.activation(x)
+
+    plan = plan_switch(Twice(nn.ReLU()), "sn")
+    assert [left.reason for left in plan.left] == ["Twice has a forward of its own"]

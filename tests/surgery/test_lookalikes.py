@@ -143,3 +143,25 @@ def test_switching_twice_is_quiet():
         warnings.simplefilter("error")
         switch(net, "sn+ws")
         switch(small_net(), "sn")
+
+
+def test_activations_and_what_is_abnormal_are_no_normalizations():
+    names = ("TLU", "Abnormality", "NormalInit")
+    net = nn.Sequential(*(type(name, (nn.ReLU,), {})() for name in names), type("Normalize", (nn.ReLU,), {})())
+    assert [left.names for left in plan_switch(net, "sn").left] == [("3",)]
+
+
+def test_running_statistics_make_a_normalization():
+    class Frozen(nn.Module):
+        """Not the affine map alone, so that it is left."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                self.register_buffer(name, torch.ones(8))
+
+        def forward(self, x):
+            return F.relu(x * self.weight[:, None, None])
+
+    plan = plan_switch(nn.Sequential(nn.Conv2d(3, 8, 3), Frozen()), "sn")
+    assert [left.reason for left in plan.left] == ["Frozen is not a normalization that switches"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 import torchvision
 from torch import nn
 
@@ -85,3 +86,21 @@ def test_one_name_of_a_tied_layer_is_enough():
     net = nn.ModuleDict({"a": norm, "b": norm})
     assert changed(plan_switch(net, "gn", include="b")) == ["a"]
     assert changed(plan_switch(net, "gn", exclude="b")) == []
+
+
+def test_a_plan_is_carried_out_once_and_on_the_model_that_it_was_made_of():
+    net = small_net()
+    net(torch.randn(4, 3, 8, 8))
+    first, stale = plan_switch(net, "sn+ws"), plan_switch(net, "gn")
+    first.apply()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    for plan in (first, stale):
+        with pytest.raises(InputError, match=r"carried out, or the model has changed since .*; make a new plan"):
+            plan.apply()
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("choice", [3, [3], nn.BatchNorm2d, b"1"])
+def test_what_is_no_choice_is_refused(choice):
+    with pytest.raises(InputError, match="is no glob over names, no sequence of globs and no predicate"):
+        plan_switch(small_net(), "sn", include=choice)

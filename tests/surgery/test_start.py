@@ -123,7 +123,7 @@ def test_every_logit_of_a_kept_function_learns(digits):
             y.backward(torch.randn_like(y))
             logits = [p for layer in net for p in (getattr(layer, n, None) for n in ("mean_weight", "var_weight"))]
             gradients.append(torch.stack([p.grad for p in logits if p is not None]).abs().mean(0))
-        # Softmax has p (1 - p): 0.03, 0.09 and 0.11 here, 0.22 where all are equal, and 0.0066 for logits (0, 0, 5).
+        # Softmax has p (1 - p): 0.015, 0.09 and 0.10 here, 0.22 where all are equal, and 0.0066 for logits (0, 0, 5).
         assert (gradients[0] > gradients[1] / 40).all(), spec
 
 
@@ -247,7 +247,7 @@ def test_the_plan_says_what_becomes_of_the_function():
         return change.function
 
     assert function(seen(), "bn") == "kept"
-    assert function(seen(), "sn") == "kept nearly (87 % batch), scale and shift fitted"
+    assert function(seen(), "sn") == "kept nearly (88 % batch), scale and shift fitted"
     assert function(seen(), "ssn") == "kept nearly (99 % batch), scale and shift fitted"
     assert function(seen(), "sn", start="equal") == "changes: equal importance"
     assert function(nn.BatchNorm2d(6), "sn") == "nothing to keep"
@@ -263,7 +263,7 @@ def test_the_plan_says_what_becomes_of_the_function():
     plan = plan_switch(net, "sn+ws")
     assert [change.function for change in plan.changes if change.function] == [
         "changes: standardized weights",
-        "kept nearly (87 % batch), scale and shift fitted",
+        "kept nearly (88 % batch), scale and shift fitted",
     ]
     assert "kept nearly" in str(plan)
     assert "\ncalibrate(model, batches, like=before) brings layers whose function changes nearer" in str(plan)

@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from torchvision.ops import roi_align
 
 from switchnorm.errors import InputError
 from switchnorm.surgery import ghost, plan_switch, switch
@@ -94,7 +95,9 @@ def test_new_parameters_are_those_that_an_optimizer_does_not_know(make, spec):
 def test_detectors_ghost_batches_of_regions_are_refused():
     detector = torchvision.models.detection.fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None)
     before = list(detector.modules())
-    message = "layer 'roi_heads.box_head.0.1' sees regions of pictures, which ghost batches would group"
+    message = (
+        "layer 'roi_heads.box_head.0.1' sees regions of pictures, or may see them, which ghost batches would group"
+    )
     for act in (lambda: ghost(detector, 2), lambda: switch(detector, "sn", ghost=2)):
         with pytest.raises(InputError, match=message):
             act()
@@ -116,16 +119,87 @@ def test_heads_that_see_pictures_take_ghost_batches():
     ghost(cut, 2)
 
 
-def test_regions_that_a_function_cuts_are_seen_in_the_graph():
-    class Cut(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+class Detector(nn.Module):
+    """One of one's own."""
 
-        def forward(self, x, boxes):
-            x = self.norm(self.conv(x))
-            return self.head(torch.ops.torchvision.roi_align(x, boxes, 1.0, 3, 3, 2, False))
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.pool = self.pooler()
 
-    with pytest.raises(InputError, match="layer 'head' sees regions"):
-        switch(Cut(), "sn", ghost=2)
-    assert switch(Cut(), "sn", include="norm", ghost=2).norm.ghost == 2
+    def pooler(self):
+        return nn.Identity()
+
+    def forward(self, x, boxes):
+        x = self.norm(self.conv(x))
+        return self.head(self.cut(x, boxes))
+
+
+class Operator(Detector):
+    def cut(self, x, boxes):
+        return torch.ops.torchvision.roi_align(x, boxes, 1.0, 3, 3, 2, False)
+
+
+class Function(Detector):
+    def cut(self, x, boxes):
+        return roi_align(x, boxes, 3)
+
+
+class Branch(Detector):
+    """Tracing ends before the cut."""
+
+    def cut(self, x, boxes):
+        return torchvision.ops.ps_roi_pool(x, boxes, 3) if x.sum() > 0 else x
+
+
+def helper(x, boxes):
+    return roi_align(x, boxes, 3)
+
+
+class Helped(Detector):
+    def cut(self, x, boxes):
+        return helper(x, boxes)
+
+
+class PoolerLast(Detector):
+    def pooler(self):
+        return torchvision.ops.MultiScaleRoIAlign(["0"], 3, 2)
+
+    def cut(self, x, boxes):
+        return self.pool({"0": x}, boxes, [x.shape[-2:]])
+
+
+class Extractor(nn.Module):
+    """Cuts, and has no layers itself."""
+
+    def forward(self, x, boxes):
+        return roi_align(x, boxes, 3) if x.sum() > 0 else x
+
+
+class Inside(Detector):
+    def pooler(self):
+        return nn.Sequential(Extractor())[0]
+
+    def cut(self, x, boxes):
+        return self.pool(x, boxes)
+
+
+@pytest.mark.parametrize("make", [Operator, Function, Branch, Helped, PoolerLast, Inside])
+def test_regions_are_never_grouped_whoever_cuts_them(make):
+    for act in (lambda net: ghost(net, 2), lambda net: switch(net, "sn", ghost=2)):
+        net = make()
+        with pytest.raises(InputError, match="layer 'head' sees regions"):
+            act(net)
+        assert type(net.head) is nn.BatchNorm2d
+    assert switch(make(), "sn", include="norm", ghost=2).norm.ghost == 2
+    ghost(switch(make(), "gn", include="head"), 2)
+
+
+def test_a_detector_that_no_graph_shows_is_refused_as_a_whole():
+    class Loop(Detector):
+        def forward(self, images, boxes):
+            x = torch.cat([self.norm(self.conv(image[None])) for image in images])
+            return self.head(roi_align(x, boxes, 3))
+
+    with pytest.raises(InputError, match=r"'norm' sees .* or may see .*ghost\(model.backbone, 2\)"):
+        ghost(Loop(), 2)
