@@ -21,7 +21,7 @@ def after() -> dict[str, Any]:
     torch.manual_seed(0)
     names: dict[str, Any] = {
         "epochs": 2,
-        "batches": [(torch.randn(4, 3, 32, 32), torch.arange(4)) for _ in range(3)],
+        "batches": [(torch.randn(4, 3, 64, 64), torch.arange(4)) for _ in range(3)],
         "print": lambda rows: names.update(rows=rows),
     }
     with warnings.catch_warnings():

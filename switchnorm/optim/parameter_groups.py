@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers.arguments import check_model
+from switchnorm.optim.numbers import check_number
 from switchnorm.surgery.importance import is_sparse, mixing_layers
 from switchnorm.surgery.kinds import is_norm
 
@@ -42,11 +43,11 @@ def parameter_groups(
         sparse_lr_factor: the share of the learning rate that logits of SSN get.
 
     Raises:
-        InputError: no module, one without trainable parameters or with lazy ones, or a negative number.
+        InputError: no module, one without trainable parameters or with lazy ones, or a negative number or none.
     """
     check_model("parameter_groups", model)
     for name, value in (("lr", lr), ("weight_decay", weight_decay), ("sparse_lr_factor", sparse_lr_factor)):
-        if not value >= 0:
+        if not check_number(name, value) >= 0:
             raise InputError(f"{name} must be at least 0, got {value}")
     groups = grouped(
         (parameter, kind, 0, rule_of(kind, lr, weight_decay, decay_norms, decay_logits, sparse_lr_factor))

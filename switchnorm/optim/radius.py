@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from switchnorm.errors import InputError
+from switchnorm.optim.numbers import check_number
 
 #: How much of the radius rises in proportion to the step where the shape itself would stand still. Importance that is
 #: nearer than this to equal moves by rounding.
@@ -47,6 +48,8 @@ class RadiusShape:
             raise InputError(f"steps must be a whole number of optimizer steps, got {steps!r}")
         if self.steps < 1:
             raise InputError(f"steps must be at least 1, got {self.steps}")
+        for name in ("start", "end", "power"):
+            check_number(name, getattr(self, name))
         if not 0 <= self.start < 1:
             raise InputError(f"start must lie in [0, 1), as a fraction of the steps, got {self.start}")
         if not self.start < self.end <= 1:

@@ -6,6 +6,7 @@ import gc
 import warnings
 import weakref
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import torch
@@ -13,11 +14,14 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from switchnorm.errors import InputError
-from switchnorm.layers.arguments import check_model
+from switchnorm.optim.logits import Logits, hookable, learning_layers, not_held, of
+from switchnorm.optim.numbers import check_number
 from switchnorm.optim.radius import RadiusShape, rounded
-from switchnorm.surgery.importance import is_sparse, mixing_layers
 
-_LOGITS = ("mean_weight", "var_weight")
+_MOMENTS = ("mean", "var")
+
+#: So many layers are named in a warning.
+_NAMED = 5
 
 #: Choices are made final this often in a training: to look for them waits for the device.
 _HARDENINGS = 100
@@ -51,7 +55,8 @@ class SparseSchedule:
             that it does not have their logits; layers that have a schedule already; a number outside its range.
 
     Warns:
-        UserWarning: where the optimizer has the logits of some of the layers only.
+        UserWarning: where the optimizer has the logits of some of the layers only; after the last step, where layers
+            have not come to a choice, because their logits are equal.
     """
 
     def __init__(
@@ -65,15 +70,18 @@ class SparseSchedule:
         power: float = 1.0,
         clip_norm: float | None = 1.0,
     ) -> None:
-        if clip_norm is not None and not clip_norm > 0:
+        if clip_norm is not None and not check_number("clip_norm", clip_norm) > 0:
             raise InputError(f"clip_norm must be above 0, got {clip_norm}; None clips nothing")
         self._shape = RadiusShape(steps, start, end, power)
         self._clip_norm = clip_norm
-        inner = _hookable(optimizer)
-        layers = _learning(model)
-        _check_free(layers)
-        self._clipped = _held(inner, layers)
-        self._layers = list(layers.values())
+        self._named = learning_layers(model)
+        self._layers = list(self._named.values())
+        _check_free(self._named)
+        inner = hookable(optimizer, self._layers)
+        self._say_what_is_not_held(inner)
+        self._held: tuple[int, list[Logits]] = (0, [])
+        self._final: tuple[list[tuple[Tensor, int]], list[Logits]] = ([], [])
+        self._stepping = False
         self._every = max(steps // _HARDENINGS, 1)
         self._step = 0
         self._written: list[tuple[Tensor, int]] = []
@@ -88,43 +96,68 @@ class SparseSchedule:
         for layer in self._layers:
             _SCHEDULES.pop(layer, None)
 
-    def _before(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Clip, where gradients are there only once a closure was called (LBFGS, Lightning), after each call of it."""
+    def _say_what_is_not_held(self, optimizer: torch.optim.Optimizer) -> None:
+        missing, learning = not_held(optimizer, self._named)
+        if missing:
+            warnings.warn(
+                f"{len(missing)} of {learning} SSN logits are not in this optimizer, such as {missing[0]!r}; unless "
+                "another one trains them, make the optimizer after switch",
+                stacklevel=3,
+            )
 
+    def _before(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Prepare gradients; those that a closure computes (LBFGS, Lightning) after each call of it."""
+        self._stepping = True
         closures = [each for each in (*args, *kwargs.values()) if callable(each) and each is not optimizer]
         if not closures:
-            self._clip(optimizer)
+            self._prepare(optimizer)
             return None
-        clipping = {id(each): self._clipping(each, optimizer) for each in closures}
+        preparing = {id(each): self._preparing(each, optimizer) for each in closures}
         return (
-            tuple(clipping.get(id(each), each) for each in args),
-            {key: clipping.get(id(each), each) for key, each in kwargs.items()},
+            tuple(preparing.get(id(each), each) for each in args),
+            {key: preparing.get(id(each), each) for key, each in kwargs.items()},
         )
 
-    def _clipping(self, closure: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
-        def clipped() -> Any:
+    def _preparing(self, closure: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
+        def prepared() -> Any:
             loss = closure()
-            self._clip(optimizer)
+            self._prepare(optimizer)
             return loss
 
-        return clipped
+        return prepared
 
-    def _clip(self, optimizer: Any) -> None:
-        """Clip the logits' gradients as `torch.nn.utils.clip_grad_norm_` does.
+    def _prepare(self, optimizer: Any) -> None:
+        """Clip the logits' gradients as `torch.nn.utils.clip_grad_norm_` does, and take away those of final choices.
 
         Fused optimizers get gradients that a `GradScaler` has scaled: what is clipped is what they stand for.
         """
-        parameters = [layer._parameters[name] for layer, name in self._clipped]
-        gradients = [p.grad for p in parameters if p is not None and p.grad is not None]
-        if self._clip_norm is None or not gradients:
+        for logits in self._final_logits():
+            logits.tensor().grad = None  # with a gradient of zero, momentum and decay would move them
+        groups = len(optimizer.param_groups)
+        if groups != self._held[0]:  # also after add_param_group
+            self._held = (groups, of(optimizer, self._layers))
+        parameters = [p for p in (logits.tensor() for logits in self._held[1]) if p.grad is not None]
+        if self._clip_norm is None or not parameters:
             return
-        norm = get_total_norm(gradients)
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         scale = getattr(optimizer, "grad_scale", None)
         if scale is not None:
             norm = norm / scale.to(norm.device)
-        clip_grads_with_norm_([p for p in parameters if p is not None], self._clip_norm, norm)
+        clip_grads_with_norm_(parameters, self._clip_norm, norm)
+
+    def _final_logits(self) -> list[Logits]:
+        """The logits whose choice is final; flags are read only where somebody wrote them."""
+        each = [(layer, layer._buffers[f"{moment}_fixed"], moment) for layer in self._layers for moment in _MOMENTS]
+        seen = [(fixed, fixed._version) for _, fixed, _ in each]
+        if not _same(seen, self._final[0]):
+            final = [Logits(layer, f"{moment}_weight") for layer, fixed, moment in each if fixed]
+            self._final = (seen, final)
+        return self._final[1]
 
     def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if not self._stepping:  # of a class whose step calls that of its base, which has hooks too
+            return
+        self._stepping = False
         found_inf = getattr(optimizer, "found_inf", None)  # of a GradScaler, with a fused optimizer
         if found_inf is not None and float(found_inf):
             return
@@ -139,6 +172,21 @@ class SparseSchedule:
         if step % self._every == 0 or reached or step == self._shape.steps:
             for layer in self._layers:
                 layer.harden()
+        if step == self._shape.steps:
+            self._say_what_is_open()
+
+    def _say_what_is_open(self) -> None:
+        """Name the layers that cannot become one-hot: no radius breaks a tie."""
+        with torch.no_grad():
+            found = [name for name, layer in self._named.items() if min(map(torch.max, layer.importance())) < 1]
+        if found:
+            more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+            warnings.warn(
+                f"the schedule has ended and {len(found)} of {len(self._named)} SSN layers have not chosen: "
+                f"{', '.join(islice(found, _NAMED))}{more}; largest logits are equal, without a gradient or with steps "
+                "that are below their precision",
+                stacklevel=4,
+            )
 
     def _current(self) -> int:
         """The step of which the layers have the radius.
@@ -159,49 +207,11 @@ class SparseSchedule:
 
     def _unchanged(self) -> bool:
         """Whether the radii are what this schedule wrote last."""
-        return len(self._written) > 0 and all(
-            layer.radius is radius and radius._version == version
-            for layer, (radius, version) in zip(self._layers, self._written, strict=True)
-        )
+        return _same([(layer.radius, layer.radius._version) for layer in self._layers], self._written)
 
 
 #: The schedule of a layer, for as long as an optimizer holds it.
 _SCHEDULES: weakref.WeakKeyDictionary[nn.Module, weakref.ref[SparseSchedule]] = weakref.WeakKeyDictionary()
-
-
-def _hookable(optimizer: Any) -> torch.optim.Optimizer:
-    """The optimizer whose step calls hooks, inside of what wraps it."""
-    inner = optimizer
-    while inner is not None:
-        if isinstance(inner, torch.optim.Optimizer) and getattr(type(inner).step, "hooked", False):
-            return inner
-        inner = next((vars(inner)[name] for name in _INNER if name in getattr(inner, "__dict__", ())), None)
-    raise InputError(
-        f"{type(optimizer).__name__} is no torch.optim.Optimizer whose step calls hooks; give the one that it wraps"
-    )
-
-
-#: Under which names wrappers hold their optimizer: accelerate's and Lightning's, timm's Lookahead, others.
-_INNER = ("optimizer", "_optimizer", "_base_optimizer", "base_optimizer")
-
-
-def _learning(model: nn.Module) -> dict[str, Any]:
-    """The sparse layers whose logits are trained, by name."""
-    check_model("SparseSchedule", model)
-    sparse = {name: layer for name, layer in mixing_layers(model) if is_sparse(layer)}
-    if not sparse:
-        raise InputError(
-            "the model has no SSN layer, and nothing else needs a schedule; switch(model, 'ssn') makes some"
-        )
-    learning = {
-        name: layer for name, layer in sparse.items() if any(getattr(layer, each).requires_grad for each in _LOGITS)
-    }
-    if not learning:
-        raise InputError(
-            f"the logits of all {len(sparse)} SSN layers are frozen and can choose nothing; "
-            "requires_grad_(True) makes them learn"
-        )
-    return learning
 
 
 def _check_free(layers: dict[str, nn.Module]) -> None:
@@ -216,23 +226,8 @@ def _check_free(layers: dict[str, nn.Module]) -> None:
         raise InputError(f"layer {name!r} has a SparseSchedule already; call its remove() first")
 
 
-def _held(optimizer: torch.optim.Optimizer, layers: dict[str, Any]) -> list[tuple[Any, str]]:
-    """The logits that the optimizer trains, as layers and names of their parameters."""
-    own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    learning = [
-        (name, layer, each) for name, layer in layers.items() for each in _LOGITS if getattr(layer, each).requires_grad
-    ]
-    held = [(layer, each) for _, layer, each in learning if id(getattr(layer, each)) in own]
-    if not held:
-        raise InputError(
-            "the optimizer trains no logit of the model's SSN layers; make it after switch, "
-            "from switchnorm.parameter_groups(model, lr=...)"
-        )
-    if len(held) < len(learning):
-        missing = next(f"{name}.{each}" for name, layer, each in learning if id(getattr(layer, each)) not in own)
-        warnings.warn(
-            f"{len(learning) - len(held)} of {len(learning)} SSN logits are not in this optimizer, such as "
-            f"{missing!r}; unless another one trains them, make the optimizer after switch",
-            stacklevel=3,
-        )
-    return held
+def _same(found: list[tuple[Tensor, int]], seen: list[tuple[Tensor, int]]) -> bool:
+    """Whether these are the same tensors, and not written since."""
+    return len(found) == len(seen) and all(
+        ours is theirs and version == before for (ours, version), (theirs, before) in zip(found, seen, strict=True)
+    )

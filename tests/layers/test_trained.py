@@ -254,3 +254,46 @@ def test_a_network_that_trains_a_part_later_is_looked_at_then() -> None:
     train(model, sgd)
     with pytest.warns(UserWarning, match=RADIUS):
         evaluate(model)
+
+
+SINGLE = "trained on maps of a single value, whose instance variance is 0"
+
+
+def test_maps_of_a_single_value_are_named_once_in_training() -> None:
+    layer = SparseSwitchNorm2d(4)
+    with quiet():
+        layer(torch.randn(5, 4, 1, 2))
+        layer.eval()(torch.randn(5, 4, 1, 1))
+    with pytest.warns(UserWarning, match=SINGLE):
+        layer.train()(torch.randn(5, 4, 1, 1))
+    with quiet():
+        layer(torch.randn(5, 4, 1, 1))
+    with pytest.warns(UserWarning, match=SINGLE):
+        copy.deepcopy(layer)(torch.randn(5, 4, 1, 1))
+
+
+def test_all_layers_together_name_maps_of_a_single_value_once() -> None:
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            SparseSwitchNorm2d(4)(torch.randn(5, 4, 1, 1))
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [SwitchNorm2d(4), SparseSwitchNorm2d(4, ("layer", "batch")), SparseSwitchNorm2d(4, ("batch",))],
+)
+def test_who_can_have_maps_of_a_single_value(layer: nn.Module) -> None:
+    """SN always keeps something of the other variances."""
+    with quiet():
+        layer(torch.randn(5, 4, 1, 1))
+
+
+def test_a_variance_of_zero_that_is_chosen_is_what_makes_outputs_grow() -> None:
+    layer = SparseSwitchNorm2d(4)
+    layer.set_importance((0, 0, 1), (1, 0, 0))
+    x = torch.randn(5, 4, 1, 1)
+    with pytest.warns(UserWarning, match="differences grow up to 316 times"):
+        y = layer(x)
+    torch.testing.assert_close(y, (x - x.mean(0)) / 1e-5**0.5)

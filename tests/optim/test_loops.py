@@ -151,6 +151,51 @@ def test_optimizers_in_wrappers(wrap: Any) -> None:
     assert all_final(model)
 
 
+class Derived(torch.optim.SGD):
+    """Whose step calls that of its base, so that hooks are called twice."""
+
+    def step(self, closure: Any = None) -> Any:
+        return super().step(closure)
+
+
+def test_a_step_that_calls_that_of_its_base_class_is_one_step() -> None:
+    torch.optim.SGD([nn.Parameter(torch.ones(1))])  # hooks are put into a class when it is first used
+    model = network()
+    derived = Derived(groups(model), lr=0.02)
+    SparseSchedule(derived, model, 13)
+    for batch in batches(6):
+        derived.zero_grad()
+        loss_of(model, batch).backward()
+        derived.step()
+    assert radii(model) == pytest.approx([0.5, 0.5])
+
+
+class Sharpness(torch.optim.Optimizer):
+    """As SAM: it has a step, and a second way to call that of the optimizer inside."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(optimizer.param_groups, {})
+        self.base_optimizer = optimizer
+
+    def second_step(self) -> None:
+        self.base_optimizer.step()
+
+    def step(self, closure: Any = None) -> None:
+        self.second_step()
+
+
+@pytest.mark.parametrize("way", ["step", "second_step"])
+def test_a_wrapper_with_ways_of_its_own(way: str) -> None:
+    model = network()
+    sharpness = Sharpness(torch.optim.SGD(groups(model), lr=0.02))
+    SparseSchedule(sharpness, model, 13)
+    for batch in batches(6):
+        sharpness.zero_grad()
+        loss_of(model, batch).backward()
+        getattr(sharpness, way)()
+    assert radii(model) == pytest.approx([0.5, 0.5])
+
+
 def test_a_learning_rate_scheduler_beside_it() -> None:
     model = network()
     sgd = OPTIMIZERS["plain"](model)

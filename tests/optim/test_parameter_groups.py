@@ -98,6 +98,8 @@ def test_a_model_in_a_wrapper() -> None:
 def test_wrong_arguments() -> None:
     model = mixed_network()
     for options, message in (
+        ({"lr": "0.1"}, "lr must be a number, got '0.1'"),
+        ({"lr": 1.0, "weight_decay": None}, "weight_decay must be a number, got None"),
         ({"lr": -1.0}, "lr must be at least 0, got -1.0"),
         ({"lr": 1.0, "weight_decay": float("nan")}, "weight_decay must be at least 0, got nan"),
         ({"lr": 1.0, "sparse_lr_factor": -0.1}, "sparse_lr_factor must be at least 0"),

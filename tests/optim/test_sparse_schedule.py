@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from switchnorm import InputError, SparseSchedule, harden, importance, parameter_groups, set_radius, switch
+from switchnorm import InputError, SparseSchedule, harden, importance, parameter_groups, set_radius, switch, unharden
 from switchnorm.optim.radius import RadiusShape
 from tests.optim.nets import all_final, batches, loss_of, mixed_network, network, radii, sparse
 
@@ -36,6 +36,9 @@ def by_hand(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, clip
         harden(model)
         optimizer.zero_grad()
         loss_of(model, batch).backward()
+        for layer in sparse(model):  # a final choice is not trained any more, by momentum neither
+            layer.mean_weight.grad = None if layer.mean_fixed else layer.mean_weight.grad
+            layer.var_weight.grad = None if layer.var_fixed else layer.var_weight.grad
         torch.nn.utils.clip_grad_norm_(logits, clip_norm)
         optimizer.step()
     harden(model)
@@ -262,6 +265,8 @@ def test_frozen_logits() -> None:
     [
         ({"steps": 0}, "steps must be at least 1"),
         ({"steps": 5, "end": 2}, "end must lie above start"),
+        ({"steps": 5, "clip_norm": "1"}, "clip_norm must be a number, got '1'"),
+        ({"steps": 5, "power": None}, "power must be a number, got None"),
         ({"steps": 5, "clip_norm": 0}, "clip_norm must be above 0, got 0; None clips nothing"),
         ({"steps": 5, "model": nn.Sequential(nn.BatchNorm2d(3))}, "no SSN layer"),
         ({"steps": 5, "model": "resnet"}, r"takes a torch\.nn\.Module, got str"),
@@ -275,3 +280,65 @@ def test_wrong_arguments_change_nothing(arguments: dict[str, Any], message: str)
         SparseSchedule(**{"optimizer": optimizer, "model": model, **arguments})
     assert not optimizer._optimizer_step_pre_hooks
     SparseSchedule(optimizer, model, 5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda model: torch.optim.RMSprop(model.parameters(), lr=0.01, weight_decay=1e-3, momentum=0.9),
+        lambda model: torch.optim.Adam(model.parameters(), lr=0.01, weight_decay=1e-3),
+        lambda model: torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, weight_decay=0.1),
+    ],
+)
+def test_final_choices_are_not_decayed_nor_moved_by_momentum(make: Any) -> None:
+    model = network()
+    optimizer = make(model)
+    SparseSchedule(optimizer, model, 1000, end=0.02)
+    train(model, optimizer, batches(20))
+    assert all_final(model)
+    logits = [p.clone() for layer in sparse(model) for p in (layer.mean_weight, layer.var_weight)]
+    train(model, optimizer, batches(60))
+    after = [p for layer in sparse(model) for p in (layer.mean_weight, layer.var_weight)]
+    assert all(map(torch.equal, logits, after))
+    assert sorted(logits[0].tolist()) == [0, 0, 1]
+
+
+def test_choices_that_are_opened_again_learn_at_once() -> None:
+    model = network()
+    optimizer = sgd(model)
+    SparseSchedule(optimizer, model, 1000, end=0.02)
+    train(model, optimizer, batches(20))
+    unharden(model)
+    before = model[1].mean_weight.clone()
+    train(model, optimizer, batches(1))
+    assert not torch.equal(model[1].mean_weight, before)
+    assert radii(model)[0] == pytest.approx(1 / (0.02 * 999))
+
+
+def test_logits_that_the_optimizer_gets_later_are_clipped() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model[:3].parameters(), lr=0.0)
+    with pytest.warns(UserWarning, match="2 of 4 SSN logits"):
+        SparseSchedule(optimizer, model, 10, clip_norm=0.5)
+    optimizer.add_param_group({"params": model[3:].parameters()})
+    for p in model.parameters():
+        p.grad = torch.full_like(p, 7.0)
+    optimizer.step()
+    clipped = torch.cat([p.grad for layer in sparse(model) for p in (layer.mean_weight, layer.var_weight)])
+    torch.testing.assert_close(clipped.norm(), torch.tensor(0.5))
+
+
+def test_layers_that_have_not_chosen_are_named_once_at_the_end() -> None:
+    """Updates below the precision of logits that are all 1 leave ties, which no radius breaks."""
+    model = network()
+    optimizer = torch.optim.SGD(parameter_groups(model, lr=0.02), lr=0.02)
+    SparseSchedule(optimizer, model, 10)
+    optimizer.param_groups[-1]["lr"] = 1e-12
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train(model, optimizer, batches(9 - 1))
+    with pytest.warns(UserWarning, match=r"2 of 2 SSN layers have not chosen: 1, 4; largest logits are equal") as said:
+        train(model, optimizer, batches(4))
+    assert len(said) == 1
+    assert radii(model) == [1, 1]
+    assert not all_final(model)

@@ -196,13 +196,13 @@ class Averaged(nn.Module):
         yield
         self._remember()
 
-    def _before_pass(self) -> None:
+    def _before_pass(self, x: Tensor) -> None:
         if self._origin is not None:
             self._follow(again=True)
             logits = self._parameters.get("mean_weight")
             if self.training and torch.is_grad_enabled() and logits is not None and logits.requires_grad:
                 self._leave()  # it is trained itself
-        super()._before_pass()  # type: ignore[misc]
+        super()._before_pass(x)  # type: ignore[misc]
 
     def _save_to_state_dict(self, *args: Any) -> None:
         self._follow()

@@ -5,6 +5,7 @@ Shao et al., "SSN: Learning Sparse Switchable Normalization via SparsestMax", CV
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,7 +17,13 @@ from switchnorm.layers.norms.averaged import Averaged
 from switchnorm.layers.norms.switch import SwitchNorm, uses_batch
 from switchnorm.layers.registry import Norm, register
 from switchnorm.ops.importance import sparse_importance
+from switchnorm.ops.moments import map_size
 from switchnorm.ops.simplex import CENTRES, check_radius, interior
+
+_SINGLE = (
+    "a {} is trained on maps of a single value, whose instance variance is 0: if it chooses that, differences grow up "
+    "to {:.0f} times and training may diverge; use larger maps, or statistics without 'instance'"
+)
 
 #: What a statistic without importance gets when a choice is opened again.
 REOPENED = 0.01
@@ -44,7 +51,8 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
     """
 
     _radius_given = False
-    _own_history = (*SwitchNorm._own_history, "_radius_given")
+    _single_seen = False
+    _own_history = (*SwitchNorm._own_history, "_radius_given", "_single_seen")
 
     def __init__(self, *args: Any, centre: Literal["simplex", "support"] = "support", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -129,6 +137,15 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
         self.set_radius(0)
         self.set_importance(*inside)
         return final
+
+    def _before_pass(self, x: Tensor) -> None:
+        """Also say what maps of a single value do to a layer that chooses their variance, which is 0."""
+        if self.training and not self._single_seen and x.dim() > 2 and map_size(x) == 1 and len(self.statistics) > 1:
+            self._single_seen = True
+            if "instance" in self.statistics and not self.var_fixed and self.var_weight.requires_grad:
+                # Of our own line, so that by Python's default all layers together say it once.
+                warnings.warn(_SINGLE.format(type(self).__name__, self.eps**-0.5), stacklevel=1)
+        super()._before_pass(x)
 
     def _project(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         held: Any = self._buffers  # past the attributes, which follow: whoever comes here has done so

@@ -165,7 +165,7 @@ class SwitchNorm(RunningStatistics):
             return one_sample(self, x, residual, activation)
         self._check_input(x)
         if not torch.compiler.is_compiling():
-            self._before_pass()
+            self._before_pass(x)
         # A flat input has no instance statistic: the others share its importance.
         kept = [k for k, name in enumerate(self.statistics) if x.dim() > 2 or name != "instance"]
         if not kept:
@@ -205,7 +205,7 @@ class SwitchNorm(RunningStatistics):
             update_running(self, batch_mean, batch_var)
         return y
 
-    def _before_pass(self) -> None:
+    def _before_pass(self, x: Tensor) -> None:
         """Keep an eye on how the layer is trained."""
         if self.training:
             if self._passes < 2 and torch.is_grad_enabled():

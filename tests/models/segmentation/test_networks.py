@@ -80,7 +80,9 @@ def test_batch_norm_of_a_single_picture_is_refused_where_it_is_pooled_to_a_pixel
 
 def test_instance_norm_is_refused_where_maps_are_a_pixel():
     pooled = switchnorm.create_model("resnet18+ppm_bilinear", norm="in")
-    with pytest.raises(InputError, match=r"more than 1 value in each group .*, got input \(2, 512, 1, 1\) in 512 groups"):
+    with pytest.raises(
+        InputError, match=r"more than 1 value in each group .*, got input \(2, 512, 1, 1\) in 512 groups"
+    ):
         pooled(torch.randn(2, 3, 64, 64))
     plain = switchnorm.create_model("resnet18+c1_bilinear", norm="in", num_classes=4)
     plain(torch.randn(1, 3, 64, 64))["out"].sum().backward()
