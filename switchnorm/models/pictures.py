@@ -68,12 +68,14 @@ def _of_timm(name: str) -> Pictures | None:
     mode, square = wanted["crop_mode"], height == width
     remarks = {"squash": "squashes pictures to squares", "border": "pads pictures to squares"}
     remark = f"timm {remarks[mode]} there, and here the centre is cropped" if mode in remarks else ""
+    if wanted["crop_pct"] > 1:  # VOLO's crops are larger than the pictures
+        remark = "timm pads pictures with black there, and here they fill the crop"
     return Pictures(
         tuple(wanted["mean"]),
         tuple(wanted["std"]),
         wanted["interpolation"],
         height if square else None,
-        wanted["crop_pct"] if square else None,
+        min(wanted["crop_pct"], 1.0) if square else None,
         remark=remark if square else f"timm shows {width}x{height} pixels there, and here crops are squares",
     )
 

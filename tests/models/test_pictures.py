@@ -36,6 +36,9 @@ def test_what_is_done_otherwise_here_is_remarked():
     found = pictures_of(f"timm:{oblong}")
     assert (found.size, found.crop) == (None, None)
     assert "here crops are squares" in found.remark
+    padded = pictures_of("timm:volo_d5_512.sail_in1k")  # a crop of 512 pixels from pictures of 445
+    assert (padded.size, padded.crop) == (512, 1)
+    assert padded.remark == "timm pads pictures with black there, and here they fill the crop"
 
 
 @pytest.mark.parametrize(
