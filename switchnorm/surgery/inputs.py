@@ -58,8 +58,10 @@ def _erased(layer: nn.Module, channels: int, sizes: tuple[int, ...]) -> torch.Te
     """(C,): the channels whose output is the same whatever the input is."""
     twin = copy.deepcopy(layer).eval()
     like = next(twin.parameters(), torch.empty(0, device="cpu"))
-    if like.is_meta and hasattr(twin, "reset_parameters"):  # Without values; those of a fresh layer tell as much.
-        twin.to_empty(device="cpu").reset_parameters()
+    reset: Any = getattr(twin, "reset_parameters", None)
+    if like.is_meta and reset is not None:  # Without values; those of a fresh layer tell as much.
+        twin.to_empty(device="cpu")
+        reset()
         like = next(twin.parameters())
     count = 4 * channels * torch.Size(sizes).numel()
     x = torch.arange(count, device=like.device, dtype=torch.float32).mul(1.3).cos().view(4, channels, *sizes)
