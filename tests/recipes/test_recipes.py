@@ -22,6 +22,7 @@ OWN = {
     "ade20k/resnet50_dilated8_c1_bn",
     "ade20k/resnet50_dilated8_c1_gnws",
     "ade20k/resnet50_dilated8_c1_ssn",
+    "camvid/pretrained_small",
     "camvid/resnet18_dilated8_ppm",
     "camvid/small",
     "cifar10/geometry",
