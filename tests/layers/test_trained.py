@@ -254,3 +254,14 @@ def test_a_network_that_trains_a_part_later_is_looked_at_then() -> None:
     train(model, sgd)
     with pytest.warns(UserWarning, match=RADIUS):
         evaluate(model)
+
+
+def test_a_single_statistic_is_as_sparse_as_can_be() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), SparseSwitchNorm2d(4, statistics=("batch",)))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(3):
+        net(torch.randn(2, 3, 6, 5)).sin().sum().backward()
+        optimizer.step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.eval()(torch.randn(2, 3, 6, 5))
