@@ -297,3 +297,14 @@ def test_a_variance_of_zero_that_is_chosen_is_what_makes_outputs_grow() -> None:
     with pytest.warns(UserWarning, match="differences grow up to 316 times"):
         y = layer(x)
     torch.testing.assert_close(y, (x - x.mean(0)) / 1e-5**0.5)
+
+
+def test_a_single_statistic_is_as_sparse_as_can_be() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), SparseSwitchNorm2d(4, statistics=("batch",)))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for _ in range(3):
+        net(torch.randn(2, 3, 6, 5)).sin().sum().backward()
+        optimizer.step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net.eval()(torch.randn(2, 3, 6, 5))

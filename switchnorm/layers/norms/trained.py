@@ -84,7 +84,7 @@ def _mistake(layer: Any, moved: set[str]) -> str | None:
             f"the scale of a {name} was trained, but its importance logits have not moved: make the optimizer after "
             "switch, from switchnorm.parameter_groups(model, lr=...)"
         )
-    if radius is not None and not layer._radius_given and radius == 0:
+    if radius is not None and len(layer.statistics) > 1 and not layer._radius_given and radius == 0:
         return (
             f"a {name} was trained, but its radius is still 0, so that nothing becomes sparse: after making the "
             "optimizer, add switchnorm.SparseSchedule(optimizer, model, steps)"
