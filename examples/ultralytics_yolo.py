@@ -12,17 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw
+from pictures import squares
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.tasks import DetectionModel
 
 import switchnorm
+
+
+class Unfused(DetectionModel):
+    """A detector that is evaluated as it was trained: Ultralytics folds every `bn`, as only Batch Norm can be folded."""
+
+    def fuse(self, verbose: bool = True) -> torch.nn.Module:
+        return self
 
 
 class Trainer(DetectionTrainer):
     """Ultralytics' trainer of detectors, of an SSN network."""
 
     def get_model(self, *args: Any, **kwargs: Any) -> torch.nn.Module:
-        return switchnorm.switch(super().get_model(*args, **kwargs), "ssn")
+        model = super().get_model(*args, **kwargs)
+        model.__class__ = Unfused
+        return switchnorm.switch(model, "ssn")
 
     def build_optimizer(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         lr = self.args.lr0
@@ -31,22 +41,6 @@ class Trainer(DetectionTrainer):
         steps = self.epochs * (len(self.train_loader) // self.accumulate)
         switchnorm.SparseSchedule(optimizer, model, steps=steps)
         return optimizer
-
-
-def squares(folder: Path, number: int, side: int = 64) -> Path:
-    """A dataset of white squares in Ultralytics' layout; returns its YAML file."""
-    for index in range(number):
-        for part in ("images", "labels"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        picture, edge = Image.new("RGB", (side, side)), 16 + 5 * index % 44
-        x, y = 7 * index % (side - edge), 11 * index % (side - edge)
-        ImageDraw.Draw(picture).rectangle((x, y, x + edge, y + edge), fill="white")
-        picture.save(folder / "images" / f"{index}.png")
-        box = ((x + edge / 2) / side, (y + edge / 2) / side, edge / side, edge / side)
-        (folder / "labels" / f"{index}.txt").write_text("0 {} {} {} {}\n".format(*box))
-    description = folder / "data.yaml"
-    description.write_text(f"path: {folder.resolve()}\ntrain: images\nval: images\nnames: [square]\n")
-    return description
 
 
 def main(arguments: Sequence[str] | None = None) -> torch.nn.Module:
