@@ -20,7 +20,7 @@ import switchnorm
 
 
 class Unfused(DetectionModel):
-    """A detector that is evaluated as it was trained: Ultralytics folds every `bn`, as only Batch Norm can be folded."""
+    """A detector that is evaluated as it was trained: Ultralytics would fold every `bn`, as Batch Norm alone can be."""
 
     def fuse(self, verbose: bool = True) -> torch.nn.Module:
         return self
