@@ -90,7 +90,7 @@ def _layer_of(name: str, new: Any, theirs: Mapping[str, Tensor], named: Mapping[
         return None
     prefix = key.removesuffix("weight")
     logits = theirs.get(prefix + LOGITS[0])
-    eps = getattr(new, "eps", 1e-5)
+    eps = float(getattr(new, "eps", 1e-5))
     if logits is None:
         old: nn.Module = nn.BatchNorm2d(channels, eps=eps)
         same = isinstance(new, nn.modules.batchnorm._BatchNorm)

@@ -308,3 +308,10 @@ def test_a_single_statistic_is_as_sparse_as_can_be() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         net.eval()(torch.randn(2, 3, 6, 5))
+
+
+def test_maps_of_a_single_value_without_values_and_under_transforms() -> None:
+    with quiet():
+        SparseSwitchNorm2d(4, device="meta")(torch.empty(5, 4, 1, 1, device="meta"))
+        layer = SparseSwitchNorm2d(4, track_running_stats=False)
+        torch.func.vmap(layer)(torch.randn(2, 5, 4, 1, 1))

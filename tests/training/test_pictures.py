@@ -154,7 +154,9 @@ def test_pictures_are_those_of_torchvisions_own_transform(tmp_path):
 
 def test_a_run_keeps_them_for_evaluation_and_resuming(tree, tmp_path, capsys):
     torch.manual_seed(0)
-    torch.save(timm.create_model("tinynet_e", num_classes=7).state_dict(), tmp_path / "w.pth")
+    trained = timm.create_model("tinynet_e", num_classes=7)
+    trained(torch.randn(4, 3, 32, 32))
+    torch.save(trained.state_dict(), tmp_path / "w.pth")
     recipe = tmp_path / "r.yaml"
     content = {
         "model": {"name": "timm:tinynet_e", "norm": "sn"},

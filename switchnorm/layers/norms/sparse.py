@@ -17,6 +17,7 @@ from switchnorm.layers.norms.averaged import Averaged
 from switchnorm.layers.norms.switch import SwitchNorm, uses_batch
 from switchnorm.layers.registry import Norm, register
 from switchnorm.ops.importance import sparse_importance
+from switchnorm.ops.kernels.choice import needs_plain_operations
 from switchnorm.ops.moments import map_size
 from switchnorm.ops.simplex import CENTRES, check_radius, interior
 
@@ -140,7 +141,8 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
 
     def _before_pass(self, x: Tensor) -> None:
         """Also say what maps of a single value do to a layer that chooses their variance, which is 0."""
-        if self.training and not self._single_seen and x.dim() > 2 and map_size(x) == 1 and len(self.statistics) > 1:
+        single = self.training and not self._single_seen and x.dim() > 2 and map_size(x) == 1
+        if single and len(self.statistics) > 1 and not (x.is_meta or needs_plain_operations(x, self.var_fixed)):
             self._single_seen = True
             if "instance" in self.statistics and not self.var_fixed and self.var_weight.requires_grad:
                 # Of our own line, so that by Python's default all layers together say it once.
