@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeAlias
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from switchnorm.errors import InputError
 from switchnorm.layers.arguments import Checked
@@ -133,13 +131,6 @@ def not_given(module: object) -> InputError:
     )
 
 
-def without_tangents() -> AbstractContextManager[Any]:
-    """A context in which forward-mode differentiation does not see what is computed, as torch.no_grad for the other."""
-    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
-        return nullcontext()
-    return forward_ad._set_fwd_grad_enabled(False)
-
-
 def _move(module: Running, batch_mean: Tensor, batch_var: Tensor) -> None:
     running_mean, running_var, tracked = module.running_mean, module.running_var, module.num_batches_tracked
     assert running_mean is not None
@@ -147,7 +138,7 @@ def _move(module: Running, batch_mean: Tensor, batch_var: Tensor) -> None:
     assert tracked is not None
     # vmap has no lerp_.
     plain = not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
-    with torch.no_grad(), without_tangents():
+    with torch.no_grad():
         # A tensor, so that averaging over all batches does not wait for the device.
         share = 1 / (tracked.to(batch_mean.dtype) + 1) if module.momentum is None else module.momentum
         for running, batch in ((running_mean, batch_mean), (running_var, batch_var)):

@@ -16,7 +16,7 @@ from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.norms.group import default_groups
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running, without_tangents
+from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
 from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import moments
@@ -133,7 +133,7 @@ class BatchChannelNorm(RunningStatistics):
         group = process_group(self.sync)
         if x.numel() == 0 and group is None:
             return
-        with torch.no_grad(), without_tangents():
+        with torch.no_grad():
             mean, var = moments(x)
             found = batched(mean, var) if group is None else synchronised(mean, var, None, group)
             batch_mean, batch_var = found.running_mean, found.running_var
