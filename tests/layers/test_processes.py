@@ -5,10 +5,7 @@ Run as a script, this file is one of the processes.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from datetime import timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,9 +25,7 @@ from switchnorm.layers import (
     SwitchNorm1d,
     SwitchNorm2d,
 )
-
-# A deadlock ends in an error of the collective call first, else with the processes.
-COLLECTIVE_SECONDS, PROCESS_SECONDS = 60, 150
+from tests import processes
 
 SIZES = {2: ((5, 3), (4, 0), (1, 1)), 3: ((3, 0, 4), (1, 2, 5))}
 LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
@@ -121,15 +116,7 @@ def training_data() -> tuple[Tensor, Tensor]:
     return torch.randn(8, 3, 6, 6, generator=generator), torch.randn(8, 2, generator=generator)
 
 
-def process(rank: int, world: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder / 'store'}",
-        rank=rank,
-        world_size=world,
-        timeout=timedelta(seconds=COLLECTIVE_SECONDS),
-    )
+def found(rank: int, world: int) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for index, case in enumerate(cases(world)):
         layer = case.layer(sync=True if index % 2 else dist.group.WORLD)
@@ -147,34 +134,15 @@ def process(rank: int, world: int, folder: Path) -> None:
         x, target = (part.chunk(2)[rank] for part in training_data())
         results["losses"] = distributed_training(model, wrapped, x, target)
         results["state"] = model.state_dict()
-    torch.save(results, folder / f"{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def run(world: int, folder: Path) -> list[dict[str, Any]]:
-    """Start `world` processes, and return what each has found."""
-    command = [sys.executable, "-W", "error::FutureWarning", __file__]
-    started = [
-        subprocess.Popen([*command, str(rank), str(world), str(folder)], stderr=subprocess.PIPE, text=True)
-        for rank in range(world)
-    ]
-    try:
-        errors = [each.communicate(timeout=PROCESS_SECONDS)[1] for each in started]
-    finally:
-        for each in started:
-            each.kill()
-    for each, error in zip(started, errors, strict=True):
-        assert each.returncode == 0, error
-    return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
+    return results
 
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes(world: int, tmp_path: Path) -> None:
-    processes = run(world, tmp_path)
-    synchronised_statistics_are_those_of_one_big_batch(processes)
+    all_found = processes.run(__name__, world, tmp_path, "-W", "error::FutureWarning")
+    synchronised_statistics_are_those_of_one_big_batch(all_found)
     if world == 2:
-        distributed_training_goes_on_after_hardening(*processes)
+        distributed_training_goes_on_after_hardening(*all_found)
 
 
 def synchronised_statistics_are_those_of_one_big_batch(processes: list[dict[str, Any]]) -> None:
@@ -224,4 +192,4 @@ def test_one_process_needs_no_process_group(name: str) -> None:
 
 
 if __name__ == "__main__":
-    process(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    processes.process(found)

@@ -5,22 +5,18 @@ Run as a script, this file is one of the processes.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
 from switchnorm import SparseSchedule, importance, parameter_groups
 from switchnorm.layers.norms.switch import whole
+from tests import processes
 from tests.optim.nets import batches, loss_of, network, radii, sparse
 
-COLLECTIVE_SECONDS, PROCESS_SECONDS = 60, 150
 STEPS = 12
 
 
@@ -38,16 +34,20 @@ def trained(rank: int, broadcast: bool) -> dict[str, Any]:
     return {"seen": seen, "state": model.state_dict()}
 
 
-def sharded() -> dict[str, Any]:
-    """All processes see all of the data, so that the state is that of a plain loop."""
-    model = network()
-    fully_shard(model)
+def train(model: nn.Module) -> None:
     optimizer = torch.optim.SGD(parameter_groups(model, lr=0.02, sparse_lr_factor=1.0), lr=0.02)
     SparseSchedule(optimizer, model, STEPS)
     for batch in batches(STEPS):
         optimizer.zero_grad()
         loss_of(model, batch).backward()
         optimizer.step()
+
+
+def sharded() -> dict[str, Any]:
+    """All processes see all of the data, so that the state is that of a plain loop."""
+    model = network()
+    fully_shard(model)
+    train(model)
     chosen = [(row.mean, row.var, row.frozen) for row in importance(model)]
     return {
         "radii": radii(model),
@@ -56,29 +56,12 @@ def sharded() -> dict[str, Any]:
     }
 
 
-def process(rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    options = {"init_method": f"file://{folder / 'store'}", "timeout": timedelta(seconds=COLLECTIVE_SECONDS)}
-    dist.init_process_group("gloo", rank=rank, world_size=2, **options)
-    found = {broadcast: trained(rank, broadcast) for broadcast in (True, False)}
-    torch.save({**found, "sharded": sharded()}, folder / f"{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
+def found(rank: int, world: int) -> dict[Any, Any]:
+    return {**{broadcast: trained(rank, broadcast) for broadcast in (True, False)}, "sharded": sharded()}
 
 
 def test_all_processes_have_the_same_radius_and_choices(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.optim.test_processes"]
-    started = [
-        subprocess.Popen([*command, str(rank), str(tmp_path)], stderr=subprocess.PIPE, text=True) for rank in (0, 1)
-    ]
-    try:
-        errors = [each.communicate(timeout=PROCESS_SECONDS)[1] for each in started]
-    finally:
-        for each in started:
-            each.kill()
-    for each, error in zip(started, errors, strict=True):
-        assert each.returncode == 0, error
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    first, second = processes.run(__name__, 2, tmp_path)
     for broadcast in (True, False):
         ours, theirs = first[broadcast], second[broadcast]
         expected = [[float(torch.tensor(step / (STEPS - 1)))] * 2 for step in range(STEPS)]
@@ -89,17 +72,12 @@ def test_all_processes_have_the_same_radius_and_choices(tmp_path: Path) -> None:
             if key.endswith(("fixed", "radius")):
                 assert value == 1
     model = network()
-    optimizer = torch.optim.SGD(parameter_groups(model, lr=0.02, sparse_lr_factor=1.0), lr=0.02)
-    SparseSchedule(optimizer, model, STEPS)
-    for batch in batches(STEPS):
-        optimizer.zero_grad()
-        loss_of(model, batch).backward()
-        optimizer.step()
-    for found in (first["sharded"], second["sharded"]):
-        assert found["radii"] == [1, 1]
-        assert found["chosen"] == [(row.mean, row.var, True) for row in importance(model)]
-        torch.testing.assert_close(found["logits"], [layer.mean_weight.detach() for layer in sparse(model)])
+    train(model)
+    for ours in (first["sharded"], second["sharded"]):
+        assert ours["radii"] == [1, 1]
+        assert ours["chosen"] == [(row.mean, row.var, True) for row in importance(model)]
+        torch.testing.assert_close(ours["logits"], [layer.mean_weight.detach() for layer in sparse(model)])
 
 
 if __name__ == "__main__":
-    process(int(sys.argv[1]), Path(sys.argv[2]))
+    processes.process(found)
