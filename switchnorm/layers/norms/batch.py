@@ -21,7 +21,7 @@ from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import Sync, not_given, process_group, update_running
-from switchnorm.layers.unbatched import one_sample
+from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import needs_plain_operations, takes_torch
 from switchnorm.ops.normalize import Activation, check_activation, check_batch, check_input
@@ -66,7 +66,7 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
 
     def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
         check_input(input)
-        if input.dim() == self.unbatched_dims:
+        if is_one_sample(self, input):
             return one_sample(self, input, residual, activation)
         activation = activation or self.activation
         ghost, group = (self.ghost, process_group(self.sync)) if self.training else (None, None)

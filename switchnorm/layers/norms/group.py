@@ -18,7 +18,7 @@ from switchnorm.layers.folding import Unfoldable
 from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.unbatched import one_sample
+from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import takes_torch
 from switchnorm.ops.normalize import Activation, check_activation, check_group, check_input
@@ -52,7 +52,7 @@ class GroupNorm(Opaque, Checked, Unfoldable, nn.GroupNorm):
     def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
         """Normalize (N, C, *S); residual and activation as in `SwitchNorm`."""
         check_input(input)
-        if input.dim() == self.unbatched_dims:
+        if is_one_sample(self, input):
             return one_sample(self, input, residual, activation)
         activation = activation or self.activation
         if self.training:
