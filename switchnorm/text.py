@@ -1,0 +1,59 @@
+"""Text that comes from outside: in whatever encoding an editor wrote it, and safe to print."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+from pathlib import Path
+
+from switchnorm.errors import InputError
+
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def decode(content: bytes, title: str) -> str:
+    """The text of a file: UTF-8 with or without a byte order mark, or UTF-16 with one; lines end in "\\n".
+
+    Args:
+        content: of the file.
+        title: what an error calls it.
+
+    Raises:
+        InputError: neither of the two encodings.
+    """
+    encoding = "utf-16" if content.startswith(_UTF16) else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{title}, line {line}: expected text in UTF-8, got byte {content[error.start]:#04x}"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def printable(text: str) -> str:
+    """The text with control characters spelled out, so that a terminal shows them and obeys none."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def expanded(option: str, name: str) -> Path:
+    """A path as a shell would read it: ~ is the home folder, and $NAME or ${NAME} a variable of the environment.
+
+    Args:
+        option: what names it, for the error.
+        name: as it is written.
+
+    Raises:
+        InputError: a variable that is not set.
+    """
+    path = os.path.expanduser(os.path.expandvars(name))
+    missing = re.search(r"\$(\w+|\{\w+\})", path)
+    if missing is not None and not os.path.exists(path):
+        raise InputError(
+            f"{option} {name!r} names the variable {missing[0]}, which is not set; set it, or write the path"
+        )
+    return Path(path)
