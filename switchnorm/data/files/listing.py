@@ -199,7 +199,7 @@ class _Spelling:
         return None if spelled is None else os.path.join(folder, spelled)
 
     def _look(self, parent: str) -> tuple[str, dict[str, str]]:
-        """A folder as it is spelled, and how its entries are spelled, by their names as they are and as they compare."""
+        """A folder as it is spelled, and its entries by their names, as they are and as they compare."""
         there = os.path.isdir(os.path.join(self.folder, parent)) or not parent
         folder = parent if there else self._find(parent)
         try:
