@@ -14,6 +14,7 @@ from switchnorm.errors import InputError
 Array = np.ndarray[Any, Any]
 
 _LEVELS = np.linspace(0, 255, 7).round()
+_ROWS = 256
 _WEIGHTS = np.array([2.0, 4.0, 3.0])  # how much a difference in red, green and blue is seen
 
 
@@ -70,9 +71,12 @@ def overlay(picture: Image.Image, labels: Any, palette: Array, opacity: float = 
         )
     colors = np.zeros((IGNORED + 1, 3), np.float32)
     colors[: len(palette)] = palette
-    share = np.where(labels == IGNORED, 0, opacity).astype(np.float32)[..., None]
-    mixed = (1 - share) * np.asarray(picture.convert("RGB"), np.float32) + share * colors[labels]
-    return Image.fromarray(mixed.round().astype(np.uint8))
+    mixed = np.array(picture.convert("RGB"))
+    for top in range(0, picture.height, _ROWS):  # in bands, since as floating point the whole takes eight times as much
+        band, below = mixed[top : top + _ROWS], labels[top : top + _ROWS]
+        share = np.where(below == IGNORED, 0, opacity).astype(np.float32)[..., None]
+        band[:] = ((1 - share) * band + share * colors[below]).round()
+    return Image.fromarray(mixed)
 
 
 def _paletted(indices: Array, palette: Array, numbers: Any, ignored: int) -> Image.Image:

@@ -2,7 +2,7 @@
 
 import functools
 from abc import abstractmethod
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -31,9 +31,11 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from torch import Tensor
 
     from switchnorm.data.files.pairs import Pairs
+    from switchnorm.data.segmentation.colors import Colors
     from switchnorm.data.segmentation.scene_batches import SceneBatches, TrainingMaps
     from switchnorm.data.segmentation.scene_readers import PairReader, Resize
     from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
+    from switchnorm.data.segmentation.tiles import Tile, Tiling
     from switchnorm.models.pictures import Pictures
 
 
@@ -256,8 +258,21 @@ class SegmentationDataset(Dataset):
         from switchnorm.data.segmentation.scene_readers import make_scene
 
         scene = make_scene(0, picture.convert("RGB"), None, self._test_sizes, self._test_resize)
+        return _normalized(scene, Colors(self.colors, mean=self.mean, std=self.std))
+
+    def tiling(self, size: tuple[int, int]) -> "Tiling":
+        """How a picture of a height and width is predicted, see `tiles`."""
+        from switchnorm.data.segmentation.tiles import Tiling  # as `Dataset` explains
+
+        return Tiling.of(size, self._test_sizes)
+
+    def tiles(self, picture: "Image.Image") -> "Iterator[Tile]":
+        """Any picture as `scene`, in parts where it is large, see `Tiling`."""
+        from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
+
         colors = Colors(self.colors, mean=self.mean, std=self.std)
-        return scene._replace(pictures=tuple(colors(pixels) for pixels in scene.pictures))
+        for tile in self.tiling((picture.height, picture.width)).tiles(picture, self._test_resize):
+            yield tile._replace(scene=_normalized(tile.scene, colors))
 
     def test_name(self, index: int) -> str:
         """What the file of a test picture is called, without its folder and extension."""
@@ -334,3 +349,7 @@ class SegmentationDataset(Dataset):
 
         root = find_root(self.root)
         return {split: self._find(root, split) for split in ("train", self.split)}
+
+
+def _normalized(scene: Scene, colors: "Colors") -> Scene:
+    return scene._replace(pictures=tuple(colors(pixels) for pixels in scene.pictures))
