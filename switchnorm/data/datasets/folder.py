@@ -25,6 +25,7 @@ from switchnorm.errors import InputError
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from switchnorm.data.augment.chain import Augment
     from switchnorm.data.files.listing import Listing
+    from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.loaders.picture_batches import PictureBatches, TrainingPictureBatches
     from switchnorm.models.pictures import Pictures
 
@@ -167,6 +168,19 @@ class Folder(Dataset):
             InputError: no root, neither split, listed pictures that are missing, or labels that do not fit.
         """
         self._contents  # noqa: B018 - it is read by being asked for
+
+    def surveyed(self) -> "tuple[Surveyed, ...]":
+        """The training and the validation pictures, as far as they are here."""
+        from switchnorm.data.files.picture_facts import SurveyedPictures  # as `Dataset` explains
+
+        train, test, _ = self._contents
+        skips, side = self.on_damaged == "skip", self.short_side
+        listings = {"train": train, "val": test}
+        return tuple(
+            SurveyedPictures(name, listing, side, skips=skips)
+            for name, listing in listings.items()
+            if listing is not None
+        )
 
     def train_batches(
         self,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from torch import Tensor
 
     from switchnorm.data.files.pairs import Pairs
+    from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.segmentation.scene_batches import SceneBatches, TrainingMaps
     from switchnorm.data.segmentation.scene_readers import PairReader, Resize
     from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
@@ -184,6 +185,17 @@ class SegmentationDataset(Dataset):
         if all(self._splits[split] is None for split in splits):
             looked = "; ".join(f"for {split}: {self._looked_for(split)}" for split in splits)
             raise InputError(f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})")
+
+    def surveyed(self) -> "tuple[Surveyed, ...]":
+        """The training and the test pictures with their masks, as far as they are here."""
+        from switchnorm.data.segmentation.pair_facts import SurveyedPairs  # as `Dataset` explains
+
+        crop = self._training_sizes.crop
+        return tuple(
+            SurveyedPairs(split, pairs, self.numbering, crop)
+            for split, pairs in self._splits.items()
+            if pairs is not None
+        )
 
     def train_batches(
         self,
