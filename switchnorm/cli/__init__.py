@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from switchnorm import __version__
-from switchnorm.cli import checkpoints, evaluate, predict, runs, study, train
+from switchnorm.cli import check, checkpoints, evaluate, predict, runs, study, train
 from switchnorm.cli.command import Commands, Parser
 from switchnorm.config import plugins
 from switchnorm.errors import InputError, unknown
@@ -55,6 +55,7 @@ def parser() -> Parser:
     whole.add_argument("--version", action="version", version=f"switchnorm {__version__}")
     commands = Commands(whole)
     study.add_demo(commands)
+    check.add(commands)
     train.add(commands)
     evaluate.add(commands)
     predict.add(commands)

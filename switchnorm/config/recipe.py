@@ -99,6 +99,17 @@ def evaluation_config(flags: Sequence[str]) -> Config:
     return check(replace(config, plugins=tuple(named), given=_given_data(flags)))
 
 
+def data_config(flags: Sequence[str]) -> Config:
+    """The configuration that flags alone make, for looking at data: a dataset, and any network of its task.
+
+    Raises:
+        InputError: as `read_config`.
+    """
+    names = _long(plugins.split(flags)[1])
+    task = find_task(dataset_class(_dataset_name({}, names, "the command line")).task)
+    return evaluation_config([f"--model.name={task.example}", *flags])
+
+
 def to_yaml(config: Config) -> str:
     """The configuration as a recipe that `read_config` turns into the same configuration."""
     content = config.content()

@@ -117,6 +117,8 @@ class TaskSpec:
             "package.module:function". None for none.
         predictor: what `switchnorm predict` writes, see `switchnorm.training.predict.Predictor`; the class, or
             "package.module:Class". None where the task predicts nothing.
+        drawing: how `switchnorm check` draws samples, see `switchnorm.tasks.drawing.Drawing`; the class, or
+            "package.module:Class". None draws the picture alone.
     """
 
     name: str
@@ -140,6 +142,7 @@ class TaskSpec:
     records: Any = None
     sections: Any = None
     predictor: Any = None
+    drawing: Any = None
 
     @property
     def score(self) -> Metric:

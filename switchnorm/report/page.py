@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 
 from plotly.offline import get_plotlyjs
 
 from switchnorm.config.task_spec import find_task, loaded
 from switchnorm.errors import InputError
 from switchnorm.files import write_file
+from switchnorm.report.common.document import asset, document
 from switchnorm.report.common.groups import Group, by_score, group_runs
 from switchnorm.report.geometry.grid import grids
 from switchnorm.report.geometry.grid_section import geometry_section
@@ -65,16 +63,9 @@ def _page(paths: Sequence[Path], absent: Sequence[Absent], notes: Sequence[str])
         *user_sections(groups),
         provenance_section(groups),
     )
-    return Template(_asset("page.html")).substitute(
-        # A narrow screen must not part a number from its percent sign.
-        title=escape(headline(rows)).replace(" %", "&nbsp;%").replace(" IoU", "&nbsp;IoU"),
-        lede=escape(comparison(rows, runs)),
-        sections="\n".join(sections),
-        css=_asset("page.css"),
-        js=_asset("page.js"),
-        # The whole of plotly.js: its Python package ships no smaller bundle.
-        plotly=get_plotlyjs(),
-    )
+    # The whole of plotly.js: its Python package ships no smaller bundle.
+    scripts = (get_plotlyjs(), asset("page.js"))
+    return document("switchnorm report", headline(rows), comparison(rows, runs), sections, scripts)
 
 
 def _task_sections(groups: Sequence[Group]) -> Iterator[str]:
@@ -83,7 +74,3 @@ def _task_sections(groups: Sequence[Group]) -> Iterator[str]:
         make = loaded(find_task(score.task).sections)
         if make is not None:
             yield from made_by(f"sections of task {score.task!r}", make, members)
-
-
-def _asset(name: str) -> str:
-    return (resources.files("switchnorm.report") / "assets" / name).read_text(encoding="utf-8")

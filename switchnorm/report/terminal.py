@@ -34,7 +34,7 @@ def print_results(runs: Sequence[Path], console: Console | None = None, notes: S
     for place, table in enumerate([*_results(groups, notes), *map(grid_table, grids(groups))]):
         if place:
             (console or Console()).print()
-        _print(table, console)
+        print_table(table, console)
 
 
 def live_results(runs: Sequence[Path]) -> RenderableType:
@@ -49,7 +49,7 @@ def _results(groups: Sequence[RunGroup], notes: Sequence[str] = ()) -> list[Tabl
 def print_grids(runs: Sequence[Path], absent: Sequence[Absent] = (), console: Console | None = None) -> None:
     """Print the table of scores by geometry for the given run folders and the trainings that have none."""
     for grid in grids(group_runs([load_run(path) for path in runs]), absent, least=1):
-        _print(grid_table(grid), console)
+        print_table(grid_table(grid), console)
 
 
 def live_grid(runs: Sequence[Path], absent: Sequence[Absent] = ()) -> RenderableType:
@@ -61,12 +61,13 @@ def live_grid(runs: Sequence[Path], absent: Sequence[Absent] = ()) -> Renderable
 def print_importance(layers: Sequence[ImportanceRow], console: Console | None = None) -> None:
     """Print how much each layer relies on each statistic, a row per layer in the order given."""
     if layers:
-        _print(importance_table(layers), console)
+        print_table(importance_table(layers), console)
     else:
         (console or Console()).print("No layer mixes statistics.")
 
 
-def _print(table: Table, console: Console | None) -> None:
+def print_table(table: Table, console: Console | None = None) -> None:
+    """Print any table; what is piped is as wide as it must be."""
     console = console or Console()
     if not console.is_terminal:
         console = Console(file=console.file, width=_PIPE_WIDTH)

@@ -30,6 +30,10 @@ class Normalization:
         """Images (..., C, H, W) of any dtype as new float32 ones."""
         return (images * self._scale).add_(self._shift)
 
+    def inverse(self, images: Tensor) -> Tensor:
+        """The pixels of normalized images, float32."""
+        return (images - self._shift) / self._scale
+
 
 def color_normalization(
     mean: Sequence[float] | None = None, std: Sequence[float] | None = None, device: torch.device | str = "cpu"

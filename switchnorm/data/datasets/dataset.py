@@ -10,6 +10,7 @@ from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
 
 if TYPE_CHECKING:
+    from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.loaders.loader import Loader, TrainingLoader
     from switchnorm.models.pictures import Pictures
 
@@ -59,6 +60,10 @@ class Dataset(ABC):
         The data may be read for it. Two samples may have the same name.
         """
         return str(index)
+
+    def surveyed(self) -> tuple[Surveyed, ...]:
+        """The splits that are here, to be looked at sample by sample; none where samples come from batches alone."""
+        return ()
 
     @classmethod
     def options_for(

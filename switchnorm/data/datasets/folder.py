@@ -26,6 +26,7 @@ from switchnorm.errors import InputError
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from switchnorm.data.augment.chain import Augment
     from switchnorm.data.files.listing import Listing
+    from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.loaders.picture_batches import PictureBatches, TrainingPictureBatches
     from switchnorm.models.pictures import Pictures
 
@@ -186,6 +187,19 @@ class Folder(Dataset):
             if training and train is not None and os.path.realpath(train.source) == os.path.realpath(test.source):
                 lines.append(f"val is the training pictures again: both are {train.source}")
         return tuple(filter(None, lines))
+
+    def surveyed(self) -> "tuple[Surveyed, ...]":
+        """The training and the validation pictures, as far as they are here."""
+        from switchnorm.data.files.picture_facts import SurveyedPictures  # as `Dataset` explains
+
+        train, test, _ = self._contents
+        skips, side = self.on_damaged == "skip", self.short_side
+        listings = {"train": train, "val": test}
+        return tuple(
+            SurveyedPictures(name, listing, side, skips=skips)
+            for name, listing in listings.items()
+            if listing is not None
+        )
 
     def train_batches(
         self,

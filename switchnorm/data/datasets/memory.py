@@ -12,6 +12,7 @@ from switchnorm.data.views import Views
 
 if TYPE_CHECKING:
     from switchnorm.data.augment.chain import Augment
+    from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.loaders.memory_batches import Batches, Samples, TrainingBatches
 
 
@@ -43,6 +44,13 @@ class InMemory(Dataset):
     def prepare(self) -> None:
         """Read the samples."""
         self.samples  # noqa: B018 - it is read by being asked for
+
+    def surveyed(self) -> tuple[Surveyed, ...]:
+        """The training and the test samples."""
+        from switchnorm.data.datasets.memory_facts import SurveyedSamples  # as `Dataset` explains
+
+        train, test = self.samples
+        return SurveyedSamples("train", train), SurveyedSamples("test", test)
 
     def train_batches(
         self,

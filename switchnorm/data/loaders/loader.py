@@ -61,6 +61,10 @@ class Loader(ABC):
             raise InputError(f"the first samples must be at least 1, got {count}")
         self.total = min(count, self.total)
 
+    def pixels(self, images: Tensor) -> Tensor:
+        """The values in files of which images were made, as far as the loader knows; to be looked at."""
+        return images
+
     @abstractmethod
     def __iter__(self) -> Iterator[Any]:
         """Make the batches: a `Batch` each, or what the task calls one."""

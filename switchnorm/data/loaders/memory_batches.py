@@ -127,6 +127,10 @@ class TrainingBatches(TrainingLoader):
         self.labels = samples.labels.to(share.device)
         self._normalize = Normalization(samples.mean, samples.std, share.device)
 
+    def pixels(self, images: Tensor) -> Tensor:
+        """As `Loader`."""
+        return self._normalize.inverse(images)
+
     def _batches(self, position: int) -> Iterator[Batch]:
         for pass_index, index in self._indices(position, self.labels.device):
             images = self.images.index_select(0, index)

@@ -95,6 +95,10 @@ class TrainingPictureBatches(TrainingFileBatches[PictureRequest, Pictures]):
         self._normalize = normalization
         self.finish = finish
 
+    def pixels(self, images: torch.Tensor) -> torch.Tensor:
+        """As `Loader`."""
+        return self._normalize.inverse(images)
+
     def _requests(self, position: int) -> Iterator[PictureRequest]:
         return (PictureRequest(pass_index, index.tolist()) for pass_index, index in self._indices(position))
 

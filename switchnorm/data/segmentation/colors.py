@@ -43,3 +43,8 @@ class Colors:
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels (..., 3, H, W) uint8, red, green, blue, as new float32 ones; 0 is the mean colour."""
         return self._normalize(pixels.flip(-3) if self.reversed else pixels)
+
+    def inverse(self, images: Tensor) -> Tensor:
+        """The pixels of normalized ones, red, green, blue."""
+        pixels = self._normalize.inverse(images)
+        return pixels.flip(-3) if self.reversed else pixels

@@ -54,6 +54,10 @@ class TrainingMaps(TrainingFileBatches[CropRequest, Crops]):
         self._upright = self._originals[:, 0] > self._originals[:, 1]
         self._colors = colors
 
+    def pixels(self, images: Tensor) -> Tensor:
+        """As `Loader`."""
+        return self._colors.inverse(images)
+
     def _requests(self, position: int) -> Iterator[CropRequest]:
         for pass_index, place, order in self._passes(position):
             start, places = place * self.batch_size, self.places(place)

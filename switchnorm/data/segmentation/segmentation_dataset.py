@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
 
     from switchnorm.data.files.pairs import Pairs
     from switchnorm.data.segmentation.colors import Colors
+    from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.segmentation.scene_batches import SceneBatches, TrainingMaps
     from switchnorm.data.segmentation.scene_readers import PairReader, Resize
     from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
@@ -194,6 +195,17 @@ class SegmentationDataset(Dataset):
         splits = ("train", self.split) if training else (self.split,)
         found = ((split, self._splits[split]) for split in splits)
         return tuple(filter(None, (told(split, pairs.left_out) for split, pairs in found if pairs is not None)))
+
+    def surveyed(self) -> "tuple[Surveyed, ...]":
+        """The training and the test pictures with their masks, as far as they are here."""
+        from switchnorm.data.segmentation.pair_facts import SurveyedPairs  # as `Dataset` explains
+
+        crop = self._training_sizes.crop
+        return tuple(
+            SurveyedPairs(split, pairs, self.numbering, crop)
+            for split, pairs in self._splits.items()
+            if pairs is not None
+        )
 
     def train_batches(
         self,

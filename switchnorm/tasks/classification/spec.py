@@ -26,6 +26,7 @@ CLASSIFICATION = TaskSpec(
             suffix=".npz",
         ),
     ),
+    drawing="switchnorm.tasks.classification.drawing:LabelDrawing",
     views=("centre", "flip", "ten"),
     evaluation_batch=256,
 )

@@ -135,4 +135,5 @@ SEGMENTATION = TaskSpec(
     records="switchnorm.tasks.segmentation.records:records",
     sections="switchnorm.tasks.segmentation.report.sections:sections",
     predictor="switchnorm.tasks.segmentation.predict:MaskPredictor",
+    drawing="switchnorm.tasks.segmentation.drawing:MaskDrawing",
 )

@@ -1,0 +1,107 @@
+"""`switchnorm check`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from switchnorm.cli.command import Commands
+from switchnorm.config.ranges import Range
+from switchnorm.errors import InputError
+
+if TYPE_CHECKING:
+    from switchnorm.config.schema import Config
+
+#: Seconds between the lines of progress where there is no screen.
+_SECONDS = 30.0
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    check = commands.add("check", _run, "look at data before training: every file once", _help())
+    check.usage = "switchnorm check RECIPE | RUN | --data NAME [--out FILE] [--limit N] [--KEY VALUE ...]"
+    check.add_argument("--out", type=Path, metavar="FILE", help="the page with pictures (check.html, here)")
+    check.add_argument("--limit", type=int, metavar="N", help="look at N samples of each split, evenly spread")
+
+
+def _help() -> str:
+    return """Look at every file of a dataset once, and print what training will see.
+
+  switchnorm check camvid/small --data.root DIR
+  switchnorm check --data folder --data.root DIR
+  switchnorm check runs/camvid-small-sn
+
+It counts classes, sizes and kinds of files, and names what is broken, missing, double, in training and validation
+alike, or left out. The page shows pictures as they are stored and as training sees them. Exit code 1 says that training
+would stop at something."""
+
+
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+    Range(1).check("--limit", options.limit)
+    out = options.out or Path("check.html")
+    if out.is_dir():
+        raise InputError(f"--out {str(out)!r} is a folder; the page is one file: give {str(out / 'check.html')!r}")
+    config = _config(arguments)
+
+    # What follows imports torch, which takes seconds: wrong flags have been reported by now.
+    from switchnorm.config.task_spec import find_task, loaded
+    from switchnorm.data import create_dataset
+    from switchnorm.survey.page import write_page
+    from switchnorm.survey.whole import look_at
+    from switchnorm.survey.words import print_survey
+    from switchnorm.tasks.drawing import Drawing
+    from switchnorm.training.pictures import as_expected
+
+    config, _ = as_expected(config)
+    dataset = create_dataset(**config.data)
+    dataset.prepare()
+    with _progress() as watch:
+        survey = look_at(dataset, seed=config.seed, limit=options.limit, watch=watch)
+    name = config.data["name"]
+    print_survey(name, survey)
+    drawing = loaded(find_task(config.task).drawing) or Drawing
+    print(f"page: {write_page(name, survey, drawing(dataset), out, seed=config.seed, epochs=config.train.epochs)}")
+    if survey.wrong:
+        raise SystemExit(1)
+
+
+def _config(arguments: Sequence[str]) -> Config:
+    """Of a recipe, a run, or flags alone."""
+    from switchnorm.config.recipe import data_config, read_config
+    from switchnorm.recipes import find_recipe
+    from switchnorm.runs.folder import RunFolder
+
+    if not arguments:
+        raise InputError("check takes a recipe, a run or --data NAME; see `switchnorm check --help`")
+    if arguments[0].startswith("-"):
+        return data_config(arguments)
+    place = Path(arguments[0])
+    file = RunFolder.open(place).config_file if place.is_dir() else find_recipe(arguments[0])
+    return read_config(file, arguments[1:])
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar on a screen, elsewhere a line now and then; both beside what is printed in the end."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        last = [time.monotonic()]
+
+        def line(done: int, total: int) -> None:
+            if time.monotonic() - last[0] >= _SECONDS:
+                last[0] = time.monotonic()
+                console.out(f"looked at {done:,} of {total:,}", highlight=False)
+
+        yield line
+        return
+    columns = (TextColumn("looking"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)

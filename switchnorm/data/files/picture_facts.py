@@ -1,0 +1,172 @@
+"""What is seen of a picture's file: by its header, and by reading it as training does."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from switchnorm.data.files.picture_file import DamagedError, read_picture
+from switchnorm.data.files.surveyed import MISSING, UNREADABLE, Facts, Remark, Surveyed
+from switchnorm.errors import InputError
+
+if TYPE_CHECKING:
+    from switchnorm.data.files.listing import LeftOut, Listing
+
+_ORIENTATION = 0x0112
+_VALUES = np.arange(256)
+
+
+class PictureItem(NamedTuple):
+    """A picture's file, and its label."""
+
+    path: str
+    label: int
+
+
+def look_at_picture(item: PictureItem, skips: bool) -> Facts:
+    """What is seen of a picture with a label.
+
+    Args:
+        item: the picture.
+        skips: whether training goes on without one that cannot be read.
+    """
+    facts = Facts(target=item.label, counts={item.label: 1})
+    read_into(facts, item.path, skips)
+    return facts
+
+
+def read_into(facts: Facts, path: str, skips: bool) -> Image.Image | None:
+    """Note all that is seen of a picture's file.
+
+    Returns:
+        The picture as training reads it; None where it cannot.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        facts.digest = digest(content)
+        _note_header(facts, content)
+    except FileNotFoundError:
+        facts.remarks.append(Remark(MISSING, wrong=not skips))
+        return None
+    except Exception as error:  # as `read_picture`
+        facts.remarks.append(Remark(UNREADABLE, " ".join(str(error).split()), wrong=not skips))
+        return None
+    try:
+        picture = read_picture(path)
+    except DamagedError as error:
+        reason = str(error).removeprefix(f"{path} (").removesuffix(")")
+        facts.remarks.append(Remark(UNREADABLE, reason, wrong=not skips))
+        return None
+    facts.size = (picture.height, picture.width)
+    facts.pixels = picture.height * picture.width
+    bands = np.array(picture.histogram()).reshape(-1, 256)
+    facts.sums = tuple((bands @ _VALUES).tolist())
+    facts.squares = tuple((bands @ _VALUES**2).tolist())
+    return picture
+
+
+def digest(content: bytes) -> int:
+    """63 bits that tell contents apart: among a million files the chance that two share them is below 1e-6."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 1
+
+
+def _note_header(facts: Facts, content: bytes) -> None:
+    with Image.open(io.BytesIO(content)) as picture:
+        facts.format, facts.mode, facts.bits = str(picture.format), picture.mode, _bits(picture)
+        facts.orientation = int(picture.getexif().get(_ORIENTATION, 1))
+        if picture.mode[0] in "IF":
+            values = np.asarray(picture)
+            facts.range = (float(values.min()), float(values.max()))
+            if not np.isfinite(values).all():
+                facts.remarks.append(Remark("hold values that are no finite numbers"))
+
+
+def _bits(picture: Image.Image) -> int:
+    """Of each value in the file, which Pillow may cut to 8: "RGB;16B" is how the decoder calls 16."""
+    coded = re.search(r";(\d+)", str(picture.tile[0][3] if picture.tile else ""))
+    if coded is not None:
+        return int(coded[1])
+    return {"1": 1, "I": 32, "F": 32}.get(picture.mode, 16 if "16" in picture.mode else 8)
+
+
+class SurveyedPictures(Surveyed):
+    """The pictures of a listing.
+
+    Args:
+        name, skips: as `Surveyed`.
+        listing: the pictures with their labels.
+        short_side: to which training resizes them before it crops.
+    """
+
+    def __init__(self, name: str, listing: Listing, short_side: int, *, skips: bool) -> None:
+        super().__init__(name, skips=skips)
+        self.listing = listing
+        self.short_side = short_side
+
+    def __len__(self) -> int:
+        return len(self.listing)
+
+    @property
+    def look(self) -> Callable[[Any], Facts]:
+        """As `Surveyed`."""
+        return partial(look_at_picture, skips=self.skips)
+
+    def item(self, index: int) -> PictureItem:
+        """As `Surveyed`."""
+        return PictureItem(self.listing.paths[index], int(self.listing.labels[index]))
+
+    def title(self, index: int) -> str:
+        """The path below the split's folder."""
+        return self.listing.paths.name(index)
+
+    def place(self, index: int) -> str:
+        """The whole path."""
+        return self.listing.paths[index]
+
+    def bytes_of(self, index: int) -> int:
+        """The size of the file; 0 where there is none."""
+        return file_bytes(self.listing.paths[index])
+
+    def picture(self, index: int) -> Image.Image:
+        """As `Surveyed`."""
+        return readable(self.listing.paths[index])
+
+    def label(self, index: int) -> int:
+        """As `Surveyed`."""
+        return int(self.listing.labels[index])
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """As `Surveyed`."""
+        return getattr(self.listing, "left_out", ())
+
+    def about_sizes(self, sizes: np.ndarray[Any, Any]) -> Iterable[str]:
+        """How many pictures are enlarged."""
+        small = int((sizes.min(1) < self.short_side).sum())
+        if small:
+            yield f"{small:,} of {len(sizes):,} are enlarged: their shorter side is below {self.short_side}"
+
+
+def readable(path: str) -> Image.Image:
+    """A picture as training reads it; raise `InputError` where it cannot be read."""
+    try:
+        return read_picture(path)
+    except DamagedError as error:
+        raise InputError(f"cannot read {error}") from error
+
+
+def file_bytes(path: str) -> int:
+    """The size of a file; 0 where there is none."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,90 @@
+"""A moment's look at data before a training: some samples of each split, the same ones each time."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+from switchnorm.data import Dataset
+from switchnorm.data.files.surveyed import Surveyed
+from switchnorm.errors import InputError
+from switchnorm.survey.findings import Seen, all_void, findings
+from switchnorm.survey.readers import look_in_threads
+from switchnorm.survey.summary import Summary
+
+#: Samples of a split, and bytes of their files, by the size of a few.
+_SAMPLES, _BYTES, _FEW = 128, 32 << 20, 8
+#: Lines that a start says about data.
+_LINES = 6
+
+
+def quick_look(dataset: Dataset) -> tuple[str, ...]:
+    """Look at some samples of each split before any is trained on.
+
+    Which samples depends on the data alone. They are spread evenly over each split, and as few as keep this within a
+    second or two.
+
+    Args:
+        dataset: prepared.
+
+    Returns:
+        What is unusual, a line each.
+
+    Raises:
+        InputError: one at which training or its validation would stop; or training masks of which no pixel counts.
+    """
+    seen = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for split in dataset.surveyed():
+            summary = Summary(split.name, len(split), split.unit, split.targets)
+            for index, facts in look_in_threads(split, sample(split)):
+                if facts.wrong is not None:
+                    raise InputError(_refusal(dataset, split, index, *facts.wrong[:2]))
+                summary.add(index, facts)
+            _check_void(split, summary)
+            seen.append(Seen(summary, split))
+        found = [each.text for each in findings(seen, dataset.classes)]
+    return _shortened(found)
+
+
+def sample(split: Surveyed) -> Sequence[int]:
+    """The samples to look at: as many as are read in a moment, evenly spread from the first on."""
+    probe = evenly(len(split), _FEW)
+    size = sum(split.bytes_of(index) for index in probe) / max(len(probe), 1)
+    affordable = int(_BYTES / size) if size else _SAMPLES
+    return evenly(len(split), min(max(affordable, _FEW), _SAMPLES))
+
+
+def evenly(total: int, count: int) -> Sequence[int]:
+    """So many of `total` indices, or all, evenly spread."""
+    count = min(count, total)
+    return [place * total // count for place in range(count)]
+
+
+def _refusal(dataset: Dataset, split: Surveyed, index: int, kind: str, detail: str) -> str:
+    reason = f" ({detail})" if detail else ""
+    advice = ", or set data.on_damaged to 'skip'" if hasattr(dataset, "on_damaged") else ""
+    return (
+        f"{split.name} pictures {kind}: {split.place(index)}{reason}; mend it{advice}. `switchnorm check` looks at all"
+    )
+
+
+def _check_void(split: Surveyed, summary: Summary) -> None:
+    """Raise `InputError` where no mask of the training set has a pixel that counts, looking at all if it must."""
+    if split.name != "train" or not summary.void or summary.counted:
+        return
+    known = set(sample(split))
+    for index, facts in look_in_threads(split, [index for index in range(len(split)) if index not in known]):
+        summary.add(index, facts)
+        if summary.counted:
+            return
+    raise InputError(f"{split.name}: {all_void(summary)}")
+
+
+def _shortened(lines: Sequence[str]) -> tuple[str, ...]:
+    if len(lines) <= _LINES:
+        return tuple(lines)
+    return (*lines[: _LINES - 1], f"and {len(lines) - _LINES + 1} more remarks; `switchnorm check` shows all")
+
+
