@@ -23,7 +23,7 @@ _FLAGS = ("--checkpoint", "--weights", "--classes", "--out", "--plugins", "--dev
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    predict = commands.add("predict", _run, "write masks and overlays of pictures, by a run or any weights", _help())
+    predict = commands.add("predict", _run, "write what a run or any weights predict for pictures", _help())
     predict.usage = "switchnorm predict RUN PICTURE ... | PICTURE ... --weights FILE --model NAME --classes CLASSES"
     add_network_flags(predict, "best")
     predict.add_argument(
@@ -36,15 +36,21 @@ def add(commands: Commands) -> None:
 
 
 def _help() -> str:
-    return """Write masks and overlays of pictures, by a segmentation run or any weights.
+    return """Write what a run, or any weights, predict for pictures.
 
   switchnorm predict runs/camvid-small-sn street.jpg holiday/
   switchnorm predict runs/camvid-small-sn pictures/ --scales 360 480 --flip --out masks
+  switchnorm predict runs/cifar10-resnet20-ssn cat.jpg
+  switchnorm predict cat.jpg --weights FILE --model timm:resnet50 --norm sn --classes imagenet
   switchnorm predict street.jpg --weights encoder.pth decoder.pth --model resnet50_dilated8+c1_bilinear_deepsup \\
       --norm sn --classes ade20k --data.colors published
 
-NAME.jpg becomes NAME.png, a mask that numbers the classes as the dataset's own annotations do, with a palette, and
-NAME_overlay.jpg to look at. Pictures are files, or folders of files; photographs are turned as their EXIF data says.
+Classification names the five likeliest classes of each picture: on the terminal, in predictions.csv, and in
+predictions.html beside the picture. Segmentation makes of NAME.jpg NAME.png, a mask that numbers the classes as the
+dataset's own annotations do, with a palette, and NAME_overlay.jpg to look at; large pictures are predicted in parts.
+
+Pictures are files, or folders of files; photographs are turned as their EXIF data says. One that cannot be read stops
+none of the others: it is named at the end, and the command fails.
 
 RUN understands the flags --device, --precision, and --data.KEY. With --weights, --model, --norm, --conv,
 --model.options.KEY and --data.KEY say what they belong to and how pictures are shown to them."""
@@ -137,5 +143,13 @@ def _predict(
         raise InputError(f"--out {str(out)!r} is a file; expected a folder")
     from switchnorm.training.predict import predict_pictures
 
-    count = predict_pictures(config, load, [Path(picture) for picture in pictures], out)
-    print(f"{out}: masks and overlays of {count} picture{'' if count == 1 else 's'}, by {what}")
+    found = predict_pictures(config, load, [Path(picture) for picture in pictures], out)
+    for line in found.lines:
+        print(line)
+    print(f"{out}: {found.title} of {found.count} picture{'' if found.count == 1 else 's'}, by {what}")
+    if found.failed:
+        (file, reason), *others = found.failed.items()
+        more = f", and {len(others)} more" if others else ""
+        why = f"{file}: {reason}" if str(file) not in reason else f"cannot read {reason}"
+        of = found.count + len(found.failed)
+        raise InputError(f"{len(found.failed)} of {of} pictures could not be predicted; {why}{more}")

@@ -86,5 +86,3 @@ def _shortened(lines: Sequence[str]) -> tuple[str, ...]:
     if len(lines) <= _LINES:
         return tuple(lines)
     return (*lines[: _LINES - 1], f"and {len(lines) - _LINES + 1} more remarks; `switchnorm check` shows all")
-
-

@@ -24,11 +24,13 @@ class Predictor(pl.Callback):
 
     Attributes:
         title: what is written, "masks and overlays".
+        noun: a file that is written for one picture, "mask".
         failed: the pictures that could not be predicted so far, and why.
         remarks: what is to be said about others.
     """
 
     title: ClassVar[str]
+    noun: ClassVar[str] = "file"
 
     def __init__(self, dataset: Dataset, files: Sequence[Path], out: Path) -> None:
         self.dataset = dataset
@@ -52,7 +54,7 @@ class Predictor(pl.Callback):
 
     @abstractmethod
     def take(self, output: Any) -> None:
-        """Keep or write what `predict_step` has returned."""
+        """Keep or write what `predict_step` has returned for the last input."""
 
     def finish(self) -> list[str]:
         """Write what is about all pictures; lines for the terminal."""

@@ -2,63 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
-import pytorch_lightning as pl
 from torch import nn
 
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded, tasks
-from switchnorm.data import Dataset, create_dataset
+from switchnorm.data import create_dataset
 from switchnorm.data.files.listing import EXTENSIONS
-from switchnorm.data.files.walk import find_files
+from switchnorm.data.files.walk import find_files, told
 from switchnorm.errors import InputError
 from switchnorm.processes import world_size
+from switchnorm.tasks.predictor import Predictor
 from switchnorm.training.build import build_model, check_device, check_task, make_task
 from switchnorm.training.trainer import make_trainer
 
 
-class Batches(Sized, Protocol):
-    """What `Task.predict_step` takes, one after the other."""
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-
-class Predictor(Protocol):
-    """How a task predicts pictures: how they are read, and what is written for each.
-
-    Attributes:
-        noun: what is written, "mask".
+@dataclass(frozen=True)
+class Predicted:
+    """What became of pictures.
 
     Args:
-        dataset: of the run; its data is not read.
-        files: the pictures.
-        out: the folder to write to.
+        count: how many were predicted.
+        title: what was written of them, "masks and overlays".
+        lines: what is to be said: about single pictures, and what was found.
+        failed: those that could not be predicted, and why.
     """
 
-    noun: ClassVar[str]
-
-    def __init__(self, dataset: Dataset, files: Sequence[Path], out: Path) -> None: ...
-
-    @staticmethod
-    def written(file: Path, out: Path) -> tuple[Path, ...]:
-        """The files that are written for a picture."""
-        ...
-
-    @property
-    def batches(self) -> Batches:
-        """The pictures as the task takes them."""
-        ...
-
-    @property
-    def writer(self) -> pl.Callback:
-        """Writes what the task predicts."""
-        ...
+    count: int
+    title: str
+    lines: tuple[str, ...]
+    failed: dict[Path, str]
 
 
-def predict_pictures(config: Config, load: Callable[[nn.Module], object], pictures: Sequence[Path], out: Path) -> int:
+def predict_pictures(
+    config: Config, load: Callable[[nn.Module], object], pictures: Sequence[Path], out: Path
+) -> Predicted:
     """Write what a network predicts for each picture, see its task's `Predictor`.
 
     Args:
@@ -68,11 +50,11 @@ def predict_pictures(config: Config, load: Callable[[nn.Module], object], pictur
         out: the folder to write to; files of these names are replaced, but none of the pictures.
 
     Returns:
-        How many pictures there were.
+        What became of them; one that cannot be read stops none of the others.
 
     Raises:
-        InputError: a task that predicts nothing, a picture that is missing, damaged, shares its name with another
-            or would be replaced, or weights of another network. What was written before a damaged one is there.
+        InputError: a task that predicts nothing, a picture that is missing, shares its name with another or would be
+            replaced, or weights of another network; before anything is written.
     """
     make: type[Predictor] | None = loaded(find_task(config.task).predictor)
     if make is None:
@@ -80,7 +62,8 @@ def predict_pictures(config: Config, load: Callable[[nn.Module], object], pictur
         raise InputError(f"predict writes what {able} predicts, and this network is for {config.task}")
     if world_size() > 1:
         raise InputError("predict takes one process; start it without torchrun")
-    files = _found(pictures, make, out)
+    files, left_out = _found(pictures)
+    _check_written(files, make, out)
     check_device(config)
     check_task(config)
     dataset = create_dataset(**config.data)
@@ -90,30 +73,43 @@ def predict_pictures(config: Config, load: Callable[[nn.Module], object], pictur
     out.mkdir(parents=True, exist_ok=True)
     predictor = make(dataset, files, out)
     options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
-    with make_trainer(config.train, callbacks=[predictor.writer], **options) as trainer:
-        trainer.predict(task, predictor.batches, return_predictions=False)
-    return len(files)
+    with make_trainer(config.train, callbacks=[predictor], **options) as trainer:
+        trainer.predict(task, predictor, return_predictions=False)
+    lines = *left_out, *predictor.remarks, *predictor.finish()
+    return Predicted(len(files) - len(predictor.failed), predictor.title, lines, predictor.failed)
 
 
-def _found(places: Sequence[Path], make: type[Predictor], out: Path) -> list[Path]:
-    """The pictures, with those in folders; raise `InputError` where an output would replace another or a picture."""
-    files: dict[str, Path] = {}
+def _found(places: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The pictures, each once, with those in folders, and what folders hold besides, in words."""
+    files: dict[Path, Path] = {}
+    left_out = []
     for place in places:
-        inside = [Path(path) for path in find_files(place, EXTENSIONS).paths] if place.is_dir() else [place]
+        inside = [place]
+        if place.is_dir():
+            below = find_files(place, EXTENSIONS)
+            left_out.append(told(str(place), below.left_out))
+            inside = [Path(path) for path in below.paths]
         if not inside:
             raise InputError(f"folder {str(place)!r} holds no pictures")
         for file in inside:
             if not file.is_file():
                 raise InputError(f"picture {str(file)!r} is missing; expected a file or a folder of files")
-            other = files.setdefault(file.stem, file)
-            if other.resolve() != file.resolve():
-                shared = make.written(file, out)[0].name
-                raise InputError(f"{str(other)!r} and {str(file)!r} would share the {make.noun} {shared}; rename one")
-    own = {file.resolve() for file in files.values()}
-    written = (path for file in files.values() for path in make.written(file, out))
-    replaced = next((path for path in written if path.resolve() in own), None)
-    if replaced is not None:
-        raise InputError(
-            f"picture {str(replaced)!r} would be replaced; write to another folder than its own with --out"
-        )
-    return list(files.values())
+            files.setdefault(file.resolve(), file)
+    return list(files.values()), [line for line in left_out if line]
+
+
+def _check_written(files: Sequence[Path], make: type[Predictor], out: Path) -> None:
+    """Raise `InputError` where what is written for a picture would replace another's, or a picture."""
+    own = {file.resolve() for file in files}
+    owners: dict[Path, Path] = {}
+    for file in files:
+        for path in make.written(file, out):
+            other = owners.setdefault(path, file)
+            if other is not file:
+                raise InputError(
+                    f"{str(other)!r} and {str(file)!r} would share the {make.noun} {path.name}; rename one"
+                )
+            if path.resolve() in own:
+                raise InputError(
+                    f"picture {str(path)!r} would be replaced; write to another folder than its own with --out"
+                )

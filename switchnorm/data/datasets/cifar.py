@@ -2,7 +2,7 @@
 
 import functools
 import tempfile
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -90,7 +90,7 @@ class _Cifar(InMemory):
         from switchnorm.data.loaders.memory_batches import Samples
 
         version, folder = self._find()
-        mean, std = (tuple(255 * value for value in values) for values in self._chosen())
+        mean, std = self.colors()
         train, test = (
             Samples(shrink(images, self.size), labels, mean, std)
             for images, labels in (
@@ -106,10 +106,11 @@ class _Cifar(InMemory):
         """As of `Dataset`: the colours, if there are weights that were trained with them."""
         return open_options(colors_of(pictures), options) if pretrained else {}
 
-    def _chosen(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Mean and deviation that normalization takes, for pixels in [0, 1]."""
+    def colors(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """As of `InMemory`, known without the data."""
         mean, std = self._statistics()
-        return mean if self.mean is None else self.mean, std if self.std is None else self.std
+        chosen = mean if self.mean is None else self.mean, std if self.std is None else self.std
+        return tuple(255 * value for value in chosen[0]), tuple(255 * value for value in chosen[1])
 
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and deviation of the training set."""

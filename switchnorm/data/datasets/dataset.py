@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
+from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
     from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.loaders.loader import Loader, TrainingLoader
     from switchnorm.models.pictures import Pictures
@@ -64,6 +68,16 @@ class Dataset(ABC):
     def surveyed(self) -> tuple[Surveyed, ...]:
         """The splits that are here, to be looked at sample by sample; none where samples come from batches alone."""
         return ()
+
+    def shown(self, picture: Image.Image) -> Tensor:
+        """Any picture as evaluation shows it to a network, in the view "centre": float32 (C, H, W), normalized.
+
+        Prediction asks for it where labels are of whole images; no data is read.
+
+        Args:
+            picture: in red, green and blue.
+        """
+        raise InputError(f"{type(self).__name__} does not say how other pictures are shown; give it a method `shown`")
 
     @classmethod
     def options_for(

@@ -27,6 +27,7 @@ class Digits(InMemory):
     classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
     channels: ClassVar[int] = 1
     size: ClassVar[int] = 8
+    white: ClassVar[float] = 16
 
     def load(self) -> "tuple[Samples, Samples]":
         """The 1,438 training and the 359 test samples, normalized by the training set's mean and deviation."""

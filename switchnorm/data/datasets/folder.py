@@ -24,6 +24,9 @@ from switchnorm.data.views import Views
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
+    from PIL import Image
+    from torch import Tensor
+
     from switchnorm.data.augment.chain import Augment
     from switchnorm.data.files.listing import Listing
     from switchnorm.data.files.surveyed import Surveyed
@@ -257,6 +260,14 @@ class Folder(Dataset):
             workers=self.workers,
             share=share,
         )
+
+    def shown(self, picture: "Image.Image") -> "Tensor":
+        """As of `Dataset`."""
+        from switchnorm.data.augment.normalization import color_normalization  # as `Dataset` explains
+        from switchnorm.data.augment.picture_crops import EvaluationCrops
+
+        crops = EvaluationCrops(self.size, self.short_side, interpolation=self.interpolation or "bilinear")
+        return color_normalization(self.mean, self.std)(crops(picture)[0])
 
     def _training_crops(self, passes: int | None) -> Any:
         from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops, centre_crops  # torchvision

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from switchnorm.data.datasets.dataset import Dataset
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
 
 if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
     from switchnorm.data.augment.chain import Augment
     from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.loaders.memory_batches import Batches, Samples, TrainingBatches
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
 class InMemory(Dataset):
     """A dataset that is read as a whole, once, and of which batches are cut on the device."""
+
+    #: The value of a white pixel.
+    white: ClassVar[float] = 255
 
     @abstractmethod
     def load(self) -> tuple[Samples, Samples]:
@@ -30,6 +36,24 @@ class InMemory(Dataset):
     def finish(self) -> Augment | None:
         """What training does to the normalized images, as these options say."""
         return None
+
+    def colors(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation by which channels are normalized, in units of the images' values."""
+        test = self.samples[1]
+        return test.mean, test.std
+
+    def shown(self, picture: Image.Image) -> Tensor:
+        """As of `Dataset`: the shorter side resized to that of the images, the centre cut out; one channel is grey."""
+        import torch  # as `Dataset` explains
+
+        from switchnorm.data.augment.normalization import Normalization
+        from switchnorm.data.augment.picture_crops import EvaluationCrops
+
+        crop = EvaluationCrops(self.size, self.size)(
+            picture if self.channels == 3 else picture.convert("L").convert("RGB")
+        )
+        values = crop[0, : self.channels].to(torch.float32) * (self.white / 255)
+        return Normalization(*self.colors())(values)
 
     @functools.cached_property
     def samples(self) -> tuple[Samples, Samples]:

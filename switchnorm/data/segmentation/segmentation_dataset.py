@@ -31,8 +31,8 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from torch import Tensor
 
     from switchnorm.data.files.pairs import Pairs
-    from switchnorm.data.segmentation.colors import Colors
     from switchnorm.data.files.surveyed import Surveyed
+    from switchnorm.data.segmentation.colors import Colors
     from switchnorm.data.segmentation.scene_batches import SceneBatches, TrainingMaps
     from switchnorm.data.segmentation.scene_readers import PairReader, Resize
     from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes

@@ -96,7 +96,7 @@ class Tiling:
             yield Tile(scene, core, within)
 
     def _spans(self, start: int, extent: int) -> tuple[slice, slice, Size]:
-        """Along an axis: what a tile decides in the picture, the same within the tile, and from where to where it goes."""
+        """Along an axis: what a tile decides in the picture, the same within the tile, and where it begins and ends."""
         assert self.side is not None
         end = min(start + self.side, extent)
         first, last = max(start - self.margin, 0), min(end + self.margin, extent)

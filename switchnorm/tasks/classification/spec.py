@@ -29,4 +29,5 @@ CLASSIFICATION = TaskSpec(
     drawing="switchnorm.tasks.classification.drawing:LabelDrawing",
     views=("centre", "flip", "ten"),
     evaluation_batch=256,
+    predictor="switchnorm.tasks.classification.predict:ClassPredictor",
 )

@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from switchnorm.tasks.classification.mix import Mix, mixing
+from switchnorm.tasks.classification.predict import TOP, Likely
 from switchnorm.tasks.task import MakeOptimizer, Task
 
 if TYPE_CHECKING:
@@ -99,6 +100,14 @@ class Classification(Task):
         for accuracy in self._accuracies().values():
             accuracy.update(logits, labels)
         return logits
+
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> list[Likely]:
+        """The likeliest classes of pictures (N, C, H, W), each with its place, (N,)."""
+        images, places = batch
+        logits = self(images)
+        shares = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
+        top = shares.cpu().topk(min(TOP, shares.shape[1]), 1)
+        return [Likely(*each) for each in zip(places.tolist(), top.indices, top.values, strict=True)]
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and accuracies."""

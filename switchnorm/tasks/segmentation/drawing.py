@@ -8,8 +8,8 @@ from torch import Tensor
 
 from switchnorm.data.files.surveyed import Surveyed
 from switchnorm.data.segmentation import SegmentationDataset
-from switchnorm.data.segmentation.palette import overlay
 from switchnorm.data.segmentation.pair_facts import SurveyedPairs
+from switchnorm.data.segmentation.palette import overlay
 from switchnorm.data.segmentation.scene_readers import PairReader
 from switchnorm.tasks.drawing import Drawing, Drawn
 

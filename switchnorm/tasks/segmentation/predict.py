@@ -2,89 +2,97 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import pytorch_lightning as pl
-from PIL import Image, ImageOps
+import torch
+from PIL import Image
 from torch import Tensor
 
 from switchnorm.data import Dataset
-from switchnorm.data.files.picture_file import DamagedError, read_picture
+from switchnorm.data.files.picture_file import read_picture
 from switchnorm.data.segmentation import Scene, SegmentationDataset
 from switchnorm.data.segmentation.palette import overlay, written_mask
-from switchnorm.errors import InputError
+from switchnorm.data.segmentation.tiles import Tile, Tiling
+from switchnorm.tasks.predictor import Predictor
 from switchnorm.tasks.segmentation.images import write_image
 
+#: A scene's index, and its labels, (H, W) uint8 on the CPU, or why there are none.
+Labelled = tuple[int, Tensor | str]
 
-class MaskPredictor:
-    """Writes NAME.png and NAME_overlay.jpg for each picture NAME.*; see `switchnorm.training.predict.Predictor`.
 
-    Pictures are turned as their EXIF data says, as image viewers do.
+@dataclass
+class _Begun:
+    """A picture of which some tiles are predicted.
 
     Args:
-        dataset: of the run: which sizes the network is shown, and the classes with their colours and numbers.
-        files: the pictures.
-        out: the folder to write to.
+        file: where it comes from.
+        picture: in red, green and blue.
+        labels: (H, W) uint8.
+        missing: how many tiles are not predicted yet.
     """
 
+    file: Path
+    picture: Image.Image
+    labels: Tensor
+    missing: int
+
+
+class MaskPredictor(Predictor):
+    """Writes NAME.png and NAME_overlay.jpg for each picture NAME.*.
+
+    The dataset says which sizes the network is shown, and has the classes with their colours and numbers.
+    """
+
+    title: ClassVar[str] = "masks and overlays"
     noun: ClassVar[str] = "mask"
 
     def __init__(self, dataset: Dataset, files: Sequence[Path], out: Path) -> None:
-        assert isinstance(dataset, SegmentationDataset)
-        self.batches = _Scenes(files, dataset)
-        self.writer = _MaskWriter(files, dataset, out)
+        super().__init__(dataset, files, out)
+        self._tiles: dict[int, tuple[_Begun, Tile]] = {}
+        self._numbers = itertools.count()
 
     @staticmethod
-    def written(file: Path, out: Path) -> tuple[Path, Path]:
+    def written(file: Path, out: Path) -> tuple[Path, ...]:
         """Where the mask of a picture goes, and the overlay."""
         return out / f"{file.stem}.png", out / f"{file.stem}_overlay.jpg"
 
+    def inputs(self, index: int) -> Iterator[list[Scene]]:
+        """The tiles of a picture, one by one."""
+        assert isinstance(self.dataset, SegmentationDataset)
+        file = self.files[index]
+        picture = read_picture(str(file))
+        tiling = self.dataset.tiling((picture.height, picture.width))
+        self._remark(file, tiling)
+        begun = _Begun(file, picture, torch.empty(tiling.size, dtype=torch.uint8), len(tiling))
+        for number, tile in zip(self._numbers, self.dataset.tiles(picture), strict=False):
+            self._tiles[number] = begun, tile._replace(scene=tile.scene._replace(pictures=()))
+            yield [tile.scene._replace(index=number)]
 
-def _read(file: Path) -> Image.Image:
-    """A picture the right way up: cameras store it as their sensor lies, and the EXIF data says how to turn it."""
-    try:
-        return ImageOps.exif_transpose(read_picture(str(file)))
-    except DamagedError as error:
-        raise InputError(f"cannot read {error}") from error
+    def take(self, output: Sequence[Labelled]) -> None:
+        """Keep the labels of tiles; write what is complete."""
+        for number, labels in output:
+            begun, tile = self._tiles.pop(number)
+            if isinstance(labels, str):
+                self.failed[begun.file] = labels
+                continue
+            begun.labels[tile.core] = labels[tile.within]
+            begun.missing -= 1
+            if not begun.missing:
+                self._write(begun)
 
+    def _write(self, done: _Begun) -> None:
+        assert isinstance(self.dataset, SegmentationDataset)
+        mask, beside = self.written(done.file, self.out)
+        write_image(beside, overlay(done.picture, done.labels, self.dataset.palette), quality=90)
+        write_image(mask, written_mask(done.labels, self.dataset.numbering, self.dataset.palette))
 
-class _Scenes:
-    """The pictures one by one, as the network sees them."""
-
-    def __init__(self, files: Sequence[Path], dataset: SegmentationDataset) -> None:
-        self.files = files
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __iter__(self) -> Iterator[list[Scene]]:
-        for index, file in enumerate(self.files):
-            yield [self.dataset.scene(_read(file))._replace(index=index)]
-
-
-class _MaskWriter(pl.Callback):
-    """Writes each prediction as it comes."""
-
-    def __init__(self, files: Sequence[Path], dataset: SegmentationDataset, out: Path) -> None:
-        self.files = files
-        self.dataset = dataset
-        self.out = out
-
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: list[tuple[int, Tensor]],
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Write the masks and overlays of a batch."""
-        for index, labels in outputs:
-            file = self.files[index]
-            mask, beside = MaskPredictor.written(file, self.out)
-            write_image(beside, overlay(_read(file), labels, self.dataset.palette), quality=90)
-            write_image(mask, written_mask(labels, self.dataset.numbering, self.dataset.palette))
+    def _remark(self, file: Path, tiling: Tiling) -> None:
+        if tiling.unbounded is not None:
+            wanted, shown = (f"{width}x{height}" for height, width in (tiling.unbounded, max(tiling.shown)))
+            self.remarks.append(f"{file} is shown to the network at {shown} pixels and not at {wanted}")
+        if len(tiling) > 1:
+            self.remarks.append(f"{file} is predicted in {len(tiling)} parts, which see {tiling.margin} pixels around")
