@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import inspect
+import itertools
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,7 +108,6 @@ def classes_flags(options: argparse.Namespace, flags: Sequence[str]) -> list[str
     from switchnorm.data import dataset_class, dataset_classes
 
     given = {flag.partition("=")[0] for flag in flags}
-    root = [] if "--data.root" in given else ["--data.root=."]
     named = {"--data", "--data.name"} & given
     if options.classes is None:
         if not named:
@@ -114,7 +115,7 @@ def classes_flags(options: argparse.Namespace, flags: Sequence[str]) -> list[str
                 "predict --weights needs --classes: a dataset's name such as ade20k, or a file that names a class in "
                 "each line"
             )
-        return root
+        return _root(_value(flags, ("--data", "--data.name")), given)
     named |= {"--data.classes_file"} & given
     if named:
         raise InputError(f"--classes and {min(named)} say the same; leave one of them out")
@@ -122,13 +123,32 @@ def classes_flags(options: argparse.Namespace, flags: Sequence[str]) -> list[str
         chosen = dataset_class(options.classes)
         if find_task(chosen.task).predictor is None:
             raise InputError(f"--classes {options.classes!r} is for {chosen.task}, of which predict writes nothing")
-        return [f"--data={options.classes}", *root]
+        return [f"--data={options.classes}", *_root(options.classes, given)]
     if not Path(options.classes).is_file():
         able = [name for name, each in dataset_classes().items() if find_task(each.task).predictor is not None]
         raise InputError(
             f"--classes {options.classes!r} is no file and no dataset; the datasets are {', '.join(sorted(able))}"
         )
-    return ["--data=masks", f"--data.classes_file={options.classes}", *root]
+    return ["--data=masks", f"--data.classes_file={options.classes}", *_root("masks", given)]
+
+
+def _root(name: str, given: Collection[str]) -> list[str]:
+    """Some root for a dataset whose data is not read, where one has to be given."""
+    from switchnorm.data import dataset_class
+
+    root = inspect.signature(dataset_class(name)).parameters.get("root")
+    return ["--data.root=."] if root is not None and root.default is root.empty and "--data.root" not in given else []
+
+
+def _value(flags: Sequence[str], names: Collection[str]) -> str:
+    """The value of the last flag of some name."""
+    values = (
+        attached if equals else following
+        for flag, following in itertools.pairwise([*flags, ""])
+        for name, equals, attached in [flag.partition("=")]
+        if name in names
+    )
+    return list(values)[-1]
 
 
 def _check_pictures(pictures: Sequence[str]) -> None:

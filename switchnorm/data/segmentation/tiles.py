@@ -70,7 +70,7 @@ class Tiling:
         unbounded = next((one for one, other in zip(wanted, shown, strict=True) if one != other), None)
         if max(height * width for height, width in shown) <= WHOLE:
             return cls(size, tuple(shown), unbounded, None, 0, sizes.multiple)
-        factor = max(max(height / size[0], width / size[1]) for height, width in shown)
+        factor = max(min(height / size[0], width / size[1]) for height, width in shown)
         side, margin = (max(round(pixels / factor), 1) for pixels in (CORE, MARGIN))
         return cls(size, tuple(shown), unbounded, side, margin, sizes.multiple)
 

@@ -23,7 +23,7 @@ TABLE, SHEET = "predictions.csv", "predictions.html"
 #: How many classes are named of each picture.
 TOP = 5
 #: Pictures that the terminal names, and that the page shows.
-_NAMED, _SHOWN = 20, 500
+_NAMED, _SHOWN = 10, 500
 
 
 class Likely(NamedTuple):
