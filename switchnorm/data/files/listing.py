@@ -13,7 +13,10 @@ from torch import Tensor
 from switchnorm.errors import InputError
 
 #: The extensions of pictures' names, in lower case.
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".jp2", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
 
 _MOST_LABELS = 1_000_000
 
