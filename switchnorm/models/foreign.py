@@ -99,7 +99,10 @@ def _with_channels(source: Source, name: str, options: dict[str, Any]) -> dict[s
     if "in_channels" not in options:
         return options
     if source is TORCHVISION:
-        raise InputError(f"model {name!r} takes pictures of 3 channels, like all of torchvision; take one of timm's")
+        raise InputError(
+            f"model {name!r} takes pictures of 3 channels, as all of torchvision do; take three bands, or a network of "
+            "timm's"
+        )
     return {"in_chans" if option == "in_channels" else option: value for option, value in options.items()}
 
 

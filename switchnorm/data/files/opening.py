@@ -49,6 +49,10 @@ def opened(path: str) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as picture:
             check_claim(path, picture.size)
+            if isinstance(picture, TiffImagePlugin.TiffImageFile):
+                # By its name Pillow would map an uncompressed one into memory, in the size that it has once it is
+                # turned, and mix up the rows of one that lies on its side (Pillow 13).
+                picture.filename = ""
             yield picture
     finally:
         Image.MAX_IMAGE_PIXELS = limit
@@ -107,14 +111,13 @@ class Sizes(NamedTuple):
 
 def sizes_of(picture: Image.Image) -> Sizes:
     """The sizes of an opened picture, whose pixels are not decoded."""
-    shown = picture.height, picture.width
+    stored = picture.height, picture.width
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):  # whose size Pillow may have turned already
+        stored = picture.tag_v2[_LENGTH], picture.tag_v2[_WIDTH]
     # Pillow decodes a PNG to look for EXIF data behind the pixels, where none is before them.
     decodes = isinstance(picture, PngImagePlugin.PngImageFile) and not any(key in picture.info for key in _SAYING)
-    if (not decodes or _late_exif(picture)) and orientation(picture) >= 5:
-        return Sizes(shown[::-1], shown)
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):  # which Pillow may have turned already
-        return Sizes(shown, (picture.tag_v2[_LENGTH], picture.tag_v2[_WIDTH]))
-    return Sizes(shown, shown)
+    on_its_side = (not decodes or _late_exif(picture)) and orientation(picture) >= 5
+    return Sizes(stored[::-1] if on_its_side else stored, stored)
 
 
 def _late_exif(picture: Image.Image) -> bool:

@@ -123,9 +123,10 @@ def _colors(path: str, file: Image.Image) -> Image.Image:
     picture = upright(file)
     if picture.mode == "RGB":
         return picture
-    seen_through = picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info
-    if seen_through and picture.convert("RGBA").getextrema()[3][0] < 255:  # type: ignore[index]  # a pair per band
-        _note_alpha(path)
+    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        if picture.getextrema()[3][0] < 255:  # type: ignore[index]  # a pair for each band
+            _note_alpha(path)
     return picture.convert("RGB")
 
 

@@ -56,6 +56,8 @@ def _extent(path: str, bands: Sequence[int] | None) -> tuple[float, float, bool]
         raise
     except Exception:  # it is damaged, which reading it for a batch says
         return None
+    if numbers.dtype == np.uint8:
+        return None
     if bands is not None:
         numbers = numbers[..., [band for band in bands if band < numbers.shape[2]]]
     whole = numbers.dtype.kind in "iu"

@@ -150,13 +150,28 @@ def _numbers(picture: Image.Image) -> Stored:
 
 
 def _png(path: str, picture: Image.Image) -> Stored:
-    """A PNG of several bands of 16 bits, of which Pillow drops the lower half."""
-    from torchvision.io import ImageReadMode, decode_image, read_file  # it takes a while, and few need it
+    """A PNG of several bands of 16 bits, of which Pillow keeps the upper 8, for want of a mode that holds them.
 
+    Its decoder takes the upper and the lower bytes in two passes, when it is told that the other byte comes first; grey
+    with alpha has as many bytes as four bands of 8 bits.
+    """
     note_frames(path, picture)
-    picture.load()  # which checks every chunk, and comes to EXIF data behind the pixels
-    numbers = decode_image(read_file(path), ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+    raw = picture.tile[0][3]
+    if raw == "LA;16B":
+        pairs = _decoded(path, "RGBA").reshape(picture.height, picture.width, 2, 2)
+        upper, lower = pairs[..., 0], pairs[..., 1]
+    else:
+        upper, lower = _decoded(path, raw), _decoded(path, raw.replace("16B", "16L"))
+    numbers = upper.astype(np.uint16) << 8 | lower
+    picture.load()  # which comes to EXIF data behind the pixels
     return Stored(turned(numbers, orientation(picture)), numbers.shape[2] in (2, 4))
+
+
+def _decoded(path: str, raw: str) -> Array:
+    """The pixels of a PNG, (H, W, B) uint8, as Pillow unpacks the bytes of its rows by that raw mode."""
+    with opened(path) as picture:
+        picture.tile = [(*tile[:3], raw) for tile in picture.tile]  # type: ignore[attr-defined]
+        return np.array(picture)
 
 
 def _by_tifffile(path: str, pages: bool) -> Stored:

@@ -41,7 +41,7 @@ class Encoder(ResidualStages):
         init_convolutions(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(N, in_channels, H, W) -> the maps of the stages, (N, C, H / s, W / s) with s = 4, 8, ... up to the output stride."""
+        """(N, in_channels, H, W) -> the maps of the stages, (N, C, H / s, W / s), s from 4 to the output stride."""
         first = self.layer1(self.stem(x))
         second = self.layer2(first)
         third = self.layer3(second)
