@@ -80,13 +80,20 @@ class Dataset(ABC):
         """
         return {}
 
-    def unusual(self) -> tuple[str, ...]:
-        """Sentences about what is unusual in the data as it was found; the data may be read for it."""
-        return ()
-
     def found_options(self) -> dict[str, Any]:
         """Options that are null and that the data decides, as a run writes them down; the data may be read for it."""
         return {}
+
+    def unusual(self, *, training: bool = True) -> tuple[str, ...]:
+        """What is unusual about the data as it was found, a sentence each: files that are left out, say, and why.
+
+        Args:
+            training: whether that is about the training samples too, or about the test samples alone.
+
+        Raises:
+            InputError: as `prepare`.
+        """
+        return ()
 
     @property
     def num_classes(self) -> int:

@@ -196,6 +196,15 @@ class SegmentationDataset(FromFiles):
             looked = "; ".join(f"for {split}: {self._looked_for(split)}" for split in splits)
             raise InputError(f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})")
 
+    def unusual(self, *, training: bool = True) -> tuple[str, ...]:
+        """As of `Dataset`: what was left out, and as of `FromFiles`."""
+        from switchnorm.data.files.walk import told  # as `Dataset` explains
+
+        splits = ("train", self.split) if training else (self.split,)
+        found = ((split, self._splits[split]) for split in splits)
+        lines = filter(None, (told(split, pairs.left_out) for split, pairs in found if pairs is not None))
+        return (*lines, *super().unusual(training=training))
+
     def train_batches(
         self,
         *,
@@ -257,12 +266,15 @@ class SegmentationDataset(FromFiles):
         """Any picture as evaluation passes it to the network: `Scene` number 0, without target, on the CPU.
 
         Args:
-            picture: as `read_picture` makes it with the dataset's `pixels`.
+            picture: as `read_picture` makes it with the dataset's `pixels`, or Pillow's of any mode.
         """
+        from PIL import Image  # as `Dataset` explains
+
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_readers import make_scene
 
-        scene = make_scene(0, picture, None, self._test_sizes, self._test_resize)
+        shown = picture.convert("RGB") if isinstance(picture, Image.Image) else picture
+        scene = make_scene(0, shown, None, self._test_sizes, self._test_resize)
         colors = Colors(self.colors, mean=self.mean, std=self.std, channels=self.channels)
         return scene._replace(pictures=tuple(colors(pixels) for pixels in scene.pictures))
 
@@ -344,7 +356,7 @@ class SegmentationDataset(FromFiles):
     @functools.cached_property
     def _splits(self) -> "dict[str, Pairs | None]":
         """The training and the test pictures, found once."""
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            raise InputError(f"root {self.root!r} is not a folder")
+        from switchnorm.data.files.named import find_root  # as `Dataset` explains
+
+        root = find_root(self.root)
         return {split: self._find(root, split) for split in ("train", self.split)}
