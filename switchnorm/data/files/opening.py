@@ -58,12 +58,19 @@ def opened(path: str) -> Iterator[Image.Image]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def check_claim(path: str, size: tuple[int, int]) -> None:
-    """Raise `ValueError` for a file whose width and height claim more pixels than its bytes can stand for."""
-    pixels, held = size[0] * size[1], Path(path).stat().st_size
+def check_claim(path: str, size: tuple[int, int], layers: int = 1) -> None:
+    """Raise `ValueError` for a file that claims more pixels than its bytes can stand for.
+
+    Args:
+        path: of the file.
+        size: width and height.
+        layers: how many numbers each pixel has, where that is not bounded: bands or pages.
+    """
+    pixels, held = size[0] * size[1] * layers, Path(path).stat().st_size
     if pixels > max(_ALWAYS, min(_FLAT, _PER_BYTE_FLAT * held), _PER_BYTE * held):
         raise ValueError(
-            f"its {held} bytes claim {size[0]}x{size[1]} pixels, which no photograph of that size does; "
+            f"its {held} bytes claim {size[0]}x{size[1]} pixels{f' of {layers} bands' if layers > 1 else ''}, which no "
+            "photograph does; "
             "if it is one, store it anew, without that much compression"
         )
 

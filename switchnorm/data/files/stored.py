@@ -114,8 +114,9 @@ def _by_pillow(path: str, picture: Image.Image, pages: bool) -> Stored:
     if not (pages and picture.format == "TIFF" and len(picture.getbands()) == 1 and picture.mode != "P"):
         note_frames(path, picture)
         return _numbers(picture)
-    bands = []
-    for page in range(getattr(picture, "n_frames", 1)):
+    bands, count = [], getattr(picture, "n_frames", 1)
+    check_claim(path, picture.size, count)
+    for page in range(count):
         picture.seek(page)
         bands.append(_numbers(picture).numbers)
     if len({band.shape for band in bands}) > 1:
@@ -170,8 +171,8 @@ def _decoded(path: str, raw: str) -> Array:
 def _by_tifffile(path: str, pages: bool) -> Stored:
     with _tifffile(path).TiffFile(path) as file:
         first = file.pages[0]
-        check_claim(path, (first.imagewidth, first.imagelength))
         chosen = list(file.pages) if pages and first.samplesperpixel == 1 else [first]
+        check_claim(path, (first.imagewidth, first.imagelength), len(chosen) * first.samplesperpixel)
         if len(file.pages) > len(chosen):
             remark("have several frames or pages, of which the first is taken", path)
         if any(page.axes not in ("YX", "YXS", "SYX") or page.shape != first.shape for page in chosen):
