@@ -70,8 +70,7 @@ def check_claim(path: str, size: tuple[int, int], layers: int = 1) -> None:
     if pixels > max(_ALWAYS, min(_FLAT, _PER_BYTE_FLAT * held), _PER_BYTE * held):
         raise ValueError(
             f"its {held} bytes claim {size[0]}x{size[1]} pixels{f' of {layers} bands' if layers > 1 else ''}, which no "
-            "photograph does; "
-            "if it is one, store it anew, without that much compression"
+            "photograph does; if it is one, store it with less compression"
         )
 
 
