@@ -11,11 +11,12 @@ from switchnorm.data.views import Views
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
-    from PIL import Image
     from torch import Tensor
 
+    from switchnorm.data.files.picture_file import Pixels
     from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.loaders.loader import Loader, TrainingLoader
+    from switchnorm.data.picture import Picture
     from switchnorm.models.pictures import Pictures
 
 
@@ -32,8 +33,6 @@ class Dataset(ABC):
 
     #: What the labels are for: "classification", a label for each image, or "segmentation", one for each pixel.
     task: ClassVar[str] = "classification"
-    #: Channels of an image.
-    channels: ClassVar[int]
     #: How many test samples the benchmark has that published results are about; None where there is none. What is read
     #: may be fewer, and such a result is none of the benchmark's.
     benchmark_size: ClassVar[int | None] = None
@@ -42,6 +41,11 @@ class Dataset(ABC):
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the labels; some datasets are read to know them."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Channels of an image."""
 
     @property
     @abstractmethod
@@ -69,13 +73,20 @@ class Dataset(ABC):
         """The splits that are here, to be looked at sample by sample; none where samples come from batches alone."""
         return ()
 
-    def shown(self, picture: Image.Image) -> Tensor:
+    @property
+    def pixels(self) -> Pixels:
+        """What the files of other pictures become before they are `shown`."""
+        from switchnorm.data.files.picture_file import Pixels  # as the class explains
+
+        return Pixels()
+
+    def shown(self, picture: Picture) -> Tensor:
         """Any picture as evaluation shows it to a network, in the view "centre": float32 (C, H, W), normalized.
 
         Prediction asks for it where labels are of whole images; no data is read.
 
         Args:
-            picture: in red, green and blue.
+            picture: as `read_picture` makes it with `pixels`.
         """
         raise InputError(f"{type(self).__name__} does not say how other pictures are shown; give it a method `shown`")
 
@@ -94,6 +105,10 @@ class Dataset(ABC):
         Returns:
             Options and their values; none where the pictures are the dataset's own affair.
         """
+        return {}
+
+    def found_options(self) -> dict[str, Any]:
+        """Options that are null and that the data decides, as a run writes them down; the data may be read for it."""
         return {}
 
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:

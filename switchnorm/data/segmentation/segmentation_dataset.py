@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from switchnorm.data.datasets.dataset import Dataset
+from switchnorm.data.datasets.from_files import FromFiles
 from switchnorm.data.datasets.options import (
     check_between,
     check_choice,
@@ -30,8 +30,10 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from PIL import Image
     from torch import Tensor
 
+    from switchnorm.data.files.listing import Paths
     from switchnorm.data.files.pairs import Pairs
     from switchnorm.data.files.surveyed import Surveyed
+    from switchnorm.data.picture import Picture
     from switchnorm.data.segmentation.colors import Colors
     from switchnorm.data.segmentation.scene_batches import SceneBatches, TrainingMaps
     from switchnorm.data.segmentation.scene_readers import PairReader, Resize
@@ -41,7 +43,7 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
 
 
 @dataclass(frozen=True)
-class SegmentationDataset(Dataset):
+class SegmentationDataset(FromFiles):
     """Pictures with masks, which name the class of every pixel; 255 in labels is what does not count.
 
     Either split may be absent as long as nobody asks for its batches.
@@ -68,8 +70,13 @@ class SegmentationDataset(Dataset):
             as OpenCV does and with it the published evaluation of ADE20K.
         interpolation: how pictures are resized: nearest, bilinear, bicubic, lanczos, box or hamming; null for bilinear.
             Masks take the nearest pixel.
-        mean: of red, green and blue, for pixels in [0, 1], which is subtracted; null for ImageNet's.
-        std: their deviation, which divides; null for ImageNet's.
+        mean: of each channel, for pixels in [0, 1], which is subtracted; null for ImageNet's, of other channels than
+            red, green and blue its average over the three.
+        std: their deviation, which divides; null for ImageNet's, likewise.
+        bands: which bands of the files the network is shown, from 0, as in [0, 1, 4]; null for red, green and blue, to
+            which other colours are converted, without alpha.
+        range: the numbers that become black and white in pictures with more than 8 bits, as in [0, 4095], and in those
+            of 8 bits where it lies in 0..255. null finds it in the training pictures, and a run keeps it.
         workers: processes that read pictures, per process that trains; null takes this machine's cores less one, 0
             reads in the training process.
     """
@@ -90,19 +97,23 @@ class SegmentationDataset(Dataset):
     interpolation: Interpolation | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
+    bands: list[int] | None = None
+    range: list[float] | None = None
     workers: int | None = None
 
     task: ClassVar[str] = "segmentation"
-    channels: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, ("val", "test"))
         check_choice("colors", self.colors, ("rgb", "published"))
         check_choice("test_resize", self.test_resize, ("antialiased", "plain"))
         check_interpolation(self.interpolation)
+        self._check_pixels(self.interpolation)
         check_colors(self.mean, self.std, self.channels)
         if self.colors == "published" and not (self.mean is None and self.std is None):
             raise InputError("colors 'published' has its own mean and deviation; leave mean and std out, or take 'rgb'")
+        if self.colors == "published" and self.channels != 3:
+            raise InputError(f"colors 'published' are three, and bands {self.bands} are {self.channels}; take 'rgb'")
         if self.test_resize == "plain" and self.interpolation not in (None, "bilinear"):
             raise InputError(
                 f"test_resize 'plain' is bilinear, which {self.interpolation!r} is not; set interpolation to null, or "
@@ -124,7 +135,7 @@ class SegmentationDataset(Dataset):
         cls, pictures: "Pictures", options: Mapping[str, Any], given: Container[str], *, pretrained: bool
     ) -> dict[str, Any]:
         """As of `Dataset`: the colours, unless they are published, and the interpolation, unless it is plain."""
-        wanted = {} if options.get("colors") == "published" else colors_of(pictures)
+        wanted = {} if options.get("colors") == "published" else colors_of(pictures, options)
         if options.get("test_resize") != "plain":
             wanted["interpolation"] = pictures.interpolation
         return open_options(wanted, options)
@@ -189,12 +200,13 @@ class SegmentationDataset(Dataset):
             raise InputError(f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})")
 
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:
-        """As of `Dataset`: what was left out."""
+        """As of `Dataset`: what was left out, and as of `FromFiles`."""
         from switchnorm.data.files.walk import told  # as `Dataset` explains
 
         splits = ("train", self.split) if training else (self.split,)
         found = ((split, self._splits[split]) for split in splits)
-        return tuple(filter(None, (told(split, pairs.left_out) for split, pairs in found if pairs is not None)))
+        lines = filter(None, (told(split, pairs.left_out) for split, pairs in found if pairs is not None))
+        return (*lines, *super().unusual(training=training))
 
     def surveyed(self) -> "tuple[Surveyed, ...]":
         """The training and the test pictures with their masks, as far as they are here."""
@@ -202,7 +214,7 @@ class SegmentationDataset(Dataset):
 
         crop = self._training_sizes.crop
         return tuple(
-            SurveyedPairs(split, pairs, self.numbering, crop)
+            SurveyedPairs(split, pairs, self.numbering, self._found_pixels, crop)
             for split, pairs in self._splits.items()
             if pairs is not None
         )
@@ -222,14 +234,14 @@ class SegmentationDataset(Dataset):
         from switchnorm.data.segmentation.scene_readers import CropReader, PairReader
 
         sizes = self._training_sizes
-        pair = PairReader(self._train, self.numbering)
+        pair = PairReader(self._train, self.numbering, self._found_pixels)
         reader = CropReader(
-            pair, sizes.crop, self.flip, self.color_jitter, self.label_stride, seed, self.interpolation or "bilinear"
+            pair, sizes.crop, self.flip, self._color_jitter, self.label_stride, seed, self.interpolation or "bilinear"
         )
         return TrainingMaps(
             reader,
             sizes,
-            Colors(self.colors, share.device, mean=self.mean, std=self.std),
+            Colors(self.colors, share.device, mean=self.mean, std=self.std, channels=self.channels),
             batch_size=batch_size,
             steps=steps,
             workers=self.workers,
@@ -258,19 +270,24 @@ class SegmentationDataset(Dataset):
             )
         return SceneBatches(
             SceneReader(self._test_reader, self._test_sizes, self._test_resize),
-            Colors(self.colors, share.device, mean=self.mean, std=self.std),
+            Colors(self.colors, share.device, mean=self.mean, std=self.std, channels=self.channels),
             batch_size=batch_size,
             workers=self.workers,
             share=share,
         )
 
-    def scene(self, picture: "Image.Image") -> Scene:
-        """Any picture as evaluation passes it to the network: `Scene` number 0, without target, on the CPU."""
-        from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
+    def scene(self, picture: "Picture") -> Scene:
+        """Any picture as evaluation passes it to the network: `Scene` number 0, without target, on the CPU.
+
+        Args:
+            picture: as `read_picture` makes it with the dataset's `pixels`, or Pillow's of any mode.
+        """
+        from PIL import Image  # as `Dataset` explains
+
         from switchnorm.data.segmentation.scene_readers import make_scene
 
-        scene = make_scene(0, picture.convert("RGB"), None, self._test_sizes, self._test_resize)
-        return _normalized(scene, Colors(self.colors, mean=self.mean, std=self.std))
+        shown = picture.convert("RGB") if isinstance(picture, Image.Image) else picture
+        return _normalized(make_scene(0, shown, None, self._test_sizes, self._test_resize), self._colors)
 
     def tiling(self, size: tuple[int, int]) -> "Tiling":
         """How a picture of a height and width is predicted, see `tiles`."""
@@ -278,21 +295,22 @@ class SegmentationDataset(Dataset):
 
         return Tiling.of(size, self._test_sizes)
 
-    def tiles(self, picture: "Image.Image") -> "Iterator[Tile]":
+    def tiles(self, picture: "Picture") -> "Iterator[Tile]":
         """Any picture as `scene`, in parts where it is large, see `Tiling`."""
-        from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
+        from switchnorm.data.picture import size_of  # as `Dataset` explains
 
-        colors = Colors(self.colors, mean=self.mean, std=self.std)
-        for tile in self.tiling((picture.height, picture.width)).tiles(picture, self._test_resize):
-            yield tile._replace(scene=_normalized(tile.scene, colors))
+        for tile in self.tiling(size_of(picture)).tiles(picture, self._test_resize):
+            yield tile._replace(scene=_normalized(tile.scene, self._colors))
 
     def test_name(self, index: int) -> str:
         """What the file of a test picture is called, without its folder and extension."""
         return Path(self._test.pictures[index]).stem
 
     def test_picture(self, index: int) -> "Image.Image":
-        """A test picture in red, green and blue."""
-        return self._test_reader.picture(index)
+        """A test picture as people are shown it, in red, green and blue."""
+        from switchnorm.data.picture import shown  # as `Dataset` explains
+
+        return shown(self._test_reader.picture(index))
 
     def test_target(self, index: int) -> "Tensor":
         """The labels of a test picture: (H, W) uint8."""
@@ -334,11 +352,23 @@ class SegmentationDataset(Dataset):
         """How evaluation resizes: the interpolation, or "plain"."""
         return "plain" if self.test_resize == "plain" else self.interpolation or "bilinear"
 
+    @property
+    def _colors(self) -> "Colors":
+        """How pixels are normalized on the CPU."""
+        from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
+
+        return Colors(self.colors, mean=self.mean, std=self.std, channels=self.channels)
+
     @functools.cached_property
     def _test_reader(self) -> "PairReader":
         from switchnorm.data.segmentation.scene_readers import PairReader
 
-        return PairReader(self._test, self.numbering)
+        return PairReader(self._test, self.numbering, self._found_pixels)
+
+    @property
+    def _pictures(self) -> "Paths":
+        train = self._splits["train"]
+        return (train or self._test).pictures
 
     @property
     def _train(self) -> "Pairs":

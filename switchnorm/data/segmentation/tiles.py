@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from PIL import Image
+from torch import Tensor
 
+from switchnorm.data.picture import Picture
 from switchnorm.data.segmentation.scene import Scene
 from switchnorm.data.segmentation.scene_readers import Resize, make_scene
 from switchnorm.data.segmentation.sizes import EvaluationSizes, Size, rounded_up
@@ -80,8 +81,8 @@ class Tiling:
             return 1
         return -(-self.size[0] // self.side) * -(-self.size[1] // self.side)
 
-    def tiles(self, picture: Image.Image, resize: Resize) -> Iterator[Tile]:
-        """The tiles of a picture of that size, row by row, with pixels (3, h, w) uint8."""
+    def tiles(self, picture: Picture, resize: Resize) -> Iterator[Tile]:
+        """The tiles of a picture of that size, row by row, with pixels (C, h, w) uint8."""
         if self.side is None:
             whole = slice(0, self.size[0]), slice(0, self.size[1])
             yield Tile(make_scene(0, picture, None, lambda _: list(self.shown), resize), whole, whole)
@@ -90,7 +91,11 @@ class Tiling:
         for top, left in itertools.product(*starts):
             core, within, reach = zip(*map(self._spans, (top, left), self.size), strict=True)
             (upper, lower), (first, last) = reach
-            part = picture.crop((first, upper, last, lower))
+            part = (
+                picture[:, upper:lower, first:last]
+                if isinstance(picture, Tensor)
+                else picture.crop((first, upper, last, lower))
+            )
             shown = [self._shown(size, (lower - upper, last - first)) for size in self.shown]
             scene = make_scene(0, part, None, lambda _, shown=shown: shown, resize)  # type: ignore[misc]
             yield Tile(scene, core, within)

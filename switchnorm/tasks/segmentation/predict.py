@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from switchnorm.data import Dataset
 from switchnorm.data.files.picture_file import read_picture
+from switchnorm.data.picture import Picture, shown, size_of
 from switchnorm.data.segmentation import Scene, SegmentationDataset
 from switchnorm.data.segmentation.palette import overlay, written_mask
 from switchnorm.data.segmentation.tiles import Tile, Tiling
@@ -30,13 +30,13 @@ class _Begun:
 
     Args:
         file: where it comes from.
-        picture: in red, green and blue.
+        picture: as it was read.
         labels: (H, W) uint8.
         missing: how many tiles are not predicted yet.
     """
 
     file: Path
-    picture: Image.Image
+    picture: Picture
     labels: Tensor
     missing: int
 
@@ -64,8 +64,8 @@ class MaskPredictor(Predictor):
         """The tiles of a picture, one by one."""
         assert isinstance(self.dataset, SegmentationDataset)
         file = self.files[index]
-        picture = read_picture(str(file))
-        tiling = self.dataset.tiling((picture.height, picture.width))
+        picture = read_picture(str(file), self.dataset.pixels)
+        tiling = self.dataset.tiling(size_of(picture))
         self._remark(file, tiling)
         begun = _Begun(file, picture, torch.empty(tiling.size, dtype=torch.uint8), len(tiling))
         for number, tile in zip(self._numbers, self.dataset.tiles(picture), strict=False):
@@ -87,7 +87,7 @@ class MaskPredictor(Predictor):
     def _write(self, done: _Begun) -> None:
         assert isinstance(self.dataset, SegmentationDataset)
         mask, beside = self.written(done.file, self.out)
-        write_image(beside, overlay(done.picture, done.labels, self.dataset.palette), quality=90)
+        write_image(beside, overlay(shown(done.picture), done.labels, self.dataset.palette), quality=90)
         write_image(mask, written_mask(done.labels, self.dataset.numbering, self.dataset.palette))
 
     def _remark(self, file: Path, tiling: Tiling) -> None:
