@@ -20,7 +20,14 @@ from switchnorm.report.common.table import Cell, Table
 from switchnorm.report.geometry.grid_files import write_grids
 from switchnorm.report.page import write
 from switchnorm.report.results.results_files import write_results
-from switchnorm.report.terminal import live_grid, live_results, print_grids, print_importance, print_results, print_table
+from switchnorm.report.terminal import (
+    live_grid,
+    live_results,
+    print_grids,
+    print_importance,
+    print_results,
+    print_table,
+)
 from switchnorm.report.user_sections import register_section
 from switchnorm.runs.geometries import Absent
 from switchnorm.runs.run import Run, load_run

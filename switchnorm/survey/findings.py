@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from switchnorm.data.files.surveyed import Surveyed
 from switchnorm.data.segmentation.labels import IGNORED
+from switchnorm.data.segmentation.pair_facts import ALL_VOID
 from switchnorm.survey.duplicates import Duplicates, Place, find_duplicates
 from switchnorm.survey.summary import Summary, Tally
 
@@ -16,6 +17,8 @@ _NAMED = 5
 _MUCH_VOID, _MANY_CLASSES = 0.5, 32
 #: Modes of pictures with a band that says what is transparent.
 _TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
+#: Verbs of remarks, for one sample.
+_OF_ONE = {"are": "is", "have": "has", "hold": "holds"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ def findings(seen: Sequence[Seen], classes: Sequence[str]) -> list[Finding]:
 
 def _remarks(one: Seen) -> Iterator[Finding]:
     for kind, tally in one.summary.remarks.items():
-        yield Finding(f"{_of(one, tally.count)} {kind}: {_examples(one, tally)}", tally.wrong)
+        if kind == ALL_VOID and not one.summary.counted:  # which `_masks` says of all at once
+            continue
+        yield Finding(f"{_of(one, tally.count, kind)}: {_examples(one, tally)}", tally.wrong)
 
 
 def _examples(one: Seen, tally: Tally) -> str:
@@ -61,9 +66,6 @@ def _masks(one: Seen, classes: Sequence[str]) -> Iterator[Finding]:
     summary = one.summary
     if summary.unit != "pixels":
         return
-    if summary.unknown:
-        numbers = ", ".join(f"{number} in {pixels:,} pixels" for number, pixels in summary.unknown.most_common(_NAMED))
-        yield Finding(f"{summary.name}: numbers that no class has: {numbers}", wrong=True)
     if not summary.void:
         return
     if not summary.counted:
@@ -117,13 +119,13 @@ def _pictures(one: Seen) -> Iterator[Finding]:
     deep = sum(count for (_, _, bits), count in summary.kinds.items() if bits > 8)
     if deep:
         values = "" if summary.range is None else ", values from {:g} to {:g}".format(*summary.range)
-        yield Finding(f"{_of(one, deep)} have more than 8 bits per value{values}")
+        yield Finding(f"{_of(one, deep, 'have')} more than 8 bits per value{values}")
     transparent = sum(count for (_, mode, _), count in summary.kinds.items() if mode in _TRANSPARENT)
     if transparent:
-        yield Finding(f"{_of(one, transparent)} have a band of transparency, which is not read")
+        yield Finding(f"{_of(one, transparent, 'have')} a band of transparency, which is not read")
     turned = summary.orientations.total() - summary.orientations[1]
     if turned:
-        yield Finding(f"{_of(one, turned)} are stored turned or mirrored, as EXIF says")
+        yield Finding(f"{_of(one, turned, 'are')} stored turned or mirrored, as EXIF says")
     if one.split is not None and len(summary.sizes):
         yield from (Finding(f"{summary.name}: {said}") for said in one.split.about_sizes(summary.sizes))
 
@@ -132,16 +134,13 @@ def _duplicates(seen: Sequence[Seen]) -> Iterator[Finding]:
     summaries = [one.summary for one in seen]
     repeated = find_duplicates(summaries)
     for (first, second), found in repeated.across.items():
-        into = f"{summaries[second].name} has {_pictures_of(found)} of {summaries[first].name} byte for byte"
+        into = f"{summaries[second].name} has {_pictures_of(found.count)} of {summaries[first].name} byte for byte"
         yield Finding(f"{into}: {_pair(seen, found)}")
     if repeated.contradicting is not None:
         targets = summaries[0].targets
-        yield Finding(
-            f"{_pictures_of(repeated.contradicting)} are there again with other {targets}: "
-            f"{_pair(seen, repeated.contradicting)}"
-        )
+        yield Finding(f"{_again(repeated.contradicting)} with other {targets}: {_pair(seen, repeated.contradicting)}")
     for place, found in repeated.within.items():
-        yield Finding(f"{summaries[place].name}: {_pictures_of(found)} are there again: {_pair(seen, found)}")
+        yield Finding(f"{summaries[place].name}: {_again(found)}: {_pair(seen, found)}")
 
 
 def _pair(seen: Sequence[Seen], found: Duplicates) -> str:
@@ -155,13 +154,23 @@ def _named(seen: Sequence[Seen], place: Place) -> str:
     return f"{seen[of].summary.name} {seen[of].title(index)}"
 
 
-def _pictures_of(found: Duplicates) -> str:
-    return f"{found.count:,} {'picture' if found.count == 1 else 'pictures'}"
+def _again(found: Duplicates) -> str:
+    return f"{_pictures_of(found.count)} {agreeing(found.count, 'are')} there again"
 
 
-def _of(one: Seen, count: int) -> str:
-    """ "train: 3 of 367 pictures"."""
-    return f"{one.summary.name}: {count:,} of {_these(one)}"
+def _pictures_of(count: int) -> str:
+    return f"{count:,} {'picture' if count == 1 else 'pictures'}"
+
+
+def _of(one: Seen, count: int, predicate: str) -> str:
+    """ "train: 3 of 367 pictures have"."""
+    return f"{one.summary.name}: {count:,} of {_these(one)} {agreeing(count, predicate)}"
+
+
+def agreeing(count: int, predicate: str) -> str:
+    """A predicate of many, "are missing", for so many."""
+    verb, space, rest = predicate.partition(" ")
+    return _OF_ONE.get(verb, verb) + space + rest if count == 1 else predicate
 
 
 def _these(one: Seen) -> str:

@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Sequence
 
 from switchnorm.data import Dataset
-from switchnorm.data.files.surveyed import Surveyed
+from switchnorm.data.files.surveyed import MISSING, UNREADABLE, Surveyed
+from switchnorm.data.segmentation.pair_facts import BAD_MASK
 from switchnorm.errors import InputError
-from switchnorm.survey.findings import Seen, all_void, findings
+from switchnorm.survey.findings import Seen, agreeing, all_void, findings
 from switchnorm.survey.readers import look_in_threads
 from switchnorm.survey.summary import Summary
 
@@ -64,9 +65,11 @@ def evenly(total: int, count: int) -> Sequence[int]:
 
 def _refusal(dataset: Dataset, split: Surveyed, index: int, kind: str, detail: str) -> str:
     reason = f" ({detail})" if detail else ""
-    advice = ", or set data.on_damaged to 'skip'" if hasattr(dataset, "on_damaged") else ""
+    skips = kind in (UNREADABLE, MISSING, BAD_MASK) and hasattr(dataset, "on_damaged")
+    advice = ", or set data.on_damaged to 'skip'" if skips else ""
     return (
-        f"{split.name} pictures {kind}: {split.place(index)}{reason}; mend it{advice}. `switchnorm check` looks at all"
+        f"a {split.name} picture {agreeing(1, kind)}: {split.place(index)}{reason}; mend it{advice}. "
+        "`switchnorm check` looks at all"
     )
 
 
@@ -86,5 +89,3 @@ def _shortened(lines: Sequence[str]) -> tuple[str, ...]:
     if len(lines) <= _LINES:
         return tuple(lines)
     return (*lines[: _LINES - 1], f"and {len(lines) - _LINES + 1} more remarks; `switchnorm check` shows all")
-
-

@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -40,8 +41,21 @@ def look_in_processes(split: Surveyed, indices: Sequence[int]) -> Iterator[tuple
         return _look_here(split, indices)
     # Processes that are copies of this one would wait for its threads.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=warnings.simplefilter, initargs=("ignore",))
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start)
     return _look(pool, count, split, indices)
+
+
+def _start() -> None:
+    warnings.simplefilter("ignore")  # of decoders; what matters is among the facts
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed process ends none of those that it started, and they would wait for items for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def look_in_threads(split: Surveyed, indices: Sequence[int]) -> Iterator[tuple[int, Facts]]:

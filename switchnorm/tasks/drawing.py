@@ -53,4 +53,3 @@ class Drawing:
     def colours(self) -> dict[str, str]:
         """What the colours in a drawing stand for: "#rrggbb" by name; none by default."""
         return {}
-

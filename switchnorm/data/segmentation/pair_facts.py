@@ -16,6 +16,7 @@ from switchnorm.data.segmentation.labels import IGNORED, Numbering
 if TYPE_CHECKING:
     from switchnorm.data.files.listing import LeftOut
     from switchnorm.data.files.pairs import Pairs
+    from switchnorm.data.segmentation.sizes import TrainingSizes
 
 _ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -115,19 +116,19 @@ class SurveyedPairs(Surveyed):
         name, skips: as `Surveyed`.
         pairs: the pictures and masks.
         numbering: of the masks.
-        crop: height and width of the windows that training cuts; None for none.
+        sizes: to which training resizes them; None for the split that it does not read.
     """
 
     unit: ClassVar[str] = "pixels"
     targets: ClassVar[str] = "masks"
 
     def __init__(
-        self, name: str, pairs: Pairs, numbering: Numbering, crop: tuple[int, int] | None, *, skips: bool = False
+        self, name: str, pairs: Pairs, numbering: Numbering, sizes: TrainingSizes | None, *, skips: bool = False
     ) -> None:
         super().__init__(name, skips=skips)
         self.pairs = pairs
         self.numbering = numbering
-        self.crop = crop
+        self.sizes = sizes
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -164,9 +165,17 @@ class SurveyedPairs(Surveyed):
         return getattr(self.pairs, "left_out", ())
 
     def about_sizes(self, sizes: np.ndarray[Any, Any]) -> Iterable[str]:
-        """How many pictures are smaller than the windows."""
-        if self.crop is None:
+        """How many pictures are padded."""
+        if self.sizes is None or self.sizes.crop is None:
             return
-        small = int((sizes < np.array(self.crop)).any(1).sum())
+        distinct, counts = np.unique(sizes, axis=0, return_counts=True)
+        small = sum(count for size, count in zip(distinct.tolist(), counts.tolist(), strict=True) if self._pads(size))
         if small:
-            yield f"{small:,} of {len(sizes):,} are smaller than the windows of {_by(self.crop)} before any resizing"
+            yield (
+                f"{small:,} of {len(sizes):,} can be smaller than the windows of {_by(self.sizes.crop)} when they are "
+                "resized; what is beside them does not count"
+            )
+
+    def _pads(self, size: list[int]) -> bool:
+        assert self.sizes is not None
+        return self.sizes.may_pad((size[0], size[1]))

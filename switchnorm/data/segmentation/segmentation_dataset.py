@@ -190,9 +190,9 @@ class SegmentationDataset(Dataset):
         """The training and the test pictures with their masks, as far as they are here."""
         from switchnorm.data.segmentation.pair_facts import SurveyedPairs  # as `Dataset` explains
 
-        crop = self._training_sizes.crop
+        sizes = {"train": self._training_sizes}
         return tuple(
-            SurveyedPairs(split, pairs, self.numbering, crop)
+            SurveyedPairs(split, pairs, self.numbering, sizes.get(split))
             for split, pairs in self._splits.items()
             if pairs is not None
         )

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from switchnorm.data.files.surveyed import Surveyed
 from switchnorm.data.segmentation import SegmentationDataset
-from switchnorm.data.segmentation.palette import overlay
 from switchnorm.data.segmentation.pair_facts import SurveyedPairs
+from switchnorm.data.segmentation.palette import overlay
 from switchnorm.data.segmentation.scene_readers import PairReader
 from switchnorm.tasks.drawing import Drawing, Drawn
 
@@ -33,5 +33,5 @@ class MaskDrawing(Drawing):
 
     def colours(self) -> dict[str, str]:
         """As `Drawing`: of the classes."""
-        codes = ("#%02x%02x%02x" % tuple(color) for color in self.dataset.palette.tolist())
+        codes = (f"#{bytes(color).hex()}" for color in self.dataset.palette.tolist())
         return dict(zip(self.dataset.classes, codes, strict=True))
