@@ -134,7 +134,7 @@ def _duplicates(seen: Sequence[Seen]) -> Iterator[Finding]:
     summaries = [one.summary for one in seen]
     repeated = find_duplicates(summaries)
     for (first, second), found in repeated.across.items():
-        into = f"{summaries[second].name} has {_pictures_of(found.count)} of {summaries[first].name} byte for byte"
+        into = f"{summaries[second].name} has {_pictures_of(found.number)} of {summaries[first].name} byte for byte"
         yield Finding(f"{into}: {_pair(seen, found)}")
     if repeated.contradicting is not None:
         targets = summaries[0].targets
@@ -145,7 +145,7 @@ def _duplicates(seen: Sequence[Seen]) -> Iterator[Finding]:
 
 def _pair(seen: Sequence[Seen], found: Duplicates) -> str:
     one, other = (_named(seen, place) for place in found.first)
-    more = f", and {found.count - 1:,} more" if found.count > 1 else ""
+    more = f", and {found.number - 1:,} more" if found.number > 1 else ""
     return f"{one} is {other}{more}"
 
 
@@ -155,7 +155,7 @@ def _named(seen: Sequence[Seen], place: Place) -> str:
 
 
 def _again(found: Duplicates) -> str:
-    return f"{_pictures_of(found.count)} {agreeing(found.count, 'are')} there again"
+    return f"{_pictures_of(found.number)} {agreeing(found.number, 'are')} there again"
 
 
 def _pictures_of(count: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from switchnorm.data.files.surveyed import Facts, Surveyed
 from switchnorm.errors import InputError
+from switchnorm.processes import local_world_size
 
 #: Samples that a process looks at before it answers, and answers that are waited for, for each process.
 _CHUNK, _AHEAD = 16, 4
@@ -24,8 +25,9 @@ _FEW = 64
 
 
 def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use, shared by the processes that torchrun started on this machine."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(there // local_world_size(), 1)
 
 
 def look_in_processes(split: Surveyed, indices: Sequence[int]) -> Iterator[tuple[int, Facts]]:

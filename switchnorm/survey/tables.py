@@ -108,7 +108,8 @@ def class_table(survey: Survey, colours: dict[str, str] | None = None) -> Table:
         colours: of the classes, by name.
     """
     summaries = [one.summary for one in survey.seen]
-    labels, notes = _chosen(survey), ()
+    labels = _chosen(survey)
+    notes: tuple[str, ...] = ()
     if len(labels) < len(survey.classes):
         between = len(survey.classes) - len(labels)
         notes = (f"The {_RAREST} rarest classes and the {_MOST} most frequent; {between:,} between them are left out.",)

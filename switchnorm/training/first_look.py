@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
-
-import torch
+from dataclasses import replace
 
 from switchnorm.config.schema import Config
-from switchnorm.data import Dataset
-from switchnorm.data.loaders.loader import Loader
+from switchnorm.data import Dataset, TrainingLoader
+from switchnorm.survey.batches import first_batch
 from switchnorm.survey.quick import quick_look
 from switchnorm.training.build import training_batches
 
-#: Test pictures that are read through their loader.
-_TEST_PICTURES = 4
+#: Pictures that are read through their loaders.
+_PICTURES = 4
 
 
 def first_look(config: Config, dataset: Dataset) -> tuple[str, ...]:
-    """Look at some samples of training and validation, and read the first batch of each.
+    """Look at some samples of training and validation and at all of the first step, and read a few by their loaders.
 
-    The first training batch is the one of the first step, whatever the number of processes. No random number of the run
-    is drawn.
+    Every process looks at the same ones, so that all end alike. No random number of the run is drawn.
 
     Args:
         config: of the run.
@@ -32,17 +29,15 @@ def first_look(config: Config, dataset: Dataset) -> tuple[str, ...]:
     Raises:
         InputError: data at which training would stop, as far as this shows it.
     """
-    lines = quick_look(dataset)
-    train = training_batches(config, dataset)
-    train.load_state_dict({"epoch": config.train.start_epoch, "position": 0})
-    _read_one(train)
-    _read_one(dataset.test_batches(batch_size=min(config.train.test_batch, _TEST_PICTURES)))
+    lines = quick_look(dataset, _begun(config, dataset).upcoming())
+    few = replace(config, train=replace(config.train, batch_size=min(config.train.batch_size, _PICTURES)))
+    first_batch(_begun(few, dataset))
+    first_batch(dataset.test_batches(batch_size=min(config.train.test_batch, _PICTURES)))
     return lines
 
 
-def _read_one(loader: Loader) -> None:
-    if hasattr(loader, "workers"):
-        loader.workers = 0  # for one batch no process is worth starting
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        next(iter(loader), None)
+def _begun(config: Config, dataset: Dataset) -> TrainingLoader:
+    """The training batches from the run's first epoch on."""
+    batches = training_batches(config, dataset)
+    batches.load_state_dict({"epoch": config.train.start_epoch, "position": 0})
+    return batches

@@ -92,10 +92,10 @@ def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any
 def _begin(model: nn.Module, config: Config, dataset: Dataset, quiet: bool, pictures: str = "") -> dict[str, Any]:
     """Load the weights that a run starts with, look at its data, and print what a start says; for its record."""
     beginning = begin(model, config, pictures)
-    if is_first():  # the one that makes the folder
-        for line in (*beginning.lines, *first_look(config, dataset)):
-            if not quiet:
-                print(printable(line))
+    lines = (*beginning.lines, *first_look(config, dataset))
+    if is_first() and not quiet:
+        for line in lines:
+            print(printable(line))
     return beginning.record
 
 

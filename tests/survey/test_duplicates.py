@@ -21,7 +21,7 @@ def test_all_are_found(splits):
             summaries[-1].add(index, Facts(digest=digest, target=target))
     samples = [(of, index, *sample) for of, split in enumerate(splits) for index, sample in enumerate(split)]
     within, across, contradicting = set(), set(), set()
-    for (of, index, digest, target), (to, place, same, label) in itertools.combinations(samples, 2):
+    for (of, _, digest, _), (to, place, same, _) in itertools.combinations(samples, 2):
         if digest != same or digest < 0:
             continue
         if of == to:
@@ -36,13 +36,13 @@ def test_all_are_found(splits):
         if lead[2] != target:
             contradicting.add((of, index))
     found = find_duplicates(summaries)
-    assert {place: each.count for place, each in found.within.items()} == {
+    assert {place: each.number for place, each in found.within.items()} == {
         place: sum(of == place for of, _ in within) for place in {of for of, _ in within}
     }
-    assert {pair: each.count for pair, each in found.across.items()} == {
+    assert {pair: each.number for pair, each in found.across.items()} == {
         pair: sum(each[:2] == pair for each in across) for pair in {each[:2] for each in across}
     }
-    assert (found.contradicting.count if found.contradicting else 0) == len(contradicting)
+    assert (found.contradicting.number if found.contradicting else 0) == len(contradicting)
     for each in [*found.within.values(), *found.across.values()]:
         (of, index), (to, place) = each.first
         assert splits[of][index][0] == splits[to][place][0]

@@ -66,6 +66,6 @@ def test_samples_are_not_fetched_far_ahead(monkeypatch):
 
 def test_a_reader_that_the_system_ends_is_one_line(monkeypatch):
     monkeypatch.setattr(readers, "cores", lambda: 2)
-    with pytest.raises(InputError, match="the system ended a process that looked at train pictures.*memory") as caught:
+    with pytest.raises(InputError, match=r"the system ended a process that looked at train pictures.*memory") as caught:
         list(look_in_processes(Deadly("train"), range(203)))
     assert "\n" not in str(caught.value)

@@ -92,7 +92,7 @@ def _note_header(facts: Facts, content: bytes) -> None:
 
 def _bits(picture: Image.Image) -> int:
     """Of each value in the file, which Pillow may cut to 8: "RGB;16B" is how the decoder calls 16."""
-    coded = re.search(r";(\d+)", str(picture.tile[0][3] if picture.tile else ""))
+    coded = re.search(r";(\d+)", str([part[3] for part in getattr(picture, "tile", ())]))
     if coded is not None:
         return int(coded[1])
     return {"1": 1, "I": 32, "F": 32}.get(picture.mode, 16 if "16" in picture.mode else 8)
