@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from switchnorm.data.files.picture_facts import SurveyedPictures
 from switchnorm.data.files.surveyed import Surveyed
 from switchnorm.data.segmentation.labels import IGNORED
 from switchnorm.data.segmentation.pair_facts import ALL_VOID
@@ -41,11 +42,18 @@ class Seen:
         return f"number {index}" if self.split is None else self.split.title(index)
 
 
-def findings(seen: Sequence[Seen], classes: Sequence[str]) -> list[Finding]:
-    """All that is wrong, then all that is unusual, split by split."""
+def findings(seen: Sequence[Seen], classes: Sequence[str], known: Sequence[str] = ()) -> list[Finding]:
+    """All that is wrong, then all that is unusual, split by split.
+
+    Args:
+        seen: the splits.
+        classes: names, in the order of the labels.
+        known: what the dataset says of itself, `Dataset.unusual`: what was left out, and classes that a split lacks.
+    """
     found = [each for one in seen for each in (*_remarks(one), *_masks(one, classes))]
     found += _duplicates(seen)
-    found += [each for one in seen for each in (*_left_out(one), *_empty_classes(one, classes), *_pictures(one))]
+    found += [Finding(text) for text in known]
+    found += [each for one in seen for each in (*_empty_classes(one, classes), *_pictures(one))]
     return sorted(found, key=lambda each: not each.wrong)
 
 
@@ -94,6 +102,8 @@ def all_void(summary: Summary) -> str:
 def _empty_classes(one: Seen, classes: Sequence[str]) -> Iterator[Finding]:
     summary = one.summary
     absent = _absent(summary, classes)
+    if isinstance(one.split, SurveyedPictures):  # whose labels the dataset knows without reading them, and says so
+        return
     # That a few samples lack a rare class says nothing.
     if absent and summary.complete and summary.counted and not _asks(summary, classes):
         yield Finding(f"{summary.name}: nothing of {_listed(absent)}")
@@ -106,12 +116,6 @@ def _absent(summary: Summary, classes: Sequence[str]) -> list[str]:
 def _asks(summary: Summary, classes: Sequence[str]) -> bool:
     """Whether a class that is absent from masks may be among what does not count: any of a handful in training."""
     return summary.name == "train" and summary.void > 0 and len(classes) <= _MANY_CLASSES
-
-
-def _left_out(one: Seen) -> Iterator[Finding]:
-    for each in () if one.split is None else one.split.left_out:
-        files = "file" if each.count == 1 else "files"
-        yield Finding(f"{one.summary.name}: {each.count:,} {files} left out, {each.reason}: {each.first}")
 
 
 def _pictures(one: Seen) -> Iterator[Finding]:

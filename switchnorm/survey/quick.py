@@ -48,7 +48,7 @@ def quick_look(dataset: Dataset, training: Sequence[int] = ()) -> tuple[str, ...
                 summary.add(index, facts)
             _check_void(split, summary, chosen)
             seen.append(Seen(summary, split))
-        found = [each.text for each in findings(seen, dataset.classes)]
+        found = [each.text for each in findings(seen, dataset.classes, dataset.unusual())]
     return _shortened(found)
 
 

@@ -85,9 +85,12 @@ def test_pictures_of_other_kinds(photos):
     ]
 
 
-def test_a_class_without_samples(photos):
+def test_what_the_dataset_says_of_itself_is_among_it(photos):
     shutil.rmtree(photos / "val/fox")
-    assert said(folder(photos)) == [(False, "val: nothing of fox")]
+    (photos / "train/dog/notes.txt").write_text("x")
+    (photos / "train/.hidden").mkdir()
+    assert said(folder(photos)) == [(False, line) for line in folder(photos).unusual()]
+    assert "val has no picture of class 'fox'" in folder(photos).unusual()
 
 
 def test_a_class_that_never_occurs_while_void_does(scenes):

@@ -95,7 +95,7 @@ def test_a_part_says_that_it_is_one(photos, monkeypatch):
 
 
 def test_there_are_few_lines(monkeypatch, photos):
-    monkeypatch.setattr(quick, "findings", lambda seen, classes: [quick_finding(number) for number in range(9)])
+    monkeypatch.setattr(quick, "findings", lambda *found: [quick_finding(number) for number in range(9)])
     lines = quick_look(folder(photos))
     assert lines == (*map(str, range(5)), "and 4 more remarks; `switchnorm check` shows all")
 

@@ -82,6 +82,17 @@ class Dataset(ABC):
         """
         return {}
 
+    def unusual(self, *, training: bool = True) -> tuple[str, ...]:
+        """What is unusual about the data as it was found, a sentence each: files that are left out, say, and why.
+
+        Args:
+            training: whether that is about the training samples too, or about the test samples alone.
+
+        Raises:
+            InputError: as `prepare`.
+        """
+        return ()
+
     @property
     def num_classes(self) -> int:
         """How many classes there are."""

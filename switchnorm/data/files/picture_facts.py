@@ -18,7 +18,7 @@ from switchnorm.data.files.surveyed import MISSING, UNREADABLE, Facts, Remark, S
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
-    from switchnorm.data.files.listing import LeftOut, Listing
+    from switchnorm.data.files.listing import Listing
 
 _ORIENTATION = 0x0112
 _VALUES = np.arange(256)
@@ -143,11 +143,6 @@ class SurveyedPictures(Surveyed):
     def label(self, index: int) -> int:
         """As `Surveyed`."""
         return int(self.listing.labels[index])
-
-    @property
-    def left_out(self) -> tuple[LeftOut, ...]:
-        """As `Surveyed`."""
-        return getattr(self.listing, "left_out", ())
 
     def about_sizes(self, sizes: np.ndarray[Any, Any]) -> Iterable[str]:
         """How many pictures are enlarged."""

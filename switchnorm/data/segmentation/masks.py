@@ -2,7 +2,6 @@
 
 import functools
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from switchnorm.data.datasets.options import check_between
@@ -11,6 +10,7 @@ from switchnorm.data.segmentation.class_names import ClassNames, Color, read_cla
 from switchnorm.data.segmentation.labels import IGNORED, Numbering
 from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
 from switchnorm.errors import InputError
+from switchnorm.text import expanded
 
 _FILE = "classes.txt"
 _GREATEST = 65535  # of 16 bits
@@ -72,6 +72,6 @@ class Masks(SegmentationDataset):
 
     @functools.cached_property
     def _class_names(self) -> ClassNames:
-        root = Path(self.root).expanduser()
+        root = expanded("root", self.root)
         named = self.classes_file
         return read_classes(root / _FILE if named is None else find_named("classes_file", named, root))

@@ -14,7 +14,6 @@ from switchnorm.data.files.surveyed import Facts, Remark, Surveyed
 from switchnorm.data.segmentation.labels import IGNORED, Numbering
 
 if TYPE_CHECKING:
-    from switchnorm.data.files.listing import LeftOut
     from switchnorm.data.files.pairs import Pairs
     from switchnorm.data.segmentation.sizes import TrainingSizes
 
@@ -158,11 +157,6 @@ class SurveyedPairs(Surveyed):
     def picture(self, index: int) -> Image.Image:
         """As `Surveyed`."""
         return readable(self.pairs.pictures[index])
-
-    @property
-    def left_out(self) -> tuple[LeftOut, ...]:
-        """As `Surveyed`."""
-        return getattr(self.pairs, "left_out", ())
 
     def about_sizes(self, sizes: np.ndarray[Any, Any]) -> Iterable[str]:
         """How many pictures are padded."""

@@ -197,6 +197,14 @@ class SegmentationDataset(Dataset):
             if pairs is not None
         )
 
+    def unusual(self, *, training: bool = True) -> tuple[str, ...]:
+        """As of `Dataset`: what was left out."""
+        from switchnorm.data.files.walk import told  # as `Dataset` explains
+
+        splits = ("train", self.split) if training else (self.split,)
+        found = ((split, self._splits[split]) for split in splits)
+        return tuple(filter(None, (told(split, pairs.left_out) for split, pairs in found if pairs is not None)))
+
     def train_batches(
         self,
         *,
@@ -334,7 +342,7 @@ class SegmentationDataset(Dataset):
     @functools.cached_property
     def _splits(self) -> "dict[str, Pairs | None]":
         """The training and the test pictures, found once."""
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            raise InputError(f"root {self.root!r} is not a folder")
+        from switchnorm.data.files.named import find_root  # as `Dataset` explains
+
+        root = find_root(self.root)
         return {split: self._find(root, split) for split in ("train", self.split)}
