@@ -16,8 +16,6 @@ from switchnorm.survey.summary import Summary, Tally
 _NAMED = 5
 #: A share of pixels that do not count from which on that is said, and what is not a handful of classes any more.
 _MUCH_VOID, _MANY_CLASSES = 0.5, 32
-#: Modes of pictures with a band that says what is transparent.
-_TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 #: Verbs of remarks, for one sample.
 _OF_ONE = {"are": "is", "have": "has", "hold": "holds"}
 
@@ -120,13 +118,6 @@ def _asks(summary: Summary, classes: Sequence[str]) -> bool:
 
 def _pictures(one: Seen) -> Iterator[Finding]:
     summary = one.summary
-    deep = sum(count for (_, _, bits), count in summary.kinds.items() if bits > 8)
-    if deep:
-        values = "" if summary.range is None else ", values from {:g} to {:g}".format(*summary.range)
-        yield Finding(f"{_of(one, deep, 'have')} more than 8 bits per value{values}")
-    transparent = sum(count for (_, mode, _), count in summary.kinds.items() if mode in _TRANSPARENT)
-    if transparent:
-        yield Finding(f"{_of(one, transparent, 'have')} a band of transparency, which is not read")
     turned = summary.orientations.total() - summary.orientations[1]
     if turned:
         yield Finding(f"{_of(one, turned, 'are')} stored turned or mirrored, as EXIF says")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from switchnorm.data.files.listing import EXTENSIONS, NAMES, Paths
+from switchnorm.data.files.picture_file import DamagedError, picture_sizes
 from switchnorm.data.files.walk import Account, LeftOut, find_files, same_name
 from switchnorm.errors import InputError
 
@@ -50,24 +51,30 @@ class Pairs:
 
     @functools.cached_property
     def sizes(self) -> Tensor:
-        """(N, 2) int64: height and width of every picture, by the list or by the first bytes of the files.
+        """(N, 2) int64: height and width of every picture the right way up, by the first bytes of the files.
 
         Raises:
-            InputError: a file that is no picture.
+            InputError: a file that is no picture, or has another size than the list states.
         """
-        if self.stated is not None:
-            return self.stated
-        return torch.tensor([_size(self.pictures[place]) for place in range(len(self))])
+        return torch.tensor([self.size(place) for place in range(len(self))])
 
+    def size(self, place: int) -> tuple[int, int]:
+        """Height and width of one picture the right way up; errors as `sizes`.
 
-def _size(path: str) -> tuple[int, int]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            return picture.height, picture.width
-    except Exception as error:  # the decoders of damaged files raise nearly anything
-        raise InputError(f"cannot read {path} ({' '.join(str(error).split())})") from error
+        A list may state the size of the picture as it is stored, too, for not everything that writes lists turns
+        pictures: either is taken.
+        """
+        path = self.pictures[place]
+        try:
+            found = picture_sizes(path)
+        except DamagedError as error:
+            raise InputError(f"cannot read {error}") from error
+        if self.stated is not None and (stated := tuple(self.stated[place].tolist())) not in found:
+            height, width = found.upright
+            raise InputError(
+                f"picture {path} is {width}x{height}; expected {stated[1]}x{stated[0]} as {self.source} states"
+            )
+        return found.upright
 
 
 def find_folders(root: Path, split: str) -> Pairs | None:

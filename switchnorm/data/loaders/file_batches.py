@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic
 
+from switchnorm.data.files.remarks import Remarks
 from switchnorm.data.loaders.loader import Batch, Loader, TrainingLoader
 from switchnorm.data.loaders.reader import BatchReader, ReadT, RequestT
 from switchnorm.data.loaders.share import Share
@@ -42,6 +43,7 @@ class FileBatches(Loader, Generic[RequestT, ReadT]):
         super().__init__(total, batch_size=batch_size, share=share)
         self.reader = reader
         self.workers = default_workers() if workers is None else workers
+        self._remarks = Remarks("test pictures", total)
 
     def __iter__(self) -> Iterator[Any]:
         self.left_out = []
@@ -51,7 +53,7 @@ class FileBatches(Loader, Generic[RequestT, ReadT]):
 
     def _read(self, requests: Iterable[RequestT], count: int) -> Iterator[ReadT]:
         """What the `count` requests ask for, in order."""
-        return read_batches(self.reader, requests, count, self.workers, self.share.device)
+        return read_batches(self.reader, requests, count, self.workers, self.share.device, self._remarks)
 
     @abstractmethod
     def _request(self, samples: list[int]) -> RequestT:
@@ -92,13 +94,14 @@ class TrainingFileBatches(TrainingLoader, Generic[RequestT, ReadT]):
         super().__init__(total, batch_size=batch_size, seed=seed, steps=steps, share=share)
         self.reader = reader
         self.workers = default_workers() if workers is None else workers
+        self._remarks = Remarks("training pictures", total)
 
     def _batches(self, position: int) -> Iterator[Batch]:
         yield from map(self._finished, self._read(self._requests(position), len(self) - position))
 
     def _read(self, requests: Iterable[RequestT], count: int) -> Iterator[ReadT]:
         """What the `count` requests ask for, in order."""
-        return read_batches(self.reader, requests, count, self.workers, self.share.device)
+        return read_batches(self.reader, requests, count, self.workers, self.share.device, self._remarks)
 
     @abstractmethod
     def _requests(self, position: int) -> Iterator[RequestT]:

@@ -16,10 +16,12 @@ from torchvision.transforms import InterpolationMode, v2
 from switchnorm.data.augment.crop_and_flip import flips
 from switchnorm.data.augment.policy import reproducible_torchvision
 from switchnorm.data.counter import Stream, seeds
+from switchnorm.data.files.opening import opened, orientation, turned
 from switchnorm.data.files.pairs import Pairs
-from switchnorm.data.files.picture_file import DamagedError, read_picture
+from switchnorm.data.files.picture_file import DamagedError, Pixels, picture_sizes, read_picture
 from switchnorm.data.interpolation import Interpolation
 from switchnorm.data.loaders.reader import BatchReader
+from switchnorm.data.picture import Picture, by, size_of, to_tensor
 from switchnorm.data.segmentation.labels import IGNORED, Numbering
 from switchnorm.data.segmentation.plain_resize import plain_resize
 from switchnorm.data.segmentation.scene import Scene
@@ -44,8 +46,9 @@ def read_mask(path: str, table: np.ndarray[Any, Any], numbering: Numbering) -> T
         InputError: a file that is missing or damaged, one of several channels, or a number that means nothing.
     """
     try:
-        with Image.open(path) as mask:
+        with opened(path) as mask:
             mode, numbers = mask.mode, np.array(mask) if mask.mode in _ONE_CHANNEL else None
+            numbers = None if numbers is None else turned(numbers, orientation(mask))
     except MemoryError:
         raise
     except Exception as error:  # as `read_picture`
@@ -70,22 +73,30 @@ class PairReader:
     Args:
         pairs: of the split.
         numbering: of the masks.
+        pixels: what pictures become.
     """
 
     pairs: Pairs
     numbering: Numbering
+    pixels: Pixels
 
     def __post_init__(self) -> None:
         self._table = self.numbering.table()
 
-    def __call__(self, index: int) -> tuple[Image.Image, Tensor]:
-        """The picture in red, green and blue, and its labels, (H, W) uint8.
+    def __call__(self, index: int) -> tuple[Picture, Tensor]:
+        """The picture and its labels, (H, W) uint8, both the right way up.
 
         Raises:
             InputError: files that cannot be read, or whose sizes are not one another's, or not what the list states.
         """
         picture, labels = self.picture(index), self.labels(index)
-        found, size = (picture.height, picture.width), (labels.shape[0], labels.shape[1])
+        found, size = size_of(picture), (labels.shape[0], labels.shape[1])
+        if found != size and size == picture_sizes(self.pairs.pictures[index]).stored:
+            raise InputError(
+                f"mask {self.pairs.masks[index]} is {_by(size)}, as its picture {self.pairs.pictures[index]} is stored "
+                f"before its EXIF data turns it to {_by(found)}; turn the mask too, or take the orientation out of the "
+                "picture's EXIF data"
+            )
         if found != size:
             raise InputError(
                 f"mask {self.pairs.masks[index]} is {_by(size)}; expected {_by(found)} as its picture "
@@ -93,19 +104,15 @@ class PairReader:
             )
         return picture, labels
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int) -> Picture:
         """The picture alone."""
+        path = self.pairs.pictures[index]
         try:
-            picture = read_picture(self.pairs.pictures[index])
+            picture = read_picture(path, self.pixels)
         except DamagedError as error:
             raise InputError(f"cannot read {error}") from error
-        if self.pairs.stated is not None:
-            height, width = self.pairs.stated[index].tolist()
-            if (picture.height, picture.width) != (height, width):
-                raise InputError(
-                    f"picture {self.pairs.pictures[index]} is {_by((picture.height, picture.width))}; expected "
-                    f"{_by((height, width))} as {self.pairs.source} states"
-                )
+        if self.pairs.stated is not None and size_of(picture) != tuple(self.pairs.stated[index].tolist()):
+            self.pairs.size(index)  # raises where the picture is not stored in the stated size either
         return picture
 
     def labels(self, index: int) -> Tensor:
@@ -137,7 +144,7 @@ class Crops(NamedTuple):
     """A share of a training batch as read.
 
     Args:
-        images: (n, 3, H, W) uint8, the pictures in the upper left corner.
+        images: (n, C, H, W) uint8, the pictures in the upper left corner.
         labels: (n, h, w) uint8, 255 beside the pictures.
         extents: the size of each picture in there.
     """
@@ -174,7 +181,7 @@ class CropReader(BatchReader[CropRequest, Crops]):
         seed, pass_index, index = self.seed, request.pass_index, torch.tensor(request.samples)
         mirrored = (flips(seed, pass_index, index) & self.flip).tolist()
         windows, colors = (seeds(seed, pass_index, index, stream) for stream in (Stream.WINDOW, Stream.COLOR))
-        images = torch.zeros(len(index), 3, *request.canvas, dtype=torch.uint8)
+        images = torch.zeros(len(index), self.read_pair.pixels.channels, *request.canvas, dtype=torch.uint8)
         labels = torch.full((len(index), *request.canvas), IGNORED, dtype=torch.uint8)
         extents = []
         with reproducible_torchvision() as set_seed:
@@ -199,12 +206,12 @@ class CropReader(BatchReader[CropRequest, Crops]):
 
 
 def _resized(
-    picture: Image.Image, labels: Tensor, size: Size, interpolation: Interpolation
+    picture: Picture, labels: Tensor, size: Size, interpolation: Interpolation
 ) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
     if interpolation == "bilinear":
-        pixels = TF.resize(TF.pil_to_tensor(picture), list(size), antialias=True)
+        pixels = TF.resize(to_tensor(picture).contiguous(), list(size), antialias=True)
     else:  # of which torchvision has all for Pillow's pictures alone
-        pixels = TF.pil_to_tensor(TF.resize(picture, list(size), InterpolationMode(interpolation)))
+        pixels = _resize(picture, size, interpolation)
     # torchvision resizes a Mask by the pixel at the upper left of the nearest one, and so moves it against the picture.
     mask = TF.resize(labels[None], list(size), InterpolationMode.NEAREST_EXACT)
     return tv_tensors.Image(pixels), tv_tensors.Mask(mask)
@@ -218,7 +225,7 @@ class SceneRequest(NamedTuple):
 
 @dataclass
 class SceneReader(BatchReader[SceneRequest, "list[Scene]"]):
-    """Reads test pictures; those of the scenes are (3, h, w) uint8, not yet normalized.
+    """Reads test pictures; those of the scenes are (C, h, w) uint8, not yet normalized.
 
     Args:
         read_pair: of the test split.
@@ -239,24 +246,28 @@ class SceneReader(BatchReader[SceneRequest, "list[Scene]"]):
         return scenes
 
 
-def make_scene(
-    index: int, picture: Image.Image, target: Tensor | None, sizes: EvaluationSizes, resize: Resize
-) -> Scene:
-    """A picture at all its sizes as a `Scene` of pixels, (3, h, w) uint8 each.
+def make_scene(index: int, picture: Picture, target: Tensor | None, sizes: EvaluationSizes, resize: Resize) -> Scene:
+    """A picture at all its sizes as a `Scene` of pixels, (C, h, w) uint8 each.
 
     Args:
         index: which test picture it is.
-        picture: in red, green and blue.
+        picture: as it was read.
         target: its labels, (H, W) uint8, if there are any.
         sizes: to which it is resized.
         resize: an interpolation, by Pillow, as training resizes; or "plain", as OpenCV does, see `plain_resize`.
     """
-    size = (picture.height, picture.width)
+    size = size_of(picture)
     return Scene(index, tuple(_shown(picture, shown, resize) for shown in sizes(size)), size, target)
 
 
-def _shown(picture: Image.Image, size: Size, resize: Resize) -> Tensor:
+def _shown(picture: Picture, size: Size, resize: Resize) -> Tensor:
     if resize == "plain":
-        return torch.from_numpy(plain_resize(np.asarray(picture), size)).permute(2, 0, 1).contiguous()
-    pixels: Tensor = TF.pil_to_tensor(TF.resize(picture, list(size), InterpolationMode(resize)))
-    return pixels
+        pixels = np.ascontiguousarray(to_tensor(picture).permute(1, 2, 0).numpy())
+        return torch.from_numpy(plain_resize(pixels, size)).permute(2, 0, 1).contiguous()
+    return _resize(picture, size, resize)
+
+
+def _resize(picture: Picture, size: Size, interpolation: Interpolation) -> Tensor:
+    channels = 3 if isinstance(picture, Image.Image) else len(picture)
+    resized = TF.resize(picture, list(size), by(interpolation, channels))
+    return to_tensor(resized).contiguous()

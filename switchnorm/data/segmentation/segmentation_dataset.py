@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from switchnorm.data.datasets.dataset import Dataset
+from switchnorm.data.datasets.from_files import FromFiles
 from switchnorm.data.datasets.options import (
     check_between,
     check_choice,
@@ -30,8 +30,10 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from PIL import Image
     from torch import Tensor
 
+    from switchnorm.data.files.listing import Paths
     from switchnorm.data.files.pairs import Pairs
     from switchnorm.data.files.surveyed import Surveyed
+    from switchnorm.data.picture import Picture
     from switchnorm.data.segmentation.scene_batches import SceneBatches, TrainingMaps
     from switchnorm.data.segmentation.scene_readers import PairReader, Resize
     from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
@@ -39,7 +41,7 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
 
 
 @dataclass(frozen=True)
-class SegmentationDataset(Dataset):
+class SegmentationDataset(FromFiles):
     """Pictures with masks, which name the class of every pixel; 255 in labels is what does not count.
 
     Either split may be absent as long as nobody asks for its batches.
@@ -66,8 +68,13 @@ class SegmentationDataset(Dataset):
             as OpenCV does and with it the published evaluation of ADE20K.
         interpolation: how pictures are resized: nearest, bilinear, bicubic, lanczos, box or hamming; null for bilinear.
             Masks take the nearest pixel.
-        mean: of red, green and blue, for pixels in [0, 1], which is subtracted; null for ImageNet's.
-        std: their deviation, which divides; null for ImageNet's.
+        mean: of each channel, for pixels in [0, 1], which is subtracted; null for ImageNet's, of other channels than
+            red, green and blue its average over the three.
+        std: their deviation, which divides; null for ImageNet's, likewise.
+        bands: which bands of the files the network is shown, from 0, as in [0, 1, 4]; null for red, green and blue, to
+            which other colours are converted, without alpha.
+        range: the numbers that become black and white in pictures with more than 8 bits, as in [0, 4095], and in those
+            of 8 bits where it lies in 0..255. null finds it in the training pictures, and a run keeps it.
         workers: processes that read pictures, per process that trains; null takes this machine's cores less one, 0
             reads in the training process.
     """
@@ -88,19 +95,23 @@ class SegmentationDataset(Dataset):
     interpolation: Interpolation | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
+    bands: list[int] | None = None
+    range: list[float] | None = None
     workers: int | None = None
 
     task: ClassVar[str] = "segmentation"
-    channels: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, ("val", "test"))
         check_choice("colors", self.colors, ("rgb", "published"))
         check_choice("test_resize", self.test_resize, ("antialiased", "plain"))
         check_interpolation(self.interpolation)
+        self._check_pixels(self.interpolation)
         check_colors(self.mean, self.std, self.channels)
         if self.colors == "published" and not (self.mean is None and self.std is None):
             raise InputError("colors 'published' has its own mean and deviation; leave mean and std out, or take 'rgb'")
+        if self.colors == "published" and self.channels != 3:
+            raise InputError(f"colors 'published' are three, and bands {self.bands} are {self.channels}; take 'rgb'")
         if self.test_resize == "plain" and self.interpolation not in (None, "bilinear"):
             raise InputError(
                 f"test_resize 'plain' is bilinear, which {self.interpolation!r} is not; set interpolation to null, or "
@@ -122,7 +133,7 @@ class SegmentationDataset(Dataset):
         cls, pictures: "Pictures", options: Mapping[str, Any], given: Container[str], *, pretrained: bool
     ) -> dict[str, Any]:
         """As of `Dataset`: the colours, unless they are published, and the interpolation, unless it is plain."""
-        wanted = {} if options.get("colors") == "published" else colors_of(pictures)
+        wanted = {} if options.get("colors") == "published" else colors_of(pictures, options)
         if options.get("test_resize") != "plain":
             wanted["interpolation"] = pictures.interpolation
         return open_options(wanted, options)
@@ -192,7 +203,7 @@ class SegmentationDataset(Dataset):
 
         sizes = {"train": self._training_sizes}
         return tuple(
-            SurveyedPairs(split, pairs, self.numbering, sizes.get(split))
+            SurveyedPairs(split, pairs, self.numbering, self._found_pixels, sizes.get(split))
             for split, pairs in self._splits.items()
             if pairs is not None
         )
@@ -203,7 +214,8 @@ class SegmentationDataset(Dataset):
 
         splits = ("train", self.split) if training else (self.split,)
         found = ((split, self._splits[split]) for split in splits)
-        return tuple(filter(None, (told(split, pairs.left_out) for split, pairs in found if pairs is not None)))
+        told_of = (told(split, pairs.left_out) for split, pairs in found if pairs is not None)
+        return (*filter(None, told_of), *super().unusual(training=training))
 
     def train_batches(
         self,
@@ -220,14 +232,14 @@ class SegmentationDataset(Dataset):
         from switchnorm.data.segmentation.scene_readers import CropReader, PairReader
 
         sizes = self._training_sizes
-        pair = PairReader(self._train, self.numbering)
+        pair = PairReader(self._train, self.numbering, self._found_pixels)
         reader = CropReader(
-            pair, sizes.crop, self.flip, self.color_jitter, self.label_stride, seed, self.interpolation or "bilinear"
+            pair, sizes.crop, self.flip, self._color_jitter, self.label_stride, seed, self.interpolation or "bilinear"
         )
         return TrainingMaps(
             reader,
             sizes,
-            Colors(self.colors, share.device, mean=self.mean, std=self.std),
+            Colors(self.colors, share.device, mean=self.mean, std=self.std, channels=self.channels),
             batch_size=batch_size,
             steps=steps,
             workers=self.workers,
@@ -256,19 +268,23 @@ class SegmentationDataset(Dataset):
             )
         return SceneBatches(
             SceneReader(self._test_reader, self._test_sizes, self._test_resize),
-            Colors(self.colors, share.device, mean=self.mean, std=self.std),
+            Colors(self.colors, share.device, mean=self.mean, std=self.std, channels=self.channels),
             batch_size=batch_size,
             workers=self.workers,
             share=share,
         )
 
-    def scene(self, picture: "Image.Image") -> Scene:
-        """Any picture as evaluation passes it to the network: `Scene` number 0, without target, on the CPU."""
+    def scene(self, picture: "Picture") -> Scene:
+        """Any picture as evaluation passes it to the network: `Scene` number 0, without target, on the CPU.
+
+        Args:
+            picture: as `read_picture` makes it with the dataset's `pixels`.
+        """
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_readers import make_scene
 
-        scene = make_scene(0, picture.convert("RGB"), None, self._test_sizes, self._test_resize)
-        colors = Colors(self.colors, mean=self.mean, std=self.std)
+        scene = make_scene(0, picture, None, self._test_sizes, self._test_resize)
+        colors = Colors(self.colors, mean=self.mean, std=self.std, channels=self.channels)
         return scene._replace(pictures=tuple(colors(pixels) for pixels in scene.pictures))
 
     def test_name(self, index: int) -> str:
@@ -276,8 +292,10 @@ class SegmentationDataset(Dataset):
         return Path(self._test.pictures[index]).stem
 
     def test_picture(self, index: int) -> "Image.Image":
-        """A test picture in red, green and blue."""
-        return self._test_reader.picture(index)
+        """A test picture as people are shown it, in red, green and blue."""
+        from switchnorm.data.picture import shown  # as `Dataset` explains
+
+        return shown(self._test_reader.picture(index))
 
     def test_target(self, index: int) -> "Tensor":
         """The labels of a test picture: (H, W) uint8."""
@@ -323,7 +341,12 @@ class SegmentationDataset(Dataset):
     def _test_reader(self) -> "PairReader":
         from switchnorm.data.segmentation.scene_readers import PairReader
 
-        return PairReader(self._test, self.numbering)
+        return PairReader(self._test, self.numbering, self._found_pixels)
+
+    @property
+    def _pictures(self) -> "Paths":
+        train = self._splits["train"]
+        return (train or self._test).pictures
 
     @property
     def _train(self) -> "Pairs":

@@ -5,11 +5,12 @@ import pytest
 from PIL import Image
 
 from switchnorm.data.files.picture_facts import PictureItem, look_at_picture
+from switchnorm.data.files.picture_file import Pixels
 from tests.data.photos import photo, truncate, write_photo
 
 
 def seen(path, label=1, skips=False):
-    return look_at_picture(PictureItem(str(path), label), skips)
+    return look_at_picture(PictureItem(str(path), label), Pixels(), skips)
 
 
 def test_the_header_and_the_values_that_training_reads(tmp_path):
@@ -65,3 +66,25 @@ def test_what_cannot_be_read_stops_training_unless_it_goes_on(tmp_path, skips):
         assert (facts.wrong is None) == skips
         assert facts.size is None
         assert facts.counts == {1: 1}
+
+
+def test_what_is_lost_in_reading_is_remarked(tmp_path):
+    picture = photo(1).convert("RGBA")
+    picture.putalpha(120)
+    picture.save(tmp_path / "a.png")
+    (remark,) = seen(tmp_path / "a.png").remarks
+    assert remark.kind.startswith("have transparent pixels")
+    assert (remark.detail, remark.wrong) == ("", False)
+
+
+def test_bands_that_a_file_has_not(tmp_path):
+    photo(1).save(tmp_path / "a.png")
+    facts = look_at_picture(PictureItem(str(tmp_path / "a.png"), 0), Pixels(bands=(0, 7)), True)
+    assert facts.wrong is not None
+
+
+def test_other_channels_than_colours(tmp_path):
+    photo(1).save(tmp_path / "a.png")
+    facts = look_at_picture(PictureItem(str(tmp_path / "a.png"), 0), Pixels(bands=(2, 0)), True)
+    blue, _, red = np.asarray(photo(1), np.int64)[..., ::-1].reshape(-1, 3).sum(0)
+    assert facts.sums == (blue, red)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from switchnorm.data.files.picture_file import Pixels
 from switchnorm.data.segmentation.labels import Numbering
 from switchnorm.data.segmentation.pair_facts import PairItem, SurveyedPairs, look_at_pair
 from switchnorm.data.segmentation.sizes import TrainingSizes
@@ -20,7 +21,9 @@ def look(tmp_path):
         photo(1, width=8, height=6).save(tmp_path / "a.jpg", **({} if exif is None else {"exif": exif}))
         if mask is not None:
             (mask if isinstance(mask, Image.Image) else Image.fromarray(mask)).save(tmp_path / "m.png")
-        return look_at_pair(PairItem(str(tmp_path / "a.jpg"), str(tmp_path / "m.png"), stated), NUMBERING, False)
+        return look_at_pair(
+            PairItem(str(tmp_path / "a.jpg"), str(tmp_path / "m.png"), stated), Pixels(), NUMBERING, False
+        )
 
     return look
 
@@ -68,6 +71,16 @@ def test_masks_at_which_training_stops(look, mask, kind):
     assert (kind, True) in remarks(look(mask))
 
 
+def test_a_mask_that_fits_only_the_stored_orientation(look):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert remarks(look(np.ones((8, 6), np.uint8), exif=exif)) == []
+    facts = look(np.ones((6, 8), np.uint8), stated=(6, 8), exif=exif)
+    assert remarks(facts) == [
+        ("have a mask that fits only the pixels as they are stored, and not as EXIF turns them", True)
+    ]
+
+
 def test_another_size_than_the_list_states(look):
     facts = look(np.ones((6, 8), np.uint8), stated=(6, 9))
     assert remarks(facts) == [("are of another size than the list states", True)]
@@ -77,7 +90,9 @@ def test_another_size_than_the_list_states(look):
 @pytest.mark.parametrize(("scale", "padded"), [(None, 1), ([0.5, 1.0], 2)])
 def test_pictures_that_the_windows_are_larger_than(scale, padded):
     sizes = TrainingSizes((), None, None if scale is None else tuple(scale), (16, 16), 8)
-    said = list(SurveyedPairs("train", [], NUMBERING, sizes).about_sizes(np.array([[12, 40], [20, 40], [90, 90]])))
+    said = list(
+        SurveyedPairs("train", [], NUMBERING, Pixels(), sizes).about_sizes(np.array([[12, 40], [20, 40], [90, 90]]))
+    )
     assert said == [
         f"{padded} of 3 can be smaller than the windows of 16x16 when they are resized; what is beside them does not "
         "count"
