@@ -85,6 +85,10 @@ class Dataset(ABC):
         """
         return {}
 
+    def found_options(self) -> dict[str, Any]:
+        """Options that are null and that the data decides, as a run writes them down; the data may be read for it."""
+        return {}
+
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:
         """What is unusual about the data as it was found, a sentence each: files that are left out, say, and why.
 
@@ -95,10 +99,6 @@ class Dataset(ABC):
             InputError: as `prepare`.
         """
         return ()
-
-    def found_options(self) -> dict[str, Any]:
-        """Options that are null and that the data decides, as a run writes them down; the data may be read for it."""
-        return {}
 
     @property
     def num_classes(self) -> int:

@@ -181,7 +181,7 @@ class Folder(FromFiles):
         self._contents  # noqa: B018 - it is read by being asked for
 
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:
-        """As of `Dataset`: what was left out, and classes without a test picture."""
+        """As of `Dataset`: what was left out, and classes without a test picture; and as of `FromFiles`."""
         from switchnorm.data.files.walk import told  # as `Dataset` explains
 
         train, test, classes = self._contents

@@ -54,7 +54,7 @@ class FromFiles(Dataset):
 
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:
         """As of `Dataset`: what becomes of bands and of numbers with more than 8 bits."""
-        return (*super().unusual(training=training), *self._about_pixels())
+        return (*super().unusual(training=training), *self._about_pixels(training))
 
     @property
     @abstractmethod
@@ -82,7 +82,7 @@ class FromFiles(Dataset):
         """The options for which these pictures have not the colours."""
         return ["color_jitter"] if self.color_jitter and not self._color_jitter else []
 
-    def _about_pixels(self) -> Iterator[str]:
+    def _about_pixels(self, training: bool) -> Iterator[str]:
         found = self._found_pixels
         if found.range is not None:
             low, high = found.range
@@ -95,7 +95,7 @@ class FromFiles(Dataset):
                 yield f"data.range [{low:g}, {high:g}] has no effect: pictures have 8 bits"
         if self.bands is not None:
             yield f"bands {self.bands} of pictures are shown, {self.channels} of them"
-        if left_out := self._left_out():
+        if training and (left_out := self._left_out()):
             yield f"without effect on pictures of {self.channels} channels: {', '.join(left_out)}"
 
     @property

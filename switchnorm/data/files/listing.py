@@ -16,8 +16,8 @@ from switchnorm.text import decode
 
 #: The extensions of pictures' names, in lower case.
 EXTENSIONS = (
-    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff"),
-    *(".jp2", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),
+    *(".jfif", ".gif", ".avif", ".jp2", ".pbm", ".pnm"),
 )
 
 #: What a split's folder or list may be called.

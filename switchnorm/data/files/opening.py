@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
@@ -31,7 +31,7 @@ _TURNS = {
 #: Where a picture of Pillow keeps what says how it lies.
 _SAYING = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 
-AnyArray = TypeVar("AnyArray", bound=np.ndarray)
+Array = np.ndarray[Any, Any]
 
 
 @contextmanager
@@ -58,13 +58,19 @@ def opened(path: str) -> Iterator[Image.Image]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def check_claim(path: str, size: tuple[int, int]) -> None:
-    """Raise `ValueError` for a file whose width and height claim more pixels than its bytes can stand for."""
-    pixels, held = size[0] * size[1], Path(path).stat().st_size
+def check_claim(path: str, size: tuple[int, int], layers: int = 1) -> None:
+    """Raise `ValueError` for a file that claims more pixels than its bytes can stand for.
+
+    Args:
+        path: of the file.
+        size: width and height.
+        layers: how many numbers each pixel has, where that is not bounded: bands or pages.
+    """
+    pixels, held = size[0] * size[1] * layers, Path(path).stat().st_size
     if pixels > max(_ALWAYS, min(_FLAT, _PER_BYTE_FLAT * held), _PER_BYTE * held):
         raise ValueError(
-            f"its {held} bytes claim {size[0]}x{size[1]} pixels, which no photograph of that size does; "
-            "if it is one, store it anew, without that much compression"
+            f"its {held} bytes claim {size[0]}x{size[1]} pixels{f' of {layers} bands' if layers > 1 else ''}, which no "
+            "photograph does; if it is one, store it with less compression"
         )
 
 
@@ -93,13 +99,13 @@ def upright(picture: Image.Image) -> Image.Image:
     return turned
 
 
-def turned(pixels: AnyArray, how: int) -> AnyArray:
+def turned(pixels: Array, how: int) -> Array:
     """Pixels (H, W, ...) of a picture that lies so, the right way up."""
     if how >= 5:
-        pixels = pixels.swapaxes(0, 1)  # type: ignore[assignment]
+        pixels = pixels.swapaxes(0, 1)
     vertical, horizontal = how in (3, 4, 7, 8), how in (2, 3, 6, 7)
-    pixels = pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1]  # type: ignore[assignment]
-    return np.ascontiguousarray(pixels)  # type: ignore[return-value]
+    pixels = pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1]
+    return np.ascontiguousarray(pixels)
 
 
 class Sizes(NamedTuple):
@@ -109,29 +115,24 @@ class Sizes(NamedTuple):
     stored: tuple[int, int]
 
 
-def sizes_of(picture: Image.Image) -> Sizes:
-    """The sizes of an opened picture, whose pixels are not decoded."""
+def sizes_of(path: str, picture: Image.Image) -> Sizes:
+    """The sizes of a file's opened picture, whose pixels are not decoded."""
     stored = picture.height, picture.width
     if isinstance(picture, TiffImagePlugin.TiffImageFile):  # whose size Pillow may have turned already
         stored = picture.tag_v2[_LENGTH], picture.tag_v2[_WIDTH]
     # Pillow decodes a PNG to look for EXIF data behind the pixels, where none is before them.
     decodes = isinstance(picture, PngImagePlugin.PngImageFile) and not any(key in picture.info for key in _SAYING)
-    on_its_side = (not decodes or _late_exif(picture)) and orientation(picture) >= 5
+    on_its_side = (not decodes or _late_exif(path)) and orientation(picture) >= 5
     return Sizes(stored[::-1] if on_its_side else stored, stored)
 
 
-def _late_exif(picture: Image.Image) -> bool:
+def _late_exif(path: str) -> bool:
     """Whether a PNG has EXIF data somewhere; only the heads of its chunks are read."""
-    file = picture.fp
-    assert file is not None
-    place = file.tell()
-    try:
+    with Path(path).open("rb") as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", head)
             if kind == b"eXIf":
                 return True
             file.seek(length + 4, 1)
-        return False
-    finally:
-        file.seek(place)
+    return False

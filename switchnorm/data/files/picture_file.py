@@ -69,7 +69,7 @@ def read_picture(path: str, pixels: Pixels = Pixels()) -> Picture:
     with _named(path):
         try:
             with opened(path) as file:
-                if is_plain(file) and pixels.bands is None:
+                if is_plain(path, file) and pixels.bands is None:
                     note_frames(path, file)
                     picture = _colors(path, file)
                     if not pixels.stretches_bytes:
@@ -102,7 +102,7 @@ def picture_sizes(path: str) -> Sizes:
     with _named(path):
         try:
             with opened(path) as file:
-                return sizes_of(file)
+                return sizes_of(path, file)
         except UnidentifiedImageError:
             if not is_tiff(path):
                 raise
@@ -128,7 +128,7 @@ def _colors(path: str, file: Image.Image) -> Image.Image:
         return picture
     if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
-        if picture.getextrema()[3][0] < 255:  # type: ignore[index]  # a pair for each band
+        if np.asarray(picture.getchannel("A")).min() < 255:
             _note_alpha(path)
     return picture.convert("RGB")
 

@@ -68,7 +68,7 @@ def _extent(path: str, bands: Sequence[int] | None) -> tuple[float, float, bool]
 def _is_plain(path: str) -> bool:
     try:
         with opened(path) as picture:
-            return is_plain(picture)
+            return is_plain(path, picture)
     except OSError:  # among these what Pillow does not know, and tifffile may
         return False
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from switchnorm.data.files.opening import Sizes, check_claim, opened, orientation, turned, upright
 from switchnorm.data.files.remarks import remark
@@ -32,9 +32,9 @@ class Stored(NamedTuple):
     alpha: bool
 
 
-def is_plain(picture: Image.Image) -> bool:
-    """Whether Pillow gives every band of an opened file, in the 8 bits that it has there."""
-    if picture.mode.startswith(("I", "F")) or _png_of_16_bits(picture):
+def is_plain(path: str, picture: Image.Image) -> bool:
+    """Whether Pillow gives every band of a file, opened as that picture, in the 8 bits that it has there."""
+    if picture.mode.startswith(("I", "F")) or _png_of_16_bits(path, picture):
         return False
     if picture.format != "TIFF":
         return True
@@ -55,9 +55,9 @@ def read_stored(path: str, *, pages: bool = False) -> Stored:
     """
     try:
         with opened(path) as picture:
-            if _png_of_16_bits(picture) and not picture.mode.startswith("I"):
+            if _png_of_16_bits(path, picture) and not picture.mode.startswith("I"):
                 return _png(path, picture)
-            if picture.format != "TIFF" or _is_whole(picture):
+            if picture.format != "TIFF" or _is_whole(path, picture):
                 return _by_pillow(path, picture, pages)
     except UnidentifiedImageError:
         if not is_tiff(path):
@@ -96,40 +96,32 @@ def _tag(picture: Image.Image, tag: int) -> int:
     return int(max(value)) if isinstance(value, tuple) else int(value)
 
 
-def _png_of_16_bits(picture: Image.Image) -> bool:
+def _png_of_16_bits(path: str, picture: Image.Image) -> bool:
     if picture.format != "PNG":
         return False
-    file = picture.fp
-    assert file is not None
-    place = file.tell()
-    try:
+    with Path(path).open("rb") as file:
         file.seek(24)  # signature, length and name of the first chunk, width and height: Pillow does not keep the depth
         return file.read(1) == b"\x10"
-    finally:
-        file.seek(place)
 
 
-def _is_whole(picture: Image.Image) -> bool:
+def _is_whole(path: str, picture: Image.Image) -> bool:
     """Whether Pillow gives all numbers of an opened TIFF, in more than 8 bits perhaps."""
     samples = _tag(picture, _SAMPLES)
-    return samples <= len(picture.getbands()) and (samples == 1 or is_plain(picture))
+    return samples <= len(picture.getbands()) and (samples == 1 or is_plain(path, picture))
 
 
 def _by_pillow(path: str, picture: Image.Image, pages: bool) -> Stored:
-    frames = [0]
-    if picture.format == "TIFF" and pages and len(picture.getbands()) == 1 and picture.mode != "P":
-        frames = list(range(getattr(picture, "n_frames", 1)))
-    else:
+    if not (pages and picture.format == "TIFF" and len(picture.getbands()) == 1 and picture.mode != "P"):
         note_frames(path, picture)
-    if len(frames) > 1:
-        bands = []
-        for frame in frames:
-            picture.seek(frame)
-            if (picture.height, picture.width) != bands[0].shape[:2] if bands else False:
-                raise ValueError("its pages are of different sizes, and so no bands of one picture")
-            bands.append(_numbers(picture)[0])
-        return Stored(np.concatenate(bands, 2), alpha=False)
-    return _numbers(picture)
+        return _numbers(picture)
+    bands, count = [], getattr(picture, "n_frames", 1)
+    check_claim(path, picture.size, count)
+    for page in range(count):
+        picture.seek(page)
+        bands.append(_numbers(picture).numbers)
+    if len({band.shape for band in bands}) > 1:
+        raise ValueError("its pages are of different sizes, and so no bands of one picture")
+    return Stored(np.concatenate(bands, 2), alpha=False)
 
 
 def _numbers(picture: Image.Image) -> Stored:
@@ -156,7 +148,8 @@ def _png(path: str, picture: Image.Image) -> Stored:
     with alpha has as many bytes as four bands of 8 bits.
     """
     note_frames(path, picture)
-    raw = picture.tile[0][3]
+    assert isinstance(picture, ImageFile.ImageFile)
+    raw = str(picture.tile[0][3])
     if raw == "LA;16B":
         pairs = _decoded(path, "RGBA").reshape(picture.height, picture.width, 2, 2)
         upper, lower = pairs[..., 0], pairs[..., 1]
@@ -170,15 +163,16 @@ def _png(path: str, picture: Image.Image) -> Stored:
 def _decoded(path: str, raw: str) -> Array:
     """The pixels of a PNG, (H, W, B) uint8, as Pillow unpacks the bytes of its rows by that raw mode."""
     with opened(path) as picture:
-        picture.tile = [(*tile[:3], raw) for tile in picture.tile]  # type: ignore[attr-defined]
+        assert isinstance(picture, ImageFile.ImageFile)
+        picture.tile = [(*tile[:3], raw) for tile in picture.tile]  # type: ignore[misc]  # plain tuples until Pillow 11
         return np.array(picture)
 
 
 def _by_tifffile(path: str, pages: bool) -> Stored:
     with _tifffile(path).TiffFile(path) as file:
         first = file.pages[0]
-        check_claim(path, (first.imagewidth, first.imagelength))
         chosen = list(file.pages) if pages and first.samplesperpixel == 1 else [first]
+        check_claim(path, (first.imagewidth, first.imagelength), len(chosen) * first.samplesperpixel)
         if len(file.pages) > len(chosen):
             remark("have several frames or pages, of which the first is taken", path)
         if any(page.axes not in ("YX", "YXS", "SYX") or page.shape != first.shape for page in chosen):

@@ -209,13 +209,13 @@ class SegmentationDataset(FromFiles):
         )
 
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:
-        """As of `Dataset`: what was left out."""
+        """As of `Dataset`: what was left out, and as of `FromFiles`."""
         from switchnorm.data.files.walk import told  # as `Dataset` explains
 
         splits = ("train", self.split) if training else (self.split,)
         found = ((split, self._splits[split]) for split in splits)
-        told_of = (told(split, pairs.left_out) for split, pairs in found if pairs is not None)
-        return (*filter(None, told_of), *super().unusual(training=training))
+        lines = filter(None, (told(split, pairs.left_out) for split, pairs in found if pairs is not None))
+        return (*lines, *super().unusual(training=training))
 
     def train_batches(
         self,
@@ -278,12 +278,15 @@ class SegmentationDataset(FromFiles):
         """Any picture as evaluation passes it to the network: `Scene` number 0, without target, on the CPU.
 
         Args:
-            picture: as `read_picture` makes it with the dataset's `pixels`.
+            picture: as `read_picture` makes it with the dataset's `pixels`, or Pillow's of any mode.
         """
+        from PIL import Image  # as `Dataset` explains
+
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_readers import make_scene
 
-        scene = make_scene(0, picture, None, self._test_sizes, self._test_resize)
+        shown = picture.convert("RGB") if isinstance(picture, Image.Image) else picture
+        scene = make_scene(0, shown, None, self._test_sizes, self._test_resize)
         colors = Colors(self.colors, mean=self.mean, std=self.std, channels=self.channels)
         return scene._replace(pictures=tuple(colors(pixels) for pixels in scene.pictures))
 

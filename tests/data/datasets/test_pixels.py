@@ -1,5 +1,6 @@
 """What files of every kind become in batches: the right way up, in any bands, by one range."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_turned_pictures_and_masks_are_trained_and_evaluated_on_as_upright_ones(
     turned = turned_copy(upright, tmp_path / "turned")
     batches = [dataset(root).train_batches(batch_size=2, seed=3) for root in (upright, turned)]
     assert_same(*(list(each) for each in batches))
-    scenes = [sum(dataset(root).test_batches(batch_size=2), []) for root in (upright, turned)]
+    scenes = [list(itertools.chain(*dataset(root).test_batches(batch_size=2))) for root in (upright, turned)]
     for one, other in zip(*scenes, strict=True):
         assert one.size == other.size
         assert torch.equal(one.target, other.target)

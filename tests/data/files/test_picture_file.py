@@ -8,6 +8,7 @@ import tifffile
 import torch
 from PIL import Image
 
+from switchnorm.data.files.opening import check_claim
 from switchnorm.data.files.picture_file import DamagedError, Pixels, picture_size, picture_sizes, read_picture
 from switchnorm.data.files.remarks import gathered
 from switchnorm.errors import InputError
@@ -303,6 +304,17 @@ def test_a_small_file_that_claims_gigapixels_is_refused_before_it_is_decoded(tmp
     )
     with pytest.raises(DamagedError, match="57 bytes claim 100000x100000 pixels"):
         read_picture(str(tmp_path / "a.png"))
+
+
+def test_bands_and_pages_that_no_bytes_stand_for_are_refused(tmp_path):
+    """A TIFF may leave its pixels out, and pages may share theirs."""
+    page = numbers((300, 400))
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([page] * 4), photometric="minisblack")
+    whole = (tmp_path / "a.tif").stat().st_size
+    assert pixels_of(tmp_path / "a.tif", Pixels((3, 2))).shape == (300, 400, 2)
+    check_claim(str(tmp_path / "a.tif"), (400, 300), 4)
+    with pytest.raises(ValueError, match=f"its {whole} bytes claim 40000x30000 pixels of 9 bands"):
+        check_claim(str(tmp_path / "a.tif"), (40_000, 30_000), 9)
 
 
 def test_a_picture_larger_than_pillow_allows_is_read(tmp_path, monkeypatch):
