@@ -12,6 +12,9 @@ from switchnorm.cli.command import Commands, Parser
 from switchnorm.config import plugins
 from switchnorm.errors import InputError, unknown
 
+#: What is said to who interrupts a command that is not the training of one run.
+_HINTS = {**dict.fromkeys(("study", "demo"), "the same command continues"), "check": "nothing was written"}
+
 # Each command imports what it needs when it runs, so that --help and errors appear at once.
 
 
@@ -28,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise unknown("argument", rest[0], options.flags)
         if options.flags is None:  # a command whose flags make a configuration, which keeps the plugins
             rest += [f"--plugins={name}" for name in named]
-        studies = options.command in ("study", "demo")
-        hint = "the same command continues" if studies else "continue a run with `switchnorm train --resume RUN`"
+        hint = _HINTS.get(options.command, "continue a run with `switchnorm train --resume RUN`")
         options.run(options, rest)
     except InputError as error:
         print(f"switchnorm: {error}", file=sys.stderr)

@@ -24,6 +24,7 @@ from switchnorm.studies.parallel import Outcome, default_workers, train_all
 from switchnorm.studies.progress import StudyProgress
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import prepare
+from switchnorm.training.first_look import first_look
 from switchnorm.training.pictures import as_expected
 
 #: Called with `Study.facts` as each training ends; returns what the terminal shows above the progress.
@@ -53,6 +54,9 @@ class Study:
     origin: Mapping[str, Any] = field(default_factory=dict)
     errors: dict[Path, str] = field(default_factory=dict)
     """Of the runs that failed, the reason."""
+
+    _looks: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
+    """What a look at data says, by what is looked at."""
 
     @property
     def finished(self) -> list[Path]:
@@ -116,7 +120,11 @@ class Study:
     def check(self, name: str, config: Config) -> Sequence[str]:
         """What a start of the runs of that name says; raise `InputError` if they cannot start."""
         config, pictures = as_expected(config)
-        return begin(prepare(config)[0], config, pictures).lines
+        model, dataset = prepare(config)
+        data = str(config.data)
+        if data not in self._looks:
+            self._looks[data] = first_look(config, dataset)
+        return *begin(model, config, pictures).lines, *self._looks[data]
 
     def _rehearse(self) -> list[str]:
         """Check every kind of run with network, weights and data before anything is written.

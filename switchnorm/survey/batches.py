@@ -1,8 +1,9 @@
-"""Looking at a dataset that has nothing but batches: one of somebody's own, with loaders of its own."""
+"""Looking at batches: the first of a loader; and all, of a dataset of somebody's own that has nothing else."""
 
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,11 +11,28 @@ import torch
 
 from switchnorm.data import Dataset
 from switchnorm.data.files.surveyed import Facts, Remark
+from switchnorm.data.loaders.file_batches import FileBatches, TrainingFileBatches
+from switchnorm.data.loaders.loader import Loader
 from switchnorm.errors import InputError
 from switchnorm.survey.summary import Summary
 
 #: Pictures of a batch that is looked at.
 _SAMPLES = 16
+
+
+def first_batch(loader: Loader) -> Any:
+    """The first batch, read in this process without drawing random numbers of the program; None if there is none.
+
+    The loader is not used again.
+
+    Raises:
+        InputError: what of it cannot be read.
+    """
+    if isinstance(loader, FileBatches | TrainingFileBatches):
+        loader.workers = 0  # for one batch no process is worth starting
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that some were skipped is said by those who look at samples
+        return next(iter(loader), None)
 
 
 def look_at_batches(dataset: Dataset, seed: int, limit: int | None) -> Iterator[tuple[Summary, Iterator[Facts]]]:

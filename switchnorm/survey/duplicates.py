@@ -17,11 +17,11 @@ class Duplicates(NamedTuple):
     """Samples of which the same content is elsewhere.
 
     Args:
-        count: how many.
+        number: how many.
         first: one of them, and the one that it repeats.
     """
 
-    count: int
+    number: int
     first: tuple[Place, Place]
 
 

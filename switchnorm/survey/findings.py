@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from switchnorm.data.files.picture_facts import SurveyedPictures
 from switchnorm.data.files.surveyed import Surveyed
 from switchnorm.data.segmentation.labels import IGNORED
+from switchnorm.data.segmentation.pair_facts import ALL_VOID
 from switchnorm.survey.duplicates import Duplicates, Place, find_duplicates
 from switchnorm.survey.summary import Summary, Tally
 
@@ -14,8 +16,8 @@ from switchnorm.survey.summary import Summary, Tally
 _NAMED = 5
 #: A share of pixels that do not count from which on that is said, and what is not a handful of classes any more.
 _MUCH_VOID, _MANY_CLASSES = 0.5, 32
-#: Modes of pictures with a band that says what is transparent.
-_TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
+#: Verbs of remarks, for one sample.
+_OF_ONE = {"are": "is", "have": "has", "hold": "holds"}
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,26 @@ class Seen:
         return f"number {index}" if self.split is None else self.split.title(index)
 
 
-def findings(seen: Sequence[Seen], classes: Sequence[str]) -> list[Finding]:
-    """All that is wrong, then all that is unusual, split by split."""
+def findings(seen: Sequence[Seen], classes: Sequence[str], known: Sequence[str] = ()) -> list[Finding]:
+    """All that is wrong, then all that is unusual, split by split.
+
+    Args:
+        seen: the splits.
+        classes: names, in the order of the labels.
+        known: what the dataset says of itself, `Dataset.unusual`: what was left out, and classes that a split lacks.
+    """
     found = [each for one in seen for each in (*_remarks(one), *_masks(one, classes))]
     found += _duplicates(seen)
-    found += [each for one in seen for each in (*_left_out(one), *_empty_classes(one, classes), *_pictures(one))]
+    found += [Finding(text) for text in known]
+    found += [each for one in seen for each in (*_empty_classes(one, classes), *_pictures(one))]
     return sorted(found, key=lambda each: not each.wrong)
 
 
 def _remarks(one: Seen) -> Iterator[Finding]:
     for kind, tally in one.summary.remarks.items():
-        yield Finding(f"{_of(one, tally.count)} {kind}: {_examples(one, tally)}", tally.wrong)
+        if kind == ALL_VOID and not one.summary.counted:  # which `_masks` says of all at once
+            continue
+        yield Finding(f"{_of(one, tally.count, kind)}: {_examples(one, tally)}", tally.wrong)
 
 
 def _examples(one: Seen, tally: Tally) -> str:
@@ -61,9 +72,6 @@ def _masks(one: Seen, classes: Sequence[str]) -> Iterator[Finding]:
     summary = one.summary
     if summary.unit != "pixels":
         return
-    if summary.unknown:
-        numbers = ", ".join(f"{number} in {pixels:,} pixels" for number, pixels in summary.unknown.most_common(_NAMED))
-        yield Finding(f"{summary.name}: numbers that no class has: {numbers}", wrong=True)
     if not summary.void:
         return
     if not summary.counted:
@@ -92,6 +100,8 @@ def all_void(summary: Summary) -> str:
 def _empty_classes(one: Seen, classes: Sequence[str]) -> Iterator[Finding]:
     summary = one.summary
     absent = _absent(summary, classes)
+    if isinstance(one.split, SurveyedPictures):  # whose labels the dataset knows without reading them, and says so
+        return
     # That a few samples lack a rare class says nothing.
     if absent and summary.complete and summary.counted and not _asks(summary, classes):
         yield Finding(f"{summary.name}: nothing of {_listed(absent)}")
@@ -106,24 +116,11 @@ def _asks(summary: Summary, classes: Sequence[str]) -> bool:
     return summary.name == "train" and summary.void > 0 and len(classes) <= _MANY_CLASSES
 
 
-def _left_out(one: Seen) -> Iterator[Finding]:
-    for each in () if one.split is None else one.split.left_out:
-        files = "file" if each.count == 1 else "files"
-        yield Finding(f"{one.summary.name}: {each.count:,} {files} left out, {each.reason}: {each.first}")
-
-
 def _pictures(one: Seen) -> Iterator[Finding]:
     summary = one.summary
-    deep = sum(count for (_, _, bits), count in summary.kinds.items() if bits > 8)
-    if deep:
-        values = "" if summary.range is None else ", values from {:g} to {:g}".format(*summary.range)
-        yield Finding(f"{_of(one, deep)} have more than 8 bits per value{values}")
-    transparent = sum(count for (_, mode, _), count in summary.kinds.items() if mode in _TRANSPARENT)
-    if transparent:
-        yield Finding(f"{_of(one, transparent)} have a band of transparency, which is not read")
     turned = summary.orientations.total() - summary.orientations[1]
     if turned:
-        yield Finding(f"{_of(one, turned)} are stored turned or mirrored, as EXIF says")
+        yield Finding(f"{_of(one, turned, 'are')} stored turned or mirrored, as EXIF says")
     if one.split is not None and len(summary.sizes):
         yield from (Finding(f"{summary.name}: {said}") for said in one.split.about_sizes(summary.sizes))
 
@@ -132,21 +129,18 @@ def _duplicates(seen: Sequence[Seen]) -> Iterator[Finding]:
     summaries = [one.summary for one in seen]
     repeated = find_duplicates(summaries)
     for (first, second), found in repeated.across.items():
-        into = f"{summaries[second].name} has {_pictures_of(found)} of {summaries[first].name} byte for byte"
+        into = f"{summaries[second].name} has {_pictures_of(found.number)} of {summaries[first].name} byte for byte"
         yield Finding(f"{into}: {_pair(seen, found)}")
     if repeated.contradicting is not None:
         targets = summaries[0].targets
-        yield Finding(
-            f"{_pictures_of(repeated.contradicting)} are there again with other {targets}: "
-            f"{_pair(seen, repeated.contradicting)}"
-        )
+        yield Finding(f"{_again(repeated.contradicting)} with other {targets}: {_pair(seen, repeated.contradicting)}")
     for place, found in repeated.within.items():
-        yield Finding(f"{summaries[place].name}: {_pictures_of(found)} are there again: {_pair(seen, found)}")
+        yield Finding(f"{summaries[place].name}: {_again(found)}: {_pair(seen, found)}")
 
 
 def _pair(seen: Sequence[Seen], found: Duplicates) -> str:
     one, other = (_named(seen, place) for place in found.first)
-    more = f", and {found.count - 1:,} more" if found.count > 1 else ""
+    more = f", and {found.number - 1:,} more" if found.number > 1 else ""
     return f"{one} is {other}{more}"
 
 
@@ -155,13 +149,23 @@ def _named(seen: Sequence[Seen], place: Place) -> str:
     return f"{seen[of].summary.name} {seen[of].title(index)}"
 
 
-def _pictures_of(found: Duplicates) -> str:
-    return f"{found.count:,} {'picture' if found.count == 1 else 'pictures'}"
+def _again(found: Duplicates) -> str:
+    return f"{_pictures_of(found.number)} {agreeing(found.number, 'are')} there again"
 
 
-def _of(one: Seen, count: int) -> str:
-    """ "train: 3 of 367 pictures"."""
-    return f"{one.summary.name}: {count:,} of {_these(one)}"
+def _pictures_of(count: int) -> str:
+    return f"{count:,} {'picture' if count == 1 else 'pictures'}"
+
+
+def _of(one: Seen, count: int, predicate: str) -> str:
+    """ "train: 3 of 367 pictures have"."""
+    return f"{one.summary.name}: {count:,} of {_these(one)} {agreeing(count, predicate)}"
+
+
+def agreeing(count: int, predicate: str) -> str:
+    """A predicate of many, "are missing", for so many."""
+    verb, space, rest = predicate.partition(" ")
+    return _OF_ONE.get(verb, verb) + space + rest if count == 1 else predicate
 
 
 def _these(one: Seen) -> str:

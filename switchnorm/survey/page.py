@@ -17,6 +17,7 @@ from switchnorm.files import write_file
 from switchnorm.report.common.document import document
 from switchnorm.report.common.elements import note, section, table
 from switchnorm.report.common.legends import colour_legend
+from switchnorm.survey.batches import first_batch
 from switchnorm.survey.findings import Seen
 from switchnorm.survey.quick import evenly
 from switchnorm.survey.tables import class_table, split_table
@@ -89,9 +90,7 @@ def _trained(drawing: Drawing, colours: dict[str, str], seed: int, epochs: int) 
 
 def _first_batch(drawing: Drawing, dataset: Dataset, seed: int, epochs: int) -> Iterator[Drawn]:
     loader = dataset.train_batches(batch_size=min(_TRAINED, dataset.train_size), seed=seed, epochs=epochs)
-    if hasattr(loader, "workers"):
-        loader.workers = 0  # for one batch no process is worth starting
-    images, targets = next(iter(loader))
+    images, targets = first_batch(loader)
     pictures = as_pictures(loader.pixels(images).numpy())
     return (drawing.trained(picture, target) for picture, target in zip(pictures, targets, strict=True))
 

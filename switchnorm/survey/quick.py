@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from switchnorm.data import Dataset
-from switchnorm.data.files.surveyed import Surveyed
+from switchnorm.data.files.surveyed import MISSING, UNREADABLE, Surveyed
+from switchnorm.data.segmentation.labels import IGNORED
+from switchnorm.data.segmentation.pair_facts import BAD_MASK
 from switchnorm.errors import InputError
-from switchnorm.survey.findings import Seen, all_void, findings
+from switchnorm.survey.findings import Seen, agreeing, all_void, findings
 from switchnorm.survey.readers import look_in_threads
 from switchnorm.survey.summary import Summary
 
@@ -18,7 +20,7 @@ _SAMPLES, _BYTES, _FEW = 128, 32 << 20, 8
 _LINES = 6
 
 
-def quick_look(dataset: Dataset) -> tuple[str, ...]:
+def quick_look(dataset: Dataset, training: Sequence[int] = ()) -> tuple[str, ...]:
     """Look at some samples of each split before any is trained on.
 
     Which samples depends on the data alone. They are spread evenly over each split, and as few as keep this within a
@@ -26,6 +28,7 @@ def quick_look(dataset: Dataset) -> tuple[str, ...]:
 
     Args:
         dataset: prepared.
+        training: training samples to look at besides, such as those of the first step.
 
     Returns:
         What is unusual, a line each.
@@ -38,13 +41,14 @@ def quick_look(dataset: Dataset) -> tuple[str, ...]:
         warnings.simplefilter("ignore")
         for split in dataset.surveyed():
             summary = Summary(split.name, len(split), split.unit, split.targets)
-            for index, facts in look_in_threads(split, sample(split)):
+            chosen = set(sample(split)) | set(training if split.name == "train" else ())
+            for index, facts in look_in_threads(split, sorted(chosen)):
                 if facts.wrong is not None:
                     raise InputError(_refusal(dataset, split, index, *facts.wrong[:2]))
                 summary.add(index, facts)
-            _check_void(split, summary)
+            _check_void(split, summary, chosen)
             seen.append(Seen(summary, split))
-        found = [each.text for each in findings(seen, dataset.classes)]
+        found = [each.text for each in findings(seen, dataset.classes, dataset.unusual())]
     return _shortened(found)
 
 
@@ -64,20 +68,21 @@ def evenly(total: int, count: int) -> Sequence[int]:
 
 def _refusal(dataset: Dataset, split: Surveyed, index: int, kind: str, detail: str) -> str:
     reason = f" ({detail})" if detail else ""
-    advice = ", or set data.on_damaged to 'skip'" if hasattr(dataset, "on_damaged") else ""
+    skips = kind in (UNREADABLE, MISSING, BAD_MASK) and hasattr(dataset, "on_damaged")
+    advice = ", or set data.on_damaged to 'skip'" if skips else ""
     return (
-        f"{split.name} pictures {kind}: {split.place(index)}{reason}; mend it{advice}. `switchnorm check` looks at all"
+        f"a {split.name} picture {agreeing(1, kind)}: {split.place(index)}{reason}; mend it{advice}. "
+        "`switchnorm check` looks at all"
     )
 
 
-def _check_void(split: Surveyed, summary: Summary) -> None:
+def _check_void(split: Surveyed, summary: Summary, known: Container[int]) -> None:
     """Raise `InputError` where no mask of the training set has a pixel that counts, looking at all if it must."""
     if split.name != "train" or not summary.void or summary.counted:
         return
-    known = set(sample(split))
     for index, facts in look_in_threads(split, [index for index in range(len(split)) if index not in known]):
         summary.add(index, facts)
-        if summary.counted:
+        if facts.counts.keys() - {IGNORED}:
             return
     raise InputError(f"{split.name}: {all_void(summary)}")
 

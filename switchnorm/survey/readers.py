@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 from switchnorm.data.files.surveyed import Facts, Surveyed
 from switchnorm.errors import InputError
+from switchnorm.processes import local_world_size
 
 #: Samples that a process looks at before it answers, and answers that are waited for, for each process.
 _CHUNK, _AHEAD = 16, 4
@@ -23,8 +25,9 @@ _FEW = 64
 
 
 def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use, shared by the processes that torchrun started on this machine."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(there // local_world_size(), 1)
 
 
 def look_in_processes(split: Surveyed, indices: Sequence[int]) -> Iterator[tuple[int, Facts]]:
@@ -40,8 +43,21 @@ def look_in_processes(split: Surveyed, indices: Sequence[int]) -> Iterator[tuple
         return _look_here(split, indices)
     # Processes that are copies of this one would wait for its threads.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=warnings.simplefilter, initargs=("ignore",))
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start)
     return _look(pool, count, split, indices)
+
+
+def _start() -> None:
+    warnings.simplefilter("ignore")  # of decoders; what matters is among the facts
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed process ends none of those that it started, and they would wait for items for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def look_in_threads(split: Surveyed, indices: Sequence[int]) -> Iterator[tuple[int, Facts]]:

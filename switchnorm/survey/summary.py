@@ -127,4 +127,4 @@ class Summary:
         if self._sums is None or self._squares is None:
             return []
         mean = self._sums / self._pixels
-        return np.sqrt(np.maximum(self._squares / self._pixels - mean**2, 0)).tolist()  # type: ignore[no-any-return]
+        return np.sqrt(np.maximum(self._squares / self._pixels - mean**2, 0)).tolist()

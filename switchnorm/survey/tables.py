@@ -14,6 +14,8 @@ from switchnorm.survey.whole import Survey
 
 #: Up to so many classes are shown in their order; of more, so many of the rarest and of the most frequent.
 _FEW_CLASSES, _RAREST, _MOST = 24, 12, 4
+#: Numbers of masks that are named.
+_NUMBERS = 8
 
 
 def split_table(survey: Survey) -> Table:
@@ -46,6 +48,11 @@ def _column(one: Seen, normalized: bool) -> dict[str, str]:
         if values:
             found[title] = " ".join(f"{value / scale:.3f}" for value in values)
     if summary.unit == "pixels" and summary.counts:
+        if summary.unknown:
+            numbers = sorted(summary.unknown)
+            found["without class"] = ", ".join(map(str, numbers[:_NUMBERS])) + (
+                " ..." if len(numbers) > _NUMBERS else ""
+            )
         found["do not count"] = f"{100 * summary.void / summary.counts.total():.2f} %"
     return found
 
@@ -70,7 +77,7 @@ def _sizes(summary: Summary) -> dict[str, str]:
         "smallest": _name(sizes[areas.argmin()]),
         "median": _name(sizes[np.argsort(areas, kind="stable")[len(areas) // 2]]),
         "largest": _name(sizes[areas.argmax()]),
-        "most frequent": f"{_name(distinct[common])}, {100 * counts[common] / len(sizes):.1f} %",
+        "most frequent": f"{_name(distinct[common])},\n{100 * counts[common] / len(sizes):.1f} %",
     }
 
 
@@ -87,10 +94,10 @@ def _by(summary: Summary, place: int) -> Counter[str]:
 
 
 def _shares(counts: Counter[str]) -> str:
-    """ "JPEG", or "JPEG 90.0 %, PNG 10.0 %"."""
+    """ "JPEG", or "JPEG 90.0 %, PNG 10.0 %" in lines."""
     if len(counts) == 1:
         return next(iter(counts))
-    return ", ".join(f"{name} {100 * count / counts.total():.1f} %" for name, count in counts.most_common())
+    return ",\n".join(f"{name} {100 * count / counts.total():.1f} %" for name, count in counts.most_common())
 
 
 def class_table(survey: Survey, colours: dict[str, str] | None = None) -> Table:
@@ -101,7 +108,8 @@ def class_table(survey: Survey, colours: dict[str, str] | None = None) -> Table:
         colours: of the classes, by name.
     """
     summaries = [one.summary for one in survey.seen]
-    labels, notes = _chosen(survey), ()
+    labels = _chosen(survey)
+    notes: tuple[str, ...] = ()
     if len(labels) < len(survey.classes):
         between = len(survey.classes) - len(labels)
         notes = (f"The {_RAREST} rarest classes and the {_MOST} most frequent; {between:,} between them are left out.",)

@@ -54,7 +54,7 @@ def look_at(dataset: Dataset, *, seed: int = 0, limit: int | None = None, watch:
     """
     splits = dataset.surveyed()
     seen = _look_at_samples(splits, limit, watch) if splits else _look_at_batches(dataset, seed, limit, watch)
-    found = findings(seen, dataset.classes)
+    found = findings(seen, dataset.classes, dataset.unusual())
     return Survey(dataset.classes, tuple(seen), tuple(found), normalized=not splits)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -16,18 +16,22 @@ from switchnorm.text import printable
 
 #: Lines of text are no longer than this on a wide screen.
 _WIDEST = 100
+#: Columns of a screen on which several splits have room beside each other.
+_BESIDE = 72
 
 
 def print_survey(name: str, survey: Survey, console: Console | None = None) -> None:
     """Print tables, findings and verdict."""
     console = console or Console()
-    for table in (split_table(survey), class_table(survey)):
-        print_table(table, console)
-        console.print()
+    narrow = console.is_terminal and console.width < _BESIDE
+    for part in [replace(survey, seen=(one,)) for one in survey.seen] if narrow else [survey]:
+        for table in (split_table(part), class_table(part)):
+            print_table(table, console)
+            console.print()
     for line in (*said(survey.findings), verdict(name, survey)):
         text = printable(line)
         if console.is_terminal:
-            width = min(shutil.get_terminal_size().columns, _WIDEST)
+            width = min(console.width, _WIDEST)
             text = textwrap.fill(text, width, subsequent_indent="  ", break_on_hyphens=False)
         console.out(text, highlight=False)
 

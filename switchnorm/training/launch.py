@@ -9,16 +9,18 @@ from typing import Any
 from torch import nn
 
 from switchnorm.config.schema import Config
-from switchnorm.data import create_dataset
+from switchnorm.data import Dataset, create_dataset
 from switchnorm.errors import InputError
 from switchnorm.models import norm_of, parse_norm
 from switchnorm.processes import is_first, world_size
 from switchnorm.runs.appearance import registered
 from switchnorm.runs.folder import RunFolder, free_folder
 from switchnorm.surgery import LayerImportance, importance
+from switchnorm.text import printable
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import check_resumable
+from switchnorm.training.first_look import first_look
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.pictures import as_expected, as_found
@@ -46,7 +48,7 @@ def start(
     config, pictures = as_expected(config)
     model, dataset = prepare(config)
     config = as_found(config, dataset)
-    warm = _begin(model, config, quiet, pictures)
+    warm = _begin(model, config, dataset, quiet, pictures)
     path = default if out is None else out
     # Processes of one run must agree on its folder: the first makes it, and none looks for a free name.
     if out is None and world_size() == 1:
@@ -84,16 +86,17 @@ def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any
         check_resumable(run.last)
         run.metrics()
     else:
-        _begin(model, config, quiet)
+        _begin(model, config, dataset, quiet)
     return run, train(run, config, model, dataset, quiet=quiet)
 
 
-def _begin(model: nn.Module, config: Config, quiet: bool, pictures: str = "") -> dict[str, Any]:
-    """Load the weights that a run starts with, and print what a start says; for its record."""
+def _begin(model: nn.Module, config: Config, dataset: Dataset, quiet: bool, pictures: str = "") -> dict[str, Any]:
+    """Load the weights that a run starts with, look at its data, and print what a start says; for its record."""
     beginning = begin(model, config, pictures)
+    lines = (*beginning.lines, *first_look(config, dataset))
     if is_first() and not quiet:
-        for line in beginning.lines:
-            print(line)
+        for line in lines:
+            print(printable(line))
     return beginning.record
 
 

@@ -29,6 +29,7 @@ from switchnorm.training.build import (
     training_modes,
     training_task,
 )
+from switchnorm.training.first_look import first_look
 from switchnorm.training.fit import step_callbacks
 from switchnorm.training.loggers import check_loggers
 from switchnorm.training.optimizer import effective_lr
@@ -112,6 +113,7 @@ def dry_run(config: Config) -> DryRun:
     check_frozen(config, model)
     said = begin(model, config, pictures).lines
     classes = rehearse(model, config.train.batch_size, dataset, training_modes(config))
+    said += () if missing else first_look(config, dataset)
     samples = min(config.train.batch_size, 2 * (config.train.samples_per_gpu or 2))
     steps = None if missing else steps_per_epoch(config, dataset)
     batch = _noise(dataset, samples, classes) if missing else _batch(config, dataset, samples)
@@ -167,9 +169,7 @@ def _num_classes(dataset: Dataset) -> int | None:
 
 
 def _batch(config: Config, dataset: Dataset, samples: int) -> Batch:
-    """The first of the run's pictures; the configured batch sizes are checked too."""
-    training_batches(config, dataset)
-    dataset.test_batches(batch_size=config.train.test_batch)
+    """The first of the run's pictures."""
     batches = training_batches(_smaller(config, samples), dataset)
     batches.load_state_dict({"epoch": config.train.start_epoch, "position": 0})
     return next(iter(batches))

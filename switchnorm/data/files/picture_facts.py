@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from switchnorm.data.files.picture_file import DamagedError, read_picture
+from switchnorm.data.files.opening import opened, orientation
+from switchnorm.data.files.picture_file import DamagedError, Pixels, read_picture
+from switchnorm.data.files.remarks import gathered
 from switchnorm.data.files.surveyed import MISSING, UNREADABLE, Facts, Remark, Surveyed
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
-    from switchnorm.data.files.listing import LeftOut, Listing
+    from switchnorm.data.files.listing import Listing
+    from switchnorm.data.picture import Picture
 
-_ORIENTATION = 0x0112
 _VALUES = np.arange(256)
 
 
@@ -31,47 +33,55 @@ class PictureItem(NamedTuple):
     label: int
 
 
-def look_at_picture(item: PictureItem, skips: bool) -> Facts:
+def look_at_picture(item: PictureItem, pixels: Pixels, skips: bool) -> Facts:
     """What is seen of a picture with a label.
 
     Args:
         item: the picture.
+        pixels: what it becomes.
         skips: whether training goes on without one that cannot be read.
     """
     facts = Facts(target=item.label, counts={item.label: 1})
-    read_into(facts, item.path, skips)
+    read_into(facts, item.path, pixels, skips)
     return facts
 
 
-def read_into(facts: Facts, path: str, skips: bool) -> Image.Image | None:
-    """Note all that is seen of a picture's file.
-
-    Returns:
-        The picture as training reads it; None where it cannot.
-    """
+def read_into(facts: Facts, path: str, pixels: Pixels, skips: bool) -> None:
+    """Note all that is seen of a picture's file: in its head, and by reading it as training does."""
     try:
         with open(path, "rb") as file:
-            content = file.read()
-        facts.digest = digest(content)
-        _note_header(facts, content)
+            facts.digest = digest(file.read())
     except FileNotFoundError:
         facts.remarks.append(Remark(MISSING, wrong=not skips))
-        return None
-    except Exception as error:  # as `read_picture`
-        facts.remarks.append(Remark(UNREADABLE, " ".join(str(error).split()), wrong=not skips))
-        return None
+        return
+    except OSError as error:
+        facts.remarks.append(Remark(UNREADABLE, str(error.strerror), wrong=not skips))
+        return
+    _note_header(facts, path)
     try:
-        picture = read_picture(path)
+        with gathered() as remarked:
+            picture = read_picture(path, pixels)
     except DamagedError as error:
         reason = str(error).removeprefix(f"{path} (").removesuffix(")")
         facts.remarks.append(Remark(UNREADABLE, reason, wrong=not skips))
-        return None
-    facts.size = (picture.height, picture.width)
-    facts.pixels = picture.height * picture.width
-    bands = np.array(picture.histogram()).reshape(-1, 256)
+        return
+    except InputError as error:
+        facts.remarks.append(Remark(UNREADABLE, str(error), wrong=True))
+        return
+    facts.remarks += [Remark(what, file.removeprefix(path).strip(" :,()")) for what, file in remarked]
+    _note_values(facts, picture)
+
+
+def _note_values(facts: Facts, picture: Picture) -> None:
+    if isinstance(picture, Image.Image):
+        facts.size = (picture.height, picture.width)
+        bands = np.array(picture.histogram()).reshape(-1, 256)
+    else:
+        facts.size = (picture.shape[1], picture.shape[2])
+        bands = np.stack([np.bincount(band.numpy().ravel(), minlength=256) for band in picture])
+    facts.pixels = facts.size[0] * facts.size[1]
     facts.sums = tuple((bands @ _VALUES).tolist())
     facts.squares = tuple((bands @ _VALUES**2).tolist())
-    return picture
 
 
 def digest(content: bytes) -> int:
@@ -79,20 +89,18 @@ def digest(content: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big") >> 1
 
 
-def _note_header(facts: Facts, content: bytes) -> None:
-    with Image.open(io.BytesIO(content)) as picture:
+def _note_header(facts: Facts, path: str) -> None:
+    with suppress(Exception), opened(path) as picture:  # what Pillow does not know has no head for it
         facts.format, facts.mode, facts.bits = str(picture.format), picture.mode, _bits(picture)
-        facts.orientation = int(picture.getexif().get(_ORIENTATION, 1))
+        facts.orientation = orientation(picture)
         if picture.mode[0] in "IF":
             values = np.asarray(picture)
             facts.range = (float(values.min()), float(values.max()))
-            if not np.isfinite(values).all():
-                facts.remarks.append(Remark("hold values that are no finite numbers"))
 
 
 def _bits(picture: Image.Image) -> int:
     """Of each value in the file, which Pillow may cut to 8: "RGB;16B" is how the decoder calls 16."""
-    coded = re.search(r";(\d+)", str(picture.tile[0][3] if picture.tile else ""))
+    coded = re.search(r";(\d+)", str([part[3] for part in getattr(picture, "tile", ())]))
     if coded is not None:
         return int(coded[1])
     return {"1": 1, "I": 32, "F": 32}.get(picture.mode, 16 if "16" in picture.mode else 8)
@@ -104,12 +112,14 @@ class SurveyedPictures(Surveyed):
     Args:
         name, skips: as `Surveyed`.
         listing: the pictures with their labels.
+        pixels: what they become.
         short_side: to which training resizes them before it crops.
     """
 
-    def __init__(self, name: str, listing: Listing, short_side: int, *, skips: bool) -> None:
+    def __init__(self, name: str, listing: Listing, pixels: Pixels, short_side: int, *, skips: bool) -> None:
         super().__init__(name, skips=skips)
         self.listing = listing
+        self.pixels = pixels
         self.short_side = short_side
 
     def __len__(self) -> int:
@@ -118,7 +128,7 @@ class SurveyedPictures(Surveyed):
     @property
     def look(self) -> Callable[[Any], Facts]:
         """As `Surveyed`."""
-        return partial(look_at_picture, skips=self.skips)
+        return partial(look_at_picture, pixels=self.pixels, skips=self.skips)
 
     def item(self, index: int) -> PictureItem:
         """As `Surveyed`."""
@@ -138,16 +148,11 @@ class SurveyedPictures(Surveyed):
 
     def picture(self, index: int) -> Image.Image:
         """As `Surveyed`."""
-        return readable(self.listing.paths[index])
+        return readable(self.listing.paths[index], self.pixels)
 
     def label(self, index: int) -> int:
         """As `Surveyed`."""
         return int(self.listing.labels[index])
-
-    @property
-    def left_out(self) -> tuple[LeftOut, ...]:
-        """As `Surveyed`."""
-        return getattr(self.listing, "left_out", ())
 
     def about_sizes(self, sizes: np.ndarray[Any, Any]) -> Iterable[str]:
         """How many pictures are enlarged."""
@@ -156,10 +161,13 @@ class SurveyedPictures(Surveyed):
             yield f"{small:,} of {len(sizes):,} are enlarged: their shorter side is below {self.short_side}"
 
 
-def readable(path: str) -> Image.Image:
-    """A picture as training reads it; raise `InputError` where it cannot be read."""
+def readable(path: str, pixels: Pixels) -> Image.Image:
+    """A picture as training reads it, to be looked at; raise `InputError` where it cannot be read."""
+    from switchnorm.data.picture import shown  # which imports torch
+
     try:
-        return read_picture(path)
+        with gathered():
+            return shown(read_picture(path, pixels))
     except DamagedError as error:
         raise InputError(f"cannot read {error}") from error
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
 
 from switchnorm.data.files.opening import Sizes, opened, sizes_of, upright
 from switchnorm.data.files.remarks import remark
 from switchnorm.data.files.stored import is_plain, is_tiff, note_frames, read_stored, tiff_sizes
-from switchnorm.data.picture import Picture
 from switchnorm.errors import InputError
+
+if TYPE_CHECKING:
+    from switchnorm.data.picture import Picture
 
 Array = np.ndarray[Any, Any]
 
@@ -82,6 +83,8 @@ def read_picture(path: str, pixels: Pixels = Pixels()) -> Picture:
             numbers = numbers.repeat(3, 2)
         if numbers.shape[2] == 3:
             return Image.fromarray(np.ascontiguousarray(numbers))
+        import torch  # which takes seconds, and looking at photographs does without
+
         return torch.from_numpy(np.ascontiguousarray(numbers.transpose(2, 0, 1)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,27 +21,32 @@ class Remark(NamedTuple):
     file: str
 
 
-#: Where remarks are gathered now; None warns of each.
-_gathered: list[Remark] | None = None
+class _Gathered(threading.local):
+    """Where a thread gathers remarks now; None warns of each."""
+
+    remarks: list[Remark] | None = None
+
+
+_gathered = _Gathered()
 
 
 def remark(what: str, file: str) -> None:
     """Note something about a file: for whoever gathers, or else as a warning."""
-    if _gathered is None:
+    if _gathered.remarks is None:
         warnings.warn(f"pictures {what}: {file}", stacklevel=2)
     else:
-        _gathered.append(Remark(what, file))
+        _gathered.remarks.append(Remark(what, file))
 
 
 @contextmanager
 def gathered() -> Iterator[list[Remark]]:
     """Gather the remarks that are made inside."""
-    global _gathered
-    before, _gathered = _gathered, []
+    before, found = _gathered.remarks, list[Remark]()
+    _gathered.remarks = found
     try:
-        yield _gathered
+        yield found
     finally:
-        _gathered = before
+        _gathered.remarks = before
 
 
 class Remarks:

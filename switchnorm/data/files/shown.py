@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-#: Values up to so far beyond 0 to 255 are colours that an augmentation has moved; a range of so little is not of colours.
+#: Values up to so far beyond 0 to 255 are colours that an augmentation has moved; so few levels are none of colours.
 _BEYOND, _LITTLE = 160, 32
 
 

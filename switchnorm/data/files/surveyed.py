@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-    from switchnorm.data.files.listing import LeftOut
-
 
 class Remark(NamedTuple):
     """What is wrong with a sample, or worth knowing.
@@ -133,11 +131,6 @@ class Surveyed(ABC):
     def label(self, index: int) -> int:
         """The label of a sample that has one."""
         raise NotImplementedError
-
-    @property
-    def left_out(self) -> tuple[LeftOut, ...]:
-        """The files that are no samples, by reason."""
-        return ()
 
     def about_sizes(self, sizes: np.ndarray[Any, Any]) -> Iterable[str]:
         """Sentences on what training does to pictures of such sizes, (N, 2) height and width."""

@@ -125,6 +125,10 @@ class TrainingLoader(Loader):
             self.position += 1  # before the batch is used: a checkpoint written after it must not repeat it
             yield batch
 
+    def upcoming(self) -> list[int]:
+        """The samples of this process's next batch, by their places in the dataset."""
+        return next(self._indices(self.position))[1].tolist()
+
     @abstractmethod
     def _batches(self, position: int) -> Iterator[Batch]:
         """The batches of the epoch from `position` on."""

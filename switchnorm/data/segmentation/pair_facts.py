@@ -10,12 +10,13 @@ import numpy as np
 from PIL import Image
 
 from switchnorm.data.files.picture_facts import digest, file_bytes, read_into, readable
+from switchnorm.data.files.picture_file import Pixels
 from switchnorm.data.files.surveyed import Facts, Remark, Surveyed
 from switchnorm.data.segmentation.labels import IGNORED, Numbering
 
 if TYPE_CHECKING:
-    from switchnorm.data.files.listing import LeftOut
     from switchnorm.data.files.pairs import Pairs
+    from switchnorm.data.segmentation.sizes import TrainingSizes
 
 _ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -37,17 +38,18 @@ class PairItem(NamedTuple):
     stated: tuple[int, int] | None
 
 
-def look_at_pair(item: PairItem, numbering: Numbering, skips: bool) -> Facts:
+def look_at_pair(item: PairItem, pixels: Pixels, numbering: Numbering, skips: bool) -> Facts:
     """What is seen of a picture with a mask.
 
     Args:
         item: the two files.
+        pixels: what the picture becomes.
         numbering: what the mask's numbers mean.
         skips: whether training goes on without one that cannot be read.
     """
     facts = Facts()
-    read_into(facts, item.picture, skips)
-    if item.stated is not None and facts.size not in (None, item.stated):
+    read_into(facts, item.picture, pixels, skips)
+    if item.stated is not None and facts.size is not None and item.stated not in _sizes(facts):
         detail = f"{_by(facts.size)} where the list states {_by(item.stated)}"
         facts.remarks.append(Remark("are of another size than the list states", detail, wrong=True))
     try:
@@ -64,6 +66,12 @@ def look_at_pair(item: PairItem, numbering: Numbering, skips: bool) -> Facts:
     return facts
 
 
+def _sizes(facts: Facts) -> tuple[tuple[int, int] | None, ...]:
+    """Of the picture the right way up, and as it is stored."""
+    assert facts.size is not None
+    return (facts.size, facts.size[::-1]) if facts.orientation >= 5 else (facts.size,)
+
+
 def _numbers(path: str) -> np.ndarray[Any, Any]:
     """The numbers of a mask, (H, W)."""
     with Image.open(path) as mask:
@@ -75,7 +83,7 @@ def _numbers(path: str) -> np.ndarray[Any, Any]:
 def _note_size(facts: Facts, size: tuple[int, ...]) -> None:
     if facts.size is None or size == facts.size:
         return
-    kind = STORED if facts.orientation >= 5 and size == facts.size[::-1] else OTHER_SIZE
+    kind = STORED if size in _sizes(facts) else OTHER_SIZE
     facts.remarks.append(Remark(kind, f"{_by(size)}, its picture {_by(facts.size)}", wrong=True))
 
 
@@ -115,19 +123,28 @@ class SurveyedPairs(Surveyed):
         name, skips: as `Surveyed`.
         pairs: the pictures and masks.
         numbering: of the masks.
-        crop: height and width of the windows that training cuts; None for none.
+        pixels: what pictures become.
+        sizes: to which training resizes them; None for the split that it does not read.
     """
 
     unit: ClassVar[str] = "pixels"
     targets: ClassVar[str] = "masks"
 
     def __init__(
-        self, name: str, pairs: Pairs, numbering: Numbering, crop: tuple[int, int] | None, *, skips: bool = False
+        self,
+        name: str,
+        pairs: Pairs,
+        numbering: Numbering,
+        pixels: Pixels,
+        sizes: TrainingSizes | None,
+        *,
+        skips: bool = False,
     ) -> None:
         super().__init__(name, skips=skips)
         self.pairs = pairs
         self.numbering = numbering
-        self.crop = crop
+        self.pixels = pixels
+        self.sizes = sizes
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -135,7 +152,7 @@ class SurveyedPairs(Surveyed):
     @property
     def look(self) -> Callable[[Any], Facts]:
         """As `Surveyed`."""
-        return partial(look_at_pair, numbering=self.numbering, skips=self.skips)
+        return partial(look_at_pair, pixels=self.pixels, numbering=self.numbering, skips=self.skips)
 
     def item(self, index: int) -> PairItem:
         """As `Surveyed`."""
@@ -156,17 +173,20 @@ class SurveyedPairs(Surveyed):
 
     def picture(self, index: int) -> Image.Image:
         """As `Surveyed`."""
-        return readable(self.pairs.pictures[index])
-
-    @property
-    def left_out(self) -> tuple[LeftOut, ...]:
-        """As `Surveyed`."""
-        return getattr(self.pairs, "left_out", ())
+        return readable(self.pairs.pictures[index], self.pixels)
 
     def about_sizes(self, sizes: np.ndarray[Any, Any]) -> Iterable[str]:
-        """How many pictures are smaller than the windows."""
-        if self.crop is None:
+        """How many pictures are padded."""
+        if self.sizes is None or self.sizes.crop is None:
             return
-        small = int((sizes < np.array(self.crop)).any(1).sum())
+        distinct, counts = np.unique(sizes, axis=0, return_counts=True)
+        small = sum(count for size, count in zip(distinct.tolist(), counts.tolist(), strict=True) if self._pads(size))
         if small:
-            yield f"{small:,} of {len(sizes):,} are smaller than the windows of {_by(self.crop)} before any resizing"
+            yield (
+                f"{small:,} of {len(sizes):,} can be smaller than the windows of {_by(self.sizes.crop)} when they are "
+                "resized; what is beside them does not count"
+            )
+
+    def _pads(self, size: list[int]) -> bool:
+        assert self.sizes is not None
+        return self.sizes.may_pad((size[0], size[1]))

@@ -199,6 +199,17 @@ class SegmentationDataset(FromFiles):
             looked = "; ".join(f"for {split}: {self._looked_for(split)}" for split in splits)
             raise InputError(f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})")
 
+    def surveyed(self) -> "tuple[Surveyed, ...]":
+        """The training and the test pictures with their masks, as far as they are here."""
+        from switchnorm.data.segmentation.pair_facts import SurveyedPairs  # as `Dataset` explains
+
+        sizes = {"train": self._training_sizes}
+        return tuple(
+            SurveyedPairs(split, pairs, self.numbering, self._found_pixels, sizes.get(split))
+            for split, pairs in self._splits.items()
+            if pairs is not None
+        )
+
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:
         """As of `Dataset`: what was left out, and as of `FromFiles`."""
         from switchnorm.data.files.walk import told  # as `Dataset` explains
@@ -207,17 +218,6 @@ class SegmentationDataset(FromFiles):
         found = ((split, self._splits[split]) for split in splits)
         lines = filter(None, (told(split, pairs.left_out) for split, pairs in found if pairs is not None))
         return (*lines, *super().unusual(training=training))
-
-    def surveyed(self) -> "tuple[Surveyed, ...]":
-        """The training and the test pictures with their masks, as far as they are here."""
-        from switchnorm.data.segmentation.pair_facts import SurveyedPairs  # as `Dataset` explains
-
-        crop = self._training_sizes.crop
-        return tuple(
-            SurveyedPairs(split, pairs, self.numbering, self._found_pixels, crop)
-            for split, pairs in self._splits.items()
-            if pairs is not None
-        )
 
     def train_batches(
         self,

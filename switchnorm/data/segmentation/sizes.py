@@ -98,6 +98,14 @@ class TrainingSizes:
         """The size of a batch of pictures that were resized to `targets`."""
         return self.crop if self.crop is not None else common(targets, self.multiple)
 
+    def may_pad(self, size: Size) -> bool:
+        """Whether a picture of that size can be smaller than the windows when it is resized."""
+        if self.crop is None:
+            return False
+        factor = 1.0 if self.scale is None else self.scale[0]
+        least = (_scaled(fitted(size, side, self.longest), factor) for side in self.sides or (None,))
+        return any(height < self.crop[0] or width < self.crop[1] for height, width in least)
+
     def largest(self, sizes: Iterable[Size]) -> Size:
         """The largest size that a batch of pictures of `sizes` can have."""
         if self.crop is not None:

@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from switchnorm.data.files.surveyed import Surveyed
+from switchnorm.data.picture import shown
 from switchnorm.data.segmentation import SegmentationDataset
 from switchnorm.data.segmentation.pair_facts import SurveyedPairs
 from switchnorm.data.segmentation.palette import overlay
@@ -22,8 +23,8 @@ class MaskDrawing(Drawing):
     def stored(self, split: Surveyed, index: int) -> Drawn:
         """As `Drawing`."""
         assert isinstance(split, SurveyedPairs)
-        picture, labels = PairReader(split.pairs, split.numbering)(index)
-        return Drawn(overlay(picture, labels, self.dataset.palette), split.title(index))
+        picture, labels = PairReader(split.pairs, split.numbering, split.pixels)(index)
+        return Drawn(overlay(shown(picture), labels, self.dataset.palette), split.title(index))
 
     def trained(self, picture: Image.Image, target: Tensor) -> Drawn:
         """As `Drawing`; labels of every few pixels are enlarged."""
@@ -33,5 +34,5 @@ class MaskDrawing(Drawing):
 
     def colours(self) -> dict[str, str]:
         """As `Drawing`: of the classes."""
-        codes = ("#%02x%02x%02x" % tuple(color) for color in self.dataset.palette.tolist())
+        codes = (f"#{bytes(color).hex()}" for color in self.dataset.palette.tolist())
         return dict(zip(self.dataset.classes, codes, strict=True))

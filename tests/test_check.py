@@ -1,0 +1,79 @@
+"""`switchnorm check`: what it takes, what it prints and how it ends."""
+
+from pathlib import Path
+
+import pytest
+
+from switchnorm.cli import main
+from tests.data.photos import truncate, write_tree
+
+SMALL = ("--data.size", "16", "--data.resize", "20", "--data.workers", "0")
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_tree(tmp_path / "photos")
+
+
+def check(capsys, *arguments):
+    code = 0
+    try:
+        main(["check", *map(str, arguments)])
+    except SystemExit as stopped:
+        code = stopped.code
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_data_by_flags_alone(photos, capsys):
+    code, out, err = check(capsys, "--data", "folder", "--data.root", photos, *SMALL)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-2:] == ["folder: nothing wrong", "page: check.html"]
+    assert sorted(path.name for path in photos.parent.iterdir()) == ["check.html", "photos"]
+
+
+def test_a_recipe_and_a_run_with_other_data(photos, capsys):
+    recipe = photos.parent / "r.yaml"
+    recipe.write_text(
+        "model: {name: resnet18, norm: gn}\ndata: {name: folder, root: nowhere, size: 16, resize: 20, workers: 0}\n"
+        "train: {epochs: 1, batch_size: 4}\noptimizer: {lr: 0.1}\n"
+    )
+    code, out, _ = check(capsys, "r.yaml", "--data.root", photos, "--out", "some/page.html")
+    assert (code, out.splitlines()[-1]) == (0, "page: some/page.html")
+    from switchnorm.config.recipe import read_config
+    from switchnorm.runs.folder import RunFolder
+
+    RunFolder.create(Path("run"), read_config(recipe, ["--data.root", str(photos)]), ["x"])
+    code, out, _ = check(capsys, "run", "--limit", "2")
+    assert code == 0
+    assert "looked at" in out
+    assert "folder: nothing wrong among what was looked at" in out
+
+
+def test_what_is_wrong_is_code_1(photos, capsys):
+    truncate(photos / "val/dog/1.jpg")
+    code, out, err = check(capsys, "--data", "folder", "--data.root", photos, *SMALL)
+    assert (code, err) == (1, "")
+    assert "wrong: val: 1 of 9 pictures cannot be read: dog/1.jpg (" in out
+    assert Path("check.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "check takes a recipe, a run or --data NAME"),
+        (("--data", "foldr"), "dataset 'foldr' is unknown; did you mean 'folder'?"),
+        (("--data", "folder"), "data.root"),
+        (("--data", "folder", "--data.root", "nowhere"), "root 'nowhere' is not a folder"),
+        (("camvid/smal",), "did you mean 'camvid/small'?"),
+        (("photos",), "is no run folder"),
+        (("camvid/small", "--limit", "0"), "--limit must be at least 1, got 0"),
+        (("camvid/small", "--out", "."), "--out '.' is a folder; the page is one file: give 'check.html'"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_code_2_and_a_line(photos, capsys, arguments, message):
+    code, out, err = check(capsys, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert [path.name for path in photos.parent.iterdir()] == ["photos"]
