@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from switchnorm.text import expanded
+
 
 @dataclass
 class ModelConfig:
@@ -110,7 +112,7 @@ class TrainConfig:
     def start_files(self) -> list[str]:
         """The files of `warm_start`: none, one, or an encoder's and a decoder's."""
         files = [] if self.warm_start is None else self.warm_start
-        return [files] if isinstance(files, str) else files
+        return [str(expanded("train.warm_start", file)) for file in ([files] if isinstance(files, str) else files)]
 
     @property
     def test_batch(self) -> int:

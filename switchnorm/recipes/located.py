@@ -9,6 +9,7 @@ from typing import Any, TypeGuard, cast
 import yaml
 
 from switchnorm.errors import InputError
+from switchnorm.text import decode
 
 #: How deep a file may nest, and how many values it may hold, with every alias written out.
 DEEPEST, LARGEST = 32, 10_000
@@ -151,9 +152,7 @@ def _place(mark: Any) -> Place:
 
 
 def _read_text(path: Path, title: str) -> str:
-    content = path.read_bytes()
     try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        place = Place(title, content.count(b"\n", 0, error.start) + 1)
-        raise InputError(f"{place}: no valid YAML: expected UTF-8, got byte {content[error.start]:#04x}") from error
+        return decode(path.read_bytes(), title)
+    except OSError as error:
+        raise InputError(f"{title} cannot be read: {error.strerror}") from error

@@ -12,7 +12,8 @@ from torch import nn
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded, tasks
 from switchnorm.data import Dataset, create_dataset
-from switchnorm.data.files.listing import pictures_below
+from switchnorm.data.files.listing import EXTENSIONS
+from switchnorm.data.files.walk import find_files
 from switchnorm.errors import InputError
 from switchnorm.processes import world_size
 from switchnorm.training.build import build_model, check_device, check_task, make_task
@@ -98,7 +99,7 @@ def _found(places: Sequence[Path], make: type[Predictor], out: Path) -> list[Pat
     """The pictures, with those in folders; raise `InputError` where an output would replace another or a picture."""
     files: dict[str, Path] = {}
     for place in places:
-        inside = [Path(path) for path in pictures_below(place)] if place.is_dir() else [place]
+        inside = [Path(path) for path in find_files(place, EXTENSIONS).paths] if place.is_dir() else [place]
         if not inside:
             raise InputError(f"folder {str(place)!r} holds no pictures")
         for file in inside:

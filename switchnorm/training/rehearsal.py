@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -151,7 +150,7 @@ def _one_step(config: Config, model: nn.Module, batch: Batch, classes: int, step
 def _missing(dataset: Dataset) -> str:
     """Why the data cannot be read, in words; "" where it can. Nothing is downloaded for a rehearsal."""
     try:
-        if isinstance(dataset, (Cifar10, Cifar100)) and locate(_folder(dataset.root), dataset.versions) is None:
+        if isinstance(dataset, (Cifar10, Cifar100)) and locate(dataset.folder, dataset.versions) is None:
             return f"{dataset.title} would be downloaded"
         dataset.prepare()
     except InputError as error:
@@ -165,10 +164,6 @@ def _num_classes(dataset: Dataset) -> int | None:
         return dataset.num_classes
     except InputError:
         return None
-
-
-def _folder(root: str | None) -> Path:
-    return Path.home() / ".cache" / "switchnorm" if root is None else Path(root).expanduser()
 
 
 def _batch(config: Config, dataset: Dataset, samples: int) -> Batch:

@@ -12,6 +12,7 @@ from switchnorm.data.datasets.memory import InMemory
 from switchnorm.data.datasets.options import check_choice, check_colors, check_random_options, colors_of, open_options
 from switchnorm.data.files.cifar_files import Version, locate, read_binary, read_files, read_pickle
 from switchnorm.errors import InputError
+from switchnorm.text import expanded
 
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from switchnorm.data.augment.chain import Augment
@@ -135,12 +136,16 @@ class _Cifar(InMemory):
 
         return functools.partial(rand_augment, operations=self.rand_augment, magnitude=self.magnitude)
 
+    @property
+    def folder(self) -> Path:
+        """The folder in which the files are sought, and into which they are downloaded."""
+        return Path.home() / ".cache" / "switchnorm" if self.root is None else expanded("root", self.root)
+
     def _find(self) -> tuple[Version, Path]:
-        root = Path.home() / ".cache" / "switchnorm" if self.root is None else Path(self.root).expanduser()
-        found = locate(root, self.versions)
+        found = locate(self.folder, self.versions)
         if found is None:
-            self._download(root)
-            found = self.versions[-1], root / self.versions[-1].folder
+            self._download(self.folder)
+            found = self.versions[-1], self.folder / self.versions[-1].folder
         return found
 
     def _download(self, root: Path) -> None:

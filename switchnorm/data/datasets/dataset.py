@@ -77,6 +77,14 @@ class Dataset(ABC):
         """
         return {}
 
+    def unusual(self) -> tuple[str, ...]:
+        """What is unusual about the data as it was found, a sentence each: files that are left out, say, and why.
+
+        Raises:
+            InputError: as `prepare`.
+        """
+        return ()
+
     @property
     def num_classes(self) -> int:
         """How many classes there are."""

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,9 @@ SHORT_SIDE = 256
 class Folder(Dataset):
     """Photographs in folders of classes, `train/CLASS/*.jpg` and `val/CLASS/*.jpg`, or named by lists.
 
-    The lists `train.txt` and `val.txt`, with a path and a label in each line, are sought in `root` and `root/meta`;
-    where one is, it counts and not the folders. Either split may be absent as long as nobody asks for its batches.
+    The splits may also be called training, and validation or valid. The lists `train.txt` and `val.txt`, with a path
+    and a label in each line, are sought in `root` and `root/meta`; where one is, it counts and not the folders. Either
+    split may be absent as long as nobody asks for its batches.
 
     The defaults are what SSN's ImageNet networks were trained with, but for the lighting (the published code of Shao et
     al., "SSN: Learning sparse switchable normalization via SparsestMax", 2019).
@@ -168,6 +170,22 @@ class Folder(Dataset):
         """
         self._contents  # noqa: B018 - it is read by being asked for
 
+    def unusual(self) -> tuple[str, ...]:
+        """As of `Dataset`: what was left out, and classes without a test picture."""
+        from switchnorm.data.files.walk import told  # as `Dataset` explains
+
+        train, test, classes = self._contents
+        lines = [told(name, split.left_out) for name, split in (("train", train), ("val", test)) if split is not None]
+        if test is not None:
+            present = set(test.labels.tolist())
+            absent = [name for label, name in enumerate(classes) if label not in present]
+            if absent:
+                more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+                lines.append(f"val has no picture of class {absent[0]!r}{more}")
+            if train is not None and os.path.realpath(train.source) == os.path.realpath(test.source):
+                lines.append(f"val is the training pictures again: both are {train.source}")
+        return tuple(filter(None, lines))
+
     def train_batches(
         self,
         *,
@@ -278,11 +296,10 @@ class Folder(Dataset):
     @functools.cached_property
     def _contents(self) -> "tuple[Listing | None, Listing | None, tuple[str, ...]]":
         """The training and the test pictures, and the names of the classes, read once."""
-        from switchnorm.data.files.splits import Split, agree, find_split, relabelled  # as `Dataset` explains
+        from switchnorm.data.files.named import find_root  # as `Dataset` explains
+        from switchnorm.data.files.splits import Split, agree, find_split, relabelled
 
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            raise InputError(f"root {self.root!r} is not a folder")
+        root = find_root(self.root)
         may_miss = self.on_damaged == "skip"
         train = find_split(root, Split("train", self.train_folder, self.train_list), may_miss=may_miss)
         test = find_split(root, Split("val", self.val_folder, self.val_list), may_miss=may_miss)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from switchnorm.data.files.walk import LeftOut, find_files, folders_in, same_name
 from switchnorm.errors import InputError
+from switchnorm.text import decode
 
 #: The extensions of pictures' names, in lower case.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+#: What a split's folder or list may be called.
+NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test", "testing")}
 
 _MOST_LABELS = 1_000_000
 
@@ -54,6 +59,7 @@ class Listing:
         labels: (N,) int64.
         names: what each label's folder is called, for labels that have a folder of their own.
         written: whether the labels are written in a list; otherwise they number the sorted folders.
+        left_out: what lies there and was not taken.
     """
 
     source: Path
@@ -61,6 +67,7 @@ class Listing:
     labels: Tensor
     names: dict[int, str]
     written: bool
+    left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -70,19 +77,28 @@ def read_folders(folder: Path) -> Listing:
     """The pictures in a folder of classes, `folder/CLASS/**/*.jpg`; labels number the sorted names of the classes.
 
     Raises:
-        InputError: no classes, or no pictures.
+        InputError: no classes, no pictures, or two classes that are the same folder.
     """
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    classes, account = folders_in(folder)
     names: list[str] = []
     labels: list[int] = []
+    first: dict[str, str] = {}
     for label, name in enumerate(classes):
-        found = [os.path.relpath(path, folder) for path in pictures_below(folder / name)]
-        names.extend(found)
-        labels.extend([label] * len(found))
+        other = first.setdefault(os.path.realpath(folder / name), name)
+        if other != name:
+            raise InputError(f"{folder}: classes {other!r} and {name!r} are the same folder; remove the link")
+        found = find_files(folder / name, EXTENSIONS)
+        account.extend(found.left_out)
+        names.extend(os.path.relpath(path, folder) for path in found.paths)
+        labels.extend([label] * len(found.paths))
+    beside = [entry.path for entry in os.scandir(folder) if entry.name.lower().endswith(EXTENSIONS)]
+    if beside:
+        account.add("pictures beside the folders of classes", min(beside), len(beside))
     if not names:
         what = "its class folders hold" if classes else "it has no class folders, so"
         raise InputError(f"{folder}: {what} no pictures ({' '.join(EXTENSIONS)})")
-    return Listing(folder, Paths(folder, names), torch.tensor(labels), dict(enumerate(classes)), written=False)
+    called = dict(enumerate(map(same_name, classes)))
+    return Listing(folder, Paths(folder, names), torch.tensor(labels), called, written=False, left_out=account.total())
 
 
 def read_list(file: Path, folders: Sequence[Path], *, may_miss: bool) -> Listing:
@@ -97,7 +113,7 @@ def read_list(file: Path, folders: Sequence[Path], *, may_miss: bool) -> Listing
         InputError: a list that cannot be read, a line that is no path and label, or pictures that are missing.
     """
     names, labels = _parse(file)
-    missing, folder = min(((missing_files(folder, names), folder) for folder in folders), key=lambda pair: len(pair[0]))
+    names, missing, folder = find_listed(names, folders)
     if missing and (len(missing) == len(names) or not may_miss):
         advice = "" if len(missing) == len(names) else "; bring them, or set on_damaged to 'skip'"
         raise InputError(
@@ -107,23 +123,10 @@ def read_list(file: Path, folders: Sequence[Path], *, may_miss: bool) -> Listing
     return Listing(file, Paths(folder, names), torch.tensor(labels), _folder_names(names, labels), written=True)
 
 
-def pictures_below(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> Iterator[str]:
-    """The pictures at any depth of a folder, in sorted order: files whose names end so, in whatever letters."""
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        for name in sorted(files):
-            if name.lower().endswith(extensions) and not name.startswith("."):
-                yield os.path.join(place, name)
-
-
 def _parse(file: Path) -> tuple[list[str], list[int]]:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as a list of pictures: {error}") from error
     names: list[str] = []
     labels: list[int] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(file), 1):
         if not line.strip():
             continue
         name, label = line.rsplit(maxsplit=1) if len(line.split()) > 1 else (line, "")
@@ -138,29 +141,77 @@ def _parse(file: Path) -> tuple[list[str], list[int]]:
     return names, labels
 
 
-def missing_files(folder: Path, names: Iterable[str]) -> list[str]:
-    """Which of the paths are no files below `folder`, by one look into each folder instead of one per picture."""
-    there: dict[str, set[str]] = {}
-    missing = []
-    for name in names:
-        parent, file = os.path.split(name)
-        if parent not in there:
-            there[parent] = _entries(os.path.join(folder, parent))
-        if file not in there[parent]:
-            missing.append(name)
-    return missing
+def read_lines(file: Path) -> list[str]:
+    """The lines of a list.
 
-
-def _entries(folder: str) -> set[str]:
+    Raises:
+        InputError: the file cannot be read, or is no text.
+    """
     try:
-        return set(os.listdir(folder))
-    except OSError:
-        return set()
+        return decode(file.read_bytes(), f"{file} cannot be read as a list of pictures").split("\n")
+    except OSError as error:
+        raise InputError(f"{file} cannot be read as a list of pictures: {error.strerror}") from error
+
+
+def find_listed(names: Sequence[str], folders: Sequence[Path]) -> tuple[list[str], list[str], Path]:
+    """The files that a list names, as the folder spells them in which the fewest are missing.
+
+    A system may write é as one character or as two, and Windows separates folders by \\.
+
+    Args:
+        names: as the list has them.
+        folders: below which they may lie.
+
+    Returns:
+        The names, those of them that are missing, and the folder.
+    """
+    best: tuple[list[str], list[str], Path] | None = None
+    for folder in folders:
+        spelling = _Spelling(folder)
+        found = [spelling.of(name) for name in names]
+        missing = [name for name, there in zip(names, found, strict=True) if there is None]
+        if best is None or len(missing) < len(best[1]):
+            best = [there or name for name, there in zip(names, found, strict=True)], missing, folder
+    assert best is not None
+    return best
+
+
+class _Spelling:
+    """How a folder spells the paths below it, by one look into each folder instead of one per file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._entries: dict[str, tuple[str, dict[str, str]]] = {}
+
+    def of(self, name: str) -> str | None:
+        """A path as it is spelled there; None where there is none."""
+        found = self._find(name)
+        return self._find(name.replace("\\", "/")) if found is None and "\\" in name else found
+
+    def _find(self, name: str) -> str | None:
+        parent, file = os.path.split(name)
+        if not file:
+            return None
+        if parent not in self._entries:
+            self._entries[parent] = self._look(parent)
+        folder, entries = self._entries[parent]
+        spelled = entries.get(file) or entries.get(same_name(file))
+        return None if spelled is None else os.path.join(folder, spelled)
+
+    def _look(self, parent: str) -> tuple[str, dict[str, str]]:
+        """A folder as it is spelled, and its entries by their names, as they are and as they compare."""
+        there = os.path.isdir(os.path.join(self.folder, parent)) or not parent
+        folder = parent if there else self._find(parent)
+        try:
+            names = [] if folder is None else os.listdir(os.path.join(self.folder, folder))
+        except OSError:
+            names = []
+        return folder or parent, {same_name(name): name for name in names} | {name: name for name in names}
 
 
 def _folder_names(names: Sequence[str], labels: Sequence[int]) -> dict[int, str]:
     """The folder of each label's pictures, where every label has one of its own; otherwise nothing."""
     pairs = {(label, os.path.basename(os.path.dirname(name))) for name, label in zip(names, labels, strict=True)}
-    known = dict(pairs)
+    known = {label: same_name(name) for label, name in pairs}
     own = len(pairs) == len(known) == len(set(known.values()))
     return known if own and "" not in known.values() else {}

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 from switchnorm.errors import InputError
+from switchnorm.text import expanded
+
+
+def find_root(name: str) -> Path:
+    """The folder that the option `root` names.
+
+    Raises:
+        InputError: there is none.
+    """
+    root = expanded("root", name)
+    if root.is_dir():
+        return root
+    if root.exists():
+        raise InputError(f"root {name!r} is not a folder; expected the folder of a dataset")
+    siblings = [each.name for each in root.parent.iterdir() if each.is_dir()] if root.parent.is_dir() else []
+    close = difflib.get_close_matches(root.name, siblings, n=1)
+    raise InputError(f"root {name!r} is not a folder" + (f"; did you mean {close[0]!r} beside it?" if close else ""))
 
 
 def find_named(option: str, name: str, root: Path) -> Path:
@@ -18,7 +36,7 @@ def find_named(option: str, name: str, root: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    named = Path(name).expanduser()
+    named = expanded(option, name)
     places = [named] if named.is_absolute() else [named, root / named]
     found = next((place for place in places if place.is_file()), None)
     if found is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from switchnorm.data.files.listing import Paths, missing_files
+from switchnorm.data.files.listing import Paths, find_listed, read_lines
 from switchnorm.data.files.pairs import Pairs
 from switchnorm.errors import InputError
 
@@ -27,15 +27,11 @@ def read_odgt(file: Path, folders: Sequence[Path]) -> Pairs:
         InputError: a list that cannot be read or is empty, a line that does not say what it must, or files that are
             missing.
     """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as a list of pictures: {error}") from error
-    entries = [_parse(file, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    entries = [_parse(file, number, line) for number, line in enumerate(read_lines(file), 1) if line.strip()]
     if not entries:
         raise InputError(f"{file} is empty; expected {_EXAMPLE} in each line")
     names = [name for entry in entries for name in entry[:2]]
-    missing, folder = min(((missing_files(folder, names), folder) for folder in folders), key=lambda pair: len(pair[0]))
+    names, missing, folder = find_listed(names, folders)
     if missing:
         raise InputError(
             f"{file}: {len(missing)} of its {len(names)} pictures and masks are missing, the first is "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from dataclasses import dataclass
@@ -10,14 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from switchnorm.data.files.listing import EXTENSIONS, Paths, pictures_below
+from switchnorm.data.files.listing import EXTENSIONS, NAMES, Paths
+from switchnorm.data.files.walk import Account, LeftOut, find_files, same_name
 from switchnorm.errors import InputError
 
 #: The extensions of masks' names, in lower case; lossy formats (JPEG) would change labels.
 MASK_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff")
 
-#: What a split's folder may be called.
-NAMES = {"train": ("train", "training"), "val": ("val", "validation"), "test": ("test", "testing")}
 _PICTURES = "images"
 _MASKS = ("annotations", "masks", "labels")
 
@@ -31,12 +31,14 @@ class Pairs:
         pictures: their paths.
         masks: the paths of the masks, in the same order.
         stated: (N, 2) int64, the sizes that the list states; None where there is no list.
+        left_out: what lies there and was not taken.
     """
 
     source: Path
     pictures: Paths
     masks: Paths
     stated: Tensor | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -72,12 +74,18 @@ def find_folders(root: Path, split: str) -> Pairs | None:
     """A split's pictures and masks, in the first of the layouts that is there; None where none is.
 
     Raises:
-        InputError: as `pair_up`.
+        InputError: as `pair_up`; or pictures in a second place.
     """
-    for pictures, masks in _layouts(split):
-        if (root / pictures).is_dir() and (root / masks).is_dir():
-            return pair_up(root / pictures, root / masks)
-    return None
+    there = [pair for pair in _layouts(split) if (root / pair[0]).is_dir() and (root / pair[1]).is_dir()]
+    if not there:
+        return None
+    pictures, masks = there[0]
+    other = next((place for place, _ in there if place != pictures), None)
+    if other is not None:
+        raise InputError(f"{root} holds {split} pictures both in {pictures} and in {other}; take one of them away")
+    pairs = pair_up(root / pictures, root / masks)
+    ignored = [LeftOut("other folders of masks", len(there) - 1, str(root / there[1][1]))] if there[1:] else []
+    return dataclasses.replace(pairs, left_out=(*pairs.left_out, *ignored))
 
 
 def layouts(split: str) -> str:
@@ -108,8 +116,9 @@ def pair_up(pictures: Path, masks: Path, picture_suffix: str = "", mask_suffix: 
     Raises:
         InputError: no pictures, one without a mask or a mask without one, or two files of the same name.
     """
-    of_pictures = _by_name(pictures, EXTENSIONS, picture_suffix)
-    of_masks = _by_name(masks, MASK_EXTENSIONS, mask_suffix)
+    account = Account()
+    of_pictures = _by_name(pictures, EXTENSIONS, picture_suffix, account)
+    of_masks = _by_name(masks, MASK_EXTENSIONS, mask_suffix, account)
     if not of_pictures:
         what = f" *{picture_suffix}" if picture_suffix else ""
         raise InputError(f"{pictures} holds no pictures{what} ({' '.join(EXTENSIONS)})")
@@ -126,16 +135,20 @@ def pair_up(pictures: Path, masks: Path, picture_suffix: str = "", mask_suffix: 
             f"{of_masks[without[0]]}; expected {pictures / without[0]}{picture_suffix}.jpg or another picture"
         )
     in_order = (of_masks[name] for name in of_pictures)
-    return Pairs(pictures, Paths(pictures, of_pictures.values()), Paths(masks, in_order))
+    paths = Paths(pictures, of_pictures.values()), Paths(masks, in_order)
+    return Pairs(pictures, *paths, left_out=account.total())
 
 
-def _by_name(folder: Path, extensions: tuple[str, ...], suffix: str) -> dict[str, str]:
+def _by_name(folder: Path, extensions: tuple[str, ...], suffix: str, account: Account) -> dict[str, str]:
     """The paths below a folder by what they are called without suffix and extension."""
     found: dict[str, str] = {}
-    for path in pictures_below(folder, extensions):
+    below = find_files(folder, extensions)
+    account.extend(below.left_out)
+    for path in below.paths:
         file = os.path.relpath(path, folder)
-        stem = os.path.splitext(file)[0]
+        stem = same_name(os.path.splitext(file)[0])
         if not stem.endswith(suffix):
+            account.add(f"files whose names do not end with {suffix}", path)
             continue
         other = found.setdefault(stem[: len(stem) - len(suffix)], file)
         if other is not file:

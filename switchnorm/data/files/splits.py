@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from switchnorm.data.files.listing import Listing, read_folders, read_list
+from switchnorm.data.files.listing import NAMES, Listing, read_folders, read_list
 from switchnorm.data.files.named import find_named
 from switchnorm.errors import InputError, unknown
+from switchnorm.text import expanded
 
 
 @dataclass(frozen=True)
@@ -34,24 +35,36 @@ def find_split(root: Path, split: Split, *, may_miss: bool) -> Listing | None:
 
     Args:
         root: the dataset's folder.
-        split: what is sought; its list is sought in the root and in its folder `meta`.
+        split: what is sought, under all the names that are usual (`NAMES`) unless another folder is named; its list in
+            the root and in its folder `meta`.
         may_miss: whether some pictures of a list may be missing.
 
     Returns:
         None where there is neither a list nor a folder.
 
     Raises:
-        InputError: a list that was named and is not there, or whatever is wrong with what is found.
+        InputError: a list that was named and is not there, two that could be meant, or whatever is wrong with what is
+            found.
     """
-    folder = root / split.folder
+    names = NAMES[split.name] if split.folder == split.name else (split.folder,)
+    folders = [root / expanded(f"{split.name}_folder", name) for name in names]
+    folder = _only([place for place in folders if place.is_dir()], f"{split.name}_folder") or folders[0]
     if split.list_file is not None:
         found: Path | None = find_named(f"{split.name}_list", split.list_file, root)
     else:
-        published = [root / f"{split.name}.txt", root / "meta" / f"{split.name}.txt"]
-        found = next((place for place in published if place.is_file()), None)
+        lists = ([place / f"{name}.txt" for name in NAMES[split.name]] for place in (root, root / "meta"))
+        there = ([file for file in files if file.is_file()] for files in lists)
+        found = next((_only(files, f"{split.name}_list") for files in there if files), None)
     if found is not None:
         return read_list(found, [folder, root, found.parent], may_miss=may_miss)
     return read_folders(folder) if folder.is_dir() else None
+
+
+def _only(places: list[Path], option: str) -> Path | None:
+    """The one of some places; None where there is none."""
+    if len(places) > 1:
+        raise InputError(f"there are both {places[0]} and {places[1]}; name the one that counts as {option}")
+    return places[0] if places else None
 
 
 def agree(train: Listing | None, test: Listing | None, num_classes: int | None = None) -> tuple[list[str], Tensor]:

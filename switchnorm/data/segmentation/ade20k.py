@@ -104,6 +104,6 @@ class Ade20k(SegmentationDataset):
 
 def _list_names(split: str) -> list[str]:
     """What a split's list is called: "training.odgt" by the benchmark's framework, "train.odgt" by SN's."""
-    from switchnorm.data.files.pairs import NAMES  # as `Dataset` explains
+    from switchnorm.data.files.listing import NAMES  # as `Dataset` explains
 
     return [f"{name}.odgt" for name in NAMES[split]]

@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from switchnorm.data.files.walk import same_name
 from switchnorm.data.segmentation.labels import IGNORED
 from switchnorm.errors import InputError
+from switchnorm.text import decode
 
 #: Red, green and blue in 0..255.
 Color = tuple[int, int, int]
@@ -48,11 +50,12 @@ def read_classes(file: Path) -> ClassNames:
             one again, or has no colour where others have.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        text = same_name(decode(file.read_bytes(), str(file))).rstrip()
+        lines = text.split("\n") if text else []
     except FileNotFoundError:
         raise InputError(f"{file} is missing; expected the name of a class in each line") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read: {error}") from error
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
     if not lines or len(lines) > IGNORED:
         raise InputError(f"{file} names {len(lines)} classes; expected 1 to {IGNORED}, one in each line")
     entries = [split_color(line) for line in lines]

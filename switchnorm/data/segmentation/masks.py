@@ -12,6 +12,7 @@ from switchnorm.data.segmentation.labels import GREATEST, IGNORED, Numbering
 from switchnorm.data.segmentation.mask_values import Values, parse_color, parse_values, written_values
 from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
 from switchnorm.errors import InputError, unknown
+from switchnorm.text import expanded
 
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from switchnorm.data.files.pairs import Pairs
@@ -138,7 +139,7 @@ class Masks(SegmentationDataset):
 
     @functools.cached_property
     def _class_names(self) -> ClassNames:
-        root = Path(self.root).expanduser()
+        root = expanded("root", self.root)
         named, values = self.classes_file, self._values
         file = root / _FILE if named is None else find_named("classes_file", named, root)
         if values is None:

@@ -185,6 +185,13 @@ class SegmentationDataset(Dataset):
             looked = "; ".join(f"for {split}: {self._looked_for(split)}" for split in splits)
             raise InputError(f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})")
 
+    def unusual(self) -> tuple[str, ...]:
+        """As of `Dataset`: what was left out."""
+        from switchnorm.data.files.walk import told  # as `Dataset` explains
+
+        lines = (told(split, pairs.left_out) for split, pairs in self._splits.items() if pairs is not None)
+        return tuple(filter(None, lines))
+
     def train_batches(
         self,
         *,
@@ -322,7 +329,7 @@ class SegmentationDataset(Dataset):
     @functools.cached_property
     def _splits(self) -> "dict[str, Pairs | None]":
         """The training and the test pictures, found once."""
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            raise InputError(f"root {self.root!r} is not a folder")
+        from switchnorm.data.files.named import find_root  # as `Dataset` explains
+
+        root = find_root(self.root)
         return {split: self._find(root, split) for split in ("train", self.split)}

@@ -102,7 +102,7 @@ def test_lists_that_do_not_fit_their_files(ade):
     refused(match, lambda: list(data.test_batches(batch_size=1)))
     (root / "validation.odgt").write_text("\n")
     refused("validation.odgt is empty; expected {", ade20k(root).prepare)
-    (root / "validation.odgt").write_bytes(b"\xff\xfe")
+    (root / "validation.odgt").write_bytes(b"\xff\x00")
     refused("validation.odgt cannot be read as a list of pictures", ade20k(root).prepare)
     refused(r"val_list 'none.odgt' is not a file, neither here nor in", ade20k(root, val_list="none.odgt").prepare)
 
@@ -145,7 +145,7 @@ def test_an_absent_list_is_named_by_both_its_names_and_the_option(ade):
     (root / "validation.odgt").unlink()
     refused(
         "neither train nor val pictures with masks .for train: train.odgt, training.odgt, what train_list names, train "
-        "with trainannot, .*; for val: val.odgt, validation.odgt, what val_list names, val with",
+        "with trainannot, .*; for val: val.odgt, validation.odgt, valid.odgt, what val_list names, val with",
         ade20k(root / "valannot").prepare,
     )
     refused("for test: test.odgt, testing.odgt, test with testannot", ade20k(root / "valannot", split="test").prepare)

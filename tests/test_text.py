@@ -1,0 +1,28 @@
+import pytest
+
+from switchnorm.errors import InputError
+from switchnorm.text import decode, expanded, printable
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_is_the_same_in_every_encoding(encoding):
+    assert decode("é\r\n日本\rx\n".encode(encoding), "f") == "é\n日本\nx\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"a\nb\xe9c", "notes, line 2: expected text in UTF-8, got byte 0xe9"), (b"\xff\xfe\x00", "notes, line 1: ")],
+)
+def test_what_is_no_text_is_named(content, message):
+    with pytest.raises(InputError) as caught:
+        decode(content, "notes")
+    assert str(caught.value).startswith(message)
+
+
+def test_control_characters_are_spelled_out():
+    assert printable("a\x1b[31mred\x07\tü\n") == "a\\x1b[31mred\\x07\\tü\n"
+
+
+def test_a_path_with_a_dollar_that_exists_is_itself(tmp_path):
+    (tmp_path / "$odd").mkdir()
+    assert expanded("root", str(tmp_path / "$odd")) == tmp_path / "$odd"
