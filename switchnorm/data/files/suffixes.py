@@ -32,7 +32,7 @@ class Suffixes:
 
 
 def fitting_suffixes(pictures: Collection[str], masks: Collection[str]) -> Suffixes | None:
-    """The endings without which every picture has a mask and every mask a picture; None where no endings do that.
+    """The endings without which most pictures have a mask; None where no endings do that.
 
     Args:
         pictures: names without extension.
@@ -70,9 +70,10 @@ def _candidates(pictures: Collection[str], masks: Collection[str]) -> Iterator[S
 
 
 def _fit(pictures: Collection[str], masks: Collection[str], suffixes: Suffixes) -> bool:
-    stems = (
+    """Whether most names fit without these endings, and more than with them."""
+    of_pictures, of_masks = (
         {name[: len(name) - len(suffix)] for name in names if name.endswith(suffix)}
         for names, suffix in ((pictures, suffixes.picture), (masks, suffixes.mask))
     )
-    of_pictures, of_masks = stems
-    return of_pictures == of_masks and len(of_pictures) == max(len(pictures), len(masks))
+    together = len(of_pictures & of_masks)
+    return 2 * together >= max(len(pictures), len(masks)) and together > len(set(pictures) & set(masks))

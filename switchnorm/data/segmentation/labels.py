@@ -64,13 +64,13 @@ class Numbering:
         return table[np.asarray(labels)]
 
     def __str__(self) -> str:
-        counted = f"the numbers {_ranges((*self.classes, *(number for number, _ in self.also)))} of the classes"
-        said = f"{counted}, and {_ranges(self.ignored)} for what does not count" if self.ignored else counted
+        counted = f"the numbers {in_words((*self.classes, *(number for number, _ in self.also)))} of the classes"
+        said = f"{counted}, and {in_words(self.ignored)} for what does not count" if self.ignored else counted
         return f"{said} ({self.stated})" if self.stated else said
 
 
-def _ranges(numbers: Iterable[int]) -> str:
-    """Numbers in words: "0 to 10", "7, 8, 11 to 13"."""
+def in_words(numbers: Iterable[int]) -> str:
+    """Whole numbers in words: "0 to 10", "7, 8, 11 to 13"."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][1] + 1:

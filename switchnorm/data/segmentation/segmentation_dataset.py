@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from torch import Tensor
 
     from switchnorm.data.files.pairs import Pairs
+    from switchnorm.data.segmentation.legend import Legend
+    from switchnorm.data.segmentation.mask_look import MaskLook
     from switchnorm.data.segmentation.scene_batches import SceneBatches, TrainingMaps
     from switchnorm.data.segmentation.scene_readers import PairReader, Resize
     from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
@@ -67,6 +69,9 @@ class SegmentationDataset(Dataset):
             Masks take the nearest pixel.
         mean: of red, green and blue, for pixels in [0, 1], which is subtracted; null for ImageNet's.
         std: their deviation, which divides; null for ImageNet's.
+        on_damaged: stop at a picture or mask that is missing, cannot be read or does not fit the other in size, or skip
+            both: training takes the next picture in its place, validation leaves it out, and both report how many there
+            were. A mask with numbers or colours that mean nothing stops in any case.
         workers: processes that read pictures, per process that trains; null takes this machine's cores less one, 0
             reads in the training process.
     """
@@ -87,6 +92,7 @@ class SegmentationDataset(Dataset):
     interpolation: Interpolation | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
+    on_damaged: Literal["stop", "skip"] = "stop"
     workers: int | None = None
 
     task: ClassVar[str] = "segmentation"
@@ -113,6 +119,7 @@ class SegmentationDataset(Dataset):
         check_multiple(self.multiple, self.label_stride)
         check_scale(self.scale)
         check_crop(self.crop, self.multiple)
+        check_choice("on_damaged", self.on_damaged, ("stop", "skip"))
         if self.workers is not None:
             check_between("workers", self.workers, 0)
 
@@ -130,6 +137,13 @@ class SegmentationDataset(Dataset):
     @abstractmethod
     def numbering(self) -> Numbering:
         """How the masks number the classes."""
+
+    @property
+    def legend(self) -> "Legend":
+        """What the pixels of masks mean."""
+        from switchnorm.data.segmentation.legend import Legend  # as `Dataset` explains
+
+        return Legend(self.numbering, self.classes)
 
     @property
     def class_colors(self) -> tuple[Color, ...] | None:
@@ -201,19 +215,27 @@ class SegmentationDataset(Dataset):
         steps: int | None = None,
         share: Share = Share(),
     ) -> "TrainingMaps":
-        """The loader for training; see `TrainingMaps` and `Dataset`. Nothing depends on `epochs`."""
+        """The loader for training; see `TrainingMaps` and `Dataset`. Nothing depends on `epochs`.
+
+        Raises:
+            InputError: masks that hold no class, or one of several alone.
+        """
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_batches import TrainingMaps
         from switchnorm.data.segmentation.scene_readers import CropReader, PairReader
 
-        sizes = self._training_sizes
-        pair = PairReader(self._train, self.numbering)
         reader = CropReader(
-            pair, sizes.crop, self.flip, self.color_jitter, self.label_stride, seed, self.interpolation or "bilinear"
+            PairReader(self._train, self.legend),
+            self._training_sizes,
+            self.flip,
+            self.color_jitter,
+            self.label_stride,
+            seed,
+            self.interpolation or "bilinear",
         )
+        self._check_masks("train")
         return TrainingMaps(
             reader,
-            sizes,
             Colors(self.colors, share.device, mean=self.mean, std=self.std),
             batch_size=batch_size,
             steps=steps,
@@ -231,7 +253,8 @@ class SegmentationDataset(Dataset):
         """The loader for evaluation; see `SceneBatches` and `Dataset`.
 
         Raises:
-            InputError: views besides "centre": sizes are options here, and prediction makes the mirror images.
+            InputError: views besides "centre": sizes are options here, and prediction makes the mirror images; or
+                masks that hold no class.
         """
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_batches import SceneBatches
@@ -241,8 +264,10 @@ class SegmentationDataset(Dataset):
             raise InputError(
                 f"views {views!r} is not possible here; pictures with masks have 'centre', at `test_sides`"
             )
+        reader = self._test_reader
+        self._check_masks(self.split)
         return SceneBatches(
-            SceneReader(self._test_reader, self._test_sizes, self._test_resize),
+            SceneReader(reader, self._test_sizes, self._test_resize),
             Colors(self.colors, share.device, mean=self.mean, std=self.std),
             batch_size=batch_size,
             workers=self.workers,
@@ -264,17 +289,21 @@ class SegmentationDataset(Dataset):
 
     def test_picture(self, index: int) -> "Image.Image":
         """A test picture in red, green and blue."""
-        return self._test_reader.picture(index)
+        from switchnorm.data.loaders.damage import read_one  # as `Dataset` explains
+
+        return read_one(self._test_reader.picture, index)
 
     def test_target(self, index: int) -> "Tensor":
         """The labels of a test picture: (H, W) uint8."""
-        return self._test_reader.labels(index)
+        from switchnorm.data.loaders.damage import read_one  # as `Dataset` explains
+
+        return read_one(self._test_reader.labels, index)
 
     def _find(self, root: Path, split: str) -> "Pairs | None":
         """A split's pictures and masks; None where it is absent."""
         from switchnorm.data.files.pairs import find_folders  # as `Dataset` explains
 
-        return find_folders(root, split)
+        return find_folders(root, split, may_miss=self.on_damaged == "skip")
 
     def _looked_for(self, split: str) -> str:
         """Where `_find` looks, in words."""
@@ -310,7 +339,32 @@ class SegmentationDataset(Dataset):
     def _test_reader(self) -> "PairReader":
         from switchnorm.data.segmentation.scene_readers import PairReader
 
-        return PairReader(self._test, self.numbering)
+        return PairReader(self._test, self.legend)
+
+    def _check_masks(self, split: str) -> None:
+        """Raise `InputError` for masks by which nothing can be trained or evaluated."""
+        from switchnorm.data.segmentation.mask_look import senseless  # as `Dataset` explains
+
+        problem = senseless(self._looked_at(split), self.legend, split, self._remedy)
+        if problem:
+            raise InputError(problem)
+
+    def _remedy(self, look: "MaskLook") -> str:
+        """What to do about masks that hold void where classes should be."""
+        return f"expected {self.numbering}"
+
+    def _looked_at(self, split: str) -> "MaskLook":
+        """A look at some masks of a split, taken once."""
+        from switchnorm.data.segmentation.mask_look import look_at_masks  # as `Dataset` explains
+
+        if split not in self._looks:
+            needed = min(2, self.num_classes) if split == "train" else 1
+            self._looks[split] = look_at_masks(self._present(split), self.legend, needed)
+        return self._looks[split]
+
+    @functools.cached_property
+    def _looks(self) -> "dict[str, MaskLook]":
+        return {}
 
     @property
     def _train(self) -> "Pairs":
