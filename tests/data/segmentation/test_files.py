@@ -144,6 +144,7 @@ def test_files_that_cannot_be_read(own):
     refused(r"cannot read mask .*/valannot/01.png \(", lambda: list(data.test_batches(batch_size=1)))
     (own / "valannot/01.png").unlink()
     refused(r"cannot read mask .*/valannot/01.png \(it is missing\)", lambda: list(data.test_batches(batch_size=1)))
+    Image.fromarray(labels_of(1001, (30, 25))).save(own / "valannot/01.png")
     truncate(own / "val/00.png")
     refused(r"cannot read .*/val/00.png \(", lambda: list(data.test_batches(batch_size=1)))
     (own / "train/05.png").write_text("no picture")
