@@ -48,8 +48,8 @@ def read_located(path: Path, title: str) -> Located:
         title: what messages call it.
 
     Raises:
-        InputError: invalid YAML, a key that is set twice or is no plain name or number, an alias inside of what it stands for, or
-            more nesting than any recipe needs; names file and line.
+        InputError: invalid YAML, a key that is set twice or is no plain name or number, an alias inside of what it
+            stands for, or more nesting than any recipe needs; names file and line.
     """
     text = _read_text(path, title)
     try:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from switchnorm.data.files.listing import EXTENSIONS, NAMES, Paths
-from switchnorm.data.files.suffixes import Suffixes, fitting_suffixes, suffix_beside
+from switchnorm.data.files.suffixes import NONE, Suffixes, fitting_suffixes, suffix_beside
 from switchnorm.data.files.walk import Account, LeftOut, find_files, same_name
 from switchnorm.errors import InputError
 
@@ -102,9 +102,7 @@ def _size(path: str) -> tuple[int, int]:
         raise InputError(f"cannot read {path} ({' '.join(str(error).split())})") from error
 
 
-def find_folders(
-    root: Path, split: str, suffixes: Suffixes = Suffixes(), *, may_miss: bool = False
-) -> Pairs | None:
+def find_folders(root: Path, split: str, suffixes: Suffixes = NONE, *, may_miss: bool = False) -> Pairs | None:
     """A split's pictures and masks, in the first of the layouts that is there; None where none is.
 
     Args:
@@ -125,8 +123,8 @@ def find_folders(
             ending = suffix_beside(_stems(folder, EXTENSIONS), _stems(folder, MASK_EXTENSIONS))
             if ending is not None:
                 raise InputError(
-                    f"{folder} holds pictures and beside them files of the same names and {ending!r}; if these are masks, "
-                    f"set data.mask_suffix to {ending!r}"
+                    f"{folder} holds pictures and beside them files of the same names and {ending!r}; if these are "
+                    f"masks, set data.mask_suffix to {ending!r}"
                 )
         return None
     pictures, masks = there[0]
@@ -166,7 +164,7 @@ def _places(split: str) -> list[str]:
     return [*NAMES[split], *(f"{_PICTURES}/{name}" for name in NAMES[split])]
 
 
-def pair_up(pictures: Path, masks: Path, suffixes: Suffixes = Suffixes(), *, may_miss: bool = False) -> Pairs:
+def pair_up(pictures: Path, masks: Path, suffixes: Suffixes = NONE, *, may_miss: bool = False) -> Pairs:
     """Pictures and masks of the same name, at any depth of their folders.
 
     Args:
@@ -186,7 +184,9 @@ def pair_up(pictures: Path, masks: Path, suffixes: Suffixes = Suffixes(), *, may
     of_masks = _by_name(masks, MASK_EXTENSIONS, suffixes.mask, account if beside is None else Account())
     if not of_pictures:
         what = f" *{suffixes.picture}" if suffixes.picture else ""
-        raise InputError(f"{pictures} holds no pictures{what} ({' '.join(EXTENSIONS)}){_advice(pictures, masks, suffixes)}")
+        raise InputError(
+            f"{pictures} holds no pictures{what} ({' '.join(EXTENSIONS)}){_advice(pictures, masks, suffixes)}"
+        )
     lonely = [name for name in of_masks if name not in of_pictures]
     without = [name for name in of_pictures if name not in of_masks]
     may_miss = may_miss and len(without) < len(of_pictures)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -29,6 +29,10 @@ class Suffixes:
     def __str__(self) -> str:
         options = {"picture_suffix": self.picture, "mask_suffix": self.mask}
         return " and ".join(f"data.{name} to {value!r}" for name, value in options.items() if value)
+
+
+#: Names that fit as they are.
+NONE = Suffixes()
 
 
 def fitting_suffixes(pictures: Collection[str], masks: Collection[str]) -> Suffixes | None:
@@ -60,13 +64,19 @@ def _candidates(pictures: Collection[str], masks: Collection[str]) -> Iterator[S
     """The endings of the first names after what each has in common with the masks of the most alike names."""
     tried = set()
     for picture in sorted(pictures)[:_TRIED]:
-        alike = sorted(masks, key=lambda mask: (-len(os.path.commonprefix([picture, mask])), len(mask)))
+        alike = sorted(masks, key=lambda mask: (-len(_in_common(picture, mask)), len(mask)))
         for mask in alike[:_TRIED]:
-            common = os.path.commonprefix([picture, mask]).rstrip(_SEPARATORS)
+            common = _in_common(picture, mask).rstrip(_SEPARATORS)
             found = Suffixes(picture[len(common) :], mask[len(common) :])
             if common and found not in tried:
                 tried.add(found)
                 yield found
+
+
+def _in_common(one: str, other: str) -> str:
+    """What two names begin with."""
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return "".join(letter for letter, _ in same)
 
 
 def _fit(pictures: Collection[str], masks: Collection[str], suffixes: Suffixes) -> bool:

@@ -60,7 +60,7 @@ class PictureBatches(FileBatches[PictureRequest, Pictures]):
 class TrainingPictureBatches(TrainingFileBatches[PictureRequest, Pictures]):
     """The loader for training: batches as `PictureBatches`, augmented; order, shares and state as `TrainingLoader`.
 
-    How a sample is augmented is a function of (seed, pass, index of the sample), also of one that takes another's place.
+    How a sample is augmented is a function of (seed, pass, index of the sample), also where another takes its place.
 
     Args:
         reader: of the training pictures.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from switchnorm.data.segmentation.labels import IGNORED, UNKNOWN, Numbering
 from switchnorm.data.segmentation.mask_file import (
     MaskContent,
-    counted_values,
     first_place,
     hexadecimal,
     read_content,
@@ -20,6 +19,20 @@ from switchnorm.data.segmentation.mask_file import (
 from switchnorm.errors import InputError
 
 Array = np.ndarray[Any, Any]
+
+
+class MaskFacts(NamedTuple):
+    """What is in a mask.
+
+    Args:
+        labels: pixels by label; 255 is what does not count.
+        values: pixels by number, or by colour ("#804080") where colours decided.
+        gray: whether it is in red, green and blue, and was read by its numbers.
+    """
+
+    labels: dict[int, int]
+    values: dict[int | str, int]
+    gray: bool
 
 
 @dataclass(frozen=True)
@@ -51,28 +64,32 @@ class Legend:
             InputError: a file of a kind that masks cannot have, a number or a colour that means nothing, or what can be
                 read in two ways.
         """
-        return self.meaning(path, read_content(path))
+        return self._read(path, read_content(path))[0]
 
-    def look(self, path: str) -> tuple[dict[int, int], dict[int | str, int]]:
-        """How many pixels of a mask have each label, and hold each number or colour ("#804080"); raises as `labels`."""
+    def look(self, path: str) -> MaskFacts:
+        """What is in a mask; raises as `labels`."""
         content = read_content(path)
-        counts = np.bincount(self.meaning(path, content).ravel(), minlength=IGNORED + 1)
+        labels, by_color = self._read(path, content)
+        counts = np.bincount(labels.ravel(), minlength=IGNORED + 1)
         there = counts.nonzero()[0]
-        return dict(zip(there.tolist(), counts[there].tolist(), strict=True)), counted_values(content)
+        found = dict(zip(there.tolist(), counts[there].tolist(), strict=True))
+        return MaskFacts(found, content.counted(by_color=by_color), content.colors is not None and not by_color)
 
-    def meaning(self, path: str, content: MaskContent) -> Array:
-        """The labels of what was read, (H, W) uint8; raises as `labels`."""
+    def _read(self, path: str, content: MaskContent) -> tuple[Array, bool]:
+        """The labels of what was read, (H, W) uint8, and whether colours decided them; raises as `labels`."""
         if self.by_color:
             shown = content.shown()
             if shown is None:
-                raise InputError(f"mask {path} has numbers of mode {content.mode}; expected colours, as data.values says")
-            return self._known_colors(path, shown)
+                raise InputError(
+                    f"mask {path} has numbers of mode {content.mode}; expected colours, as data.values says"
+                )
+            return self._known_colors(path, shown), True
         if content.numbers is None:
             assert content.colors is not None
-            return self._known_colors(path, content.colors)
+            return self._known_colors(path, content.colors), True
         numbers = content.numbers
         if not self.colors or self._shared is not None:
-            return self._known_numbers(path, numbers)
+            return self._known_numbers(path, numbers), False
         if content.palette is not None:
             self._check_palette(path, numbers, content.palette)
         if content.colors is not None:
@@ -80,8 +97,8 @@ class Legend:
             if (by_color != UNKNOWN).all():
                 if (by_number != UNKNOWN).all() and (by_color != by_number).any():
                     self._refuse_both(path, content.colors, by_color, by_number)
-                return by_color.astype(np.uint8)
-        return self._known_numbers(path, numbers)
+                return by_color.astype(np.uint8), True
+        return self._known_numbers(path, numbers), False
 
     @functools.cached_property
     def _table(self) -> Array:
@@ -130,8 +147,8 @@ class Legend:
             color = self._shared
             same = " and ".join(self._called(label) for each, label in self.colors if each == color)
             raise InputError(
-                f"mask {path} is a picture in colour, and {same} share the colour {hexadecimal(color)}; expected a colour "
-                "of its own for each"
+                f"mask {path} is a picture in colour, and {same} share the colour {hexadecimal(color)}; expected a "
+                "colour of its own for each"
             )
         labels = self._of_colors(colors)
         unknown = labels == UNKNOWN
@@ -142,25 +159,28 @@ class Legend:
             count = int(unknown.sum())
             alike = f" and {count - 1} more pixels of unknown colours" if count > 1 else ""
             raise InputError(
-                f"mask {path} has the colour {hexadecimal(color)} in row {row}, column {column}{alike}; the nearest that "
-                f"means something is {hexadecimal(nearest)}, {self._called(label)}"
+                f"mask {path} has the colour {hexadecimal(color)} in row {row}, column {column}{alike}; the nearest "
+                f"that means something is {hexadecimal(nearest)}, {self._called(label)}"
             )
         return labels.astype(np.uint8)
 
     def _check_palette(self, path: str, numbers: Array, palette: Array) -> None:
-        """Refuse a palette in which every pixel has a colour that means something, but not what its number means."""
+        """Refuse a palette that shows every number in a colour that means something, and one in another than it means.
+
+        Palettes show void in whatever colour is left.
+        """
         used = np.unique(numbers)
-        used = used[used < len(palette)]
+        used = used[(self._of_numbers(used) != IGNORED) & (used < len(palette))]
         by_color, by_number = self._of_colors(palette[used]), self._of_numbers(used)
         differ = by_color != by_number
-        if len(used) and (by_color != UNKNOWN).all() and differ.any():
+        if (by_color != UNKNOWN).all() and differ.any():
             place = int(differ.argmax())
             number, color = int(used[place]), hexadecimal(int(palette[used[place]]))
             meant = int(by_number[place])
             raise InputError(
                 f"mask {path} shows {number} in {color}, the colour of {self._called(int(by_color[place]))}, but "
-                f"{number} {'means nothing' if meant == UNKNOWN else f'is the number of {self._called(meant)}'}; say in "
-                f"data.values what counts, the colours, {{'{color}': NAME}}, or the numbers, {{{number}: NAME}}"
+                f"{number} {'means nothing' if meant == UNKNOWN else f'is the number of {self._called(meant)}'}; say "
+                f"in data.values what counts, the colours, {{'{color}': NAME}}, or the numbers, {{{number}: NAME}}"
             )
 
     def _refuse_both(self, path: str, colors: Array, by_color: Array, by_number: Array) -> None:

@@ -54,6 +54,12 @@ class MaskContent(NamedTuple):
             return self.numbers * np.int32(0xFFFFFF)
         return self.numbers * np.int32(0x010101) if self.mode == "L" else None
 
+    def counted(self, *, by_color: bool) -> dict[int | str, int]:
+        """How many pixels hold each number, or are shown in each colour, "#804080"."""
+        values = self.shown() if by_color else self.numbers
+        assert values is not None
+        return {hexadecimal(value) if by_color else value: count for value, count in _counted(values)}
+
 
 def read_content(path: str) -> MaskContent:
     """What a mask holds.
@@ -80,15 +86,8 @@ def mask_values(path: str) -> dict[int | str, int]:
     Raises:
         DamagedError, InputError: as `read_content`.
     """
-    return counted_values(read_content(path))
-
-
-def counted_values(content: MaskContent) -> dict[int | str, int]:
-    """As `mask_values`, of what was read."""
-    if content.numbers is None:
-        assert content.colors is not None
-        return {hexadecimal(color): count for color, count in _counted(content.colors)}
-    return dict(_counted(content.numbers))
+    content = read_content(path)
+    return content.counted(by_color=content.numbers is None)
 
 
 def hexadecimal(color: int) -> str:
@@ -147,7 +146,9 @@ def _whole(path: str, numbers: Array) -> Array:
     bad = ~(np.isfinite(numbers) & (numbers == np.round(numbers)))
     if bad.any():
         row, column = first_place(bad)
-        raise InputError(f"mask {path} has {numbers[row, column]:g} in row {row}, column {column}; expected whole numbers")
+        raise InputError(
+            f"mask {path} has {numbers[row, column]:g} in row {row}, column {column}; expected whole numbers"
+        )
     return numbers.clip(-1, 1 << 30).astype(np.int32)
 
 

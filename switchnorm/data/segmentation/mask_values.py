@@ -79,13 +79,14 @@ def parse_values(values: Mapping[Any, Any]) -> Values:
     for key, name in values.items():
         number, by_color = _number(key)
         kinds[by_color] = key
+        if len(kinds) > 1:
+            raise InputError(
+                f"values has the number {kinds[False]} and the colour {kinds[True]!r}; expected numbers alone or "
+                "colours alone"
+            )
         if number in meant:
             raise InputError(f"values says twice what {key!r} is; leave one of them")
         meant[number] = _class(key, name)
-    if len(kinds) > 1:
-        raise InputError(
-            f"values has the number {kinds[False]} and the colour {kinds[True]!r}; expected numbers alone or colours alone"
-        )
     classes = list(dict.fromkeys(meant[number] for number in sorted(meant)))
     names = tuple(name for name in classes if name is not None)
     if not 1 <= len(names) <= IGNORED:
@@ -95,7 +96,7 @@ def parse_values(values: Mapping[Any, Any]) -> Values:
 
 
 def parse_color(text: Any) -> int | None:
-    """"#804080" as 0x804080; None for anything else."""
+    """ "#804080" as 0x804080; None for anything else."""
     found = _COLOR.fullmatch(text) if isinstance(text, str) else None
     return int(found[1], 16) if found else None
 

@@ -58,14 +58,18 @@ class Masks(SegmentationDataset):
             raise InputError(f"first_label must be 0 or 1, got {self.first_label}")
         for number in self.ignore:
             if isinstance(number, str) and parse_color(number) is None:
-                raise InputError(f"ignore has {number!r}; expected numbers from 0 to {GREATEST}, or colours as '#000000'")
+                raise InputError(
+                    f"ignore has {number!r}; expected numbers from 0 to {GREATEST}, or colours as '#000000'"
+                )
             if not isinstance(number, str):
                 check_between("ignore", number, 0, GREATEST)
         if self._values is None:
             return
         for name, value, default in (("ignore", self.ignore, [IGNORED]), ("first_label", self.first_label, 0)):
             if value != default:
-                raise InputError(f"{name} {value} has no effect with values, which says what every number is; leave it out")
+                raise InputError(
+                    f"{name} {value} has no effect with values, which says what every number is; leave it out"
+                )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -101,14 +105,16 @@ class Masks(SegmentationDataset):
         if values is not None:
             return Legend(self.numbering, self.classes, values.colors, values.by_color)
         colors = _labelled(self.class_colors or ())
-        void = (parse_color(number) for number in self.ignore)
-        known = (*colors, *((each, IGNORED) for each in void if each is not None))
+        void = [color for color in map(parse_color, self.ignore) if color is not None]
+        if void and not colors:
+            raise InputError(f"ignore {self.ignore} has a colour, and the classes have none; expected {_COLORS}")
+        known = (*colors, *((color, IGNORED) for color in void))
         return Legend(self.numbering, self.classes, known, advice="" if colors else _COLORS)
 
     def prepare(self) -> None:
         """Read the names of the classes, and find the pictures; as `SegmentationDataset`."""
         super().prepare()
-        self.numbering  # noqa: B018 - it is checked by being asked for
+        self.legend  # noqa: B018 - classes and numbers are checked by being asked for
 
     def _find(self, root: Path, split: str) -> "Pairs | None":
         from switchnorm.data.files.pairs import find_folders  # as `Dataset` explains
@@ -131,7 +137,9 @@ class Masks(SegmentationDataset):
             return "data.values says which class each number is"
         numbers = zip(legend.numbering.classes, self.classes, strict=True)
         meant = {number: name for number, name in numbers if name not in missing}
-        return f"if they are classes, set data.values to {written_values(meant | dict(zip(void, missing, strict=True)))}"
+        return (
+            f"if they are classes, set data.values to {written_values(meant | dict(zip(void, missing, strict=True)))}"
+        )
 
     @functools.cached_property
     def _values(self) -> Values | None:
@@ -153,7 +161,9 @@ class Masks(SegmentationDataset):
                 raise unknown(f"values names a class that {file} does not: class", name, found.names)
         for name in found.names:
             if name not in values.classes:
-                raise InputError(f"values has no number for class {name!r}, which {file} names; give it one, or take it out")
+                raise InputError(
+                    f"values has no number for class {name!r}, which {file} names; give it one, or take it out"
+                )
         of_file = dict(zip(found.names, found.colors or (), strict=False))
         return ClassNames(values.classes, colors or tuple(of_file[name] for name in values.classes if of_file) or None)
 

@@ -74,7 +74,8 @@ def test_what_is_absent_is_named_with_what_was_looked_for(own, tmp_path):
     (tmp_path / "empty").mkdir()
     refused(
         r"empty has neither train nor val pictures with masks \(for train: train with trainannot, train_masks or "
-        r"train_labels, images/train with annotations, masks or labels/train, train/images with train/\(annotations, masks or labels\); for val: ",
+        r"train_labels, images/train with annotations, masks or labels/train, train/images with "
+        r"train/\(annotations, masks or labels\); for val: ",
         dataset(tmp_path / "empty").prepare,
     )
     shutil.rmtree(own / "valannot")
