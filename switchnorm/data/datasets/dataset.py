@@ -77,8 +77,11 @@ class Dataset(ABC):
         """
         return {}
 
-    def unusual(self) -> tuple[str, ...]:
+    def unusual(self, *, training: bool = True) -> tuple[str, ...]:
         """What is unusual about the data as it was found, a sentence each: files that are left out, say, and why.
+
+        Args:
+            training: whether that is about the training samples too, or about the test samples alone.
 
         Raises:
             InputError: as `prepare`.

@@ -170,19 +170,20 @@ class Folder(Dataset):
         """
         self._contents  # noqa: B018 - it is read by being asked for
 
-    def unusual(self) -> tuple[str, ...]:
+    def unusual(self, *, training: bool = True) -> tuple[str, ...]:
         """As of `Dataset`: what was left out, and classes without a test picture."""
         from switchnorm.data.files.walk import told  # as `Dataset` explains
 
         train, test, classes = self._contents
-        lines = [told(name, split.left_out) for name, split in (("train", train), ("val", test)) if split is not None]
+        splits = {"train": train if training else None, "val": test}
+        lines = [told(name, split.left_out) for name, split in splits.items() if split is not None]
         if test is not None:
             present = set(test.labels.tolist())
             absent = [name for label, name in enumerate(classes) if label not in present]
             if absent:
                 more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
                 lines.append(f"val has no picture of class {absent[0]!r}{more}")
-            if train is not None and os.path.realpath(train.source) == os.path.realpath(test.source):
+            if training and train is not None and os.path.realpath(train.source) == os.path.realpath(test.source):
                 lines.append(f"val is the training pictures again: both are {train.source}")
         return tuple(filter(None, lines))
 

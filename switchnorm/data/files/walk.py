@@ -6,6 +6,7 @@ import itertools
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,11 +25,12 @@ _FOLDERS_OF_SYSTEMS = {
 _FILES_OF_SYSTEMS = {"thumbs.db", "desktop.ini"}
 
 
-class LeftOut(NamedTuple):
+@dataclass(frozen=True)
+class LeftOut:
     """What was found and not taken, for one reason.
 
     Args:
-        reason: in words that follow a number: "files of type .xml".
+        reason: what they are, "files of type .xml".
         count: how many there are.
         first: the path of the first one.
     """
@@ -38,7 +40,7 @@ class LeftOut(NamedTuple):
     first: str
 
     def __str__(self) -> str:
-        return f"{self.count} {self.reason} ({self.first})"
+        return f"{self.reason}: {self.count} ({self.first})"
 
 
 class Found(NamedTuple):
@@ -76,7 +78,7 @@ class Account:
 
 def told(split: str, left_out: Iterable[LeftOut]) -> str:
     """What of a split was left out, as a sentence; "" for nothing."""
-    parts = ", ".join(map(str, left_out))
+    parts = "; ".join(map(str, left_out))
     return f"{split} leaves out {parts}" if parts else ""
 
 

@@ -199,12 +199,13 @@ class SegmentationDataset(Dataset):
             looked = "; ".join(f"for {split}: {self._looked_for(split)}" for split in splits)
             raise InputError(f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})")
 
-    def unusual(self) -> tuple[str, ...]:
+    def unusual(self, *, training: bool = True) -> tuple[str, ...]:
         """As of `Dataset`: what was left out."""
         from switchnorm.data.files.walk import told  # as `Dataset` explains
 
-        lines = (told(split, pairs.left_out) for split, pairs in self._splits.items() if pairs is not None)
-        return tuple(filter(None, lines))
+        splits = ("train", self.split) if training else (self.split,)
+        found = ((split, self._splits[split]) for split in splits)
+        return tuple(filter(None, (told(split, pairs.left_out) for split, pairs in found if pairs is not None)))
 
     def train_batches(
         self,

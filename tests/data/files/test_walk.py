@@ -84,8 +84,8 @@ def test_classes_are_neither_hidden_nor_links_back(tmp_path):
     (tmp_path / "loop").symlink_to(".")
     listing = read_folders(tmp_path)
     assert (listing.names, len(listing)) == ({0: "cat", 1: "dog"}, 2)
-    line = f"train leaves out 1 hidden folders ({tmp_path}/.cache), 1 links to a folder that they lie in "
-    line += f"({tmp_path}/loop), 1 pictures beside the folders of classes ({tmp_path}/4.jpg)"
+    line = f"train leaves out hidden folders: 1 ({tmp_path}/.cache); links to a folder that they lie in: 1 "
+    line += f"({tmp_path}/loop); pictures beside the folders of classes: 1 ({tmp_path}/4.jpg)"
     assert told("train", listing.left_out) == line
 
 
@@ -187,10 +187,11 @@ def test_the_dataset_says_what_is_unusual(tmp_path):
     make(tmp_path, "train/cat/.ipynb_checkpoints/0.jpg", "val/fox/notes.xml")
     shutil.rmtree(tmp_path / "val/cat")
     assert Folder(str(tmp_path)).unusual() == (
-        f"train leaves out 1 hidden folders ({tmp_path}/train/cat/.ipynb_checkpoints)",
-        f"val leaves out 1 files of type .xml ({tmp_path}/val/fox/notes.xml)",
+        f"train leaves out hidden folders: 1 ({tmp_path}/train/cat/.ipynb_checkpoints)",
+        f"val leaves out files of type .xml: 1 ({tmp_path}/val/fox/notes.xml)",
         "val has no picture of class 'cat'",
     )
+    assert len(Folder(str(tmp_path)).unusual(training=False)) == 2
     shutil.rmtree(tmp_path / "val")
     (tmp_path / "val").symlink_to("train")
     assert Folder(str(tmp_path)).unusual()[-1].startswith("val is the training pictures again")
@@ -200,7 +201,7 @@ def test_masks_say_what_is_left_out(tmp_path):
     root = write_root(tmp_path)
     assert dataset(root).unusual() == ()
     (root / "train/extra.pdf").write_text("")
-    assert dataset(root).unusual() == (f"train leaves out 1 files of type .pdf ({root}/train/extra.pdf)",)
+    assert dataset(root).unusual() == (f"train leaves out files of type .pdf: 1 ({root}/train/extra.pdf)",)
 
 
 def test_an_empty_folder_holds_nothing(tmp_path):
