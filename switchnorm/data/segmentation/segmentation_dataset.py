@@ -200,12 +200,16 @@ class SegmentationDataset(Dataset):
             raise InputError(f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})")
 
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:
-        """As of `Dataset`: what was left out."""
+        """As of `Dataset`: what was left out, and what is odd about the training masks."""
         from switchnorm.data.files.walk import told  # as `Dataset` explains
+        from switchnorm.data.segmentation.mask_look import remarks
 
         splits = ("train", self.split) if training else (self.split,)
-        found = ((split, self._splits[split]) for split in splits)
-        return tuple(filter(None, (told(split, pairs.left_out) for split, pairs in found if pairs is not None)))
+        found = {split: pairs for split in splits if (pairs := self._splits[split]) is not None}
+        said = [told(split, pairs.left_out) for split, pairs in found.items()]
+        if "train" in found:
+            said += remarks(self._looked_at("train"), self.legend)
+        return tuple(filter(None, said))
 
     def train_batches(
         self,

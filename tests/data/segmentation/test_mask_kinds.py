@@ -102,7 +102,7 @@ def test_colours_of_the_classes_are_read_exactly(own, mode):
 def test_a_picture_in_colour_where_classes_have_none_says_how_they_get_some(own):
     refused(
         r"mask .*/00.png is a picture in colour, #.{6} in row 0, column 0; expected one number per pixel: the "
-        r"numbers 0 to 2 .*, or colours of classes, 'road #804080' in classes.txt or \{'#804080': road\} in data.values",
+        r"numbers 0 to 2 .*, or colours of classes, 'road #804080' in classes.txt or .'#804080': road. in data.values",
         put(own, COLORS[labels_of(1000, SIZE)]),
     )
     refused(r"ignore \['#000000'\] has a colour, and the classes have none", dataset(own, ignore=["#000000"]).prepare)
@@ -131,8 +131,8 @@ def test_a_palette_that_contradicts_the_numbers_is_said(own):
     assert np.array_equal(put(colored(own), paletted(labels, COLORS))(), labels)
     other = paletted(labels, COLORS[[1, 0, 2]])
     refused(
-        "mask .*/00.png shows 0 in #3cdc3c, the colour of 'green', but 0 is the number of 'red'; say in data.values what "
-        "counts, the colours, {'#3cdc3c': NAME}, or the numbers, {0: NAME}",
+        "mask .*/00.png shows 0 in #3cdc3c, the colour of 'green', but 0 is the number of 'red'; say in data.values "
+        "what counts, the colours, {'#3cdc3c': NAME}, or the numbers, {0: NAME}",
         put(own, other),
     )
     assert np.array_equal(put(own, other, values={0: "red", 1: "green", 2: "blue", 255: None})(), labels)

@@ -21,8 +21,8 @@ def train(root, **options):
 def test_black_and_white_masks_name_the_map_that_mends_them(tmp_path):
     root = binary(tmp_path)
     refused(
-        "^the 11 training masks hold 0, 255, which is class 'background' alone and void, which does not count; if they are "
-        "classes, set data.values to {0: background, 255: road}$",
+        "^the 11 training masks hold 0, 255, which is class 'background' alone and void, which does not count; if they "
+        "are classes, set data.values to {0: background, 255: road}$",
         lambda: train(root),
     )
     batches = train(root, values={0: "background", 255: "road"})
@@ -32,8 +32,8 @@ def test_black_and_white_masks_name_the_map_that_mends_them(tmp_path):
 def test_void_that_should_be_several_classes(tmp_path):
     root = binary(tmp_path)
     refused(
-        "^every pixel of the 11 training masks is void, which does not count: they hold 0, 255; if they are classes, set "
-        "data.values to {0: background, 255: road}$",
+        "^every pixel of the 11 training masks is void, which does not count: they hold 0, 255; if they are classes, "
+        "set data.values to {0: background, 255: road}$",
         lambda: train(root, first_label=1),
     )
     refused(
