@@ -191,10 +191,11 @@ def pair_up(pictures: Path, masks: Path, suffixes: Suffixes = NONE, *, may_miss:
     without = [name for name in of_pictures if name not in of_masks]
     may_miss = may_miss and len(without) < len(of_pictures)
     if without and not may_miss:
+        go_on = "; bring them, or set on_damaged to 'skip'" if len(without) < len(of_pictures) else ""
         raise InputError(
             f"{len(without)} of the {len(of_pictures)} pictures in {pictures} have no mask, the first is "
             f"{of_pictures[without[0]]}; expected {masks / without[0]}{suffixes.mask}.png"
-            f"{_advice(pictures, masks, suffixes) or _instead(masks, without[0] + suffixes.mask)}"
+            f"{_advice(pictures, masks, suffixes) or _instead(masks, without[0] + suffixes.mask) or go_on}"
         )
     if lonely and not may_miss:
         raise InputError(

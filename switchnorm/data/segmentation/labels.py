@@ -25,7 +25,7 @@ class Numbering:
         classes: the number of each class, in the order of the labels; at most 255 of them.
         ignored: the numbers of pixels that do not count, the one first that is written for them.
         also: further numbers of classes, each with the label that it means; they are read, and never written.
-        stated: what says so, for errors: "data.values {0: background, 255: road}"; "" for nothing to name.
+        stated: what says so or can say it, for errors: "data.values {0: background, 255: road}"; "" for nothing.
     """
 
     classes: tuple[int, ...]

@@ -113,7 +113,8 @@ def _check_kind(path: str, mask: Image.Image) -> None:
         raise InputError(f"mask {path} holds {frames} pictures; expected one, saved as PNG")
     if mask.mode not in (*_NUMBERS, *_COLORS):
         raise InputError(f"mask {path} is a picture of mode {mask.mode}; expected one number per pixel, or RGB")
-    if mask.mode in _COLORS and any(";16" in str(tile[3]) for tile in mask.tile):  # of which Pillow keeps the upper 8
+    layout = getattr(mask, "tile", [])  # how a file stores its channels; of 16 bits Pillow keeps the upper 8
+    if mask.mode in _COLORS and any(";16" in str(tile[3]) for tile in layout):
         raise InputError(f"mask {path} has several channels of 16 bits; expected one number per pixel, or 8 bits each")
 
 

@@ -10,6 +10,7 @@ from switchnorm.data.files.pairs import Pairs
 from switchnorm.data.loaders.damage import Damage
 from switchnorm.data.segmentation.labels import IGNORED, in_words
 from switchnorm.data.segmentation.legend import Legend
+from switchnorm.errors import InputError
 
 #: How many masks of a split are looked at, if these show what has to be there.
 MOST = 16
@@ -80,40 +81,53 @@ def _spread(total: int) -> Iterator[int]:
     yield from sorted(set(range(total)) - set(early))
 
 
-def senseless(look: MaskLook, legend: Legend, split: str, remedy: Callable[[MaskLook], str]) -> str:
-    """Why masks that look so are nothing to train on, or to evaluate by, in a sentence; "" where they are something.
+class MaskLooks:
+    """Looks at the masks of a dataset's splits, each taken once.
 
     Args:
-        look: at the split's masks.
-        legend: what their pixels mean.
-        split: train, val or test.
-        remedy: what to do about void that should be classes.
+        legend: what the pixels of masks mean.
+        remedy: what to do about masks that look so, void where classes should be.
     """
-    masks = f"the {look.masks} {'training' if split == 'train' else split} masks"
-    if look.masks and not look.classes:
-        return f"every pixel of {masks} is void, which does not count: they hold {look}; {remedy(look)}"
-    if split != "train" or len(look.classes) != 1 or len(legend.names) == 1:
-        return ""
-    name = legend.names[look.classes[0]]
-    if IGNORED in look.labels:
-        return f"{masks} hold {look}, which is class {name!r} alone and void, which does not count; {remedy(look)}"
-    return f"{masks} hold {look}, which is class {name!r} alone; expected two of the {len(legend.names)} classes"
 
+    def __init__(self, legend: Legend, remedy: Callable[[MaskLook], str]) -> None:
+        self._legend = legend
+        self._remedy = remedy
+        self._taken: dict[str, MaskLook] = {}
 
-def remarks(look: MaskLook, legend: Legend) -> Iterator[str]:
-    """What is unusual about training masks that look so, a sentence each."""
-    if len(legend.names) == 1:
-        yield f"there is one class, {legend.names[0]!r}, so that every prediction is right and nothing is learned"
-    if look.gray:
-        yield (
-            f"{look.gray} of {look.masks} masks looked at are in red, green and blue, all the same, and are read by "
-            "their numbers"
-        )
-    missing = [name for label, name in enumerate(legend.names) if label not in look.labels]
-    if look.whole and look.classes and missing and IGNORED in look.labels:
-        share = look.labels[IGNORED] / sum(look.labels.values())
-        yield (
-            f"no training mask has a pixel of {' or '.join(map(repr, missing[:3]))}"
-            f"{f' or {len(missing) - 3} more classes' if len(missing) > 3 else ''}, and {100 * share:.2g} % of all "
-            "pixels are void"
-        )
+    def check(self, split: str, pairs: Pairs) -> None:
+        """Raise `InputError` for masks by which nothing can be trained, or evaluated, and as `look_at_masks`."""
+        look, names = self._at(split, pairs), self._legend.names
+        masks = f"the {look.masks} {'training' if split == 'train' else split} masks"
+        if look.masks and not look.classes:
+            raise InputError(
+                f"every pixel of {masks} is void, which does not count: they hold {look}; {self._remedy(look)}"
+            )
+        if split != "train" or len(look.classes) != 1 or len(names) == 1:
+            return
+        alone = f"{masks} hold {look}, which is class {names[look.classes[0]]!r} alone"
+        if IGNORED in look.labels:
+            raise InputError(f"{alone} and void, which does not count; {self._remedy(look)}")
+        raise InputError(f"{alone}; expected two of the {len(names)} classes")
+
+    def remarks(self, pairs: Pairs) -> Iterator[str]:
+        """What is unusual about the training masks, a sentence each; raises as `look_at_masks`."""
+        look, names = self._at("train", pairs), self._legend.names
+        if len(names) == 1:
+            yield f"there is one class, {names[0]!r}, so that every prediction is right and nothing is learned"
+        if look.gray:
+            yield (
+                f"{look.gray} of {look.masks} masks looked at are in red, green and blue, all the same, and are read by "
+                "their numbers"
+            )
+        missing = [name for label, name in enumerate(names) if label not in look.labels]
+        if look.whole and look.classes and missing and IGNORED in look.labels:
+            share = look.labels[IGNORED] / sum(look.labels.values())
+            more = f" or {len(missing) - 3} more classes" if len(missing) > 3 else ""
+            classes = " or ".join(map(repr, missing[:3]))
+            yield f"no training mask has a pixel of {classes}{more}, and {100 * share:.2g} % of all pixels are void"
+
+    def _at(self, split: str, pairs: Pairs) -> MaskLook:
+        if split not in self._taken:
+            needed = min(2, len(self._legend.names)) if split == "train" else 1
+            self._taken[split] = look_at_masks(pairs, self._legend, needed)
+        return self._taken[split]

@@ -94,7 +94,7 @@ class Masks(SegmentationDataset):
             name = self.classes[taken[0] - self.first_label]
             file = self.classes_file or _FILE
             raise InputError(f"ignore has {taken[0]}, which is class {name!r}; leave it out, or take it from {file}")
-        return Numbering(numbers, void)
+        return Numbering(numbers, void, stated="data.values can say otherwise")
 
     @property
     def legend(self) -> "Legend":

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
 
     from switchnorm.data.files.pairs import Pairs
     from switchnorm.data.segmentation.legend import Legend
-    from switchnorm.data.segmentation.mask_look import MaskLook
+    from switchnorm.data.segmentation.mask_look import MaskLook, MaskLooks
     from switchnorm.data.segmentation.scene_batches import SceneBatches, TrainingMaps
     from switchnorm.data.segmentation.scene_readers import PairReader, Resize
     from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
@@ -202,14 +202,11 @@ class SegmentationDataset(Dataset):
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:
         """As of `Dataset`: what was left out, and what is odd about the training masks."""
         from switchnorm.data.files.walk import told  # as `Dataset` explains
-        from switchnorm.data.segmentation.mask_look import remarks
 
         splits = ("train", self.split) if training else (self.split,)
         found = {split: pairs for split in splits if (pairs := self._splits[split]) is not None}
         said = [told(split, pairs.left_out) for split, pairs in found.items()]
-        if "train" in found:
-            said += remarks(self._looked_at("train"), self.legend)
-        return tuple(filter(None, said))
+        return tuple(filter(None, [*said, *(self._looks.remarks(found["train"]) if "train" in found else ())]))
 
     def train_batches(
         self,
@@ -238,7 +235,7 @@ class SegmentationDataset(Dataset):
             seed,
             self.interpolation or "bilinear",
         )
-        self._check_masks("train")
+        self._looks.check("train", self._train)
         return TrainingMaps(
             reader,
             Colors(self.colors, share.device, mean=self.mean, std=self.std),
@@ -270,7 +267,7 @@ class SegmentationDataset(Dataset):
                 f"views {views!r} is not possible here; pictures with masks have 'centre', at `test_sides`"
             )
         reader = self._test_reader
-        self._check_masks(self.split)
+        self._looks.check(self.split, self._test)
         return SceneBatches(
             SceneReader(reader, self._test_sizes, self._test_resize),
             Colors(self.colors, share.device, mean=self.mean, std=self.std),
@@ -346,30 +343,15 @@ class SegmentationDataset(Dataset):
 
         return PairReader(self._test, self.legend)
 
-    def _check_masks(self, split: str) -> None:
-        """Raise `InputError` for masks by which nothing can be trained or evaluated."""
-        from switchnorm.data.segmentation.mask_look import senseless  # as `Dataset` explains
+    @functools.cached_property
+    def _looks(self) -> "MaskLooks":
+        from switchnorm.data.segmentation.mask_look import MaskLooks  # as `Dataset` explains
 
-        problem = senseless(self._looked_at(split), self.legend, split, self._remedy)
-        if problem:
-            raise InputError(problem)
+        return MaskLooks(self.legend, self._remedy)
 
     def _remedy(self, look: "MaskLook") -> str:
         """What to do about masks that hold void where classes should be."""
         return f"expected {self.numbering}"
-
-    def _looked_at(self, split: str) -> "MaskLook":
-        """A look at some masks of a split, taken once."""
-        from switchnorm.data.segmentation.mask_look import look_at_masks  # as `Dataset` explains
-
-        if split not in self._looks:
-            needed = min(2, self.num_classes) if split == "train" else 1
-            self._looks[split] = look_at_masks(self._present(split), self.legend, needed)
-        return self._looks[split]
-
-    @functools.cached_property
-    def _looks(self) -> "dict[str, MaskLook]":
-        return {}
 
     @property
     def _train(self) -> "Pairs":
