@@ -82,6 +82,7 @@ def create(source: Source, name: str, spec: Spec | None, num_classes: int | None
             )
         if option in _NO_LOGITS:
             raise InputError(f"model {name!r} gives logits, so that {option!r} is not an option; leave it out")
+    options = _with_channels(source, name, options)
     found = parts(name)
     if found is not None:
         return _encoder_decoder(found, spec, num_classes, options)
@@ -91,6 +92,18 @@ def create(source: Source, name: str, spec: Spec | None, num_classes: int | None
     with explained(name, options, lambda: _plain_options(builder)):
         model = builder(**(arguments | options))
     return model if spec is None else plan_switch(model, spec, start="equal").apply()
+
+
+def _with_channels(source: Source, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, with `in_channels`, as this library's own networks call it, in the source's words."""
+    if "in_channels" not in options:
+        return options
+    if source is TORCHVISION:
+        raise InputError(
+            f"model {name!r} takes pictures of 3 channels, as all of torchvision do; take three bands, or a network of "
+            "timm's"
+        )
+    return {"in_chans" if option == "in_channels" else option: value for option, value in options.items()}
 
 
 def _encoder_decoder(name: Parts, spec: Spec | None, num_classes: int | None, options: dict[str, Any]) -> nn.Module:

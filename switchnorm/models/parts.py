@@ -146,7 +146,7 @@ class PlainNetwork(nn.Module):
     """Features without shortcuts, and a linear classifier of their average over the map.
 
     Args:
-        features: (N, 3, H, W) -> (N, channels, h, w), with 1x1 maps of pictures of 32x32.
+        features: (N, C, H, W) -> (N, channels, h, w), with 1x1 maps of pictures of 32x32.
         channels: that the features end with.
         smallest: the smallest side of a picture in pixels.
         num_classes: the number of logits.
@@ -160,5 +160,5 @@ class PlainNetwork(nn.Module):
         self.classifier = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) of the smallest side or more -> logits (N, num_classes)."""
+        """(N, C, H, W) of the smallest side or more -> logits (N, num_classes)."""
         return self.classifier(self.avgpool(self.features(self.smallest(x))).flatten(1))

@@ -16,6 +16,9 @@ from switchnorm.errors import InputError
 #: Run folders and the configurations of their runs.
 Plan = Sequence[tuple[Path, Config]]
 
+#: What a run writes down by its data where nobody has set it.
+_FOUND = ("data.range",)
+
 
 def check_folder(plan: Plan, varied: Sequence[str]) -> None:
     """Refuse a folder that holds runs of another configuration.
@@ -34,6 +37,8 @@ def check_folder(plan: Plan, varied: Sequence[str]) -> None:
         ignored = () if path in planned else varied
         theirs = _keys(read_config(found))
         for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) is None and key in _FOUND:
+                continue
             if ours.get(key) != theirs.get(key) and not key.startswith(tuple(ignored)):
                 raise InputError(
                     f"{str(path)!r} holds a run of another configuration, with {key} {theirs.get(key)} and not "

@@ -40,7 +40,8 @@ def build_model(config: Config, num_classes: int | None) -> nn.Module:
         if key in wanted.options:
             known = "the dataset's" if key == "num_classes" else f"model.{key}"
             raise InputError(f"model.options.{key} is no option of a network; it is {known}")
-    model = create_model(wanted.name, norm=wanted.norm, conv=wanted.conv, num_classes=num_classes, **wanted.options)
+    options = {**_input_channels(config), **wanted.options}
+    model = create_model(wanted.name, norm=wanted.norm, conv=wanted.conv, num_classes=num_classes, **options)
     if config.train.samples_per_gpu is not None:
         ghost(model, config.train.samples_per_gpu)
     if config.train.sync:
@@ -48,6 +49,12 @@ def build_model(config: Config, num_classes: int | None) -> nn.Module:
     if config.train.precision == "64":
         model = model.double()  # now, since a checkpoint's float64 numbers would be rounded in a float32 network
     return model.to(memory_format=torch.channels_last) if config.train.channels_last else model
+
+
+def _input_channels(config: Config) -> dict[str, int]:
+    """The option that makes a network for pictures of the bands that are asked for; none where nothing asks."""
+    bands = config.data.get("bands")
+    return {} if bands is None or len(bands) == 3 else {"in_channels": len(bands)}
 
 
 def prepare(config: Config) -> tuple[nn.Module, Dataset]:

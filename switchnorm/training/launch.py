@@ -21,7 +21,7 @@ from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import check_resumable
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
-from switchnorm.training.pictures import as_expected
+from switchnorm.training.pictures import as_expected, as_found
 from switchnorm.weights import file_importance, load_state, read_state
 
 
@@ -45,6 +45,7 @@ def start(
     """
     config, pictures = as_expected(config)
     model, dataset = prepare(config)
+    config = as_found(config, dataset)
     warm = _begin(model, config, quiet, pictures)
     path = default if out is None else out
     # Processes of one run must agree on its folder: the first makes it, and none looks for a free name.

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from switchnorm.config.schema import Config
-from switchnorm.data import Folder, create_dataset, dataset_class
+from switchnorm.data import Dataset, Folder, create_dataset, dataset_class
 from switchnorm.models import pictures_of
 from switchnorm.models.pictures import Pictures
 
@@ -38,6 +38,12 @@ def as_expected(config: Config, *, pretrained: bool = False) -> tuple[Config, st
         return config, ""
     written = replace(config, data={**data, **chosen})
     return written, f"pictures as {config.model.name} expects them: {_words(written.data, changed, pictures)}"
+
+
+def as_found(config: Config, dataset: Dataset) -> Config:
+    """A configuration in which what the data decided is written down, so that other data is read likewise later."""
+    found = dataset.found_options()
+    return replace(config, data={**config.data, **found}) if found else config
 
 
 def _words(data: dict[str, Any], changed: dict[str, Any], pictures: Pictures) -> str:

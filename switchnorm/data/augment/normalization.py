@@ -32,15 +32,26 @@ class Normalization:
 
 
 def color_normalization(
-    mean: Sequence[float] | None = None, std: Sequence[float] | None = None, device: torch.device | str = "cpu"
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    device: torch.device | str = "cpu",
+    channels: int = 3,
 ) -> Normalization:
-    """Normalization of 8-bit pixels (..., 3, H, W), red, green, blue.
+    """Normalization of 8-bit pixels (..., C, H, W).
 
     Args:
-        mean: for pixels in [0, 1]; None for ImageNet's.
+        mean: of each channel, for pixels in [0, 1]; None for ImageNet's: of red, green and blue, and for any other
+            number of channels the average of the three.
         std: likewise.
         device: where the images are.
+        channels: C.
     """
-    chosen = (IMAGENET_MEAN if mean is None else mean, IMAGENET_STD if std is None else std)
+    chosen = (_of_imagenet(IMAGENET_MEAN, mean, channels), _of_imagenet(IMAGENET_STD, std, channels))
     scaled = [tuple(255 * value for value in values) for values in chosen]
     return Normalization(scaled[0], scaled[1], device)
+
+
+def _of_imagenet(known: tuple[float, ...], given: Sequence[float] | None, channels: int) -> Sequence[float]:
+    if given is not None:
+        return given
+    return known if channels == len(known) else (sum(known) / len(known),) * channels

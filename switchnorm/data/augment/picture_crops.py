@@ -1,4 +1,4 @@
-"""Crops of single PIL images, which are then batched."""
+"""Crops of single pictures, which are then batched."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torchvision.transforms.v2.functional as TF
-from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
@@ -17,6 +15,7 @@ from switchnorm.data.augment.crop_and_flip import flips
 from switchnorm.data.augment.policy import make_policy, reproducible_torchvision
 from switchnorm.data.counter import Stream, seeds
 from switchnorm.data.interpolation import Interpolation
+from switchnorm.data.picture import Picture, by, to_tensor
 from switchnorm.data.views import Views
 
 PlainCrop = Literal["random", "centre"]
@@ -31,30 +30,32 @@ class EvaluationCrops:
         resize: the shorter side before.
         views: "ten" cuts at the four corners and the centre; otherwise only the centre. Mirrors are not made here.
         interpolation: of resizing.
+        channels: C, of the pictures.
     """
 
     size: int
     resize: int
     views: Views = "centre"
     interpolation: Interpolation = "bilinear"
+    channels: int = 3
 
     @property
     def crops(self) -> int:
         """How many crops there are of a picture."""
         return 5 if self.views == "ten" else 1
 
-    def __call__(self, picture: Image.Image) -> Tensor:
-        """(crops, 3, size, size) uint8."""
-        picture = TF.resize(picture, [self.resize], v2.InterpolationMode(self.interpolation))
+    def __call__(self, picture: Picture) -> Tensor:
+        """(crops, C, size, size) uint8."""
+        picture = TF.resize(picture, [self.resize], by(self.interpolation, self.channels))
         if self.views == "ten":
-            return torch.stack([_to_tensor(crop) for crop in TF.five_crop(picture, [self.size])])
-        return _to_tensor(TF.center_crop(picture, [self.size]))[None]
+            return torch.stack([to_tensor(crop) for crop in TF.five_crop(picture, [self.size])])
+        return to_tensor(TF.center_crop(picture, [self.size]))[None]
 
 
 def centre_crops(
-    pictures: list[Image.Image], seed: int, pass_index: int, index: Tensor, *, crops: EvaluationCrops
+    pictures: list[Picture], seed: int, pass_index: int, index: Tensor, *, crops: EvaluationCrops
 ) -> Tensor:
-    """Training's pictures where nothing is random: (N, 3, size, size) uint8."""
+    """Training's pictures where nothing is random: (N, C, size, size) uint8."""
     return torch.cat([crops(picture) for picture in pictures])
 
 
@@ -72,6 +73,7 @@ class TrainingCrops:
         plain_from: the first pass whose crops are plain; None for none.
         plain_crop: whether plain crops show a random place, or the centre.
         interpolation: of resizing.
+        channels: C, of the pictures.
     """
 
     size: int
@@ -83,10 +85,11 @@ class TrainingCrops:
     plain_from: int | None
     plain_crop: PlainCrop = "random"
     interpolation: Interpolation = "bilinear"
+    channels: int = 3
 
-    def __call__(self, pictures: list[Image.Image], seed: int, pass_index: int, index: Tensor) -> Tensor:
-        """(N, 3, size, size) uint8 of N pictures; (seed, pass, index (N,)) alone decide what becomes of them."""
-        result = torch.empty(len(pictures), 3, self.size, self.size, dtype=torch.uint8)
+    def __call__(self, pictures: list[Picture], seed: int, pass_index: int, index: Tensor) -> Tensor:
+        """(N, C, size, size) uint8 of N pictures; (seed, pass, index (N,)) alone decide what becomes of them."""
+        result = torch.empty(len(pictures), self.channels, self.size, self.size, dtype=torch.uint8)
         steps = [(seeds(seed, pass_index, index, stream), step) for stream, step in self._steps(pass_index)]
         mirrored = flips(seed, pass_index, index).tolist()
         with reproducible_torchvision() as set_seed:
@@ -96,15 +99,15 @@ class TrainingCrops:
                     picture = step(picture)
                     if step is steps[0][1] and mirrored[place]:
                         picture = TF.horizontal_flip(picture)
-                result[place] = _to_tensor(picture)
+                result[place] = to_tensor(picture)
         return result
 
     def _steps(self, pass_index: int) -> list[tuple[Stream, Callable[[Any], Any]]]:
-        by = v2.InterpolationMode(self.interpolation)
-        crop: Callable[[Any], Any] = v2.RandomResizedCrop(self.size, scale=(self.min_area, 1.0), interpolation=by)
+        mode = by(self.interpolation, self.channels)
+        crop: Callable[[Any], Any] = v2.RandomResizedCrop(self.size, scale=(self.min_area, 1.0), interpolation=mode)
         if self.plain_from is not None and pass_index >= self.plain_from:
             cut = v2.CenterCrop(self.size) if self.plain_crop == "centre" else v2.RandomCrop(self.size)
-            crop = v2.Compose([v2.Resize(self.resize, by), cut])
+            crop = v2.Compose([v2.Resize(self.resize, mode), cut])
         steps: list[tuple[Stream, Callable[[Any], Any]]] = [(Stream.WINDOW, crop)]
         if self.color_jitter:
             strength = self.color_jitter
@@ -112,7 +115,3 @@ class TrainingCrops:
         if self.rand_augment:
             steps.append((Stream.POLICY, make_policy(self.rand_augment, self.magnitude)))
         return steps
-
-
-def _to_tensor(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)

@@ -104,7 +104,7 @@ class _Cifar(InMemory):
         cls, pictures: "Pictures", options: Mapping[str, Any], given: Container[str], *, pretrained: bool
     ) -> dict[str, Any]:
         """As of `Dataset`: the colours, if there are weights that were trained with them."""
-        return open_options(colors_of(pictures), options) if pretrained else {}
+        return open_options(colors_of(pictures, options), options) if pretrained else {}
 
     def _chosen(self) -> tuple[Sequence[float], Sequence[float]]:
         """Mean and deviation that normalization takes, for pixels in [0, 1]."""

@@ -27,8 +27,6 @@ class Dataset(ABC):
 
     #: What the labels are for: "classification", a label for each image, or "segmentation", one for each pixel.
     task: ClassVar[str] = "classification"
-    #: Channels of an image.
-    channels: ClassVar[int]
     #: How many test samples the benchmark has that published results are about; None where there is none. What is read
     #: may be fewer, and such a result is none of the benchmark's.
     benchmark_size: ClassVar[int | None] = None
@@ -37,6 +35,11 @@ class Dataset(ABC):
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the labels; some datasets are read to know them."""
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Channels of an image."""
 
     @property
     @abstractmethod
@@ -75,6 +78,10 @@ class Dataset(ABC):
         Returns:
             Options and their values; none where the pictures are the dataset's own affair.
         """
+        return {}
+
+    def found_options(self) -> dict[str, Any]:
+        """Options that are null and that the data decides, as a run writes them down; the data may be read for it."""
         return {}
 
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:

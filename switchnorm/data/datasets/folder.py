@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from switchnorm.data.datasets.dataset import Dataset
+from switchnorm.data.datasets.from_files import COLORED, FromFiles
 from switchnorm.data.datasets.options import (
     check_between,
     check_choice,
@@ -25,7 +25,7 @@ from switchnorm.errors import InputError
 
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from switchnorm.data.augment.chain import Augment
-    from switchnorm.data.files.listing import Listing
+    from switchnorm.data.files.listing import Listing, Paths
     from switchnorm.data.loaders.picture_batches import PictureBatches, TrainingPictureBatches
     from switchnorm.models.pictures import Pictures
 
@@ -34,7 +34,7 @@ SHORT_SIDE = 256
 
 
 @dataclass(frozen=True)
-class Folder(Dataset):
+class Folder(FromFiles):
     """Photographs in folders of classes, `train/CLASS/*.jpg` and `val/CLASS/*.jpg`, or named by lists.
 
     The splits may also be called training, and validation or valid. The lists `train.txt` and `val.txt`, with a path
@@ -56,8 +56,13 @@ class Folder(Dataset):
         crop: the same as the share of the shorter side that such a crop keeps, in [0.01, 1]: they are cut from pictures
             whose shorter side is floor(size / crop). null leaves it to `resize`.
         interpolation: how pictures are resized: nearest, bilinear, bicubic, lanczos, box or hamming; null for bilinear.
-        mean: of red, green and blue, for pixels in [0, 1], which is subtracted; null for ImageNet's.
-        std: their deviation, which divides; null for ImageNet's.
+        mean: of each channel, for pixels in [0, 1], which is subtracted; null for ImageNet's, of other channels than
+            red, green and blue its average over the three.
+        std: their deviation, which divides; null for ImageNet's, likewise.
+        bands: which bands of the files the network is shown, from 0, as in [0, 1, 4]; null for red, green and blue, to
+            which other colours are converted, without alpha.
+        range: the numbers that become black and white in pictures with more than 8 bits, as in [0, 4095], and in those
+            of 8 bits where it lies in 0..255. null finds it in the training pictures, and a run keeps it.
         augment: change the training pictures at random; false crops them as validation does, whatever is set below.
         min_area: least share of a picture's area that a random crop shows, resized to `size`.
         plain_epochs: the last passes over the training pictures, in which crops are instead cut out of the picture
@@ -87,6 +92,8 @@ class Folder(Dataset):
     interpolation: Interpolation | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
+    bands: list[int] | None = None
+    range: list[float] | None = None
     augment: bool = True
     min_area: float = 0.08
     plain_epochs: int = 5
@@ -99,7 +106,6 @@ class Folder(Dataset):
     on_damaged: Literal["stop", "skip"] = "stop"
     workers: int | None = None
 
-    channels: ClassVar[int] = 3
     #: How many classes there must be; None is as many as there are.
     _num_classes: ClassVar[int | None] = None
 
@@ -114,6 +120,7 @@ class Folder(Dataset):
             )
         check_between("resize", self.short_side, self.size)
         check_interpolation(self.interpolation)
+        self._check_pixels(self.interpolation)
         check_colors(self.mean, self.std, self.channels)
         if not 0 < self.min_area <= 1:
             raise InputError(f"min_area must be above 0 and at most 1, got {self.min_area}")
@@ -123,6 +130,8 @@ class Folder(Dataset):
         if self.lighting != "published" and not (isinstance(self.lighting, int | float) and self.lighting >= 0):
             raise InputError(f"lighting must be a number of at least 0 or 'published', got {self.lighting!r}")
         check_random_options(self.augment, self.rand_augment, self.magnitude, self.random_erasing)
+        if self.rand_augment and self.channels not in COLORED:
+            raise InputError(f"rand_augment changes colours, and bands {self.bands} have none; set it to 0")
         check_choice("on_damaged", self.on_damaged, ("stop", "skip"))
         if self.workers is not None:
             check_between("workers", self.workers, 0)
@@ -144,7 +153,7 @@ class Folder(Dataset):
         cls, pictures: "Pictures", options: Mapping[str, Any], given: Container[str], *, pretrained: bool
     ) -> dict[str, Any]:
         """As of `Dataset`: colours and interpolation, the side of crops, and how large pictures are before."""
-        wanted = open_options({**colors_of(pictures), "interpolation": pictures.interpolation}, options)
+        wanted = open_options({**colors_of(pictures, options), "interpolation": pictures.interpolation}, options)
         if pictures.size is None:
             return wanted
         size = options.get("size", cls.size) if "size" in given else pictures.size
@@ -171,7 +180,7 @@ class Folder(Dataset):
         self._contents  # noqa: B018 - it is read by being asked for
 
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:
-        """As of `Dataset`: what was left out, and classes without a test picture."""
+        """As of `Dataset`: what was left out, and classes without a test picture; and as of `FromFiles`."""
         from switchnorm.data.files.walk import told  # as `Dataset` explains
 
         train, test, classes = self._contents
@@ -185,7 +194,7 @@ class Folder(Dataset):
                 lines.append(f"val has no picture of class {absent[0]!r}{more}")
             if training and train is not None and os.path.realpath(train.source) == os.path.realpath(test.source):
                 lines.append(f"val is the training pictures again: both are {train.source}")
-        return tuple(filter(None, lines))
+        return (*filter(None, lines), *super().unusual(training=training))
 
     def train_batches(
         self,
@@ -205,11 +214,16 @@ class Folder(Dataset):
         if epochs is not None and steps is not None:
             passes = -(-epochs * steps // max(self.train_size // max(batch_size, 1), 1))
         reader = TrainingPictureReader(
-            self._train.paths, self._train.labels, self.on_damaged == "skip", self._training_crops(passes), seed
+            self._train.paths,
+            self._train.labels,
+            self.on_damaged == "skip",
+            self._found_pixels,
+            self._training_crops(passes),
+            seed,
         )
         return TrainingPictureBatches(
             reader,
-            color_normalization(self.mean, self.std, share.device),
+            color_normalization(self.mean, self.std, share.device, self.channels),
             self._finish(),
             batch_size=batch_size,
             steps=steps,
@@ -234,11 +248,12 @@ class Folder(Dataset):
             raise InputError(f"views {views!r} is unknown; choose 'centre', 'flip' or 'ten'")
         if views == "ten" and self.short_side == self.size:
             raise InputError(f"views 'ten' needs pictures larger than the crops; set resize above {self.size}")
-        crops = EvaluationCrops(self.size, self.short_side, views, self.interpolation or "bilinear")
-        reader = EvaluationPictureReader(self._test.paths, self._test.labels, self.on_damaged == "skip", crops)
+        crops = EvaluationCrops(self.size, self.short_side, views, self.interpolation or "bilinear", self.channels)
+        skip, pixels = self.on_damaged == "skip", self._found_pixels
+        reader = EvaluationPictureReader(self._test.paths, self._test.labels, skip, pixels, crops)
         return PictureBatches(
             reader,
-            color_normalization(self.mean, self.std, share.device),
+            color_normalization(self.mean, self.std, share.device, self.channels),
             batch_size=batch_size,
             workers=self.workers,
             share=share,
@@ -248,18 +263,20 @@ class Folder(Dataset):
         from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops, centre_crops  # torchvision
 
         if not self.augment:
-            crops = EvaluationCrops(self.size, self.short_side, interpolation=self.interpolation or "bilinear")
+            by = self.interpolation or "bilinear"
+            crops = EvaluationCrops(self.size, self.short_side, interpolation=by, channels=self.channels)
             return functools.partial(centre_crops, crops=crops)
         return TrainingCrops(
             self.size,
             self.short_side,
             self.min_area,
-            self.color_jitter,
+            self._color_jitter,
             self.rand_augment,
             self.magnitude,
             None if passes is None else passes - self.plain_epochs,
             self.plain_crop,
             self.interpolation or "bilinear",
+            self.channels,
         )
 
     def _finish(self) -> "Augment | None":
@@ -277,9 +294,16 @@ class Folder(Dataset):
         std = IMAGENET_STD if self.std is None else tuple(self.std)
         light = functools.partial(lighting, deviation=deviation, std=std, components=components)
         return chain(
-            light if self.lighting else None,
+            light if self.lighting and self.channels == 3 else None,
             functools.partial(erase, probability=self.random_erasing) if self.random_erasing else None,
         )
+
+    def _left_out(self) -> list[str]:
+        return [*super()._left_out(), *(["lighting"] if self.lighting and self.channels != 3 else [])]
+
+    @property
+    def _pictures(self) -> "Paths":
+        return (self._contents[0] or self._test).paths
 
     @property
     def _train(self) -> "Listing":

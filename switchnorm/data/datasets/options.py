@@ -53,8 +53,10 @@ def open_options(wanted: Mapping[str, Any], options: Mapping[str, Any]) -> dict[
     return {name: value for name, value in wanted.items() if options.get(name) is None}
 
 
-def colors_of(pictures: Pictures) -> dict[str, Any]:
-    """The mean and deviation that a network expects, as options."""
+def colors_of(pictures: Pictures, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The mean and deviation that a network expects, as options; none for pictures of other bands than its own."""
+    if options.get("bands") is not None:
+        return {}
     return {"mean": list(pictures.mean), "std": list(pictures.std)}
 
 

@@ -15,7 +15,10 @@ from switchnorm.errors import InputError
 from switchnorm.text import decode
 
 #: The extensions of pictures' names, in lower case.
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),
+    *(".jfif", ".gif", ".avif", ".jp2", ".pbm", ".pnm"),
+)
 
 #: What a split's folder or list may be called.
 NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test", "testing")}

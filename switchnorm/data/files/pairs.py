@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from switchnorm.data.files.listing import EXTENSIONS, NAMES, Paths
+from switchnorm.data.files.picture_file import DamagedError, MisfitError, picture_sizes, unreadable
 from switchnorm.data.files.suffixes import NONE, Suffixes, fitting_suffixes, suffix_beside
 from switchnorm.data.files.walk import Account, LeftOut, find_files, same_name
 from switchnorm.errors import InputError
@@ -64,15 +65,14 @@ class Pairs:
 
     @functools.cached_property
     def sizes(self) -> Tensor:
-        """(N, 2) int64: height and width of every picture, by the list or by the first bytes of the files.
+        """(N, 2) int64: height and width of every picture the right way up, by the first bytes of the files.
 
         Where pictures may be damaged, one that is has the size of the next that is not, which training takes instead.
 
         Raises:
-            InputError: a file that is no picture, or nothing else where files may be damaged.
+            InputError: a file that is no picture or has another size than the list states, or nothing else where files
+                may be damaged.
         """
-        if self.stated is not None:
-            return self.stated
         sizes = [self._size(place) for place in range(len(self))]
         following = next((size for size in sizes if size is not None), None)
         if following is None:
@@ -85,21 +85,29 @@ class Pairs:
 
     def _size(self, place: int) -> tuple[int, int] | None:
         try:
-            return _size(self.pictures[place])
-        except InputError:
+            return self.size(place)
+        except DamagedError as error:
             if self.may_miss:
                 return None
-            raise
+            raise unreadable(error) from error
 
+    def size(self, place: int) -> tuple[int, int]:
+        """Height and width of one picture the right way up.
 
-def _size(path: str) -> tuple[int, int]:
-    from PIL import Image
+        A list may state the size of the picture as it is stored, too, for not everything that writes lists turns
+        pictures: either is taken.
 
-    try:
-        with Image.open(path) as picture:
-            return picture.height, picture.width
-    except Exception as error:  # the decoders of damaged files raise nearly anything
-        raise InputError(f"cannot read {path} ({' '.join(str(error).split())})") from error
+        Raises:
+            DamagedError: a file that is no picture, or has another size than the list states.
+        """
+        path = self.pictures[place]
+        found = picture_sizes(path)
+        if self.stated is not None and (stated := tuple(self.stated[place].tolist())) not in found:
+            height, width = found.upright
+            raise MisfitError(
+                f"picture {path} is {width}x{height}; expected {stated[1]}x{stated[0]} as {self.source} states"
+            )
+        return found.upright
 
 
 def find_folders(root: Path, split: str, suffixes: Suffixes = NONE, *, may_miss: bool = False) -> Pairs | None:

@@ -6,14 +6,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-from switchnorm.data.files.picture_file import DamagedError
+from switchnorm.data.files.picture_file import DamagedError, unreadable
 from switchnorm.errors import InputError
 
 SampleT = TypeVar("SampleT")
-
-
-class MisfitError(DamagedError):
-    """A file that is whole and does not fit another; the message is a sentence."""
 
 
 class Damage:
@@ -40,9 +36,7 @@ class Damage:
             return read(index)
         except DamagedError as error:
             if not self.skip:
-                what = str(error) if isinstance(error, MisfitError) else f"cannot read {error}"
-                remedy = "mend" if isinstance(error, MisfitError) else "bring"
-                raise InputError(f"{what}; {remedy} it, or set on_damaged to 'skip'") from error
+                raise unreadable(error) from error
             self.found[index] = str(error)
             return None
 

@@ -10,6 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Generic
 
+from switchnorm.data.files.remarks import Remarks
 from switchnorm.data.loaders.damage import reported
 from switchnorm.data.loaders.loader import Batch, Loader, TrainingLoader
 from switchnorm.data.loaders.reader import BatchReader, ReadT, RequestT
@@ -45,13 +46,14 @@ class FileBatches(Loader, Generic[RequestT, ReadT]):
         super().__init__(total, batch_size=batch_size, share=share)
         self.reader = reader
         self.workers = default_workers() if workers is None else workers
+        self._remarks = Remarks("test pictures", total)
 
     def __iter__(self) -> Iterator[Any]:
         self.left_out = []
         shares = (self.places(position) for position in range(len(self)))
         requests = (self._request(list(range(places.start, places.stop))) for places in shares)
         count, what = len(self), f"of {self.total} test pictures could not be read and were left out"
-        batches = read_batches(self.reader, requests, count, self.workers, self.share.device)
+        batches = read_batches(self.reader, requests, count, self.workers, self.share.device, self._remarks)
         for read in reported(batches, count, what):
             self.left_out += read.damaged
             yield self._finished(read)
@@ -97,11 +99,13 @@ class TrainingFileBatches(TrainingLoader, Generic[RequestT, ReadT]):
         super().__init__(total, batch_size=batch_size, seed=seed, steps=steps, share=share)
         self.reader = reader
         self.workers = default_workers() if workers is None else workers
+        self._remarks = Remarks("training pictures", total)
 
     def _batches(self, position: int) -> Iterator[Batch]:
         count = len(self) - position
         what = f"of {self.total} training pictures could not be read and others took their places"
-        batches = read_batches(self.reader, self._requests(position), count, self.workers, self.share.device)
+        requests = self._requests(position)
+        batches = read_batches(self.reader, requests, count, self.workers, self.share.device, self._remarks)
         yield from map(self._finished, reported(batches, count, what))
 
     @abstractmethod

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from switchnorm.data.augment.picture_crops import EvaluationCrops
 from switchnorm.data.files.listing import Paths
-from switchnorm.data.files.picture_file import read_picture
+from switchnorm.data.files.picture_file import Pixels, read_picture
 from switchnorm.data.loaders.damage import Damage
 from switchnorm.data.loaders.reader import BatchReader
+from switchnorm.data.picture import Picture
 
 
 class PictureRequest(NamedTuple):
@@ -30,7 +30,7 @@ class Pictures(NamedTuple):
 
     Args:
         request: what was asked for.
-        images: (n, 3, H, W) or (n, V, 3, H, W) uint8.
+        images: (n, C, H, W) or (n, V, C, H, W) uint8.
         labels: (n,) int64.
         damaged: the places of what could not be read, with path and reason.
     """
@@ -49,11 +49,13 @@ class PictureReader(BatchReader[PictureRequest, Pictures]):
         paths: of all pictures.
         labels: (N,) int64 of all pictures.
         skip: whether to go on where a picture cannot be read.
+        pixels: what pictures become.
     """
 
     paths: Paths
     labels: Tensor
     skip: bool
+    pixels: Pixels
 
     def read(self, request: PictureRequest) -> Pictures:
         """The pictures asked for, and what of them cannot be read."""
@@ -65,8 +67,8 @@ class PictureReader(BatchReader[PictureRequest, Pictures]):
     def _batch(self, request: PictureRequest, damage: Damage) -> tuple[Tensor, Tensor]:
         """Images and labels of what can be read."""
 
-    def _picture(self, index: int) -> Image.Image:
-        return read_picture(self.paths[index])
+    def _picture(self, index: int) -> Picture:
+        return read_picture(self.paths[index], self.pixels)
 
 
 @dataclass
@@ -86,7 +88,9 @@ class EvaluationPictureReader(PictureReader):
             if picture is not None:
                 images.append(self.crops(picture))
                 places.append(place)
-        none = torch.empty(0, self.crops.crops, 3, self.crops.size, self.crops.size, dtype=torch.uint8)
+        none = torch.empty(
+            0, self.crops.crops, self.pixels.channels, self.crops.size, self.crops.size, dtype=torch.uint8
+        )
         return torch.stack(images) if images else none, self.labels[places]
 
 
@@ -99,7 +103,7 @@ class TrainingPictureReader(PictureReader):
         seed: of the run.
     """
 
-    crops: Callable[[list[Image.Image], int, int, Tensor], Tensor]
+    crops: Callable[[list[Picture], int, int, Tensor], Tensor]
     seed: int
 
     def _batch(self, request: PictureRequest, damage: Damage) -> tuple[Tensor, Tensor]:

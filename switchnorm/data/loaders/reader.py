@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from torch.utils.data import Dataset
 
+from switchnorm.data.files.remarks import Remark, gathered
 from switchnorm.data.loaders.damage import MayLack
 from switchnorm.errors import InputError
 
@@ -22,12 +23,20 @@ class Failure(NamedTuple):
     message: str
 
 
-class BatchReader(Dataset["ReadT | Failure"], Generic[RequestT, ReadT]):
+class Success(NamedTuple):
+    """A batch that was read, and what was remarked about its files."""
+
+    batch: Any
+    remarks: list[Remark]
+
+
+class BatchReader(Dataset["Success | Failure"], Generic[RequestT, ReadT]):
     """Reads batches, or whatever share of them a process is asked for."""
 
-    def __getitem__(self, request: RequestT) -> ReadT | Failure:
+    def __getitem__(self, request: RequestT) -> Success | Failure:
         try:
-            return self.read(request)
+            with gathered() as remarks:
+                return Success(self.read(request), remarks)
         except InputError as error:
             return Failure(str(error))
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from switchnorm.data.loaders.reader import BatchReader, Failure, ReadT, RequestT
+from switchnorm.data.files.remarks import Remarks
+from switchnorm.data.loaders.reader import BatchReader, Failure, ReadT, RequestT, Success
 from switchnorm.errors import InputError
 from switchnorm.processes import local_world_size
 
@@ -29,6 +30,7 @@ def read_batches(
     count: int,
     workers: int,
     device: torch.device | str,
+    remarks: Remarks | None = None,
 ) -> Iterator[ReadT]:
     """The batches asked for, in order; a few are read ahead.
 
@@ -41,12 +43,14 @@ def read_batches(
         count: number of requests.
         workers: number of processes; 0 reads in this one.
         device: where the batches go.
+        remarks: where what the reader remarks is kept; what is new is said before the last batch.
 
     Raises:
         InputError: what the reader found wrong.
     """
     workers = min(workers, count)
-    loader: DataLoader[ReadT | Failure] = DataLoader(
+    remarks = remarks or Remarks("pictures", count)
+    loader: DataLoader[Success | Failure] = DataLoader(
         reader,
         sampler=requests,
         batch_size=None,
@@ -62,9 +66,11 @@ def read_batches(
         batch = next(batches)
         if isinstance(batch, Failure):
             raise InputError(batch.message)
+        remarks.add(batch.remarks)
         if not remaining:
             next(batches, None)  # ends the processes
-        yield batch
+            remarks.say()
+        yield batch.batch
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -23,7 +23,8 @@ class Colors:
         preset: "rgb", red, green and blue less a mean over a deviation; or "published", blue, green and red in 0..255
             less their mean.
         device: where the pixels are.
-        mean, std: of "rgb", for pixels in [0, 1]; None for ImageNet's.
+        mean, std: of "rgb", for pixels in [0, 1]; None for ImageNet's, as `color_normalization`.
+        channels: C, of the pictures; 3 for "published".
     """
 
     def __init__(
@@ -33,13 +34,14 @@ class Colors:
         *,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        channels: int = 3,
     ) -> None:
         self.reversed = preset == "published"
         if self.reversed:
             self._normalize = Normalization(PUBLISHED_MEAN, (1.0, 1.0, 1.0), device)
         else:
-            self._normalize = color_normalization(mean, std, device)
+            self._normalize = color_normalization(mean, std, device, channels)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Pixels (..., 3, H, W) uint8, red, green, blue, as new float32 ones; 0 is the mean colour."""
+        """Pixels (..., C, H, W) uint8 as new float32 ones; 0 is the mean colour."""
         return self._normalize(pixels.flip(-3) if self.reversed else pixels)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from switchnorm.data.files.opening import opened, orientation, turned
 from switchnorm.data.files.picture_file import DamagedError
 from switchnorm.errors import InputError
 
@@ -70,7 +71,7 @@ def read_content(path: str) -> MaskContent:
             channels of 16 bits, numbers that are not whole.
     """
     try:
-        with Image.open(path) as mask:
+        with opened(path) as mask:
             _check_kind(path, mask)
             return _content(path, mask)
     except (MemoryError, InputError):
@@ -119,8 +120,7 @@ def _check_kind(path: str, mask: Image.Image) -> None:
 
 
 def _content(path: str, mask: Image.Image) -> MaskContent:
-    # Where EXIF data turns pictures, masks are turned here.
-    pixels = np.array(mask)
+    pixels = turned(np.array(mask), orientation(mask))
     if mask.mode == "F":
         return MaskContent(mask.mode, _whole(path, pixels))
     if mask.mode == "P":

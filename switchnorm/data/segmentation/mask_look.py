@@ -116,8 +116,8 @@ class MaskLooks:
             yield f"there is one class, {names[0]!r}, so that every prediction is right and nothing is learned"
         if look.gray:
             yield (
-                f"{look.gray} of {look.masks} masks looked at are in red, green and blue, all the same, and are read by "
-                "their numbers"
+                f"{look.gray} of {look.masks} masks looked at are in red, green and blue, all the same, and are read "
+                "by their numbers"
             )
         missing = [name for label, name in enumerate(names) if label not in look.labels]
         if look.whole and look.classes and missing and IGNORED in look.labels:

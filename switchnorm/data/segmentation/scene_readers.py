@@ -17,10 +17,11 @@ from switchnorm.data.augment.crop_and_flip import flips
 from switchnorm.data.augment.policy import reproducible_torchvision
 from switchnorm.data.counter import Stream, seeds
 from switchnorm.data.files.pairs import Pairs
-from switchnorm.data.files.picture_file import read_picture
+from switchnorm.data.files.picture_file import MisfitError, Pixels, picture_sizes, read_picture
 from switchnorm.data.interpolation import Interpolation
-from switchnorm.data.loaders.damage import Damage, MisfitError
+from switchnorm.data.loaders.damage import Damage
 from switchnorm.data.loaders.reader import BatchReader
+from switchnorm.data.picture import Picture, by, size_of, to_tensor
 from switchnorm.data.segmentation.labels import IGNORED
 from switchnorm.data.segmentation.legend import Legend
 from switchnorm.data.segmentation.plain_resize import plain_resize
@@ -37,20 +38,28 @@ class PairReader:
     Args:
         pairs: of the split.
         legend: what the pixels of masks mean.
+        pixels: what pictures become.
     """
 
     pairs: Pairs
     legend: Legend
+    pixels: Pixels
 
-    def __call__(self, index: int) -> tuple[Image.Image, Tensor]:
-        """The picture in red, green and blue, and its labels, (H, W) uint8.
+    def __call__(self, index: int) -> tuple[Picture, Tensor]:
+        """The picture and its labels, (H, W) uint8, both the right way up.
 
         Raises:
             DamagedError: files that cannot be read, or whose sizes are not one another's, or not what the list states.
             InputError: as `Legend.labels`.
         """
         picture, labels = self.picture(index), self.labels(index)
-        found, size = (picture.height, picture.width), (labels.shape[0], labels.shape[1])
+        found, size = size_of(picture), (labels.shape[0], labels.shape[1])
+        if found != size and size == picture_sizes(self.pairs.pictures[index]).stored:
+            raise MisfitError(
+                f"mask {self.pairs.masks[index]} is {_by(size)}, as its picture {self.pairs.pictures[index]} is stored "
+                f"before its EXIF data turns it to {_by(found)}; turn the mask too, or take the orientation out of the "
+                "picture's EXIF data"
+            )
         if found != size:
             raise MisfitError(
                 f"mask {self.pairs.masks[index]} is {_by(size)}; expected {_by(found)} as its picture "
@@ -58,16 +67,11 @@ class PairReader:
             )
         return picture, labels
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int) -> Picture:
         """The picture alone."""
-        picture = read_picture(self.pairs.pictures[index])
-        if self.pairs.stated is not None:
-            height, width = self.pairs.stated[index].tolist()
-            if (picture.height, picture.width) != (height, width):
-                raise MisfitError(
-                    f"picture {self.pairs.pictures[index]} is {_by((picture.height, picture.width))}; expected "
-                    f"{_by((height, width))} as {self.pairs.source} states"
-                )
+        picture = read_picture(self.pairs.pictures[index], self.pixels)
+        if self.pairs.stated is not None and size_of(picture) != tuple(self.pairs.stated[index].tolist()):
+            self.pairs.size(index)  # raises where the picture is not stored in the stated size either
         return picture
 
     def labels(self, index: int) -> Tensor:
@@ -101,7 +105,7 @@ class Crops(NamedTuple):
     """A share of a training batch as read.
 
     Args:
-        images: (n, 3, H, W) uint8, the pictures in the upper left corner.
+        images: (n, C, H, W) uint8, the pictures in the upper left corner.
         labels: (n, h, w) uint8, 255 beside the pictures.
         extents: the size of each picture in there.
         damaged: the places of what could not be read, with path and reason.
@@ -143,7 +147,7 @@ class CropReader(BatchReader[CropRequest, Crops]):
         seed, pass_index, index = self.seed, request.pass_index, torch.tensor(request.samples)
         mirrored = (flips(seed, pass_index, index) & self.flip).tolist()
         windows, colors = (seeds(seed, pass_index, index, stream) for stream in (Stream.WINDOW, Stream.COLOR))
-        images = torch.zeros(len(index), 3, *request.canvas, dtype=torch.uint8)
+        images = torch.zeros(len(index), self.read_pair.pixels.channels, *request.canvas, dtype=torch.uint8)
         labels = torch.full((len(index), *request.canvas), IGNORED, dtype=torch.uint8)
         extents = []
         damage = Damage(skip=self.read_pair.pairs.may_miss)
@@ -168,24 +172,24 @@ class CropReader(BatchReader[CropRequest, Crops]):
         strided = labels[:, first :: self.label_stride, first :: self.label_stride].contiguous()
         return Crops(images, strided, extents, damage.found)
 
-    def _pair(self, request: CropRequest, place: int, damage: Damage) -> tuple[tuple[Image.Image, Tensor], Size]:
+    def _pair(self, request: CropRequest, place: int, damage: Damage) -> tuple[tuple[Picture, Tensor], Size]:
         """The picture at a place of the request, or the next whole one, with its labels; and the size to give it."""
         sample, pairs = request.samples[place], self.read_pair.pairs
         pair, found = damage.next_whole(self.read_pair, sample, len(pairs), str(pairs.source))
         if found == sample:
             return pair, request.sizes[place]
-        own = torch.tensor([[pair[0].height, pair[0].width]])
+        own = torch.tensor([size_of(pair[0])])
         (size,) = self.sizes.of_batch(self.seed, request.pass_index, request.place, torch.tensor([sample]), own)
         return pair, size if self.sizes.crop is not None else within(size, request.canvas)
 
 
 def _resized(
-    picture: Image.Image, labels: Tensor, size: Size, interpolation: Interpolation
+    picture: Picture, labels: Tensor, size: Size, interpolation: Interpolation
 ) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
     if interpolation == "bilinear":
-        pixels = TF.resize(TF.pil_to_tensor(picture), list(size), antialias=True)
+        pixels = TF.resize(to_tensor(picture).contiguous(), list(size), antialias=True)
     else:  # of which torchvision has all for Pillow's pictures alone
-        pixels = TF.pil_to_tensor(TF.resize(picture, list(size), InterpolationMode(interpolation)))
+        pixels = _resize(picture, size, interpolation)
     # torchvision resizes a Mask by the pixel at the upper left of the nearest one, and so moves it against the picture.
     mask = TF.resize(labels[None], list(size), InterpolationMode.NEAREST_EXACT)
     return tv_tensors.Image(pixels), tv_tensors.Mask(mask)
@@ -211,7 +215,7 @@ class Scenes(NamedTuple):
 
 @dataclass
 class SceneReader(BatchReader[SceneRequest, Scenes]):
-    """Reads test pictures; those of the scenes are (3, h, w) uint8, not yet normalized.
+    """Reads test pictures; those of the scenes are (C, h, w) uint8, not yet normalized.
 
     Args:
         read_pair: of the test split.
@@ -233,24 +237,28 @@ class SceneReader(BatchReader[SceneRequest, Scenes]):
         return Scenes(scenes, damage.found)
 
 
-def make_scene(
-    index: int, picture: Image.Image, target: Tensor | None, sizes: EvaluationSizes, resize: Resize
-) -> Scene:
-    """A picture at all its sizes as a `Scene` of pixels, (3, h, w) uint8 each.
+def make_scene(index: int, picture: Picture, target: Tensor | None, sizes: EvaluationSizes, resize: Resize) -> Scene:
+    """A picture at all its sizes as a `Scene` of pixels, (C, h, w) uint8 each.
 
     Args:
         index: which test picture it is.
-        picture: in red, green and blue.
+        picture: as it was read.
         target: its labels, (H, W) uint8, if there are any.
         sizes: to which it is resized.
         resize: an interpolation, by Pillow, as training resizes; or "plain", as OpenCV does, see `plain_resize`.
     """
-    size = (picture.height, picture.width)
+    size = size_of(picture)
     return Scene(index, tuple(_shown(picture, shown, resize) for shown in sizes(size)), size, target)
 
 
-def _shown(picture: Image.Image, size: Size, resize: Resize) -> Tensor:
+def _shown(picture: Picture, size: Size, resize: Resize) -> Tensor:
     if resize == "plain":
-        return torch.from_numpy(plain_resize(np.asarray(picture), size)).permute(2, 0, 1).contiguous()
-    pixels: Tensor = TF.pil_to_tensor(TF.resize(picture, list(size), InterpolationMode(resize)))
-    return pixels
+        pixels = np.ascontiguousarray(to_tensor(picture).permute(1, 2, 0).numpy())
+        return torch.from_numpy(plain_resize(pixels, size)).permute(2, 0, 1).contiguous()
+    return _resize(picture, size, resize)
+
+
+def _resize(picture: Picture, size: Size, interpolation: Interpolation) -> Tensor:
+    channels = 3 if isinstance(picture, Image.Image) else len(picture)
+    resized = TF.resize(picture, list(size), by(interpolation, channels))
+    return to_tensor(resized).contiguous()

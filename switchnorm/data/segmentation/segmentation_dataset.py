@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from switchnorm.data.datasets.dataset import Dataset
+from switchnorm.data.datasets.from_files import FromFiles
 from switchnorm.data.datasets.options import (
     check_between,
     check_choice,
@@ -30,7 +30,9 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from PIL import Image
     from torch import Tensor
 
+    from switchnorm.data.files.listing import Paths
     from switchnorm.data.files.pairs import Pairs
+    from switchnorm.data.picture import Picture
     from switchnorm.data.segmentation.legend import Legend
     from switchnorm.data.segmentation.mask_look import MaskLook, MaskLooks
     from switchnorm.data.segmentation.scene_batches import SceneBatches, TrainingMaps
@@ -40,7 +42,7 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
 
 
 @dataclass(frozen=True)
-class SegmentationDataset(Dataset):
+class SegmentationDataset(FromFiles):
     """Pictures with masks, which name the class of every pixel; 255 in labels is what does not count.
 
     Either split may be absent as long as nobody asks for its batches.
@@ -67,8 +69,13 @@ class SegmentationDataset(Dataset):
             as OpenCV does and with it the published evaluation of ADE20K.
         interpolation: how pictures are resized: nearest, bilinear, bicubic, lanczos, box or hamming; null for bilinear.
             Masks take the nearest pixel.
-        mean: of red, green and blue, for pixels in [0, 1], which is subtracted; null for ImageNet's.
-        std: their deviation, which divides; null for ImageNet's.
+        mean: of each channel, for pixels in [0, 1], which is subtracted; null for ImageNet's, of other channels than
+            red, green and blue its average over the three.
+        std: their deviation, which divides; null for ImageNet's, likewise.
+        bands: which bands of the files the network is shown, from 0, as in [0, 1, 4]; null for red, green and blue, to
+            which other colours are converted, without alpha.
+        range: the numbers that become black and white in pictures with more than 8 bits, as in [0, 4095], and in those
+            of 8 bits where it lies in 0..255. null finds it in the training pictures, and a run keeps it.
         on_damaged: stop at a picture or mask that is missing, cannot be read or does not fit the other in size, or skip
             both: training takes the next picture in its place, validation leaves it out, and both report how many there
             were. A mask with numbers or colours that mean nothing stops in any case.
@@ -92,20 +99,24 @@ class SegmentationDataset(Dataset):
     interpolation: Interpolation | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
+    bands: list[int] | None = None
+    range: list[float] | None = None
     on_damaged: Literal["stop", "skip"] = "stop"
     workers: int | None = None
 
     task: ClassVar[str] = "segmentation"
-    channels: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         check_choice("split", self.split, ("val", "test"))
         check_choice("colors", self.colors, ("rgb", "published"))
         check_choice("test_resize", self.test_resize, ("antialiased", "plain"))
         check_interpolation(self.interpolation)
+        self._check_pixels(self.interpolation)
         check_colors(self.mean, self.std, self.channels)
         if self.colors == "published" and not (self.mean is None and self.std is None):
             raise InputError("colors 'published' has its own mean and deviation; leave mean and std out, or take 'rgb'")
+        if self.colors == "published" and self.channels != 3:
+            raise InputError(f"colors 'published' are three, and bands {self.bands} are {self.channels}; take 'rgb'")
         if self.test_resize == "plain" and self.interpolation not in (None, "bilinear"):
             raise InputError(
                 f"test_resize 'plain' is bilinear, which {self.interpolation!r} is not; set interpolation to null, or "
@@ -128,7 +139,7 @@ class SegmentationDataset(Dataset):
         cls, pictures: "Pictures", options: Mapping[str, Any], given: Container[str], *, pretrained: bool
     ) -> dict[str, Any]:
         """As of `Dataset`: the colours, unless they are published, and the interpolation, unless it is plain."""
-        wanted = {} if options.get("colors") == "published" else colors_of(pictures)
+        wanted = {} if options.get("colors") == "published" else colors_of(pictures, options)
         if options.get("test_resize") != "plain":
             wanted["interpolation"] = pictures.interpolation
         return open_options(wanted, options)
@@ -200,13 +211,14 @@ class SegmentationDataset(Dataset):
             raise InputError(f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})")
 
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:
-        """As of `Dataset`: what was left out, and what is odd about the training masks."""
+        """As of `Dataset`: what was left out, what is odd about the training masks, and as of `FromFiles`."""
         from switchnorm.data.files.walk import told  # as `Dataset` explains
 
         splits = ("train", self.split) if training else (self.split,)
         found = {split: pairs for split in splits if (pairs := self._splits[split]) is not None}
-        said = [told(split, pairs.left_out) for split, pairs in found.items()]
-        return tuple(filter(None, [*said, *(self._looks.remarks(found["train"]) if "train" in found else ())]))
+        said = filter(None, (told(split, pairs.left_out) for split, pairs in found.items()))
+        odd = self._looks.remarks(found["train"]) if "train" in found else ()
+        return (*said, *odd, *super().unusual(training=training))
 
     def train_batches(
         self,
@@ -227,10 +239,10 @@ class SegmentationDataset(Dataset):
         from switchnorm.data.segmentation.scene_readers import CropReader, PairReader
 
         reader = CropReader(
-            PairReader(self._train, self.legend),
+            PairReader(self._train, self.legend, self._found_pixels),
             self._training_sizes,
             self.flip,
-            self.color_jitter,
+            self._color_jitter,
             self.label_stride,
             seed,
             self.interpolation or "bilinear",
@@ -238,7 +250,7 @@ class SegmentationDataset(Dataset):
         self._looks.check("train", self._train)
         return TrainingMaps(
             reader,
-            Colors(self.colors, share.device, mean=self.mean, std=self.std),
+            Colors(self.colors, share.device, mean=self.mean, std=self.std, channels=self.channels),
             batch_size=batch_size,
             steps=steps,
             workers=self.workers,
@@ -270,19 +282,26 @@ class SegmentationDataset(Dataset):
         self._looks.check(self.split, self._test)
         return SceneBatches(
             SceneReader(reader, self._test_sizes, self._test_resize),
-            Colors(self.colors, share.device, mean=self.mean, std=self.std),
+            Colors(self.colors, share.device, mean=self.mean, std=self.std, channels=self.channels),
             batch_size=batch_size,
             workers=self.workers,
             share=share,
         )
 
-    def scene(self, picture: "Image.Image") -> Scene:
-        """Any picture as evaluation passes it to the network: `Scene` number 0, without target, on the CPU."""
+    def scene(self, picture: "Picture") -> Scene:
+        """Any picture as evaluation passes it to the network: `Scene` number 0, without target, on the CPU.
+
+        Args:
+            picture: as `read_picture` makes it with the dataset's `pixels`, or Pillow's of any mode.
+        """
+        from PIL import Image  # as `Dataset` explains
+
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_readers import make_scene
 
-        scene = make_scene(0, picture.convert("RGB"), None, self._test_sizes, self._test_resize)
-        colors = Colors(self.colors, mean=self.mean, std=self.std)
+        shown = picture.convert("RGB") if isinstance(picture, Image.Image) else picture
+        scene = make_scene(0, shown, None, self._test_sizes, self._test_resize)
+        colors = Colors(self.colors, mean=self.mean, std=self.std, channels=self.channels)
         return scene._replace(pictures=tuple(colors(pixels) for pixels in scene.pictures))
 
     def test_name(self, index: int) -> str:
@@ -290,10 +309,11 @@ class SegmentationDataset(Dataset):
         return Path(self._test.pictures[index]).stem
 
     def test_picture(self, index: int) -> "Image.Image":
-        """A test picture in red, green and blue."""
+        """A test picture as people are shown it, in red, green and blue."""
         from switchnorm.data.loaders.damage import read_one  # as `Dataset` explains
+        from switchnorm.data.picture import shown
 
-        return read_one(self._test_reader.picture, index)
+        return shown(read_one(self._test_reader.picture, index))
 
     def test_target(self, index: int) -> "Tensor":
         """The labels of a test picture: (H, W) uint8."""
@@ -341,7 +361,12 @@ class SegmentationDataset(Dataset):
     def _test_reader(self) -> "PairReader":
         from switchnorm.data.segmentation.scene_readers import PairReader
 
-        return PairReader(self._test, self.legend)
+        return PairReader(self._test, self.legend, self._found_pixels)
+
+    @property
+    def _pictures(self) -> "Paths":
+        train = self._splits["train"]
+        return (train or self._test).pictures
 
     @functools.cached_property
     def _looks(self) -> "MaskLooks":

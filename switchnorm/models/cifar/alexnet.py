@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from switchnorm.models.parts import PlainNetwork
+from switchnorm.models.parts import PlainNetwork, at_least_one
 
 
 class CifarAlexNet(PlainNetwork):
@@ -20,11 +20,13 @@ class CifarAlexNet(PlainNetwork):
 
     Args:
         num_classes: the number of logits.
+        in_channels: of the pictures.
     """
 
-    def __init__(self, *, num_classes: int = 10) -> None:
+    def __init__(self, *, num_classes: int = 10, in_channels: int = 3) -> None:
+        at_least_one(in_channels=in_channels)
         features = nn.Sequential(
-            nn.Conv2d(3, 64, 11, stride=4, padding=5),
+            nn.Conv2d(in_channels, 64, 11, stride=4, padding=5),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
             nn.Conv2d(64, 192, 5, padding=2),

@@ -82,6 +82,7 @@ class CifarDenseNet(nn.Module):
         growth: channels that each layer adds; the first convolution makes twice as many.
         norm: the normalization before every convolution.
         num_classes: the number of logits.
+        in_channels: of the pictures.
         compression: in (0, 1], the share of channels that a transition keeps, rounded down; as text a fraction, such as
             "1/3", which no decimal number is.
         dropout: in [0, 1), the share of values that training drops of what each layer appends; the paper takes 0.2
@@ -99,16 +100,17 @@ class CifarDenseNet(nn.Module):
         *,
         norm: Spec,
         num_classes: int = 10,
+        in_channels: int = 3,
         compression: float | str = 0.5,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         layers = blocks_per_stage(depth, 2, 4)
-        at_least_one(growth=growth)
+        at_least_one(growth=growth, in_channels=in_channels)
         check_dropout(dropout, 0.2)
         self.smallest = SmallestSide(4)
         channels = 2 * growth
-        self.conv1 = convolution(norm, 3, channels, 3)
+        self.conv1 = convolution(norm, in_channels, channels, 3)
         self.dense1, channels = _dense(channels, growth, layers, norm, dropout)
         self.trans1, channels = _transition(channels, compression, norm)
         self.dense2, channels = _dense(channels, growth, layers, norm, dropout)
@@ -121,7 +123,7 @@ class CifarDenseNet(nn.Module):
         init_convolutions(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W), of 4x4 or more -> logits (N, num_classes)."""
+        """(N, in_channels, H, W), of 4x4 or more -> logits (N, num_classes)."""
         x = self.conv1(self.smallest(x))
         x = self.trans1(self.dense1(x))
         x = self.trans2(self.dense2(x))

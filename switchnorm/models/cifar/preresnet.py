@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from switchnorm.layers import Spec
 from switchnorm.models.cifar.resnet import WIDTHS
-from switchnorm.models.parts import blocks_per_stage, convolution, init_convolutions, projection, stage
+from switchnorm.models.parts import at_least_one, blocks_per_stage, convolution, init_convolutions, projection, stage
 
 
 class PreActivatedBasicBlock(nn.Module):
@@ -83,21 +83,29 @@ class CifarPreResNet(nn.Module):
         block: "bottleneck", or None for basic blocks; as of `CifarResNet`.
         norm: the normalization before every convolution.
         num_classes: the number of logits.
+        in_channels: of the pictures.
 
     Raises:
-        InputError: a depth that no number of blocks makes.
+        InputError: a depth that no number of blocks makes; no channels.
     """
 
     def __init__(
-        self, depth: int, block: Literal["bottleneck"] | None = None, *, norm: Spec, num_classes: int = 10
+        self,
+        depth: int,
+        block: Literal["bottleneck"] | None = None,
+        *,
+        norm: Spec,
+        num_classes: int = 10,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
+        at_least_one(in_channels=in_channels)
         kind: type[PreActivatedBasicBlock] | type[PreActivatedBottleneck]
         kind = PreActivatedBottleneck if block else PreActivatedBasicBlock
         blocks = blocks_per_stage(depth, kind.layers, 2)
         make = partial(kind, norm=norm)
         first, second, third = (width * kind.expansion for width in WIDTHS)
-        self.conv1 = convolution(norm, 3, WIDTHS[0], 3)
+        self.conv1 = convolution(norm, in_channels, WIDTHS[0], 3)
         self.layer1 = stage(make, WIDTHS[0], first, blocks, 1)
         self.layer2 = stage(make, first, second, blocks, 2)
         self.layer3 = stage(make, second, third, blocks, 2)
@@ -108,6 +116,6 @@ class CifarPreResNet(nn.Module):
         init_convolutions(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> logits (N, num_classes)."""
+        """(N, in_channels, H, W) -> logits (N, num_classes)."""
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
         return self.fc(self.avgpool(self.relu(self.bn(x))).flatten(1))

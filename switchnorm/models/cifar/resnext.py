@@ -62,15 +62,18 @@ class CifarResNeXt(nn.Module):
         width: channels of a group in the first stage; twice and four times as many in the next.
         norm: the normalization of every convolution.
         num_classes: the number of logits.
+        in_channels: of the pictures.
 
     Raises:
         InputError: a depth that is not 9n + 2, or a cardinality or width below 1.
     """
 
-    def __init__(self, depth: int, cardinality: int, width: int, *, norm: Spec, num_classes: int = 10) -> None:
+    def __init__(
+        self, depth: int, cardinality: int, width: int, *, norm: Spec, num_classes: int = 10, in_channels: int = 3
+    ) -> None:
         super().__init__()
         blocks = blocks_per_stage(depth, 3, 2)
-        at_least_one(cardinality=cardinality, width=width)
+        at_least_one(cardinality=cardinality, width=width, in_channels=in_channels)
 
         def stage(number: int, in_channels: int, stride: int) -> nn.Sequential:
             channels, inner = CHANNELS[number - 1], width * 2 ** (number - 1)
@@ -81,7 +84,7 @@ class CifarResNeXt(nn.Module):
                 )
             return nn.Sequential(named)
 
-        self.conv_1_3x3 = convolution(norm, 3, 64, 3)
+        self.conv_1_3x3 = convolution(norm, in_channels, 64, 3)
         self.bn_1 = norm.layer(64)
         self.relu = nn.ReLU(inplace=True)
         self.stage_1 = stage(1, 64, 1)
@@ -94,7 +97,7 @@ class CifarResNeXt(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> logits (N, num_classes)."""
+        """(N, in_channels, H, W) -> logits (N, num_classes)."""
         x = self.relu(self.bn_1(self.conv_1_3x3(x)))
         x = self.stage_3(self.stage_2(self.stage_1(x)))
         return self.classifier(self.avgpool(x).flatten(1))

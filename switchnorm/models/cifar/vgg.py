@@ -10,7 +10,7 @@ from torch import nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers import Spec
-from switchnorm.models.parts import PlainNetwork, convolution, init_convolutions
+from switchnorm.models.parts import PlainNetwork, at_least_one, convolution, init_convolutions
 
 #: Convolutions of the five stages, by depth.
 CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -27,24 +27,25 @@ class CifarVGG(PlainNetwork):
         depth: 11, 13, 16 or 19; as the paper counts, so the two linear layers that are left out here included.
         norm: the normalization of every convolution; None for none, as in the paper.
         num_classes: the number of logits.
+        in_channels: of the pictures.
 
     Raises:
         InputError: another depth.
     """
 
-    def __init__(self, depth: int, *, norm: Spec | None, num_classes: int = 10) -> None:
+    def __init__(self, depth: int, *, norm: Spec | None, num_classes: int = 10, in_channels: int = 3) -> None:
+        at_least_one(in_channels=in_channels)
         if depth not in CONVOLUTIONS:
             nearest = min(CONVOLUTIONS, key=lambda valid: abs(valid - depth))
             raise InputError(f"depth {depth} is not one of VGG's; the nearest valid depth is {nearest}")
-        super().__init__(_features(CONVOLUTIONS[depth], norm), WIDTHS[-1], 32, num_classes)
+        super().__init__(_features(CONVOLUTIONS[depth], norm, in_channels), WIDTHS[-1], 32, num_classes)
         init_convolutions(self)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 
 
-def _features(convolutions: tuple[int, ...], norm: Spec | None) -> nn.Sequential:
+def _features(convolutions: tuple[int, ...], norm: Spec | None, channels: int) -> nn.Sequential:
     modules: list[nn.Module] = []
-    channels = 3
     for width, count in zip(WIDTHS, convolutions, strict=True):
         for _ in range(count):
             if norm is None:

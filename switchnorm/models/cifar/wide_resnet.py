@@ -71,20 +71,23 @@ class CifarWideResNet(nn.Module):
         width: the factor k of the channels.
         norm: the normalization before every convolution.
         num_classes: the number of logits.
+        in_channels: of the pictures.
         dropout: in [0, 1), inside of every block; the paper takes 0.3.
 
     Raises:
         InputError: a depth that is not 6n + 4, a width below 1, or a dropout out of its range.
     """
 
-    def __init__(self, depth: int, width: int, *, norm: Spec, num_classes: int = 10, dropout: float = 0.0) -> None:
+    def __init__(
+        self, depth: int, width: int, *, norm: Spec, num_classes: int = 10, in_channels: int = 3, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         blocks = blocks_per_stage(depth, 2, 4)
-        at_least_one(width=width)
+        at_least_one(width=width, in_channels=in_channels)
         check_dropout(dropout, 0.3)
         make = partial(WideBlock, norm=norm, dropout=dropout)
         first, second, third = 16 * width, 32 * width, 64 * width
-        self.conv1 = convolution(norm, 3, 16, 3)
+        self.conv1 = convolution(norm, in_channels, 16, 3)
         self.block1 = _Stage(stage(make, 16, first, blocks, 1))
         self.block2 = _Stage(stage(make, first, second, blocks, 2))
         self.block3 = _Stage(stage(make, second, third, blocks, 2))
@@ -96,6 +99,6 @@ class CifarWideResNet(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> logits (N, num_classes)."""
+        """(N, in_channels, H, W) -> logits (N, num_classes)."""
         x = self.block3(self.block2(self.block1(self.conv1(x))))
         return self.fc(self.avgpool(self.relu(self.bn1(x))).flatten(1))

@@ -24,6 +24,7 @@ def resnet_v1(
     num_classes: int,
     dropout: float = 0.5,
     last_gamma: bool = True,
+    in_channels: int = 3,
 ) -> ResNet:
     """A ResNet with normalizations named sn1, sn2, ...
 
@@ -34,13 +35,22 @@ def resnet_v1(
         num_classes: the number of logits.
         dropout: the share of features that training drops before the classifier.
         last_gamma: whether the scale of the last normalization of each block starts at 0.
+        in_channels: of the pictures.
 
     Raises:
-        InputError: another depth.
+        InputError: another depth; no channels.
     """
     pool = nn.MaxPool2d(3, 2, ceil_mode=True) if published == "ssn" else None
     layers = Layers(norm, "sn")
-    return ResNet(depth, layers, num_classes=num_classes, dropout=dropout, pool=pool, last_gamma=last_gamma)
+    return ResNet(
+        depth,
+        layers,
+        num_classes=num_classes,
+        dropout=dropout,
+        pool=pool,
+        last_gamma=last_gamma,
+        in_channels=in_channels,
+    )
 
 
 def resnet_v2(
@@ -49,10 +59,11 @@ def resnet_v2(
     norm: Spec,
     num_classes: int,
     dropout: float = 0.5,
+    in_channels: int = 3,
 ) -> PreActivationResNet:
     """A pre-activation ResNet with normalizations named sn1, sn2, ...; arguments and errors as of `resnet_v1`."""
     layers = Layers(norm, "sn")
-    return PreActivationResNet(depth, layers, num_classes=num_classes, dropout=dropout)
+    return PreActivationResNet(depth, layers, num_classes=num_classes, dropout=dropout, in_channels=in_channels)
 
 
 def l_resnet(
@@ -62,10 +73,13 @@ def l_resnet(
     num_classes: int,
     dropout: float = 0.0,
     last_gamma: bool = False,
+    in_channels: int = 3,
 ) -> ResNet:
     """A ResNet with normalizations named bn1, bn2, ... and no dropout; arguments and errors as of `resnet_v1`."""
     layers = Layers(norm, "bn")
-    return ResNet(depth, layers, num_classes=num_classes, dropout=dropout, last_gamma=last_gamma)
+    return ResNet(
+        depth, layers, num_classes=num_classes, dropout=dropout, last_gamma=last_gamma, in_channels=in_channels
+    )
 
 
 def l_resnext(
@@ -77,17 +91,18 @@ def l_resnext(
     last_gamma: bool = False,
     base_width: int = 4,
     cardinality: int = 32,
+    in_channels: int = 3,
 ) -> ResNet:
     """A ResNeXt with normalizations named bn1, bn2, ...; with norm "bn" it is that of bearpaw/pytorch-classification.
 
     Args:
         depth: 50, 101 or 152.
-        norm, num_classes, dropout, last_gamma: as of `l_resnet`.
+        norm, num_classes, dropout, last_gamma, in_channels: as of `l_resnet`.
         base_width: channels of a group in the first stage; twice as many in each of the next.
         cardinality: groups of the 3x3 convolutions.
 
     Raises:
-        InputError: another depth; a base width or cardinality below 1.
+        InputError: another depth; a base width, cardinality or number of channels below 1.
     """
     check_depth(depth, BOTTLENECK_DEPTHS)
     at_least_one(base_width=base_width, cardinality=cardinality)
@@ -100,4 +115,5 @@ def l_resnext(
         last_gamma=last_gamma,
         groups=cardinality,
         width=base_width,
+        in_channels=in_channels,
     )

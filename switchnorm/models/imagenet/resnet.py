@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.models.blocks import Conv, Layers, PreActivationBlock, ResidualBlock, basic, bottleneck, dilated
-from switchnorm.models.parts import init_convolutions, stage
+from switchnorm.models.parts import at_least_one, init_convolutions, stage
 
 #: Blocks in each stage (He et al., CVPR 2016, table 1).
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -38,9 +38,10 @@ class ResidualStages(nn.Module):
         dilations: of the 3x3 convolutions of each stage; a stage with another than 1 keeps its maps' size.
         deep_stem: whether three 3x3 convolutions, which end with 128 channels, take the place of the one of 7x7, as in
             the encoders of CSAILVision/semantic-segmentation-pytorch (models/resnet.py).
+        in_channels: of the pictures.
 
     Raises:
-        InputError: another depth.
+        InputError: another depth; no channels.
     """
 
     block: ClassVar[type[ResidualBlock] | type[PreActivationBlock]] = ResidualBlock
@@ -55,8 +56,10 @@ class ResidualStages(nn.Module):
         width: int = WIDTHS[0],
         dilations: Sequence[int] = (1, 1, 1, 1),
         deep_stem: bool = False,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
+        at_least_one(in_channels=in_channels)
         check_depth(depth, BLOCKS if groups == 1 else BOTTLENECK_DEPTHS)
         expansion = 4 if depth in BOTTLENECK_DEPTHS else 1
         #: Channels of the stages' maps.
@@ -69,7 +72,6 @@ class ResidualStages(nn.Module):
 
         #: Names of the stem's convolutions and their normalizations, in the order in which they run.
         self.stem_pairs: list[tuple[str, str]] = []
-        in_channels = 3
         for number, shape in enumerate(DEEP_STEM if deep_stem else STEM, 1):
             self.stem_pairs.append((f"conv{number}", layers.named(number)))
             conv, norm = self.stem_pairs[-1]
@@ -86,7 +88,7 @@ class ResidualStages(nn.Module):
         self.layer4 = stage(blocks[3], third, fourth, counts[3], 2)
 
     def stem(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, C, H / 4, W / 4), sides rounded up; C is 64, of a deep stem 128."""
+        """(N, in_channels, H, W) -> (N, C, H / 4, W / 4), sides rounded up; C is 64, of a deep stem 128."""
         for conv, norm in self.stem_pairs:
             x = self.relu(getattr(self, norm)(getattr(self, conv)(x)))
         return self.maxpool(x)
@@ -98,7 +100,7 @@ class ResNet(ResidualStages):
     Convolutions start as `init_convolutions` draws them.
 
     Args:
-        depth, layers, pool, groups, width: as of `ResidualStages`.
+        depth, layers, pool, groups, width, in_channels: as of `ResidualStages`.
         num_classes: the number of logits.
         dropout: the share of features that training drops before the classifier.
         last_gamma: whether the scale of the last normalization of each block starts at 0.
@@ -118,8 +120,9 @@ class ResNet(ResidualStages):
         groups: int = 1,
         width: int = WIDTHS[0],
         last_gamma: bool = False,
+        in_channels: int = 3,
     ) -> None:
-        super().__init__(depth, layers, pool=pool, groups=groups, width=width)
+        super().__init__(depth, layers, pool=pool, groups=groups, width=width, in_channels=in_channels)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(self.channels[-1], num_classes)
@@ -130,11 +133,11 @@ class ResNet(ResidualStages):
                     module.zero_init_last()
 
     def features(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> the last stage's maps (N, C, H / 32, W / 32), sides rounded up."""
+        """(N, in_channels, H, W) -> the last stage's maps (N, C, H / 32, W / 32), sides rounded up."""
         return self.layer4(self.layer3(self.layer2(self.layer1(self.stem(x)))))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> logits (N, num_classes)."""
+        """(N, in_channels, H, W) -> logits (N, num_classes)."""
         return self.fc(self.dropout(self.avgpool(self.features(x)).flatten(1)))
 
 
@@ -148,8 +151,10 @@ class PreActivationResNet(ResNet):
 
     block = PreActivationBlock
 
-    def __init__(self, depth: int, layers: Layers, *, num_classes: int, dropout: float = 0.0) -> None:
-        super().__init__(depth, layers, num_classes=num_classes, dropout=dropout)
+    def __init__(
+        self, depth: int, layers: Layers, *, num_classes: int, dropout: float = 0.0, in_channels: int = 3
+    ) -> None:
+        super().__init__(depth, layers, num_classes=num_classes, dropout=dropout, in_channels=in_channels)
         self.last_norm = f"{layers.label}_out"
         self.add_module(self.last_norm, layers.normalization(self.fc.in_features))
 

@@ -25,22 +25,23 @@ class Encoder(ResidualStages):
         depth: 18, 34, 50, 101 or 152.
         stride: how many pixels of a picture one of the last map stands for, in each direction: 32, 16 or 8.
         norm: the normalization of every convolution.
+        in_channels: of the pictures.
         deep_stem: as of `ResidualStages`; published weights of a classifier have the usual stem.
 
     Raises:
-        InputError: another depth or stride.
+        InputError: another depth or stride; no channels.
     """
 
-    def __init__(self, depth: int, stride: int, norm: Spec, *, deep_stem: bool = False) -> None:
+    def __init__(self, depth: int, stride: int, norm: Spec, *, in_channels: int = 3, deep_stem: bool = False) -> None:
         if stride not in DILATIONS:
             nearest = min(DILATIONS, key=lambda known: abs(known - stride))
             raise InputError(f"output stride {stride} is impossible; the nearest valid stride is {nearest}")
         layers = Layers(norm, "sn" if norm.registration.mixes else "bn")
-        super().__init__(depth, layers, dilations=DILATIONS[stride], deep_stem=deep_stem)
+        super().__init__(depth, layers, dilations=DILATIONS[stride], deep_stem=deep_stem, in_channels=in_channels)
         init_convolutions(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(N, 3, H, W) -> the maps of the stages, (N, C, H / s, W / s) with s = 4, 8, ... up to the output stride."""
+        """(N, in_channels, H, W) -> the maps of the stages, (N, C, H / s, W / s), s from 4 to the output stride."""
         first = self.layer1(self.stem(x))
         second = self.layer2(first)
         third = self.layer3(second)

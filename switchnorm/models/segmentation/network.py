@@ -23,7 +23,7 @@ class EncoderDecoder(nn.Module):
         self.decoder = decoder
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(N, 3, H, W) -> "out": logits (N, K, h, w) at the decoder's own size; in training perhaps "aux" too."""
+        """(N, C, H, W) -> "out": logits (N, K, h, w) at the decoder's own size; in training perhaps "aux" too."""
         return self.decoder(self.encoder(x))
 
 
@@ -34,6 +34,7 @@ def plain(
     *,
     norm: Spec,
     num_classes: int,
+    in_channels: int = 3,
     deep_stem: bool = False,
     published_start: bool = False,
 ) -> EncoderDecoder:
@@ -45,13 +46,14 @@ def plain(
         decoder: a name in `DECODERS`.
         norm: the normalization of encoder and decoder.
         num_classes: K.
+        in_channels: of the pictures.
         deep_stem: whether the encoder begins with three 3x3 convolutions, as of `ResidualStages`.
         published_start: whether the decoder starts as in the published code, as of `Decoder.start`.
 
     Raises:
-        InputError: a depth or stride that no encoder has.
+        InputError: a depth or stride that no encoder has; no channels.
     """
-    encoder = Encoder(depth, 32 if stride is None else stride, norm, deep_stem=deep_stem)
+    encoder = Encoder(depth, 32 if stride is None else stride, norm, in_channels=in_channels, deep_stem=deep_stem)
     make = DECODERS[decoder]
     return EncoderDecoder(encoder, make(encoder.channels, norm, num_classes, published_start=published_start))
 
@@ -63,12 +65,13 @@ def pooling(
     *,
     norm: Spec,
     num_classes: int,
+    in_channels: int = 3,
     dropout: float = 0.1,
     deep_stem: bool = False,
     published_start: bool = False,
 ) -> EncoderDecoder:
     """An encoder with `PyramidPooling`; arguments and errors as of `plain`, and the share of channels dropped."""
-    encoder = Encoder(depth, 32 if stride is None else stride, norm, deep_stem=deep_stem)
+    encoder = Encoder(depth, 32 if stride is None else stride, norm, in_channels=in_channels, deep_stem=deep_stem)
     make = DECODERS[decoder]
     options = {"dropout": dropout, "published_start": published_start}
     return EncoderDecoder(encoder, make(encoder.channels, norm, num_classes, **options))

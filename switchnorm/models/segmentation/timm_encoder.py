@@ -21,6 +21,8 @@ from switchnorm.models.segmentation.network import EncoderDecoder
 from switchnorm.surgery import plan_switch
 from switchnorm.surgery.kinds import is_norm
 
+#: Options of this library's own encoders, whose decoders these are.
+_ENCODERS = ("deep_stem", "in_channels")
 _NAME = re.compile(r"(timm:.+?)(?:_dilated(\d+))?\+(.+)")
 
 
@@ -50,7 +52,7 @@ class TimmEncoderDecoder(EncoderDecoder):
     The encoder's entries have timm's names for networks that give features, so that weights of the classifier fit.
 
     Args:
-        encoder: from pictures (N, 3, H, W) to a list of four maps.
+        encoder: from pictures (N, C, H, W) to a list of four maps.
         decoder: from these to logits.
         channels_last: whether maps are (N, h, w, C), as of some transformers.
     """
@@ -109,7 +111,7 @@ def check(name: Parts) -> None:
 def decoder_options(name: Parts, options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the options that are the decoder's, as with this library's encoders; `InputError` for a wrong value."""
     family = _family(name)
-    own = {key: value for key, value in options.items() if key in family.options() and key != "deep_stem"}
+    own = {key: value for key, value in options.items() if key in family.options() and key not in _ENCODERS}
     family.check_options(f"+{name.decoder}", own)
     return own
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from switchnorm.data import Dataset
-from switchnorm.data.files.picture_file import DamagedError, read_picture
+from switchnorm.data.files.picture_file import DamagedError, Pixels, read_picture
+from switchnorm.data.picture import Picture, shown
 from switchnorm.data.segmentation import Scene, SegmentationDataset
 from switchnorm.data.segmentation.palette import overlay, written_mask
 from switchnorm.errors import InputError
@@ -20,8 +20,6 @@ from switchnorm.tasks.segmentation.images import write_image
 
 class MaskPredictor:
     """Writes NAME.png and NAME_overlay.jpg for each picture NAME.*; see `switchnorm.training.predict.Predictor`.
-
-    Pictures are turned as their EXIF data says, as image viewers do.
 
     Args:
         dataset: of the run: which sizes the network is shown, and the classes with their colours and numbers.
@@ -42,10 +40,9 @@ class MaskPredictor:
         return out / f"{file.stem}.png", out / f"{file.stem}_overlay.jpg"
 
 
-def _read(file: Path) -> Image.Image:
-    """A picture the right way up: cameras store it as their sensor lies, and the EXIF data says how to turn it."""
+def _read(file: Path, pixels: Pixels) -> Picture:
     try:
-        return ImageOps.exif_transpose(read_picture(str(file)))
+        return read_picture(str(file), pixels)
     except DamagedError as error:
         raise InputError(f"cannot read {error}") from error
 
@@ -62,7 +59,7 @@ class _Scenes:
 
     def __iter__(self) -> Iterator[list[Scene]]:
         for index, file in enumerate(self.files):
-            yield [self.dataset.scene(_read(file))._replace(index=index)]
+            yield [self.dataset.scene(_read(file, self.dataset.pixels))._replace(index=index)]
 
 
 class _MaskWriter(pl.Callback):
@@ -86,5 +83,7 @@ class _MaskWriter(pl.Callback):
         for index, labels in outputs:
             file = self.files[index]
             mask, beside = MaskPredictor.written(file, self.out)
-            write_image(beside, overlay(_read(file), labels, self.dataset.palette), quality=90)
+            write_image(
+                beside, overlay(shown(_read(file, self.dataset.pixels)), labels, self.dataset.palette), quality=90
+            )
             write_image(mask, written_mask(labels, self.dataset.numbering, self.dataset.palette))

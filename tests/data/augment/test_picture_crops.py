@@ -44,12 +44,6 @@ def test_every_kind_of_picture_is_read_as_its_colours(tmp_path, mode, name):
         assert abs(np.array(picture) - original).mean() < 20
 
 
-def test_grey_of_16_bits_is_not_cut_off(tmp_path):
-    grey = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
-    Image.fromarray(grey).save(tmp_path / "a.png")
-    assert np.array_equal(np.array(read_picture(str(tmp_path / "a.png"))), (grey >> 8)[..., None].repeat(3, 2))
-
-
 def test_a_png_that_is_called_jpg_is_read(tmp_path):
     photo(0).save(tmp_path / "a.jpg", format="png")
     assert np.array_equal(np.array(read_picture(str(tmp_path / "a.jpg"))), np.array(photo(0)))

@@ -12,6 +12,7 @@ import torch
 
 from switchnorm.data import Folder, Share
 from switchnorm.data.loaders.picture_readers import PictureRequest, Pictures
+from switchnorm.data.loaders.reader import Success
 from switchnorm.data.loaders.workers import default_workers, read_batches
 from switchnorm.errors import InputError
 from tests.data.photos import truncate
@@ -126,7 +127,7 @@ class SignalReader:
 
     def __getitem__(self, request):
         blocked = [signal.Signals(number).name for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
-        return Pictures(request, torch.empty(0), torch.empty(0), blocked)
+        return Success(Pictures(request, torch.empty(0), torch.empty(0), blocked), [])
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signal masks are POSIX")

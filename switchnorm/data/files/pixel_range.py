@@ -1,0 +1,81 @@
+"""Which numbers of pictures with more than 8 bits are black and white, where nobody says it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from switchnorm.data.files.listing import Paths
+from switchnorm.data.files.opening import opened
+from switchnorm.data.files.remarks import gathered
+from switchnorm.data.files.stored import is_plain, read_stored
+from switchnorm.errors import InputError
+
+#: How many pictures are looked at.
+SAMPLE = 256
+#: Names of files that have 8 bits whatever they hold, and need not be opened to know it.
+_EIGHT_BITS = (".jpg", ".jpeg", ".jfif", ".gif", ".bmp", ".webp", ".avif")
+#: The depths of cameras and instruments, in bits.
+_DEPTHS = (8, 10, 12, 14, 16, 24, 32)
+
+
+def find_range(paths: Paths, bands: Sequence[int] | None) -> tuple[float, float] | None:
+    """The range of pictures with more than 8 bits, by up to `SAMPLE` of them that are spread evenly.
+
+    Whole numbers from 0 on end with the least depth that holds them, so that 12 bits in files of 16 are 0 to 4095;
+    fractions that reach half of 1 and stay below go from 0 to 1; all others from the least to the greatest.
+
+    Args:
+        paths: of the pictures.
+        bands: which count, from 0; None for all.
+
+    Returns:
+        What is black and what is white; None where all pictures have 8 bits.
+
+    Raises:
+        InputError: as `read_picture`.
+    """
+    deep = [place for place in range(len(paths)) if not paths.name(place).lower().endswith(_EIGHT_BITS)]
+    chosen = [deep[number * len(deep) // min(len(deep), SAMPLE)] for number in range(min(len(deep), SAMPLE))]
+    extents = [found for place in chosen if (found := _extent(paths[place], bands)) is not None]
+    if not extents:
+        return None
+    lows, highs, whole = zip(*extents, strict=True)
+    return _range(min(lows), max(highs), all(whole))
+
+
+def _extent(path: str, bands: Sequence[int] | None) -> tuple[float, float, bool] | None:
+    """The least and the greatest number, and whether they are whole; None for 8 bits and for what cannot be read."""
+    try:
+        with gathered():  # reading it for a batch says the same again
+            if _is_plain(path):
+                return None
+            numbers = read_stored(path, pages=bands is not None and max(bands) > 0).numbers
+    except (MemoryError, InputError):
+        raise
+    except Exception:  # it is damaged, which reading it for a batch says
+        return None
+    if numbers.dtype == np.uint8:
+        return None
+    if bands is not None:
+        numbers = numbers[..., [band for band in bands if band < numbers.shape[2]]]
+    whole = numbers.dtype.kind in "iu"
+    numbers = numbers if whole else numbers[np.isfinite(numbers)]
+    return (float(numbers.min()), float(numbers.max()), whole) if numbers.size else None
+
+
+def _is_plain(path: str) -> bool:
+    try:
+        with opened(path) as picture:
+            return is_plain(path, picture)
+    except OSError:  # among these what Pillow does not know, and tifffile may
+        return False
+
+
+def _range(low: float, high: float, whole: bool) -> tuple[float, float]:
+    if whole and low >= 0:
+        return 0.0, float(next(2**depth - 1 for depth in _DEPTHS if high < 2**depth))
+    if low >= 0 and 0.5 < high <= 1:
+        return 0.0, 1.0
+    return low, high if high > low else low + 1
