@@ -198,7 +198,7 @@ class _Machine(pickle._Unpickler):
         if not isinstance(made, dict) or len(items) % 2:
             raise pickle.UnpicklingError(f"{type(made).__name__} takes no entries by key")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            dict.__setitem__(made, scalar_key(key), value)
+            made[scalar_key(key)] = value
 
     def load_additems(self) -> None:
         """Put items into a set."""

@@ -38,6 +38,25 @@ STORAGES: Mapping[str, torch.dtype] = {
 #: Types of tensors, for the file of torch 0.1.
 TENSORS = {name.replace("Storage", "Tensor"): dtype for name, dtype in STORAGES.items() if "Untyped" not in name}
 _DTYPES = {str(dtype): dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype)}
+
+
+class NoPlainTensor(Inert):
+    """A tensor that is sparse, quantized, a subclass or without numbers: read for what is beside it, and not loaded."""
+
+
+_NO_PLAIN_TENSORS = (
+    "_rebuild_sparse_tensor",
+    "_rebuild_qtensor",
+    "_rebuild_meta_tensor_no_storage",
+    "_rebuild_wrapper_subclass",
+    "_rebuild_device_tensor_from_numpy",
+    "_rebuild_device_tensor_from_cpu_tensor",
+)
+_QUANTIZED = {"QInt8Storage": torch.int8, "QUInt8Storage": torch.uint8, "QInt32Storage": torch.int32}
+_SCHEMES = (
+    *("per_tensor_affine", "per_tensor_symmetric", "per_channel_affine", "per_channel_symmetric"),
+    "per_channel_affine_float_qparams",
+)
 # What training scripts save beside the weights: an accuracy that numpy computed is numpy's own number.
 _NOT_NEEDED = (
     "numpy.dtype",
@@ -50,6 +69,8 @@ VALUES: Mapping[str, Any] = {
     **CONTAINERS,
     **STORAGES,
     **_DTYPES,
+    **{f"torch.{name}": dtype for name, dtype in _QUANTIZED.items()},
+    **dict.fromkeys((f"torch.{scheme}" for scheme in _SCHEMES), None),
     **dict.fromkeys(_NOT_NEEDED, Maker(Inert)),
     "torch.Size": Maker(lambda sizes=(): torch.Size(sizes)),
     "torch.device": Maker(lambda *parts: torch.device(*parts)),
@@ -76,6 +97,7 @@ class Tensors:
         self.names: Mapping[str, Any] = {
             **VALUES,
             **{f"torch._utils.{name}": Maker(make) for name, make in rebuilt.items()},
+            **{f"torch._utils.{name}": Maker(NoPlainTensor) for name in _NO_PLAIN_TENSORS},
             "torch._tensor._rebuild_from_type_v2": Maker(_with_attributes),
             "torch.nn.parameter.Parameter": Maker(_parameter),
         }
