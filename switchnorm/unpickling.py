@@ -19,8 +19,8 @@ _STEPS, _BYTES_PER_STEP = 1_000_000, 256
 _DEEPEST, _MOST_VALUES = 100, 4_000_000
 # Of a line, which holds a name.
 _LONGEST_LINE = 1_000
-# Text with one character beyond Latin-1 takes up to four bytes for each.
-_LONGEST_WIDE_TEXT = 1 << 20
+# Text with one character beyond Latin-1 takes up to four bytes for each; so many bytes of it are read.
+_WIDE_TEXT = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,7 @@ class _Machine(pickle._Unpickler):
         super().__init__(program, encoding=encoding)
         self.names = names
         self.persistent = persistent
+        self.wide = _WIDE_TEXT
 
     def find_class(self, module: str, name: str) -> Any:
         """What stands in for a name; nothing is imported."""
@@ -218,8 +219,10 @@ class _Machine(pickle._Unpickler):
 
     def _text(self, width: int) -> None:
         raw = self.read(int.from_bytes(self.read(width), "little"))
-        if len(raw) > _LONGEST_WIDE_TEXT and re.search(rb"[\xc4-\xff]", raw):
-            raise pickle.UnpicklingError(f"it has a text of {len(raw)} bytes")
+        if re.search(rb"[\xc4-\xff]", raw):
+            self.wide -= len(raw)
+            if self.wide < 0:
+                raise pickle.UnpicklingError(f"it has more than {_WIDE_TEXT} bytes of text")
         self.append(str(raw, "utf-8", "surrogatepass"))
 
     def load_frame(self) -> None:
