@@ -14,8 +14,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-# A step makes an object of about 200 bytes at most. The largest checkpoints take some 100,000 steps.
-_STEPS, _BYTES_PER_STEP = 1_000_000, 256
+# Reading a code or its argument is a step, and makes objects of about 75 bytes. A tensor takes some 70 steps.
+_STEPS, _BYTES_PER_STEP = 1_500_000, 64
+# Of an empty set, which is four times as large as other objects.
+_STEPS_OF_SET = 4
 _DEEPEST, _MOST_VALUES = 100, 4_000_000
 # Of a line, which holds a name.
 _LONGEST_LINE = 1_000
@@ -55,13 +57,17 @@ class Program:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
         self._size = size
-        self._calls = 2 * (_STEPS + size // _BYTES_PER_STEP)  # most steps read a code and an argument
+        self._steps = _STEPS + size // _BYTES_PER_STEP
+
+    def take(self, steps: int) -> None:
+        """Take some of the steps that are left."""
+        self._steps -= steps
+        if self._steps < 0:
+            raise pickle.UnpicklingError("it takes more steps than any file of its size needs")
 
     def read(self, count: int) -> bytes:
         """The next bytes."""
-        self._calls -= 1
-        if self._calls < 0:
-            raise pickle.UnpicklingError("it takes more steps than any file of its size needs")
+        self.take(1)
         # Python allocates what is asked for before it looks at the file.
         if count > 1 and count > self._size - self._file.tell():
             raise EOFError(f"{count} bytes are not there")
@@ -69,7 +75,7 @@ class Program:
 
     def readline(self) -> bytes:
         """The next line."""
-        self._calls -= 1
+        self.take(1)
         line = self._file.readline(_LONGEST_LINE)
         if not line.endswith(b"\n"):
             raise pickle.UnpicklingError(f"it has a name of more than {_LONGEST_LINE} characters")
@@ -134,7 +140,7 @@ _OPCODES = (
     *(b"NONE", b"NEWTRUE", b"NEWFALSE", b"BININT", b"BININT1", b"BININT2", b"LONG1", b"LONG4", b"BINFLOAT"),
     *(b"BINSTRING", b"SHORT_BINSTRING", b"BINBYTES", b"SHORT_BINBYTES", b"BINBYTES8", b"SHORT_BINUNICODE"),
     *(b"EMPTY_TUPLE", b"TUPLE", b"TUPLE1", b"TUPLE2", b"TUPLE3", b"EMPTY_LIST", b"APPEND", b"APPENDS", b"EMPTY_DICT"),
-    *(b"EMPTY_SET", b"BINPUT", b"LONG_BINPUT", b"MEMOIZE", b"BINGET", b"LONG_BINGET"),
+    *(b"BINPUT", b"LONG_BINPUT", b"MEMOIZE", b"BINGET", b"LONG_BINGET"),
 )
 
 
@@ -151,6 +157,7 @@ class _Machine(pickle._Unpickler):
         self, program: Program, names: Mapping[str, Any], persistent: Callable[[Any], Any] | None, encoding: str
     ) -> None:
         super().__init__(program, encoding=encoding)
+        self.program = program
         self.names = names
         self.persistent = persistent
         self.wide = _WIDE_TEXT
@@ -201,6 +208,11 @@ class _Machine(pickle._Unpickler):
         for key, value in zip(items[::2], items[1::2], strict=True):
             made[scalar_key(key)] = value
 
+    def load_empty_set(self) -> None:
+        """Make a set."""
+        self.program.take(_STEPS_OF_SET - 1)
+        self.append(set())
+
     def load_additems(self) -> None:
         """Put items into a set."""
         items = self.pop_mark()
@@ -235,6 +247,7 @@ class _Machine(pickle._Unpickler):
         pickle.BUILD[0]: load_build,
         pickle.SETITEM[0]: load_setitem,
         pickle.SETITEMS[0]: load_setitems,
+        pickle.EMPTY_SET[0]: load_empty_set,
         pickle.ADDITEMS[0]: load_additems,
         pickle.BINUNICODE[0]: load_binunicode,
         pickle.BINUNICODE8[0]: load_binunicode8,
