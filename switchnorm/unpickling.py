@@ -135,23 +135,29 @@ CONTAINERS: Mapping[str, Any] = {
     },
 }
 
-_OPCODES = (
-    *(b"PROTO", b"STOP", b"MARK", b"POP", b"POP_MARK", b"GLOBAL", b"STACK_GLOBAL", b"BINPERSID"),
-    *(b"NONE", b"NEWTRUE", b"NEWFALSE", b"BININT", b"BININT1", b"BININT2", b"LONG1", b"LONG4", b"BINFLOAT"),
-    *(b"BINSTRING", b"SHORT_BINSTRING", b"BINBYTES", b"SHORT_BINBYTES", b"BINBYTES8", b"SHORT_BINUNICODE"),
-    *(b"EMPTY_TUPLE", b"TUPLE", b"TUPLE1", b"TUPLE2", b"TUPLE3", b"EMPTY_LIST", b"APPEND", b"APPENDS", b"EMPTY_DICT"),
-    *(b"BINPUT", b"LONG_BINPUT", b"MEMOIZE", b"BINGET", b"LONG_BINGET"),
-)
+_CODES = [
+    code[0]
+    for code in (
+        *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.POP, pickle.POP_MARK, pickle.BINPERSID),
+        *(pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),
+        *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.LONG4, pickle.BINFLOAT),
+        *(pickle.BINSTRING, pickle.SHORT_BINSTRING, pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINBYTES8),
+        *(pickle.SHORT_BINUNICODE, pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
+        *(pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS, pickle.EMPTY_DICT),
+        *(pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE, pickle.BINGET, pickle.LONG_BINGET),
+    )
+]
 
 
-# Python's implementation, not that in C, which allocates as many memo entries as a file claims to have.
-class _Machine(pickle._Unpickler):
+# Python's implementation, not that in C, which allocates as many memo entries as a file claims to have. Type checkers
+# know little of it.
+_Pythons: Any = pickle._Unpickler
+
+
+class _Machine(_Pythons):
     """The machine that pickles are programs for, without the codes that no file needs which this package reads."""
 
-    dispatch = {  # noqa: RUF012 - as its base has it
-        getattr(pickle, name.decode())[0]: pickle._Unpickler.dispatch[getattr(pickle, name.decode())[0]]
-        for name in _OPCODES
-    }
+    dispatch = {code: _Pythons.dispatch[code] for code in _CODES}  # noqa: RUF012 - as its base has it
 
     def __init__(
         self, program: Program, names: Mapping[str, Any], persistent: Callable[[Any], Any] | None, encoding: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -70,6 +71,20 @@ def read_located(path: Path, title: str) -> Located:
         where = title if mark is None else f"{_place(mark)}, column {mark.column + 1}"
         problem = ", ".join(filter(None, (error.context, error.problem)))
         raise InputError(f"{where}: no valid YAML: {' '.join(problem.split())}") from error
+
+
+def check_value(text: str, title: str) -> None:
+    """Refuse a value that nests as no value of a recipe may; text that is no YAML stands for itself.
+
+    Args:
+        text: as a flag has it.
+        title: what messages call it.
+
+    Raises:
+        InputError: an alias inside of what it stands for, or more nesting or values than any recipe needs.
+    """
+    with contextlib.suppress(yaml.YAMLError):
+        _Loader(text, title).get_single_node()
 
 
 class _Loader(yaml.SafeLoader):

@@ -14,7 +14,7 @@ from switchnorm.files import write_file
 from switchnorm.runs.reading import read_text
 
 # What spreadsheets take for a formula, and that with the apostrophes that `csv_text` puts before it.
-_FORMULA, _QUOTED = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"'+[=+\-@\t\r]")
+_FORMULA, _QUOTED = re.compile(r"'*[=+\-@\t]"), re.compile(r"'+[=+\-@\t]")
 _EPOCH = re.compile(r"[0-9]{1,9}")
 
 
@@ -64,7 +64,10 @@ def csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _quoted(cell: object) -> object:
     """A cell as spreadsheets show it: what begins like a formula, and is no number, has an apostrophe before it."""
-    if not isinstance(cell, str) or not _FORMULA.match(cell):
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.replace("\r\n", "\n").replace("\r", "\n")  # as text files are read
+    if not _FORMULA.match(cell):
         return cell
     try:
         float(cell)

@@ -12,6 +12,7 @@ import torch
 from switchnorm.config.recipe import read_config
 from switchnorm.data.files.cifar_files import read_pickle
 from switchnorm.errors import InputError
+from switchnorm.recipes import shipped_file
 from switchnorm.runs.run import load_run
 from switchnorm.weights import read_state
 from tests.fuzz.bombs import CHECKPOINTS, IMAGES, RECIPES, packed, state, tensor
@@ -39,6 +40,13 @@ def test_images(tmp_path, bomb):
 @pytest.mark.parametrize("bomb", RECIPES)
 def test_recipes(tmp_path, bomb):
     refused(read_config, tmp_path / "r.yaml", RECIPES[bomb])
+
+
+@pytest.mark.parametrize("value", ["[" * 3000, "&a [*a]", "{a: " * 3000, "- " * 3000, "!!bool maybe"])
+@pytest.mark.parametrize("key", ["--schedule.milestones", "--model.options.x", "--train.epochs", "--label"])
+def test_values_of_flags_are_read_or_refused(key, value):
+    outcome(lambda: read_config(shipped_file("digits/resnet9"), [f"{key}={value}"]), len(value))
+    outcome(lambda: read_config(shipped_file("digits/resnet9"), [key, value]), len(value))
 
 
 def test_what_is_no_bomb_is_read(tmp_path):
@@ -99,7 +107,7 @@ def test_a_report_follows_no_link_out_of_a_run(tmp_path, name):
     run = write_run(tmp_path)
     (run / name).rename(tmp_path / "secret")
     (run / name).symlink_to(tmp_path / "secret")
-    with pytest.raises(InputError, match="is a link to .*secret, out of the run"):
+    with pytest.raises(InputError, match=r"is a link to .*secret, out of the run"):
         read_run(run)
 
 

@@ -26,7 +26,8 @@ def outcome(read: Callable[[], object], size: int) -> tuple[str, int, float]:
     except InputError as error:
         said, ended = str(error), REFUSED
     took, rise = time.process_time() - began, _peak() - before
-    assert "\n" not in said and len(said) < 4000 + size, said
+    assert "\n" not in said, said
+    assert len(said) < 4000 + size, f"{len(said)} characters"
     assert rise <= 2 * size + CONSTANT, f"{rise >> 20} MB for {size} bytes"
     assert took <= SECONDS, f"{took:.1f} s"
     return ended, rise, took

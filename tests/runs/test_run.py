@@ -104,7 +104,11 @@ DAMAGE: dict[str, tuple[str, str | bytes | None, str]] = {
     "metrics are not text": ("metrics.csv", b"\xff\xfe\x00", "line 1: expected text in UTF-8"),
     "importance without a column": ("importance.csv", "epoch,layer\n", "must name the column 'moment'"),
     "an unknown moment": ("importance.csv", HEADER + "0,a,std,batch,1\n", "expected 'mean' or 'var'"),
-    "importance is not a number": ("importance.csv", HEADER + "0,a,mean,batch,nan\n", "line 2: importance is 'nan', expected a fraction"),
+    "importance is not a number": (
+        "importance.csv",
+        HEADER + "0,a,mean,batch,nan\n",
+        "line 2: importance is 'nan', expected a fraction",
+    ),
     "half a layer": ("importance.csv", HEADER + "0,a,mean,batch,1\n", "layer 'a' must list the same statistics"),
 }
 
