@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import json
+import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from switchnorm.errors import InputError
 
+# People write no JSON that nests deeper, or is longer; Python makes objects of it about twenty times as large.
+_DEEPEST, _LARGEST = 32, 8 << 20
+_MOST_DIGITS = 20
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -57,3 +63,58 @@ def expanded(option: str, name: str) -> Path:
             f"{option} {name!r} names the variable {missing[0]}, which is not set; set it, or write the path"
         )
     return Path(path)
+
+
+def from_json(text: str, title: str) -> Any:
+    """The value of a JSON text; NaN and Infinity are numbers, as Python writes them.
+
+    Args:
+        text: of a file, or of one line of it.
+        title: what an error calls it.
+
+    Raises:
+        InputError: no JSON, a key that is set twice, a number that no computer holds, text that is no Unicode, or more
+            nesting or length than such files need.
+    """
+    if len(text) > _LARGEST:
+        raise InputError(f"{title} is no JSON that can be read: it has more than {_LARGEST >> 20} MB")
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_float=_finite)
+        _check_depth(value, _DEEPEST)
+    except RecursionError as error:
+        raise InputError(f"{title} is no JSON that can be read: it nests more than {_DEEPEST} deep") from error
+    except ValueError as error:
+        raise InputError(f"{title} is no JSON that can be read: {error}") from error
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for place, name in enumerate(names) if name in names[:place])
+        raise ValueError(f"key {twice!r} is set twice")
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"the number {digits[:40]} is too large")
+    return value
+
+
+def _check_depth(value: Any, levels: int) -> None:
+    if isinstance(value, str):
+        value.encode()  # half a surrogate pair is an error of JSON's "\\ud800", and a `ValueError`
+    if isinstance(value, dict | list):
+        if not levels:
+            raise RecursionError
+        for inner in (*value, *value.values()) if isinstance(value, dict) else value:
+            _check_depth(inner, levels - 1)

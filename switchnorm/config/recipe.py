@@ -23,7 +23,7 @@ from switchnorm.config.task_spec import find_task, own_tasks, tasks
 from switchnorm.data import dataset_class, dataset_classes
 from switchnorm.errors import InputError
 from switchnorm.recipes.compose import read_recipe
-from switchnorm.recipes.located import Located
+from switchnorm.recipes.located import Located, check_value
 
 #: Sections whose keys are not known here: network and optimizer check their options themselves.
 OPEN = ("model.options", "optimizer.options")
@@ -147,7 +147,8 @@ def _parser(dataset: str) -> ArgumentParser:
 def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) -> Config:
     keys = _keys(parser)
     for flag in flags:
-        key = flag.partition("=")[0]
+        key, _, value = flag.partition("=") if flag.startswith("--") else ("", "", flag)
+        check_value(value, key or "a flag's value")
         if flag.startswith("--") and not _is_key(key[2:].removesuffix("+"), keys):
             raise unknown_flag("flag", key, [f"--{key}" for key in (*SHORT, *keys)])
     try:

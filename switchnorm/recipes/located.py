@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -13,6 +14,8 @@ from switchnorm.text import decode
 
 #: How deep a file may nest, and how many values it may hold, with every alias written out.
 DEEPEST, LARGEST = 32, 10_000
+# Bytes of a file: PyYAML takes a second for so many. And characters of a number.
+_LONGEST, _MOST_DIGITS = 500_000, 40
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ def read_located(path: Path, title: str) -> Located:
             stands for, or more nesting than any recipe needs; names file and line.
     """
     text = _read_text(path, title)
+    if len(text) > _LONGEST:
+        raise InputError(f"{title} has {len(text)} characters, of {_LONGEST} that a recipe may have")
     try:
         loader = _Loader(text, title)
         root = loader.get_single_node()
@@ -69,6 +74,20 @@ def read_located(path: Path, title: str) -> Located:
         raise InputError(f"{where}: no valid YAML: {' '.join(problem.split())}") from error
 
 
+def check_value(text: str, title: str) -> None:
+    """Refuse a value that nests as no value of a recipe may; text that is no YAML stands for itself.
+
+    Args:
+        text: as a flag has it.
+        title: what messages call it.
+
+    Raises:
+        InputError: an alias inside of what it stands for, or more nesting or values than any recipe needs.
+    """
+    with contextlib.suppress(yaml.YAMLError):
+        _Loader(text, title).get_single_node()
+
+
 class _Loader(yaml.SafeLoader):
     """Composes the nodes of a file, which know their lines."""
 
@@ -76,18 +95,24 @@ class _Loader(yaml.SafeLoader):
         super().__init__(text)
         self.name = title
         self._depth = 0
+        self._composed = 0
         self._extents: dict[int, tuple[int, int]] = {}  # by node: how deep it nests, and how many values it holds
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
         """Compose a node, or take the one that an alias stands for."""
         place = _place(self.peek_event().start_mark)
         self._depth += 1
+        self._composed += 1
+        if self._composed > LARGEST:  # a list counts what it holds once it is complete
+            raise InputError(f"{place}: more than {DEEPEST} levels or {LARGEST} values; write fewer")
         if self._depth > DEEPEST:
             raise InputError(f"{place}: nested more than {DEEPEST} deep; write it flatter")
         node = cast(yaml.Node, super().compose_node(parent, index))
         self._depth -= 1
         if node.end_mark is None:  # set once a node is complete, so this alias is inside of the node
             raise InputError(f"{place}: an alias stands inside of what it stands for; write the values out")
+        if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":int") and len(node.value) > _MOST_DIGITS:
+            raise InputError(f"{place}: a number has {len(node.value)} digits; write a smaller one")
         depth, values = 0, 0
         for child in _children(node):
             child_depth, child_values = self._extents[id(child)]
@@ -134,7 +159,8 @@ def _content(loader: _Loader, node: yaml.MappingNode, prefix: str, origin: dict[
 def _value(loader: _Loader, node: yaml.Node) -> Any:
     try:
         return loader.construct_object(node, deep=True)
-    except ValueError as error:  # such as the date 2024-13-01
+    # Such as the date 2024-13-01; or a tag that does not fit what it is before, as of !!bool maybe.
+    except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
         raise InputError(f"{_place(node.start_mark)}: no valid YAML: {error}") from error
 
 

@@ -22,6 +22,7 @@ from switchnorm.report.results.results_table import results_table
 from switchnorm.runs.geometries import Absent
 from switchnorm.runs.importance import ImportanceRow
 from switchnorm.runs.run import load_run
+from switchnorm.text import printable
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 # A pipe has no width: rich would take it for 80 columns and cut numbers off.
@@ -79,13 +80,13 @@ def _drawing(table: Table, on_screen: bool) -> RenderableType:
     drawing = Drawing(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for column in shown:
         # A title wraps between its words, so that a column is as narrow as its numbers; only names of rows may fold.
-        title = Text(table.columns[column].replace(" ", "\n") if on_screen else table.columns[column])
+        title = _said(table.columns[column].replace(" ", "\n") if on_screen else table.columns[column])
         justify: JustifyMethod = "right" if column else "left"
         drawing.add_column(title, justify=justify, vertical="bottom", overflow="fold", no_wrap=column > 0)
     for place, row in enumerate(table.rows, start=1):
         drawing.add_row(*(_text(row[column], on_screen) for column in shown), end_section=place in table.blocks)
-    notes = [Text(""), *map(Text, table.notes)] if table.notes else []
-    return Group(Text(caption, style="bold"), Text(""), drawing, *notes)
+    notes = [Text(""), *map(_said, table.notes)] if table.notes else []
+    return Group(_said(caption, "bold"), Text(""), drawing, *notes)
 
 
 def _condensed(table: Table) -> tuple[str, list[int]]:
@@ -102,4 +103,9 @@ def _text(cell: Cell, on_screen: bool) -> Text:
     """The cell with its bar; without a screen there is no bold, so a star marks what stands out."""
     bar = "" if cell.share is None else _BLOCKS[round(cell.share * (len(_BLOCKS) - 1))] + " "
     star = "*" if cell.strong and not on_screen else ""
-    return Text(bar + cell.text + star, style="bold" if cell.strong else "")
+    return _said(bar + cell.text + star, "bold" if cell.strong else "")
+
+
+def _said(text: str, style: str = "") -> Text:
+    """Text whose control characters a terminal shows, and whose square brackets are no markup."""
+    return Text(printable(text), style=style)

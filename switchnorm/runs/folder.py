@@ -15,7 +15,7 @@ from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task
 from switchnorm.errors import InputError
 from switchnorm.files import write_file
-from switchnorm.runs.reading import read_record
+from switchnorm.runs.reading import read_provenance
 from switchnorm.runs.tables import read_rows
 
 
@@ -110,12 +110,14 @@ class RunFolder:
 
     def record(self) -> dict[str, Any]:
         """Provenance and outcome; raise `InputError` if the file is damaged."""
-        return read_record(self.record_file, "the provenance of a run")
+        return read_provenance(self.record_file)
 
     def metrics(self) -> list[dict[str, str]]:
         """The rows of metrics.csv, by column; raise `InputError` if it is another file."""
-        names = find_task(self.config().task).columns
-        return [dict(zip(names, row, strict=True)) for row in read_rows(self.metrics_file, names)]
+        config = self.config()
+        names = find_task(config.task).columns
+        rows = read_rows(self.metrics_file, names, config.train.start_epoch)
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def update_record(self, **changes: Any) -> None:
         """Change entries of the record."""

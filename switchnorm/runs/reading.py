@@ -2,29 +2,88 @@
 
 from __future__ import annotations
 
-import json
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from switchnorm.errors import InputError
+from switchnorm.text import decode, from_json
+
+# Tables of a thousand epochs of a hundred layers have about 30 MB.
+_LARGEST = 64 << 20
 
 
 def read_record(path: Path, what: str) -> dict[str, Any]:
     """The object in a JSON file that is meant to hold `what`."""
     try:
-        found = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is damaged: expected {what} as JSON") from error
+        found = from_json(read_text(path), str(path))
+    except InputError as error:
+        raise InputError(f"{error}; expected {what}") from error
     if not isinstance(found, dict):
         raise InputError(f"{path} is damaged: expected a JSON object, got {type(found).__name__}")
+    return found
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """A run's record, of which every entry that is read anywhere has its type; others are as they are.
+
+    Raises:
+        InputError: no such file, a damaged one, or an entry of another type.
+    """
+    found = read_record(path, "the provenance of a run")
+    for name, (fits, expected) in _ENTRIES.items():
+        value = found.get(name)
+        if value is not None and not fits(value):
+            raise InputError(f"{path}: {name} is {value!r:.80}, expected {expected}")
     return found
 
 
 def read_text(path: Path) -> str:
     """The whole of a text file."""
     try:
-        return path.read_text(encoding="utf-8")
+        # What is no file, such as a pipe, may never end.
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is no file")
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path} has more than {_LARGEST >> 20} MB; no such file of a run is as large")
+        text = decode(path.read_bytes(), str(path))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: a run folder holds config.yaml, run.json and metrics.csv") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    if "\0" in text:
+        raise InputError(f"{path} is damaged: line {text.count(chr(10), 0, text.index(chr(0))) + 1} is no text")
+    return text
+
+
+def check_inside(run: Path, path: Path) -> None:
+    """Raise `InputError` where a file of a run is a link out of it: a report would show what is no part of the run."""
+    if not path.resolve().is_relative_to(run.resolve()):
+        raise InputError(f"{path} is a link to {path.resolve()}, out of the run; copy the file into its place")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and value >= 0
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+_NUMBER, _COUNT = (_is_number, "a number, 0 or more"), (_is_count, "a whole number, 0 or more")
+_TEXT, _MAPPING = (_is_text, "text"), (_is_mapping, "entries by name")
+_ENTRIES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("name", "command", "created", "status"), _TEXT),
+    **dict.fromkeys(("seconds", "learning_rate", "images_per_second", "peak_memory_bytes"), _NUMBER),
+    **dict.fromkeys(("test_pictures", "processes"), _COUNT),
+    **dict.fromkeys(("result", "versions", "stopped", "loggers", "warm_start", "normalizer"), _MAPPING),
+}

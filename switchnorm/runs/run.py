@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from switchnorm.config import plugins
 from switchnorm.config.keys import flatten
@@ -14,12 +13,20 @@ from switchnorm.config.schema import SECTIONS, Config
 from switchnorm.config.task_spec import tasks
 from switchnorm.data import dataset_class, dataset_classes
 from switchnorm.errors import InputError
+from switchnorm.recipes.located import read_located
 from switchnorm.runs.appearance import Appearance, recorded, registered
 from switchnorm.runs.importance import LayerWeights, read_importance
-from switchnorm.runs.reading import read_record, read_text
+from switchnorm.runs.reading import check_inside, read_provenance, read_text
 from switchnorm.runs.score import Score, score_of
-from switchnorm.runs.tables import number, table
+from switchnorm.runs.tables import epoch_of, epoch_shift, number, table
 
+_FILES = ("config.yaml", "run.json", "metrics.csv", "importance.csv")
+#: What reports compute with, or look up.
+_TYPES: Mapping[str, tuple[type, str]] = {
+    **dict.fromkeys(("task", "label", "model.name", "model.norm", "model.conv", "data.name"), (str, "text")),
+    **dict.fromkeys(("train.batch_size", "train.samples_per_gpu"), (int, "a whole number, 1 or more")),
+    "seed": (int, "a whole number"),
+}
 _LOSSES = ("train_loss", "val_loss")
 
 
@@ -31,7 +38,7 @@ class Run:
     config: dict[str, Any]
     provenance: dict[str, Any]
     metrics: list[dict[str, float | None]]
-    """A row per finished epoch; a value that was not measured, or is not finite, is None."""
+    """A row per finished epoch, counted from 1; a value that was not measured, or is not finite, is None."""
     importance: dict[int, list[LayerWeights]]
     """The layers in the order of depth, by epoch; empty where no layer mixes statistics."""
     diverged: int | None = None
@@ -65,7 +72,7 @@ class Run:
     @property
     def task(self) -> str:
         """What the network was trained for."""
-        return str(self.config.get("task") or Config.task)
+        return _task(self.config)
 
     @property
     def score(self) -> Score:
@@ -137,33 +144,58 @@ def load_run(path: Path) -> Run:
         inside = any(path.glob("*/config.yaml"))
         hint = f"; the folders inside it are: give {path / '*'}" if inside else ""
         raise InputError(f"{path} is not a run folder: it has no config.yaml{hint}")
-    metrics, diverged = _read_metrics(path / "metrics.csv")
+    for name in _FILES:
+        check_inside(path, path / name)
+    config = _read_config(path / "config.yaml")
+    start = start_epoch(config)
+    metrics, diverged = _read_metrics(path / "metrics.csv", start, score_of(_task(config)))
     return Run(
         path=path,
-        config=_read_config(path / "config.yaml"),
-        provenance=read_record(path / "run.json", "the provenance of a run"),
+        config=config,
+        provenance=read_provenance(path / "run.json"),
         metrics=metrics,
-        importance=read_importance(path / "importance.csv"),
+        importance=read_importance(path / "importance.csv", start),
         diverged=diverged,
     )
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is damaged: expected the configuration of a run as YAML") from error
-    model = config.get("model") if isinstance(config, dict) else None
-    if not isinstance(model, dict) or not (model.get("norm") or model.get("name")):
+    read_text(path)  # which knows what to say of a file that is none, or no text
+    config = read_located(path, str(path)).content
+    for section in SECTIONS.keys() | {"data"}:
+        if not isinstance(config.get(section) or {}, dict):
+            raise InputError(f"{path}: {section} is {config[section]!r:.80}, expected keys below it")
+    settings = dict(flatten(config))
+    for key, (kind, expected) in _TYPES.items():
+        value = settings.get(key)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise InputError(f"{path}: {key} is {value!r:.80}, expected {expected}")
+        if isinstance(value, int) and value < (key != "seed"):
+            raise InputError(f"{path}: {key} is {value!r:.80}, expected {expected}")
+    if not (settings.get("model.norm") or settings.get("model.name")):
         raise InputError(f"{path} names no network: expected the key model.name")
-    task = str(config.get("task") or Config.task)
+    task = _task(config)
     if task not in tasks():
-        plugins.load_known(config.get("plugins") or [], str(path))
+        named = config.get("plugins") or []
+        if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+            raise InputError(f"{path}: plugins is {named!r:.80}, expected a list of modules")
+        plugins.load_known(named, str(path))
     try:
         score_of(task)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return config
+
+
+def _task(config: Mapping[str, Any]) -> str:
+    return str(config.get("task") or Config.task)
+
+
+def start_epoch(config: Mapping[str, Any]) -> int:
+    """The epochs that counted as done when a run began, by its configuration."""
+    train = config.get("train")
+    start = train.get("start_epoch") if isinstance(train, dict) else None
+    return start if isinstance(start, int) else 0
 
 
 def _own_norm(network: str) -> str:
@@ -173,18 +205,26 @@ def _own_norm(network: str) -> str:
     return norm_of(network) or "built-in"
 
 
-def _read_metrics(path: Path) -> tuple[list[dict[str, float | None]], int | None]:
-    """A row per epoch, and the epoch in which the loss stopped being a number for good."""
-    metrics = []
+def _read_metrics(path: Path, start: int, score: Score) -> tuple[list[dict[str, float | None]], int | None]:
+    """A row per epoch, from 1, and the epoch in which the loss stopped being a number for good."""
+    fractions = [score.column, *(column for _, column in score.others)]
+    metrics: list[dict[str, float | None]] = []
     diverged: int | None = None
+    shift: int | None = None
     for where, row in table(path, ("epoch",)):
         values = {name: number(where, name, written) for name, written in row.items()}
-        if values["epoch"] is None:
-            raise InputError(f"{where}: the row has no epoch")
+        epoch = epoch_of(where, row["epoch"])
+        shift = epoch_shift(row["epoch"], start) if shift is None else shift
+        values["epoch"] = epoch + shift
+        if metrics and values["epoch"] <= (metrics[-1]["epoch"] or 0):
+            raise InputError(f"{where}: epoch {epoch} comes after another that is no earlier")
+        for name in fractions:
+            if not 0 <= (values.get(name) or 0) <= 1:
+                raise InputError(f"{where}: {name} is {row[name]!r:.80}, expected a fraction from 0 to 1")
         if not any(row.get(loss, "").strip() and values[loss] is None for loss in _LOSSES):
             diverged = None
         elif diverged is None:
-            diverged = int(values["epoch"])
+            diverged = epoch + shift
         metrics.append(values)
     if not metrics:
         raise InputError(f"{path} has no rows: expected a run with at least one finished epoch")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from switchnorm.runs.folder import RunFolder
 from switchnorm.studies.folder import Plan, check_folder, locked
 from switchnorm.studies.parallel import Outcome, default_workers, train_all
 from switchnorm.studies.progress import StudyProgress
+from switchnorm.text import decode, from_json
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import prepare
 from switchnorm.training.first_look import first_look
@@ -182,6 +182,6 @@ def origin(study: str, recipe: str, plan: Plan, device: str) -> dict[str, Any]:
 def _earlier_seconds(table: Path) -> float:
     """What the study took before it was interrupted, by the table that it left."""
     try:
-        return float(json.loads(table.read_text(encoding="utf-8"))["seconds"])
+        return float(from_json(decode(table.read_bytes(), str(table)), str(table))["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0.0

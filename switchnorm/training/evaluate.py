@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from switchnorm.surgery.batch import batch_layers, check_support
 from switchnorm.surgery.statistics import tracking_layers
 from switchnorm.tasks.output import MakeOutput, Output
 from switchnorm.tasks.task import Task
+from switchnorm.text import decode, from_json
 from switchnorm.training.build import make_task, prepare_evaluation, training_batches
 from switchnorm.training.callbacks.statistics import ChosenStatistics
 from switchnorm.training.loaders import Loaders
@@ -146,7 +146,7 @@ def claim_of(weights: Path, network: str) -> dict[str, Any]:
     card = weights.with_suffix(".json")
     if top1 is None and card.is_file():
         try:
-            entries = json.loads(card.read_text(encoding="utf-8"))
+            entries = from_json(decode(card.read_bytes(), str(card)), str(card))
             top1, top5, source, own = (entries.get(name) for name in ("top1", "top5", "source", "network"))
             if own not in (None, network):
                 return make_claim()

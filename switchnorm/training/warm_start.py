@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from switchnorm.errors import InputError
 from switchnorm.training.source_start import NOTHING, Started, counterparts, start_from
 from switchnorm.weights import read_state
-from switchnorm.weights.pair import PARTS, joined
+from switchnorm.weights.pair import PARTS, check_two_files, joined
+from switchnorm.weights.values import check_values
 
 Start = Literal["auto", "equal", "source"]
 
@@ -106,6 +107,8 @@ def warm_start(
             from which a layer could start.
     """
     source = repr(str(path)) if decoder is None else f"{str(path)!r} with decoder {str(decoder)!r}"
+    if decoder is not None:
+        check_two_files(path, decoder)
     theirs = read_state(path) if decoder is None else joined(read_state(path), read_state(decoder), source)
     ours = model.state_dict()
     part = _encoder(ours, theirs)
@@ -124,6 +127,7 @@ def warm_start(
             f"no layer can start at what {source} computed: that takes Batch Norm's running statistics, or SN or SSN, "
             "there, and another normalizer here; set train.start to 'auto'"
         )
+    check_values({key: theirs[named[key]] for key in fitting}, ours, f"checkpoint {source}")
     _load(model, {key: theirs[named[key]].reshape(ours[key].shape) for key in fitting}, ours)
     started = start_from(model, before, start)
     unknown = [key for key in theirs if key not in set(named.values())]

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from switchnorm.errors import InputError
 from switchnorm.weights.formats import read_content
 from switchnorm.weights.metadata import Metadata
-from switchnorm.weights.pair import PARTS, joined
+from switchnorm.weights.pair import PARTS, check_two_files, joined
+from switchnorm.weights.tensors import NoPlainTensor
+from switchnorm.weights.values import check_values
 
 # How training systems wrap a network: DataParallel, our own runs, torch.compile.
 _WRAPPERS = ("module.", "model.", "_orig_mod.")
@@ -58,6 +60,11 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
     state = _entries(content[container]) if container else content
     if not _is_state(state):
         raise InputError(f"checkpoint {str(path)!r} holds no state dict; expected tensors by name")
+    special = next((key for key, value in state.items() if isinstance(value, NoPlainTensor)), None)
+    if special is not None:
+        raise InputError(
+            f"checkpoint {str(path)!r} holds {special} as no plain tensor of numbers; save it dense and unquantized"
+        )
     prefix = _prefix(state)
     state = {key.removeprefix(prefix): value for key, value in state.items()}
     beside = [str(key) for key in content if key != container] if container else []
@@ -92,9 +99,10 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> No
         source: what to call the state in an error, for example the file's name.
 
     Raises:
-        InputError: keys missing, unexpected or of another shape, each listed.
+        InputError: keys missing, unexpected or of another shape, each listed; or numbers that `check_values` refuses.
     """
     before = {key: value.clone() for key, value in model.state_dict().items()}
+    check_values(state, before, source)
     problems: list[str] = []
     try:
         result = model.load_state_dict(dict(state), strict=False)
@@ -127,13 +135,15 @@ def load_published(model: nn.Module, path: str | Path, decoder: str | Path | Non
         return model
     if not all(isinstance(getattr(model, part, None), nn.Module) for part in PARTS):
         raise InputError(f"{type(model).__name__} has no encoder and decoder; load one file")
+    check_two_files(path, decoder)
     source = f"checkpoint {str(path)!r} with decoder {str(decoder)!r}"
     load_state(model, joined(read_state(path), read_state(decoder), source), source)
     return model
 
 
 def _is_state(entries: Mapping[Any, Any]) -> bool:
-    return bool(entries) and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in entries.items())
+    tensors = Tensor | NoPlainTensor
+    return bool(entries) and all(isinstance(key, str) and isinstance(value, tensors) for key, value in entries.items())
 
 
 def _entries(value: Any) -> dict[Any, Any]:

@@ -22,7 +22,7 @@ from switchnorm.weights.identity import check_identity, check_network, file_md5,
 from switchnorm.weights.importance import layer_statistics
 from switchnorm.weights.layout import published_shapes, switchable_prefixes, to_ours, to_published
 from switchnorm.weights.metadata import Metadata
-from switchnorm.weights.pair import divided, joined
+from switchnorm.weights.pair import check_two_files, divided, joined
 from switchnorm.weights.published import PUBLISHED, Checkpoint, published
 from switchnorm.weights.recognise import Recognised, class_count, norm_of, options_of, recognise
 
@@ -110,7 +110,7 @@ def _read(paths: Sequence[Path], name: str | None, network: str | None) -> _Sour
     file = read_checkpoint(path)
     md5 = file.metadata.md5 or file_md5(path)
     if not others:
-        state, reshaped = to_ours(_dense(path, file.state))
+        state, reshaped = to_ours(_dense(file.state))
         known = _recorded(path, file.metadata, name) if file.metadata.md5 else identify(path, md5, name)
         if known is not None:
             check_identity(path, state, known)
@@ -118,24 +118,22 @@ def _read(paths: Sequence[Path], name: str | None, network: str | None) -> _Sour
         return _Source(file, state, metadata, known is not None and known.md5 == md5)
     if name is not None:
         raise InputError(f"{name} is one file; leave out --name or --decoder")
+    check_two_files(path, others[0])
     second = read_checkpoint(others[0])
     beside = tuple(dict.fromkeys((*file.beside, *second.beside)))
     # What one file records of itself does not hold for the network that two of them make.
     said = Metadata(statistics=file.metadata.statistics)
     both = joined(file.state, second.state, f"checkpoint {str(path)!r} with decoder {str(others[0])!r}")
     file = replace(file, state=both, beside=beside, metadata=said)
-    state, reshaped = to_ours(_dense(path, both))
+    state, reshaped = to_ours(_dense(both))
     metadata = replace(_metadata(path, file, state, reshaped, None, network), md5=md5)
     origin = None if metadata.container is None else (second.container, second.prefix)
     decoder_md5 = second.metadata.md5 or file_md5(others[0])
     return _Source(file, state, replace(metadata, decoder=origin, decoder_md5=decoder_md5), False)
 
 
-def _dense(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _dense(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies that share no memory, which safetensors refuses, and hold no unused numbers, which PyTorch would save."""
-    for key, value in state.items():
-        if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu":
-            raise InputError(f"{str(path)!r} holds {key} as no plain tensor of numbers; save it dense and unquantized")
     return {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
 

@@ -57,17 +57,27 @@ def layer_statistics(
 
 
 def _layer(state: Mapping[str, Tensor], prefix: str, statistics: Sequence[str] | None) -> LayerImportance:
-    logits = [state[prefix + name].detach().double() for name in ("mean_weight", "var_weight")]
-    if any(z.dim() != 1 or len(z) != len(logits[0]) or not z.isfinite().all() for z in logits):
+    logits = [_numbers(state, prefix + name) for name in ("mean_weight", "var_weight")]
+    if any(z.dim() != 1 or len(z) != len(logits[0]) or not len(z) for z in logits):
         raise InputError(
             f"{prefix}mean_weight and {prefix}var_weight are no logits; expected finite numbers, as many each"
         )
-    radius = state.get(f"{prefix}radius")
-    if radius is None:
+    if f"{prefix}radius" not in state:
         mean, var = (z.softmax(0) for z in logits)
     else:
-        mean, var = (sparsestmax(z, radius.double().flatten()[0], centre="support") for z in logits)
+        radius = _numbers(state, f"{prefix}radius").flatten()
+        if len(radius) != 1:
+            raise InputError(f"{prefix}radius is no radius; expected one number")
+        mean, var = (sparsestmax(z, radius[0], centre="support") for z in logits)
     final = [state.get(prefix + name) for name in ("mean_fixed", "var_fixed")]
-    frozen = all(flag is not None and bool(flag) for flag in final)
+    frozen = all(flag is not None and flag.numel() == 1 and bool(flag) for flag in final)
     names = layer_statistics(state, prefix, statistics)
     return LayerImportance(prefix.rstrip("."), names, tuple(mean.tolist()), tuple(var.tolist()), frozen)
+
+
+def _numbers(state: Mapping[str, Tensor], key: str) -> Tensor:
+    """An entry in float64; raises `InputError` where it holds anything but finite real numbers."""
+    value = state[key].detach()
+    if value.is_complex() or not value.double().isfinite().all():
+        raise InputError(f"{key} must hold finite numbers, got {str(value.dtype).removeprefix('torch.')} with others")
+    return value.double()

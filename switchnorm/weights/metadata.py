@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from switchnorm.errors import InputError
+from switchnorm.text import from_json
 
 _TEXTS = ("name", "network", "norm", "source", "md5", "decoder_md5")
 _NUMBERS = ("top1", "top5")
@@ -81,7 +82,7 @@ class Metadata:
         if "switchnorm" not in entries:
             return cls()
         try:
-            origin = json.loads(entries["origin"])
+            origin = from_json(entries["origin"], f"the metadata of {str(path)!r}")
             found: dict[str, Any] = {name: entries.get(name) for name in _TEXTS}
             found |= {name: float(entries[name]) for name in _NUMBERS if name in entries}
             if "statistics" in entries:

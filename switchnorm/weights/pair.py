@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import Tensor
 
@@ -10,6 +11,12 @@ from switchnorm.errors import InputError
 
 #: The parts of a network for segmentation, which its keys begin with.
 PARTS = ("encoder", "decoder")
+
+
+def check_two_files(encoder: str | Path, decoder: str | Path) -> None:
+    """Raise `InputError` where an encoder's and a decoder's file are one: half of the network would be the other's."""
+    if Path(encoder).exists() and Path(decoder).exists() and Path(encoder).samefile(decoder):
+        raise InputError(f"{str(encoder)!r} cannot be encoder and decoder; give two files, or leave out the decoder")
 
 
 def joined(encoder: Mapping[str, Tensor], decoder: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:

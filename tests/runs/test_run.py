@@ -20,16 +20,16 @@ def test_a_run_is_what_its_files_say(make_run: Make) -> None:
     assert (run.name, run.norm, run.seed, run.finished) == ("ssn-1", "ssn", 1, True)
     assert run.settings["optimizer.lr"] == 0.1
     assert run.provenance["git"]["revision"] == "21584d7"
-    assert [row["epoch"] for row in run.metrics] == list(range(EPOCHS))
-    assert run.measured("val_accuracy")[EPOCHS - 1] == pytest.approx(0.81)
+    assert [row["epoch"] for row in run.metrics] == list(range(1, EPOCHS + 1))
+    assert run.measured("val_accuracy")[EPOCHS] == pytest.approx(0.81)
 
 
 def test_importance_is_kept_for_all_epochs_in_the_order_of_depth(make_run: Make) -> None:
     run = load_run(make_run("ssn"))
-    assert list(run.importance) == list(range(EPOCHS))
+    assert list(run.importance) == list(range(1, EPOCHS + 1))
     assert [layer.layer for layer in run.choices] == LAYERS
-    assert run.choices == run.importance[EPOCHS - 1] != run.importance[0]
-    for layer in run.importance[0]:
+    assert run.choices == run.importance[EPOCHS] != run.importance[1]
+    for layer in run.importance[1]:
         assert layer.statistics == STATISTICS
         assert sum(layer.mean) == pytest.approx(1)
         assert sum(layer.var) == pytest.approx(1)
@@ -41,10 +41,10 @@ def test_a_network_that_mixes_nothing_has_no_importance(make_run: Make) -> None:
 
 def test_what_was_not_measured_or_is_not_finite_is_none(make_run: Make) -> None:
     path = make_run("bn")
-    (path / "metrics.csv").write_text("epoch,train_loss,val_accuracy\n0,nan,\n1,inf,0.5\n")
+    (path / "metrics.csv").write_text("epoch,train_loss,val_accuracy\n1,nan,\n2,inf,0.5\n")
     run = load_run(path)
-    assert run.metrics[0] == {"epoch": 0, "train_loss": None, "val_accuracy": None}
-    assert run.measured("val_accuracy") == {1: 0.5}
+    assert run.metrics[0] == {"epoch": 1, "train_loss": None, "val_accuracy": None}
+    assert run.measured("val_accuracy") == {2: 0.5}
     assert run.measured("radius") == {}
 
 
@@ -87,24 +87,28 @@ def test_a_running_run_can_be_read(make_run: Make) -> None:
 HEADER = "epoch,layer,moment,statistic,importance\n"
 DAMAGE: dict[str, tuple[str, str | bytes | None, str]] = {
     "no config": ("config.yaml", None, "is not a run folder: it has no config.yaml"),
-    "config is not YAML": ("config.yaml", "model: [", "expected the configuration of a run as YAML"),
-    "config is a list": ("config.yaml", "- 1", "expected the key model.name"),
+    "config is not YAML": ("config.yaml", "model: [", "config.yaml, line 1, column 9: no valid YAML"),
+    "config is a list": ("config.yaml", "- 1", "expected keys such as 'model'"),
     "config without a network": ("config.yaml", "model: {conv: ws}", "expected the key model.name"),
     "no provenance": ("run.json", None, "run.json is missing: a run folder holds"),
-    "provenance is not JSON": ("run.json", '{"seed": ', "expected the provenance of a run as JSON"),
+    "provenance is not JSON": ("run.json", '{"seed": ', "line 1 column 10 (char 9); expected the provenance of a run"),
     "provenance is a list": ("run.json", "[]", "expected a JSON object, got list"),
     "no metrics": ("metrics.csv", None, "metrics.csv is missing"),
     "metrics are empty": ("metrics.csv", "", "must name the column 'epoch'"),
     "no finished epoch": ("metrics.csv", "epoch,val_accuracy\n", "at least one finished epoch"),
     "metrics without epochs": ("metrics.csv", "step,val_accuracy\n1,0.5\n", "must name the column 'epoch'"),
-    "a row without its epoch": ("metrics.csv", "epoch,step\n,1\n", "line 2: the row has no epoch"),
+    "a row without its epoch": ("metrics.csv", "epoch,step\n,1\n", "line 2: epoch is '', expected a whole number"),
     "a word for a number": ("metrics.csv", "epoch,step\n0,one\n", "line 2: step is 'one', expected a number"),
     "a row cut short": ("metrics.csv", "epoch,step\n0,1\n1\n", "line 3: expected 2 values"),
     "a row too long": ("metrics.csv", "epoch,step\n0,1,2\n", "line 2: expected 2 values"),
-    "metrics are not text": ("metrics.csv", b"\xff\xfe\x00", "cannot be read as text"),
+    "metrics are not text": ("metrics.csv", b"\xff\xfe\x00", "line 1: expected text in UTF-8"),
     "importance without a column": ("importance.csv", "epoch,layer\n", "must name the column 'moment'"),
     "an unknown moment": ("importance.csv", HEADER + "0,a,std,batch,1\n", "expected 'mean' or 'var'"),
-    "importance is not a number": ("importance.csv", HEADER + "0,a,mean,batch,nan\n", "expected a number for both"),
+    "importance is not a number": (
+        "importance.csv",
+        HEADER + "0,a,mean,batch,nan\n",
+        "line 2: importance is 'nan', expected a fraction",
+    ),
     "half a layer": ("importance.csv", HEADER + "0,a,mean,batch,1\n", "layer 'a' must list the same statistics"),
 }
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchnorm.errors import InputError
+from switchnorm.unpickling import CONTAINERS, Maker, Program, StandIn, unpickle
 
 if TYPE_CHECKING:  # and inside functions, because classes of datasets import this module: see `Dataset`
     import numpy as np
@@ -99,11 +99,10 @@ def read_pickle(path: Path, title: str, *, label_key: bytes) -> tuple[np.ndarray
     Raises:
         InputError: a file that cannot be read, holds anything else, or asks for code to run.
     """
-    import numpy as np
-
     content = _unpickle(path, title)
-    data = content.get(b"data") if isinstance(content, dict) else None
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (_PIXELS,) or len(data) == 0:
+    array = content.get(b"data") if isinstance(content, dict) else None
+    data = array.rows if isinstance(array, _Array) else None
+    if data is None or len(data) == 0:
         raise InputError(f"{path} is not {title}: expected images under 'data', (n, {_PIXELS}) uint8")
     labels = content.get(label_key)
     if not isinstance(labels, list) or len(labels) != len(data) or not all(type(label) is int for label in labels):
@@ -119,27 +118,42 @@ def _check_labels(path: Path, labels: list[int], num_classes: int) -> None:
             )
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds numpy arrays and plain values, and refuses everything else that a pickle can ask for."""
+class _Type(StandIn):
+    """What a pickle says of the type of an array's entries."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def __init__(self, name: Any, *rest: object) -> None:
+        self.name = name
+
+
+class _Array(StandIn):
+    """An array of numpy as its pickle describes it: `rows` are (n, 3072) uint8, or None where it is another."""
+
+    def __init__(self, *parts: object) -> None:
+        self.rows: np.ndarray | None = None
+
+    def take(self, state: Any) -> None:
+        """Take version, shape, type, order and bytes."""
         import numpy as np
 
-        allowed: dict[tuple[str, str], Any] = {
-            # Where the official files seek it; numpy has moved it since, but an array knows what rebuilds it.
-            ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
-        }
-        if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which images and labels do not need")
-        return allowed[module, name]
+        _version, shape, kind, by_columns, raw = state
+        fits = isinstance(kind, _Type) and kind.name in ("u1", b"u1") and isinstance(raw, bytes) and len(shape) == 2
+        if fits and type(shape[0]) is int and shape[1] == _PIXELS and len(raw) == shape[0] * _PIXELS:
+            self.rows = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if by_columns else "C")
+
+
+_NAMES = {
+    **CONTAINERS,
+    "numpy.ndarray": None,
+    "numpy.dtype": Maker(_Type),
+    # Where the official files seek it, and where numpy has it now.
+    **{f"numpy.{core}.multiarray._reconstruct": Maker(_Array) for core in ("core", "_core")},
+}
 
 
 def _unpickle(path: Path, title: str) -> Any:
     try:
         with path.open("rb") as file:
-            return _Unpickler(file, encoding="bytes").load()
+            return unpickle(Program(file, path.stat().st_size), _NAMES, encoding="bytes")
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     except Exception as error:  # a malformed pickle may raise nearly anything

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from switchnorm.data.files.listing import Paths, find_listed, read_lines
 from switchnorm.data.files.pairs import Pairs
 from switchnorm.errors import InputError
+from switchnorm.text import from_json
 
+# Of a picture, in pixels: what JPEG can have.
+_LONGEST_SIDE = 65_535
 _EXAMPLE = '{"fpath_img": "images/a.jpg", "fpath_segm": "annotations/a.png", "width": 683, "height": 512}'
 
 
@@ -46,8 +47,8 @@ def read_odgt(file: Path, folders: Sequence[Path], *, may_miss: bool = False) ->
 def _parse(file: Path, number: int, line: str) -> tuple[str, str, int, int]:
     """Picture, mask, height and width."""
     try:
-        entry: Any = json.loads(line)
-    except json.JSONDecodeError:
+        entry = from_json(line, f"{file}: line {number}")
+    except InputError:
         entry = None
     if not isinstance(entry, dict):
         raise InputError(f"{file}: line {number} is no JSON object, got {line[:80]!r}; expected {_EXAMPLE}")
@@ -55,6 +56,6 @@ def _parse(file: Path, number: int, line: str) -> tuple[str, str, int, int]:
         value = entry.get(key)
         if key not in entry:
             raise InputError(f"{file}: line {number} lacks {key!r}; expected {_EXAMPLE}")
-        if not isinstance(value, kind) or not value or (isinstance(value, int) and value < 1):
-            raise InputError(f"{file}: line {number} has {key} {value!r}; expected {_EXAMPLE}")
+        if not isinstance(value, kind) or not value or (isinstance(value, int) and not 1 <= value <= _LONGEST_SIDE):
+            raise InputError(f"{file}: line {number} has {key} {value!r:.80}; expected {_EXAMPLE}")
     return entry["fpath_img"], entry["fpath_segm"], entry["height"], entry["width"]

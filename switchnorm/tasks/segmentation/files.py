@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import io
+import json
 import math
 import re
 from base64 import b64encode
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from switchnorm.errors import InputError
-from switchnorm.runs.reading import read_record, read_text
-from switchnorm.runs.tables import csv_text, number, table
+from switchnorm.files import write_file
+from switchnorm.runs.reading import check_inside, read_record
+from switchnorm.runs.tables import csv_rows, csv_text, epoch_of, epoch_shift, number, table
 
 if TYPE_CHECKING:
     from switchnorm.tasks.segmentation.confusion import Scores
@@ -29,7 +30,9 @@ CONFUSION = "confusion.csv"
 #: Of the last epoch: the folder of some test pictures with target and prediction, and the list of them.
 EXAMPLES, EXAMPLES_LIST = "examples", "examples.json"
 
-_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+_COLOUR, _COUNT = re.compile(r"#[0-9a-fA-F]{6}"), re.compile(r"[0-9]{1,18}")
+#: Of a picture that a page shows: 4 bytes each while it is looked at.
+_MOST_PIXELS = 40_000_000
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Examples:
     """The test pictures that a run shows."""
 
     epoch: int
+    """After which the predictions were made, counted from 1."""
     colours: dict[str, str]
     """Of the classes, in the order of labels."""
     pictures: tuple[Example, ...]
@@ -114,13 +118,17 @@ def confusion_text(names: Sequence[str], scores: Scores) -> str:
     )
 
 
-def read_scenes(run: Path) -> Scenes:
+def read_scenes(run: Path, start: int = 0) -> Scenes:
     """What there is in a run folder; a file that is absent is nothing.
+
+    Args:
+        run: the folder.
+        start: epochs that counted as done when the run began.
 
     Raises:
         InputError: a file is damaged, or a picture that is listed is missing.
     """
-    return Scenes(read_classes(run), read_confusion(run), read_examples(run))
+    return Scenes(read_classes(run), read_confusion(run), read_examples(run, start))
 
 
 def read_classes(run: Path) -> tuple[ClassScore, ...]:
@@ -132,20 +140,20 @@ def read_classes(run: Path) -> tuple[ClassScore, ...]:
     path = run / CLASSES
     if not path.exists():
         return ()
-    epochs: dict[float, list[ClassScore]] = {}
+    check_inside(run, path)
+    epochs: dict[int, dict[str, ClassScore]] = {}
     for where, row in table(path, CLASS_COLUMNS):
-        values = {name: number(where, name, row[name]) for name in CLASS_COLUMNS if name != "class"}
-        epoch, pixels = values["epoch"], values["pixels"]
-        if epoch is None or pixels is None:
-            raise InputError(f"{where}: expected a number for both epoch and pixels")
+        values = {name: number(where, name, row[name]) for name in ("iou", "accuracy")}
+        if not _COUNT.fullmatch(row["pixels"]):
+            raise InputError(f"{where}: pixels is {row['pixels']!r:.80}, expected a count")
         for name in ("iou", "accuracy"):
             if not 0 <= (values[name] or 0) <= 1:
-                raise InputError(f"{where}: {name} is {row[name]}, expected a fraction from 0 to 1")
-        classes = epochs.setdefault(epoch, [])
-        if any(each.name == row["class"] for each in classes):
-            raise InputError(f"{where}: class {row['class']!r} comes twice in an epoch")
-        classes.append(ClassScore(row["class"], values["iou"], values["accuracy"], int(pixels)))
-    return tuple(epochs[max(epochs)]) if epochs else ()
+                raise InputError(f"{where}: {name} is {row[name]!r:.80}, expected a fraction from 0 to 1")
+        name, classes = row["class"], epochs.setdefault(epoch_of(where, row["epoch"]), {})
+        if name in classes:
+            raise InputError(f"{where}: class {name!r:.80} comes twice in an epoch")
+        classes[name] = ClassScore(name, values["iou"], values["accuracy"], int(row["pixels"]))
+    return tuple(epochs[max(epochs)].values()) if epochs else ()
 
 
 def read_confusion(run: Path) -> Confusion | None:
@@ -157,23 +165,25 @@ def read_confusion(run: Path) -> Confusion | None:
     path = run / CONFUSION
     if not path.exists():
         return None
-    try:
-        head, *rows = csv.reader(io.StringIO(read_text(path), newline=""))
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{path} is damaged: expected a line of class names, then a line for each class") from error
+    check_inside(run, path)
+    head, *rows = [row for _, row in csv_rows(path)] or [[]]
     names = tuple(head[1:])
     if head[:1] != ["truth"] or tuple(row[0] if row else "" for row in rows) != names:
         raise InputError(f"{path} is damaged: expected 'truth' and the classes, then a line for each of them in order")
     counts = []
     for place, row in enumerate(rows, start=2):
-        if len(row) != len(head) or not all(count.isdecimal() for count in row[1:]):
+        if len(row) != len(head) or not all(map(_COUNT.fullmatch, row[1:])):
             raise InputError(f"{path}, line {place}: expected {len(names)} counts of pixels")
         counts.append(tuple(map(int, row[1:])))
     return Confusion(names, tuple(counts))
 
 
-def read_examples(run: Path) -> Examples | None:
+def read_examples(run: Path, start: int = 0) -> Examples | None:
     """The test pictures of the last validation; None where there are none.
+
+    Args:
+        run: the folder.
+        start: epochs that counted as done when the run began.
 
     Raises:
         InputError: a file is damaged, or a picture that is listed is missing.
@@ -182,12 +192,13 @@ def read_examples(run: Path) -> Examples | None:
     path = folder / EXAMPLES_LIST
     if not path.exists():
         return None
+    check_inside(run, path)
     found = read_record(path, "a run's test pictures")
     try:
         colours = {str(each["name"]): str(each["color"]) for each in found["classes"]}
         pictures = tuple(_example(folder, each) for each in found["pictures"])
-        epoch = int(found["epoch"])
-    except (KeyError, TypeError, ValueError) as error:
+        epoch = int(found["epoch"]) + _shift(run, start)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
@@ -198,6 +209,21 @@ def read_examples(run: Path) -> Examples | None:
     if bad := next((colour for colour in colours.values() if not _COLOUR.fullmatch(colour)), None):
         raise InputError(f"{path} is damaged: {bad!r} is no colour such as #1f77b4")
     return Examples(epoch, colours, pictures)
+
+
+def renumber_examples(run: Path, start: int) -> None:
+    """Let the examples of an older run, which is continued, count epochs from 1, as its tables will."""
+    path = run / EXAMPLES / EXAMPLES_LIST
+    if path.is_file() and _shift(run, start):
+        found = read_record(path, "a run's test pictures")
+        write_file(path, json.dumps({**found, "epoch": found["epoch"] + 1}, indent=1) + "\n")
+
+
+def _shift(run: Path, start: int) -> int:
+    """`epoch_shift` of the run's classes.csv, which is written with the examples."""
+    path = run / CLASSES
+    rows = table(path, CLASS_COLUMNS) if path.exists() else iter(())
+    return next((epoch_shift(row["epoch"], start) for _, row in rows), 0)
 
 
 def _example(folder: Path, described: Mapping[str, Any]) -> Example:
@@ -215,15 +241,20 @@ def _fraction(value: Any) -> float | None:
 
 
 def _picture(path: Path) -> Picture:
+    check_inside(path.parents[1], path)
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if path.is_file() or not path.exists() else b""
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise InputError(f"{path} has {image.width} x {image.height} pixels, more than a page can show")
             image.load()
             kind, size = str(image.format).lower(), image.size
             labels = image.getcolors(256) if image.mode in ("P", "L") else None
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing, but {EXAMPLES_LIST} lists it") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # the decoders of damaged files raise nearly anything
         raise InputError(f"{path} is damaged: it cannot be read as a picture") from error
     uri = f"data:image/{kind};base64,{b64encode(content).decode()}"
     return Picture(uri, size[0], size[1], tuple(sorted(int(label) for _, label in labels or ())))

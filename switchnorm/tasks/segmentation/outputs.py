@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import heapq
-import io
 import math
 import shutil
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from switchnorm.data.segmentation import Scene, SegmentationDataset
 from switchnorm.data.segmentation.palette import mask_image
 from switchnorm.errors import InputError
 from switchnorm.files import write_file
-from switchnorm.runs.tables import csv_text
+from switchnorm.runs.tables import csv_rows, csv_text
 from switchnorm.tasks.output import Output, of_all_processes
 from switchnorm.tasks.segmentation.confusion import Scores, confusion
 from switchnorm.tasks.segmentation.files import confusion_text
@@ -182,10 +181,10 @@ def _check_earlier(folder: Path) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     table = folder / TABLE
-    names = []
+    names, rows = [], list[list[str]]()
     if table.is_file():
-        text = table.read_text(encoding="utf-8", errors="replace")
-        rows = list(csv.reader(io.StringIO(text, newline="")))
+        with contextlib.suppress(InputError):
+            rows = [row for _, row in csv_rows(table)]
         names = [row[0] for row in rows[1:] if row] if rows and tuple(rows[0]) == COLUMNS else []
     own = [table, *(folder / f"{name}.png" for name in names if Path(name).name == name)]
     if not names or any(file not in own for file in folder.iterdir()):

@@ -16,6 +16,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from switchnorm.errors import InputError
 from switchnorm.files import write_files
 from switchnorm.runs.folder import RunFolder
+from switchnorm.weights.formats import read_content
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -29,7 +30,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Read a checkpoint onto the CPU."""
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint: dict[str, Any] = read_content(Path(path)).value
         return checkpoint
 
 
@@ -40,8 +41,9 @@ def _save(checkpoint: dict[str, Any], path: Path) -> None:
 
 def check_resumable(path: Path) -> None:
     """Raise `InputError` if a readable checkpoint holds weights alone, and not the state of a training."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    if not {"loops", "optimizer_states", "lr_schedulers", "training_metrics"} <= checkpoint.keys():
+    checkpoint = read_content(path).value
+    parts = {"loops", "optimizer_states", "lr_schedulers", "training_metrics"}
+    if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():
         raise InputError(f"checkpoint {str(path)!r} holds weights alone; expected the state of an interrupted training")
 
 

@@ -17,10 +17,10 @@ LAYERS = ["encoder.sn1", "encoder.layer1.0.sn1", "encoder.layer2.0.sn1", "decode
 def test_encoder_and_decoder_are_looked_at_apart(make_run: Make, tmp_path: Path) -> None:
     path = make_run("sn", task="segmentation", layers=LAYERS)
     found = network_parts(load_run(path))
-    assert {title: [layer.layer for layer in epochs[EPOCHS - 1]] for title, epochs in found.items()} == {
+    assert {title: [layer.layer for layer in epochs[EPOCHS]] for title, epochs in found.items()} == {
         "Encoder": LAYERS[:3], "Decoder": LAYERS[3:],
     }  # fmt: skip
-    assert all(list(epochs) == list(range(EPOCHS)) for epochs in found.values())
+    assert all(list(epochs) == list(range(1, EPOCHS + 1)) for epochs in found.values())
     text = markup(tmp_path, path)
     assert [text.count(f"<h4>{title}</h4>") for title in found] == [1, 1]
 
@@ -29,7 +29,7 @@ def test_encoder_and_decoder_are_looked_at_apart(make_run: Make, tmp_path: Path)
 def test_only_networks_of_two_parts_are_taken_apart(make_run: Make, layers: list[str]) -> None:
     path = make_run("sn", task="segmentation", layers=LAYERS)
     text = (path / "importance.csv").read_text()
-    for old, new in zip(LAYERS, [*layers, *layers[-1:] * 5], strict=False):
+    for old, new in zip(LAYERS, [*layers, *(f"{layers[-1]}.{place}" for place in range(5))], strict=False):
         text = text.replace(old, new)
     (path / "importance.csv").write_text(text)
     assert list(network_parts(load_run(path))) == (["Encoder", "Decoder"] if "classifier.1" in layers else [""])
