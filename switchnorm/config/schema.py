@@ -74,8 +74,8 @@ class TrainConfig:
             these computed, after Batch Norm SN and SSN with most importance at the batch statistic, scale and shift
             making up for the rest; equal with the file's scale and shift and the same importance of all. source stops
             where nothing can.
-        start_epoch: epochs that count as done: training begins with this one, counted from 0, at its learning rate, its
-            data and SSN's radius, and ends with `epochs` as ever. Needs warm_start, whose weights it goes on from.
+        start_epoch: epochs that count as done: training begins with the next one, at its learning rate, its data and
+            SSN's radius, and ends with `epochs` as ever. Needs warm_start, whose weights it goes on from.
     """
 
     epochs: int

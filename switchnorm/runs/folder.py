@@ -166,8 +166,10 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, str]]:
         """The rows of metrics.csv, by column; raise `InputError` if it is another file."""
-        names = find_task(self.config().task).columns
-        return [dict(zip(names, row, strict=True)) for row in read_rows(self.metrics_file, names)]
+        config = self.config()
+        names = find_task(config.task).columns
+        rows = read_rows(self.metrics_file, names, config.train.start_epoch)
+        return [dict(zip(names, row, strict=True)) for row in rows]
 
     def update_record(self, **changes: Any) -> None:
         """Change entries of the record."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from switchnorm.errors import InputError
-from switchnorm.runs.tables import number, table
+from switchnorm.runs.tables import epoch_shift, number, table
 
 COLUMNS = ("epoch", "layer", "moment", "statistic", "importance")
 
@@ -53,18 +53,25 @@ def importance_rows(epoch: int, layers: Iterable[ImportanceRow]) -> list[Row]:
     ]
 
 
-def read_importance(path: Path) -> dict[int, list[LayerWeights]]:
-    """The layers by epoch; no file, or an empty one, means a network that mixes nothing."""
+def read_importance(path: Path, start: int = 0) -> dict[int, list[LayerWeights]]:
+    """The layers by epoch, from 1; no file, or an empty one, means a network that mixes nothing.
+
+    Args:
+        path: the file.
+        start: as of `epoch_shift`.
+    """
     if not path.exists():
         return {}
     epochs: dict[int, dict[str, dict[str, dict[str, float]]]] = {}
+    shift: int | None = None
     for where, row in table(path, COLUMNS):
+        shift = epoch_shift(row["epoch"], start) if shift is None else shift
         if row["moment"] not in ("mean", "var"):
             raise InputError(f"{where}: moment is {row['moment']!r}, expected 'mean' or 'var'")
         epoch, importance = (number(where, name, row[name]) for name in ("epoch", "importance"))
         if epoch is None or importance is None:
             raise InputError(f"{where}: expected a number for both epoch and importance")
-        moments = epochs.setdefault(int(epoch), {}).setdefault(row["layer"], {"mean": {}, "var": {}})
+        moments = epochs.setdefault(int(epoch) + shift, {}).setdefault(row["layer"], {"mean": {}, "var": {}})
         moments[row["moment"]][row["statistic"]] = importance
     return {epoch: [_layer(path, epoch, *item) for item in layers.items()] for epoch, layers in epochs.items()}
 

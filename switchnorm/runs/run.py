@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from switchnorm.runs.appearance import Appearance, recorded, registered
 from switchnorm.runs.importance import LayerWeights, read_importance
 from switchnorm.runs.reading import read_record, read_text
 from switchnorm.runs.score import Score, score_of
-from switchnorm.runs.tables import number, table
+from switchnorm.runs.tables import epoch_shift, number, table
 
 _LOSSES = ("train_loss", "val_loss")
 
@@ -31,7 +32,7 @@ class Run:
     config: dict[str, Any]
     provenance: dict[str, Any]
     metrics: list[dict[str, float | None]]
-    """A row per finished epoch; a value that was not measured, or is not finite, is None."""
+    """A row per finished epoch, counted from 1; a value that was not measured, or is not finite, is None."""
     importance: dict[int, list[LayerWeights]]
     """The layers in the order of depth, by epoch; empty where no layer mixes statistics."""
     diverged: int | None = None
@@ -137,13 +138,15 @@ def load_run(path: Path) -> Run:
         inside = any(path.glob("*/config.yaml"))
         hint = f"; the folders inside it are: give {path / '*'}" if inside else ""
         raise InputError(f"{path} is not a run folder: it has no config.yaml{hint}")
-    metrics, diverged = _read_metrics(path / "metrics.csv")
+    config = _read_config(path / "config.yaml")
+    start = start_epoch(config)
+    metrics, diverged = _read_metrics(path / "metrics.csv", start)
     return Run(
         path=path,
-        config=_read_config(path / "config.yaml"),
+        config=config,
         provenance=read_record(path / "run.json", "the provenance of a run"),
         metrics=metrics,
-        importance=read_importance(path / "importance.csv"),
+        importance=read_importance(path / "importance.csv", start),
         diverged=diverged,
     )
 
@@ -166,6 +169,13 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
+def start_epoch(config: Mapping[str, Any]) -> int:
+    """The epochs that counted as done when a run began, by its configuration."""
+    train = config.get("train")
+    start = train.get("start_epoch") if isinstance(train, dict) else None
+    return start if isinstance(start, int) else 0
+
+
 def _own_norm(network: str) -> str:
     """The normalizer that a network's name implies; "built-in" where it implies none, as torchvision's and timm's."""
     from switchnorm.models import norm_of  # Imports torch, needed only for runs whose record has no normalizer.
@@ -173,14 +183,17 @@ def _own_norm(network: str) -> str:
     return norm_of(network) or "built-in"
 
 
-def _read_metrics(path: Path) -> tuple[list[dict[str, float | None]], int | None]:
-    """A row per epoch, and the epoch in which the loss stopped being a number for good."""
+def _read_metrics(path: Path, start: int) -> tuple[list[dict[str, float | None]], int | None]:
+    """A row per epoch, from 1, and the epoch in which the loss stopped being a number for good."""
     metrics = []
     diverged: int | None = None
+    shift: int | None = None
     for where, row in table(path, ("epoch",)):
         values = {name: number(where, name, written) for name, written in row.items()}
         if values["epoch"] is None:
             raise InputError(f"{where}: the row has no epoch")
+        shift = epoch_shift(row["epoch"], start) if shift is None else shift
+        values["epoch"] += shift
         if not any(row.get(loss, "").strip() and values[loss] is None for loss in _LOSSES):
             diverged = None
         elif diverged is None:

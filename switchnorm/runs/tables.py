@@ -19,13 +19,15 @@ class EpochTable:
     Args:
         path: the file; the first column is "epoch".
         columns: all columns.
-        first_epoch: rows of this epoch and later, and a row that a kill cut off, are dropped from an existing file.
+        done: epochs that are finished; rows of later ones, and a row that a kill cut off, are dropped from an existing
+            file.
+        start: epochs that counted as done when the run began, `train.start_epoch`.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], first_epoch: int) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], done: int, start: int) -> None:
         self.path = path
-        rows = read_rows(path, columns) if path.is_file() else []
-        kept = [row for row in rows if int(row[0]) < first_epoch]
+        rows = read_rows(path, columns, start) if path.is_file() else []
+        kept = [row for row in rows if int(row[0]) <= done]
         write_file(path, csv_text([columns, *kept]))
 
     def append(self, rows: Sequence[Sequence[object]]) -> None:
@@ -41,8 +43,28 @@ def csv_text(rows: Sequence[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> list[list[str]]:
+def epoch_shift(first: str, start: int) -> int:
+    """What to add to the epochs of a table, so that they count from 1.
+
+    Tables of earlier versions count from 0: the first epoch there is the number of those before it.
+
+    Args:
+        first: the first epoch, as it is written.
+        start: epochs that counted as done when the run began, `train.start_epoch`.
+    """
+    return int(first.strip() == str(start))
+
+
+def read_rows(path: Path, columns: Sequence[str], start: int) -> list[list[str]]:
     """The whole rows of a CSV file under a header; a row that a kill cut off is none.
+
+    Args:
+        path: the file; its first column is "epoch".
+        columns: all columns.
+        start: as of `epoch_shift`.
+
+    Returns:
+        Rows whose epochs count from 1.
 
     Raises:
         InputError: the header has other columns.
@@ -51,7 +73,9 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[list[str]]:
         rows = list(csv.reader(file))
     if rows[:1] not in ([], [list(columns)]):
         raise InputError(f"{path} is damaged; expected the columns {', '.join(columns)}")
-    return [row for row in rows[1:] if len(row) == len(columns) and row[0].isdigit()]
+    whole = [row for row in rows[1:] if len(row) == len(columns) and row[0].isdecimal()]
+    shift = epoch_shift(whole[0][0], start) if whole else 0
+    return [[str(int(epoch) + shift), *values] for epoch, *values in whole]
 
 
 def table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:

@@ -109,7 +109,7 @@ def write_metrics(path: Path, final: float, epochs: int, with_radius: bool, task
             left = 1 - (epoch + 1) / epochs
             accuracy = final + 0.01 if epoch == epochs - 2 else final * (1 - left**2)
             row = {
-                "epoch": epoch,
+                "epoch": epoch + 1,
                 "step": 45 * (epoch + 1),
                 "train_loss": 0.2 + 2 * left**2,
                 "train_accuracy": accuracy,
@@ -145,4 +145,4 @@ def write_importance(path: Path, norm: str, epochs: int, layers: Sequence[str]) 
                 weights = importance(norm, (epoch + 1) / epochs, depth / len(layers))
                 for moment, values in weights.items():
                     for statistic, value in zip(STATISTICS, values, strict=True):
-                        writer.writerow([epoch, layer, moment, statistic, value])
+                        writer.writerow([epoch + 1, layer, moment, statistic, value])

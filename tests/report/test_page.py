@@ -140,7 +140,7 @@ def test_the_stacked_bars_sum_to_one_at_every_epoch(visit: Open, report: Path) -
     last = figure.evaluate(bars)
     for epoch in range(EPOCHS):
         figure.locator("input").fill(str(epoch))
-        assert figure.locator("output").inner_text() == str(epoch)
+        assert figure.locator("output").inner_text() == str(epoch + 1)
         assert figure.evaluate(sums) == pytest.approx([1] * 2 * len(LAYERS), abs=1e-3)
         assert (figure.evaluate(bars) == last) == (epoch == EPOCHS - 1)
     assert seen.complaints == []

@@ -37,7 +37,7 @@ def _no_others(monkeypatch: pytest.MonkeyPatch) -> None:
 def speed(groups: Sequence[Group]) -> str:
     """What a user might add: a table of all seeds, and a figure."""
     rows = [
-        (Cell(f"{group.label}, seed {run.seed}"), Cell(f"{run.measured('images_per_second')[EPOCHS - 1]:.0f}"))
+        (Cell(f"{group.label}, seed {run.seed}"), Cell(f"{run.measured('images_per_second')[EPOCHS]:.0f}"))
         for group in groups
         for run in group.runs
     ]
@@ -81,7 +81,7 @@ def test_it_sees_all_of_a_run(make_run: Make, tmp_path: Path) -> None:
     assert [(group.label, group.norm, len(group.runs)) for group in seen] == [("BN", "bn", 1), ("SN", "sn", 2)]
     run = seen[1].runs[1]
     assert (run.name, run.seed, run.settings["optimizer.lr"]) == ("sn-1", 1, 0.1)
-    assert [layer.layer for layer in run.importance[EPOCHS - 1]] == LAYERS
+    assert [layer.layer for layer in run.importance[EPOCHS]] == LAYERS
     assert run.provenance["versions"]["torch"] == "2.9.0"
     assert seen[0].runs[0].importance == {}
 

@@ -20,16 +20,16 @@ def test_a_run_is_what_its_files_say(make_run: Make) -> None:
     assert (run.name, run.norm, run.seed, run.finished) == ("ssn-1", "ssn", 1, True)
     assert run.settings["optimizer.lr"] == 0.1
     assert run.provenance["git"]["revision"] == "21584d7"
-    assert [row["epoch"] for row in run.metrics] == list(range(EPOCHS))
-    assert run.measured("val_accuracy")[EPOCHS - 1] == pytest.approx(0.81)
+    assert [row["epoch"] for row in run.metrics] == list(range(1, EPOCHS + 1))
+    assert run.measured("val_accuracy")[EPOCHS] == pytest.approx(0.81)
 
 
 def test_importance_is_kept_for_all_epochs_in_the_order_of_depth(make_run: Make) -> None:
     run = load_run(make_run("ssn"))
-    assert list(run.importance) == list(range(EPOCHS))
+    assert list(run.importance) == list(range(1, EPOCHS + 1))
     assert [layer.layer for layer in run.choices] == LAYERS
-    assert run.choices == run.importance[EPOCHS - 1] != run.importance[0]
-    for layer in run.importance[0]:
+    assert run.choices == run.importance[EPOCHS] != run.importance[1]
+    for layer in run.importance[1]:
         assert layer.statistics == STATISTICS
         assert sum(layer.mean) == pytest.approx(1)
         assert sum(layer.var) == pytest.approx(1)
@@ -41,10 +41,10 @@ def test_a_network_that_mixes_nothing_has_no_importance(make_run: Make) -> None:
 
 def test_what_was_not_measured_or_is_not_finite_is_none(make_run: Make) -> None:
     path = make_run("bn")
-    (path / "metrics.csv").write_text("epoch,train_loss,val_accuracy\n0,nan,\n1,inf,0.5\n")
+    (path / "metrics.csv").write_text("epoch,train_loss,val_accuracy\n1,nan,\n2,inf,0.5\n")
     run = load_run(path)
-    assert run.metrics[0] == {"epoch": 0, "train_loss": None, "val_accuracy": None}
-    assert run.measured("val_accuracy") == {1: 0.5}
+    assert run.metrics[0] == {"epoch": 1, "train_loss": None, "val_accuracy": None}
+    assert run.measured("val_accuracy") == {2: 0.5}
     assert run.measured("radius") == {}
 
 

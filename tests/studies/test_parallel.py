@@ -98,7 +98,7 @@ def test_what_else_goes_wrong_is_named_and_its_traceback_printed(tmp_path, confi
 def test_a_loss_that_is_no_number_is_no_result(tmp_path, config):
     wild = replace(config, optimizer=replace(config.optimizer, lr=1e38, clip_norm=None))
     outcome = train_one(tmp_path / "run", wild, ("test",))
-    assert outcome.error == "diverged in epoch 0: the loss is no number"
+    assert outcome.error == "diverged in epoch 1: the loss is no number"
     assert RunFolder(tmp_path / "run").finished(), "it would diverge again"
 
 

@@ -33,7 +33,7 @@ def make(tmp_path, terminal, batches=(32, 32, 32, 32), above=lambda path, outcom
 
 def finish_epochs(path, count) -> None:
     path.mkdir(exist_ok=True)
-    (path / "metrics.csv").write_text("epoch\n" + "".join(f"{epoch}\n" for epoch in range(count)))
+    (path / "metrics.csv").write_text("epoch\n" + "".join(f"{epoch + 1}\n" for epoch in range(count)))
 
 
 def test_the_rest_takes_as_long_as_the_pace_says(tmp_path, clockwork):

@@ -87,7 +87,7 @@ def test_what_begins_late_says_so(recipe, tmp_path, capsys):
     assert "training begins with epoch 4 of 4" in lines
     assert [line[:21] for line in lines if "0 left" in line] == ["epoch 4/4  step 2/2  "]
     (row,) = rows(tmp_path / "late/metrics.csv")
-    assert (row["epoch"], row["step"], float(row["learning_rate"])) == ("3", "8", pytest.approx(0.0008))
+    assert (row["epoch"], row["step"], float(row["learning_rate"])) == ("4", "8", pytest.approx(0.0008))
     dry = str(dry_run(read_config(recipe, flags)))
     assert "\ntraining begins with epoch 4 of 4\n" in dry
     assert "2 steps per epoch, learning rate 0.08, 0.0008 in the first step; one step" in dry

@@ -28,7 +28,7 @@ def begin(recipe, path, *flags):
 def test_so_many_validations_without_a_better_score_end_a_run(recipe, tmp_path, patience, epochs):
     run = begin(recipe, tmp_path / "run", "--train.patience", str(patience))
     rows = run.metrics()
-    assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(epochs)]
+    assert [row["epoch"] for row in rows] == [str(epoch + 1) for epoch in range(epochs)]
     record = run.record()
     assert record["status"] == "finished"
     assert record["result"]["val_accuracy"] == pytest.approx(float(rows[-1]["val_accuracy"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 from base64 import b64encode
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from switchnorm.errors import InputError
+from switchnorm.files import write_file
 from switchnorm.runs.reading import read_record, read_text
-from switchnorm.runs.tables import csv_text, number, table
+from switchnorm.runs.tables import csv_text, epoch_shift, number, table
 
 if TYPE_CHECKING:
     from switchnorm.tasks.segmentation.confusion import Scores
@@ -78,6 +80,7 @@ class Examples:
     """The test pictures that a run shows."""
 
     epoch: int
+    """After which the predictions were made, counted from 1."""
     colours: dict[str, str]
     """Of the classes, in the order of labels."""
     pictures: tuple[Example, ...]
@@ -114,13 +117,17 @@ def confusion_text(names: Sequence[str], scores: Scores) -> str:
     )
 
 
-def read_scenes(run: Path) -> Scenes:
+def read_scenes(run: Path, start: int = 0) -> Scenes:
     """What there is in a run folder; a file that is absent is nothing.
+
+    Args:
+        run: the folder.
+        start: epochs that counted as done when the run began.
 
     Raises:
         InputError: a file is damaged, or a picture that is listed is missing.
     """
-    return Scenes(read_classes(run), read_confusion(run), read_examples(run))
+    return Scenes(read_classes(run), read_confusion(run), read_examples(run, start))
 
 
 def read_classes(run: Path) -> tuple[ClassScore, ...]:
@@ -172,8 +179,12 @@ def read_confusion(run: Path) -> Confusion | None:
     return Confusion(names, tuple(counts))
 
 
-def read_examples(run: Path) -> Examples | None:
+def read_examples(run: Path, start: int = 0) -> Examples | None:
     """The test pictures of the last validation; None where there are none.
+
+    Args:
+        run: the folder.
+        start: epochs that counted as done when the run began.
 
     Raises:
         InputError: a file is damaged, or a picture that is listed is missing.
@@ -186,7 +197,7 @@ def read_examples(run: Path) -> Examples | None:
     try:
         colours = {str(each["name"]): str(each["color"]) for each in found["classes"]}
         pictures = tuple(_example(folder, each) for each in found["pictures"])
-        epoch = int(found["epoch"])
+        epoch = int(found["epoch"]) + _shift(run, start)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -198,6 +209,21 @@ def read_examples(run: Path) -> Examples | None:
     if bad := next((colour for colour in colours.values() if not _COLOUR.fullmatch(colour)), None):
         raise InputError(f"{path} is damaged: {bad!r} is no colour such as #1f77b4")
     return Examples(epoch, colours, pictures)
+
+
+def renumber_examples(run: Path, start: int) -> None:
+    """Let the examples of an older run, which is continued, count epochs from 1, as its tables will."""
+    path = run / EXAMPLES / EXAMPLES_LIST
+    if path.is_file() and _shift(run, start):
+        found = read_record(path, "a run's test pictures")
+        write_file(path, json.dumps({**found, "epoch": found["epoch"] + 1}, indent=1) + "\n")
+
+
+def _shift(run: Path, start: int) -> int:
+    """`epoch_shift` of the run's classes.csv, which is written with the examples."""
+    path = run / CLASSES
+    rows = table(path, CLASS_COLUMNS) if path.exists() else iter(())
+    return next((epoch_shift(row["epoch"], start) for _, row in rows), 0)
 
 
 def _example(folder: Path, described: Mapping[str, Any]) -> Example:

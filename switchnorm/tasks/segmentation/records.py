@@ -57,7 +57,10 @@ class ClassHistory(pl.Callback):
         count = min(self.examples, total)
         self.watched = frozenset((2 * place + 1) * total // (2 * count) for place in range(count))
         if trainer.is_global_zero:
-            self.classes = EpochTable(self.run.path / files.CLASSES, files.CLASS_COLUMNS, trainer.current_epoch)
+            start = self.run.config().train.start_epoch
+            files.renumber_examples(self.run.path, start)
+            path = self.run.path / files.CLASSES
+            self.classes = EpochTable(path, files.CLASS_COLUMNS, trainer.current_epoch, start)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the predictions that were kept."""
@@ -81,7 +84,7 @@ class ClassHistory(pl.Callback):
         seen = {index: labels for each in of_all_processes(trainer, self.seen) for index, labels in each.items()}
         if not trainer.is_global_zero or pl_module.scores is None:
             return
-        epoch, scores, names = trainer.current_epoch, pl_module.scores, self.dataset.classes
+        epoch, scores, names = trainer.current_epoch + 1, pl_module.scores, self.dataset.classes
         self.classes.append([[epoch, *row] for row in files.class_rows(names, scores)])
         write_file(self.run.path / files.CONFUSION, files.confusion_text(names, scores))
         if seen:

@@ -41,9 +41,10 @@ class History(pl.Callback):
         self.run_started = self.epoch_started = time.monotonic()
         if trainer.is_global_zero:
             self.earlier_seconds = float(self.run.record()["seconds"] or 0)
-            self.metrics = EpochTable(self.run.metrics_file, self.columns, trainer.current_epoch)
+            done, start = trainer.current_epoch, self.run.config().train.start_epoch
+            self.metrics = EpochTable(self.run.metrics_file, self.columns, done, start)
             if importance(pl_module):
-                self.importance = EpochTable(self.run.importance_file, COLUMNS, trainer.current_epoch)
+                self.importance = EpochTable(self.run.importance_file, COLUMNS, done, start)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -66,7 +67,7 @@ class History(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Read the layers' importance now, while the network holds the evaluated weights (see `WeightAverage`)."""
         assert isinstance(pl_module, Task)
-        self.rows = importance_rows(trainer.current_epoch, importance(pl_module.model))
+        self.rows = importance_rows(trainer.current_epoch + 1, importance(pl_module.model))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch's rows."""
@@ -74,7 +75,7 @@ class History(pl.Callback):
         values: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
         values |= pl_module.take_training_metrics()
         values |= {
-            "epoch": trainer.current_epoch,
+            "epoch": trainer.current_epoch + 1,  # Lightning counts from 0, and files for people from 1
             "step": trainer.global_step,
             "learning_rate": self.rate,
             "images_per_second": round(self.images / self.epoch_seconds, 1) if self.epoch_seconds else "",

@@ -33,7 +33,7 @@ class Patience(EarlyStopping):
             rows: of metrics.csv.
             epochs: that the run was meant to have.
         """
-        done, radius = int(rows[-1]["epoch"]) + 1, rows[-1]["radius"]
+        done, radius = int(rows[-1]["epoch"]), rows[-1]["radius"]
         if done == epochs:
             return None
         return {"after_epochs": done, "patience": self.patience, "radius": float(radius) if radius else None}

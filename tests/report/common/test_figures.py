@@ -18,7 +18,7 @@ def test_a_curve_is_the_mean_over_seeds_in_a_band_of_all_seeds(runs: list[Path])
     assert (line.name, len(figure.data)) == ("BN", 8)
     assert line.y[-1] == pytest.approx(70)
     assert (max(band.y[EPOCHS - 1 : EPOCHS + 1]), min(band.y[EPOCHS - 1 : EPOCHS + 1])) == pytest.approx((71, 69))
-    assert list(band.x) == [*range(EPOCHS), *reversed(range(EPOCHS))]
+    assert list(band.x) == [*range(1, EPOCHS + 1), *range(EPOCHS, 0, -1)]
 
 
 def test_one_seed_has_no_band(make_run: Make) -> None:

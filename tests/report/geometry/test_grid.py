@@ -107,10 +107,10 @@ class TestMissing:
             values = rows[place].split(",")
             rows[place] = ",".join([*values[:column], "nan", *values[column + 1 :]])
         file.write_text("\n".join([header, *rows]) + "\n")
-        assert load_run(paths[0]).diverged == 4
+        assert load_run(paths[0]).diverged == 5
         grid = build(*paths)
         assert shown(grid)["SSN"][0] == "76.4 ‡"
-        assert any("diverged in epoch 4" in note for note in grid_table(grid).notes)
+        assert any("diverged in epoch 5" in note for note in grid_table(grid).notes)
 
     def test_a_run_that_goes_on_does_not_count(self, paths: list[Path]) -> None:
         (paths[0] / "run.json").write_text('{"status": "running"}')

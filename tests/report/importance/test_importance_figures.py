@@ -21,7 +21,7 @@ def test_the_bars_of_every_layer_and_epoch_sum_to_one(make_run: Make) -> None:
 def test_the_bars_start_as_the_last_frame(make_run: Make) -> None:
     figure = bars_by_layer(load_run(make_run("sn")).importance)
     assert [trace.x for trace in figure.data] == [trace.x for trace in figure.frames[-1].data]
-    assert [frame.name for frame in figure.frames] == [str(epoch) for epoch in range(EPOCHS)]
+    assert [frame.name for frame in figure.frames] == [str(epoch + 1) for epoch in range(EPOCHS)]
 
 
 def test_long_trainings_have_few_stops_with_the_first_and_the_last(make_run: Make) -> None:
@@ -29,7 +29,7 @@ def test_long_trainings_have_few_stops_with_the_first_and_the_last(make_run: Mak
         frame.name for frame in bars_by_layer(load_run(make_run("sn", epochs=101, layers=LAYERS[:2])).importance).frames
     ]
     assert len(names) <= 41
-    assert (names[0], names[-1]) == ("0", "100")
+    assert (names[0], names[-1]) == ("1", "101")
 
 
 def test_a_statistic_has_one_colour_everywhere(make_run: Make) -> None:

@@ -17,10 +17,10 @@ LAYERS = ["encoder.sn1", "encoder.layer1.0.sn1", "encoder.layer2.0.sn1", "decode
 def test_encoder_and_decoder_are_looked_at_apart(make_run: Make, tmp_path: Path) -> None:
     path = make_run("sn", task="segmentation", layers=LAYERS)
     found = network_parts(load_run(path))
-    assert {title: [layer.layer for layer in epochs[EPOCHS - 1]] for title, epochs in found.items()} == {
+    assert {title: [layer.layer for layer in epochs[EPOCHS]] for title, epochs in found.items()} == {
         "Encoder": LAYERS[:3], "Decoder": LAYERS[3:],
     }  # fmt: skip
-    assert all(list(epochs) == list(range(EPOCHS)) for epochs in found.values())
+    assert all(list(epochs) == list(range(1, EPOCHS + 1)) for epochs in found.values())
     text = markup(tmp_path, path)
     assert [text.count(f"<h4>{title}</h4>") for title in found] == [1, 1]
 

@@ -15,7 +15,7 @@ from switchnorm.data.segmentation.palette import distinct_colors, mask_image
 
 Array = np.ndarray[Any, Any]
 IGNORED = 255
-EPOCHS = (0, 5)
+EPOCHS = (1, 6)
 
 
 def stripes(classes: int, width: int = 48, height: int = 30) -> Array:

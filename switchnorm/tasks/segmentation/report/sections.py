@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from switchnorm.report.common.groups import Group
+from switchnorm.runs.run import start_epoch
 from switchnorm.tasks.segmentation.files import read_scenes
 from switchnorm.tasks.segmentation.report.class_section import class_section
 from switchnorm.tasks.segmentation.report.picture_section import picture_section
@@ -16,5 +17,6 @@ def sections(groups: Sequence[Group]) -> list[str]:
     Raises:
         InputError: a file of a run is damaged or missing.
     """
-    details = {group.runs[0].path: read_scenes(group.runs[0].path) for group in groups}
+    runs = [group.runs[0] for group in groups]
+    details = {run.path: read_scenes(run.path, start_epoch(run.config)) for run in runs}
     return [picture_section(groups, details), class_section(groups, details)]
