@@ -27,8 +27,8 @@ _REMEDIES = {
     errno.ENOENT: _GONE,
     errno.ENOTDIR: _GONE,
 }
-#: The name of a part: the file, the machine and the number of the process that writes it.
-_PART = re.compile(r"\..+\.(?P<pid>\d+)\.part")
+#: The name of a part: the file, the machine and the number of the process that writes it. Earlier versions had no "@".
+_PART = re.compile(r"\.(?:(?P<name>.+)@(?P<host>.+)|.+)\.(?P<pid>\d+)\.part")
 
 
 class WriteError(InputError):
@@ -105,17 +105,13 @@ def remove_parts(folder: Path, name: str | None = None, *, owned: bool = False) 
         owned: whether no other machine writes there, as a lock says, so that parts of other machines' processes go too,
             and those of the process that had this one's number before.
     """
-    host = socket.gethostname()
-    for part in _files(folder):
+    for part in _inside(folder):
         found = _PART.fullmatch(part.name)
-        if found is None or not (name is None or part.name.startswith(f".{name}.")):
+        if found is None or name not in (None, found["name"]):
             continue
-        pid = int(found["pid"])
-        if part.name.endswith(f"{'.' if name is None else f'.{name}.'}{host}.{pid}.part"):
-            dead = not _runs(pid) or (owned and pid == os.getpid())
-        else:
-            dead = owned
-        if dead:
+        pid, here = int(found["pid"]), found["host"] == socket.gethostname()
+        # The lock's holder has no part yet: what has its number is from a process that had it before.
+        if (owned and (not here or pid == os.getpid())) or (here and not _runs(pid)):
             remove(part)
 
 
@@ -133,7 +129,7 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def _files(folder: Path) -> list[Path]:
+def _inside(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError:  # whoever writes there will say so
@@ -141,8 +137,8 @@ def _files(folder: Path) -> list[Path]:
 
 
 def part_of(path: Path) -> Path:
-    """What this process writes in the place of `path`, a file or a folder; a number names it on its own machine alone."""
-    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+    """What this process writes in the place of a file or folder; its number says which one on its own machine alone."""
+    return path.with_name(f".{path.name}@{socket.gethostname()}.{os.getpid()}.part")
 
 
 def _keep(path: Path, beside: Path, to: Path) -> None:

@@ -78,8 +78,8 @@ class RunFolder:
     def create(cls, path: Path, config: Config, command: Sequence[str], **facts: Any) -> RunFolder:
         """Make the folder, with configuration and provenance in it: all of that appears in one moment.
 
-        A folder that is there already, and empty, is filled, and to be held by the caller (`lock`) meanwhile. Where that
-        is cut off the lock's file is left, and whoever comes next begins again.
+        A folder that is there already, and empty, is filled, and to be held by the caller (`lock`) meanwhile. Where
+        that is cut off the lock's file is left, and whoever comes next begins again.
 
         Args:
             path: of the folder.
@@ -105,6 +105,9 @@ class RunFolder:
                 beside.path.mkdir()
                 beside._fill(config, record)
                 os.rename(beside.path, path)
+            except OSError:
+                run.check_new()  # another process was faster
+                raise
             finally:
                 shutil.rmtree(beside.path, ignore_errors=True)
         return run
@@ -144,7 +147,8 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what killed processes left half-written; for the one that holds the run."""
-        for folder in (self.path, self.checkpoints, *(each for each in self.path.glob("*/") if not each.is_symlink())):
+        remove_parts(self.path.parent, self.path.name, owned=True)
+        for folder in (self.path, *(each for each in self.path.iterdir() if each.is_dir() and not each.is_symlink())):
             remove_parts(folder, owned=True)
 
     @classmethod

@@ -29,9 +29,9 @@ _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder until the context or the process ends, however it ends.
 
-    The lock is one of POSIX, on a range of bytes: NFS knows it, and children that are forked do not inherit it. It binds
-    those who ask for it; whoever reads does not. Where there are no such locks (Windows, some network file systems) a
-    line says so.
+    The lock is one of POSIX, on a range of bytes: NFS knows it, and children that are forked do not inherit it. It
+    binds those who ask for it; whoever reads does not. Where there are no such locks (Windows, some network file
+    systems) a line says so.
 
     Raises:
         InputError: another process holds the folder. It is named.

@@ -6,17 +6,17 @@ It is the comment with which a zip file may end, so that every reader of such fi
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from switchnorm.errors import InputError
 
-_COMMENT = re.compile(rb"switchnorm sha256 [0-9a-f]{64}")
-_LENGTH = len(b"switchnorm sha256 ") + 64
-#: A zip file ends with the length of its comment.
-_FIELD, _NONE = 2, b"\0\0"
+_PREFIX = b"switchnorm sha256 "
+_LENGTH = len(_PREFIX) + 2 * hashlib.sha256().digest_size
+#: How a zip file ends: a record of this size and mark, whose last two bytes are the length of the comment behind it.
+_END, _MARK, _FIELD = 22, b"PK\5\6", 2
+_NO_COMMENT, _COMMENTED = bytes(_FIELD), _LENGTH.to_bytes(_FIELD, "little")
 _CHUNK = 2**22
 
 
@@ -36,31 +36,33 @@ def write_with_checksum(path: Path, write: Callable[[BinaryIO], None]) -> None:
                 raise hashed.error from None
             raise
         file.seek(-_FIELD, 2)
-        if file.read(_FIELD) != _NONE:
+        if file.read(_FIELD) != _NO_COMMENT:
             raise ValueError("expected a zip file without a comment")
         file.seek(-_FIELD, 2)
-        file.write(_LENGTH.to_bytes(_FIELD, "little"))
-        file.write(b"switchnorm sha256 " + hashed.digest.hexdigest().encode())
+        file.write(_COMMENTED + _PREFIX + hashed.digest.hexdigest().encode())
 
 
 def verify(path: Path) -> None:
-    """Raise `InputError` if a file has a checksum, and not the content that it was made of."""
+    """Raise `InputError` if a zip file has a checksum, and not the content that it was made of.
+
+    One without a checksum is somebody else's. One flipped bit anywhere makes no such file out of one that has it.
+    """
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        if size < _LENGTH + _FIELD:
+        left = file.seek(0, 2) - _LENGTH - _FIELD
+        if left < 0:
             return
-        file.seek(-_LENGTH - _FIELD, 2)
-        field, comment = file.read(_FIELD), file.read(_LENGTH)
-        if not _COMMENT.fullmatch(comment):
-            return  # somebody else's
-        digest = hashlib.sha256()
+        file.seek(max(0, left + _FIELD - _END))
+        tail = file.read()
+        end, comment = tail[:-_LENGTH], tail[-_LENGTH:]
+        if not comment.startswith(_PREFIX) and not (end.startswith(_MARK) and end.endswith(_COMMENTED)):
+            return
         file.seek(0)
-        left = size - _LENGTH - _FIELD
+        digest = hashlib.sha256()
         while left and (chunk := file.read(min(left, _CHUNK))):
             digest.update(chunk)
             left -= len(chunk)
-        digest.update(_NONE)
-    if field != _LENGTH.to_bytes(_FIELD, "little") or comment[-64:] != digest.hexdigest().encode():
+        digest.update(_NO_COMMENT)
+    if end[-_FIELD:] + comment != _COMMENTED + _PREFIX + digest.hexdigest().encode():
         raise InputError(f"checkpoint {str(path)!r} is damaged: its content is not that of its checksum")
 
 

@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 
 from switchnorm.errors import InputError
+from switchnorm.weights.checksum import verify
 from switchnorm.weights.inert import INERT
 from switchnorm.weights.tar import read_tar
 
@@ -44,6 +45,8 @@ def read_content(path: Path) -> Content:
             f"checkpoint {str(path)!r} does not exist; expected a file that torch.save or safetensors wrote"
         )
     kind = _format(path)
+    if kind == ZIP:
+        verify(path)
     try:
         if kind == SAFETENSORS:
             with safe_open(path, "pt") as file:
