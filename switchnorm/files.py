@@ -37,6 +37,7 @@ class WriteError(InputError):
     def __init__(self, path: Path, error: OSError) -> None:
         remedy = _REMEDIES.get(error.errno or 0, "see that its disk is there and in order")
         super().__init__(f"{path} cannot be written: {error.strerror or error}; {remedy}")
+        self.error = error
 
 
 @contextlib.contextmanager
@@ -143,14 +144,14 @@ def part_of(path: Path) -> Path:
 
 def _keep(path: Path, beside: Path, to: Path) -> None:
     """Let `to` be what `path` is, so that both are there at any moment."""
+    if not path.exists():
+        return  # it is written for the first time
     try:
         os.link(path, beside)
-    except FileNotFoundError:
-        return  # it is written for the first time
     except OSError:  # a file system without links: for a moment `to` alone is there
         os.replace(path, to)
-        return
-    os.replace(beside, to)
+    else:
+        os.replace(beside, to)
 
 
 def _runs(pid: int) -> bool:

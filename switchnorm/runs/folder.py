@@ -18,7 +18,7 @@ from switchnorm.config.recipe import read_config, to_yaml
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task
 from switchnorm.errors import InputError
-from switchnorm.files import is_part, part_of, remove_parts, write_file, writing
+from switchnorm.files import WriteError, is_part, part_of, remove_parts, write_file, writing
 from switchnorm.runs import lock
 from switchnorm.runs.reading import read_record
 from switchnorm.runs.tables import read_rows
@@ -105,6 +105,8 @@ class RunFolder:
                 beside.path.mkdir()
                 beside._fill(config, record)
                 os.rename(beside.path, path)
+            except WriteError as error:
+                raise error.error from None  # which is about this folder
             except OSError:
                 run.check_new()  # another process was faster
                 raise

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -108,18 +108,28 @@ class _TensorBoard(TensorBoardLogger):
 
     def log_metrics(self, *args: Any, **kwargs: Any) -> None:
         """Write scalars."""
-        with writing(Path(self.log_dir)):
+        with self._writing():
             super().log_metrics(*args, **kwargs)
 
     def save(self) -> None:
         """Bring to the disk what is written."""
-        with writing(Path(self.log_dir)):
+        with self._writing():
             super().save()
 
     def finalize(self, status: str) -> None:
         """End, also a run that has failed: what it failed with has been said."""
-        with writing(Path(self.log_dir)) if status == "success" else suppress(OSError, WriteError):
+        with nullcontext() if status == "success" else suppress(WriteError), self._writing():
             super().finalize(status)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with writing(Path(self.log_dir)):
+            try:
+                yield
+            except ValueError as error:  # as which Lightning raises whatever comes from below
+                if isinstance(error.__cause__, OSError):
+                    raise error.__cause__ from None
+                raise
 
 
 @contextmanager

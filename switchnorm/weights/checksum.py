@@ -48,13 +48,11 @@ def verify(path: Path) -> None:
     One without a checksum is somebody else's. One flipped bit anywhere makes no such file out of one that has it.
     """
     with path.open("rb") as file:
-        left = file.seek(0, 2) - _LENGTH - _FIELD
-        if left < 0:
-            return
+        left = max(0, file.seek(0, 2) - _LENGTH - _FIELD)
         file.seek(max(0, left + _FIELD - _END))
         tail = file.read()
-        end, comment = tail[:-_LENGTH], tail[-_LENGTH:]
-        if not comment.startswith(_PREFIX) and not (end.startswith(_MARK) and end.endswith(_COMMENTED)):
+        end = tail[max(0, tail.rfind(_MARK)) :][:_END]
+        if _PREFIX not in tail and not (end.startswith(_MARK) and end.endswith(_COMMENTED)):
             return
         file.seek(0)
         digest = hashlib.sha256()
@@ -62,7 +60,7 @@ def verify(path: Path) -> None:
             digest.update(chunk)
             left -= len(chunk)
         digest.update(_NO_COMMENT)
-    if end[-_FIELD:] + comment != _COMMENTED + _PREFIX + digest.hexdigest().encode():
+    if not tail.endswith(_COMMENTED + _PREFIX + digest.hexdigest().encode()):
         raise InputError(f"checkpoint {str(path)!r} is damaged: its content is not that of its checksum")
 
 
