@@ -1,10 +1,10 @@
 """Disturbs a training at its file operations, one after the other, and compares what then ends it: a script.
 
-    python -m tests.training.operations kill | full RECIPE FOLDER [NUMBER ...]
+    python -m tests.training.operations RECIPE FOLDER WHAT ...
 
-It trains FOLDER/reference, then FOLDER/other with a disturbance at its operation NUMBER (all of them, one by one,
-without numbers), and goes on with that as a user would. "kill" is a SIGKILL right before the operation; "full" a disk
-on which from then on nothing can be written. A line of JSON says what every disturbance was at and led to.
+It trains FOLDER/reference, then FOLDER/other with a disturbance, and goes on with that as a user would. WHAT is
+"kill:7", a SIGKILL right before operation 7; "full:7", a disk on which nothing can be written from then on; or "kill"
+or "full", that at each operation in turn. A line of JSON says what every disturbance was at and led to.
 
 An operation is whatever changes files of the run: opening for writing, renaming, linking, removing, making folders,
 locking, and bringing to the disk. Between two of them nothing that stays can change but the length of a part.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -36,37 +37,44 @@ _WRITES = os.O_WRONLY | os.O_RDWR
 #: How a disturbed training may end: killed; in one line, or well where what failed is of no matter.
 _ENDS = {"kill": (-signal.SIGKILL,), "full": (0, 2)}
 #: What differs between two equal runs.
-_CLOCKS = {"images_per_second", "seconds", "peak_memory_bytes", "created", "name"}
+_CLOCKS = {"images_per_second", "seconds", "peak_memory_bytes", "created", "name", "command"}
 
 
-def main(kind: str, recipe: Path, folder: Path, numbers: list[int]) -> None:
+def main(recipe: Path, folder: Path, *disturbances: str) -> None:
     """Disturb, go on, compare, print."""
     create_dataset(**read_config(recipe).data)  # what is imported here no child has to
     torch.set_num_threads(1)
+    assert in_child(lambda: train(recipe, folder / "reference")) == 0
+    for each in disturbances:
+        kind, _, number = each.partition(":")
+        numbers = (int(number),) if number else itertools.count(1)
+        for found in itertools.takewhile(bool, (try_one(recipe, folder, kind, number) for number in numbers)):
+            print(json.dumps(found), flush=True)
+
+
+def try_one(recipe: Path, folder: Path, kind: str, number: int) -> dict[str, Any]:
+    """What a disturbance leads to; nothing if the training has no such operation."""
     reference, other, note = folder / "reference", folder / "other", folder / "operation.txt"
-    go_on = {"resume": lambda: resume(other, quiet=True), "train": lambda: train(recipe, other)}
-    assert in_child(lambda: train(recipe, reference)) == 0
-    for number in numbers or range(1, 10**6):
-        for path in (other, *folder.glob(".*")):
-            shutil.rmtree(path, ignore_errors=True)
-        note.unlink(missing_ok=True)
+    for path in (other, *folder.glob(".*")):
+        shutil.rmtree(path, ignore_errors=True)
+    note.unlink(missing_ok=True)
 
-        def disturbed(number: int = number) -> None:
-            disturb(kind, number, other, note)
-            train(recipe, other)
+    def disturbed() -> None:
+        disturb(kind, number, other, note)
+        train(recipe, other)
 
-        code = in_child(disturbed)
-        if not note.exists():
-            break  # it has no such operation
-        problems = [f"the disturbed one ended with {code}"] if code not in _ENDS[kind] else []
-        if kind == "full":
-            problems += left_behind(folder)
-        how = "none" if not code else "resume" if (other / "run.json").exists() else "train"
-        if code and (code := in_child(go_on[how])):
-            problems.append(f"the next one ended with {code}")
-        problems += [*differences(reference, other), *left_behind(folder)]
-        operation = note.read_text().replace(str(folder), "")
-        print(json.dumps({"number": number, "operation": operation, "next": how, "problems": problems}), flush=True)
+    code = in_child(disturbed)
+    if not note.exists():
+        return {}
+    problems = [f"the disturbed one ended with {code}"] if code not in _ENDS[kind] else []
+    if kind == "full":
+        problems += left_behind(folder)
+    begun = (other / "run.json").exists()
+    if code and (code := in_child(lambda: resume(other, quiet=True) if begun else train(recipe, other))):
+        problems.append(f"the next one ended with {code}")
+    problems += [*differences(reference, other), *left_behind(folder)]
+    operation = note.read_text().replace(str(folder), "")
+    return {"kind": kind, "number": number, "operation": operation, "resumed": begun, "problems": problems}
 
 
 def train(recipe: Path, out: Path) -> None:
@@ -175,4 +183,4 @@ def left_behind(folder: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), [int(number) for number in sys.argv[4:]])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
