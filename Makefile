@@ -41,7 +41,7 @@ test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu
 
 sweep: $(READY)
-	$(BIN)/python -m pytest -n 2 -m sweep tests/contracts
+	$(BIN)/python -m pytest -n 2 -m sweep
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -20,9 +20,17 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the command."""
     train = commands.add("train", _run, "train a network by a recipe", _help())
-    train.usage = "switchnorm train RECIPE [--out DIR] [--seeds N ...] [--dry-run] [--KEY VALUE ...] | --resume RUN"
+    train.usage = (
+        "switchnorm train RECIPE [--out DIR] [--seeds N ...] [--dry-run] [--KEY VALUE ...] "
+        "| --resume RUN [--checkpoint C]"
+    )
     train.add_argument("--out", type=Path, metavar="DIR", help="the run folder (runs/RECIPE-NORM)")
     train.add_argument("--resume", type=Path, metavar="RUN", help="continue this run where it stopped")
+    train.add_argument(
+        "--checkpoint",
+        choices=("last", "previous"),
+        help="with --resume: where to continue, the last (default) or the one before, which takes its place",
+    )
     train.add_argument(
         "--seeds",
         type=int,
@@ -79,6 +87,8 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
 def _check_together(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Options of `train` that exclude each other."""
+    if options.checkpoint is not None:
+        raise InputError("--checkpoint says where a run is continued; give --resume RUN")
     if options.workers is not None and options.seeds is None:
         raise InputError(
             "--workers is for several trainings; give --seeds, or --data.workers for those that read pictures"
@@ -105,7 +115,7 @@ def _resume(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         raise InputError(f"--resume continues a run as it was configured; leave out {given[0]}")
     from switchnorm.training.launch import resume
 
-    _print_outcome(*resume(options.resume))
+    _print_outcome(*resume(options.resume, checkpoint=options.checkpoint or "last"))
 
 
 def _print_outcome(run: RunFolder, result: dict[str, Any]) -> None:

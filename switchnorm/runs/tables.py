@@ -6,8 +6,9 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from switchnorm.errors import InputError
 from switchnorm.files import write_file
@@ -16,6 +17,8 @@ from switchnorm.runs.reading import read_text
 # What spreadsheets take for a formula, and that with the apostrophes that `csv_text` puts before it.
 _FORMULA, _QUOTED = re.compile(r"'*[=+\-@\t]"), re.compile(r"'+[=+\-@\t]")
 _EPOCH = re.compile(r"[0-9]{1,9}")
+#: Where checkpoints hold the tables: {name of the file: content}.
+TABLES = "tables"
 
 
 class EpochTable:
@@ -32,13 +35,44 @@ class EpochTable:
     def __init__(self, path: Path, columns: Sequence[str], done: int, start: int) -> None:
         self.path = path
         rows = read_rows(path, columns, start) if path.is_file() else []
-        kept = [row for row in rows if int(row[0]) <= done]
-        write_file(path, csv_text([columns, *kept]))
+        self.text = csv_text([columns, *(row for row in rows if int(row[0]) <= done)])
+        write_file(path, self.text)
 
     def append(self, rows: Sequence[Sequence[object]]) -> None:
         """Add rows at the end."""
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            file.write(csv_text(rows))
+        self.text += csv_text(rows)
+        write_file(self.path, self.text)
+
+    def keep(self, checkpoint: dict[str, Any]) -> None:
+        """Let a checkpoint hold the table as it is now, for `restore_tables`."""
+        checkpoint.setdefault(TABLES, {})[self.path.name] = self.text
+
+
+def restore_tables(folder: Path, checkpoint: Mapping[str, Any]) -> list[str]:
+    """Let the tables of a run be what they were when a checkpoint was written.
+
+    Args:
+        folder: of the run.
+        checkpoint: which the run goes on from; those of earlier versions hold no tables.
+
+    Returns:
+        The names of tables that had lost or changed rows; later rows are dropped without a word.
+
+    Raises:
+        InputError: the entry of the checkpoint is none of a training's.
+        WriteError: a table cannot be written.
+    """
+    changed = []
+    for name, text in checkpoint.get(TABLES, {}).items():
+        if Path(name).name != name or not name.endswith(".csv") or not isinstance(text, str):
+            raise InputError(f"the checkpoint of {folder} is damaged: {name!r} is no table of a run")
+        path, content = folder / name, text.encode()
+        found = path.read_bytes() if path.is_file() else b""
+        if found != content:
+            write_file(path, content)
+        if not found.startswith(content):
+            changed.append(name)
+    return changed
 
 
 def csv_text(rows: Sequence[Sequence[object]]) -> str:

@@ -1,10 +1,8 @@
-"""The folder of a study: checking that its runs fit, locking it, and removing what a kill left unfinished."""
+"""The folder of a study: checking that its runs fit."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,34 +46,3 @@ def check_folder(plan: Plan, varied: Sequence[str]) -> None:
 
 def _keys(config: Config) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in flatten(config.content())}
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock a study's folder: two processes that train the same runs would overwrite each other's files.
-
-    The lock ends with the process, however it ends. Systems without such locks (Windows) go without.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (folder / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another process is at work in {str(folder)!r}; wait for it, or choose another with --out"
-            ) from None
-        yield
-
-
-def remove_incomplete(path: Path) -> None:
-    """Remove a run folder whose creation was interrupted: it has no record yet, so nothing was trained in it."""
-    made_first = ("checkpoints", "config.yaml", ".config.yaml.", ".run.json.")
-    if path.is_dir() and all(inside.name.startswith(made_first) for inside in path.iterdir()):
-        shutil.rmtree(path)

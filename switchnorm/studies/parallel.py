@@ -25,7 +25,7 @@ from switchnorm.config import plugins
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
 from switchnorm.runs.folder import RunFolder
-from switchnorm.studies.folder import Plan, remove_incomplete
+from switchnorm.studies.folder import Plan
 from switchnorm.training.launch import resume, start
 
 # A fresh interpreter for each worker: forking a process that has run torch's threads can hang.
@@ -216,7 +216,6 @@ def train_one(path: Path, config: Config, command: Sequence[str]) -> Outcome:
         if (path / "run.json").is_file():
             resume(path, quiet=True)
         else:
-            remove_incomplete(path)
             start(config, path, default=path, command=command, quiet=True)
         return _finished(path)
     except InputError as error:

@@ -16,9 +16,11 @@ from rich.text import Text
 from switchnorm.config.recipe import SHORT
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
+from switchnorm.files import writing
 from switchnorm.processes import world_size
 from switchnorm.runs.folder import RunFolder
-from switchnorm.studies.folder import Plan, check_folder, locked
+from switchnorm.runs.lock import locked
+from switchnorm.studies.folder import Plan, check_folder
 from switchnorm.studies.parallel import Outcome, default_workers, train_all
 from switchnorm.studies.progress import StudyProgress
 from switchnorm.text import decode, from_json
@@ -94,7 +96,8 @@ class Study:
             raise InputError("several trainings take one process; start them without torchrun")
         check_folder([(path, as_expected(config)[0]) for path, config in self.plan], self.varied)
         said = self._rehearse()
-        self.out.mkdir(parents=True, exist_ok=True)
+        with writing(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
         with locked(self.out):
             for line in filter(None, (self.about, *said)):
                 console.print(Text(line), soft_wrap=True)

@@ -19,11 +19,13 @@ from switchnorm.surgery import LayerImportance, importance
 from switchnorm.text import printable
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import build_model, prepare
-from switchnorm.training.callbacks.checkpoints import check_resumable
+from switchnorm.training.callbacks.checkpoints import read_resumable
 from switchnorm.training.first_look import first_look
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
+from switchnorm.training.ownership import existing_run, new_run
 from switchnorm.training.pictures import as_expected, as_found
+from switchnorm.training.recovery import check_continuable, recover_tables
 from switchnorm.weights import file_importance, load_state, read_state
 
 
@@ -53,10 +55,9 @@ def start(
     # Processes of one run must agree on its folder: the first makes it, and none looks for a free name.
     if out is None and world_size() == 1:
         path = free_folder(path)
-    run = RunFolder.create(path, config, command) if is_first() else RunFolder(path)
-    if is_first():
-        run.update_record(learning_rate=effective_lr(config), processes=world_size(), **_normalizer(config), **warm)
-    return run, train(run, config, model, dataset, quiet=quiet)
+    facts = {"learning_rate": effective_lr(config), "processes": world_size(), **_normalizer(config), **warm}
+    with new_run(path, config, command, facts) as run:
+        return run, train(run, config, model, dataset, quiet=quiet)
 
 
 def _normalizer(config: Config) -> dict[str, Any]:
@@ -67,27 +68,30 @@ def _normalizer(config: Config) -> dict[str, Any]:
     return {"normalizer": registered(str(parse_norm(norm, config.model.conv))).record()}
 
 
-def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any]]:
-    """Continue a run from its last checkpoint, or from the start if it was killed before the first one.
+def resume(path: Path, *, checkpoint: str = "last", quiet: bool = False) -> tuple[RunFolder, dict[str, Any]]:
+    """Continue a run from a checkpoint, or from the start if it was killed before the first one.
+
+    Args:
+        path: the run folder.
+        checkpoint: "last", or "previous" for the one before, which takes its place.
+        quiet: whether to show no progress.
 
     Raises:
-        InputError: no run, or one that is finished.
+        InputError: no run, one that is finished or that another process trains; or its files do not agree.
     """
     run = RunFolder.open(path)
-    if run.finished():
-        raise InputError(f"run {str(path)!r} is finished; evaluate it with `switchnorm eval {path}`")
-    config = run.config()
-    model, dataset = prepare(config)
-    begun = run.record().get("processes") or world_size()
-    if begun != world_size() and is_first() and not quiet:
-        print(f"begun on {begun} processes and continued on {world_size()}: what each computes is not what it was")
-    if run.last.is_file():  # the trainer loads it too, but would not explain what does not fit
-        load_state(model, read_state(run.last), f"checkpoint {str(run.last)!r}")
-        check_resumable(run.last)
-        run.metrics()
-    else:
-        _begin(model, config, dataset, quiet)
-    return run, train(run, config, model, dataset, quiet=quiet)
+    with existing_run(run, lambda: check_continuable(run, checkpoint)):
+        config = run.config()
+        model, dataset = prepare(config)
+        begun = run.record().get("processes") or world_size()
+        if begun != world_size() and is_first() and not quiet:
+            print(f"begun on {begun} processes and continued on {world_size()}: what each computes is not what it was")
+        if run.last.is_file():  # the trainer loads it too, but would not explain what does not fit
+            load_state(model, read_state(run.last), f"checkpoint {str(run.last)!r}")
+            recover_tables(run, read_resumable(run.last))
+        else:
+            _begin(model, config, dataset, quiet)
+        return run, train(run, config, model, dataset, quiet=quiet)
 
 
 def _begin(model: nn.Module, config: Config, dataset: Dataset, quiet: bool, pictures: str = "") -> dict[str, Any]:
@@ -105,7 +109,7 @@ def checkpoint_of(run: RunFolder, which: str) -> Path:
 
     Args:
         run: the run.
-        which: "last", "best", "epoch:N" for the snapshot after N epochs, or a file.
+        which: "last", "previous", "best", "epoch:N" for the snapshot after N epochs, or a file.
 
     Raises:
         InputError: it does not exist, or N is no number of epochs.
@@ -116,7 +120,7 @@ def checkpoint_of(run: RunFolder, which: str) -> Path:
             raise InputError(f"checkpoint {which!r} must name a number of epochs of at least 1, as in 'epoch:10'")
         path = run.snapshot(int(epochs))
     else:
-        path = {"last": run.last, "best": run.best}.get(which, Path(which))
+        path = {"last": run.last, "previous": run.previous, "best": run.best}.get(which, Path(which))
     if not path.is_file():
         available = ", ".join(_checkpoints(run)) or "none yet"
         raise InputError(f"checkpoint {which!r} does not exist; {str(run.path)!r} has {available}")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 
 from switchnorm.config.keys import flatten
 from switchnorm.config.loggers import LOGGERS
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
+from switchnorm.files import WriteError, writing
 from switchnorm.processes import is_first
 from switchnorm.runs.folder import RunFolder
 
@@ -48,7 +52,8 @@ def run_loggers(run: RunFolder, config: Config) -> Iterator[list[Logger]]:
     """
     place = os.environ.get(_PLACE)
     try:
-        yield _begun(run, config)
+        with _quiet_writers():
+            yield _begun(run, config)
     finally:
         os.environ.pop(_PLACE, None)
         if place is not None:
@@ -95,4 +100,49 @@ def _make(name: str, run: RunFolder, title: str | None, known: str | None) -> Lo
             artifact_location=str(folder / "mlruns"),
             run_id=known,
         )
-    return TensorBoardLogger(run.path, name="", version="tensorboard")
+    return _TensorBoard(run.path, name="", version="tensorboard")
+
+
+class _TensorBoard(TensorBoardLogger):
+    """TensorBoard's files; where they cannot be written the run ends in a line, as with its other files."""
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        """Write scalars."""
+        with self._writing():
+            super().log_metrics(*args, **kwargs)
+
+    def save(self) -> None:
+        """Bring to the disk what is written."""
+        with self._writing():
+            super().save()
+
+    def finalize(self, status: str) -> None:
+        """End, also a run that has failed: what it failed with has been said."""
+        with nullcontext() if status == "success" else suppress(WriteError), self._writing():
+            super().finalize(status)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with writing(Path(self.log_dir)):
+            try:
+                yield
+            except ValueError as error:  # as which Lightning raises whatever comes from below
+                if isinstance(error.__cause__, OSError):
+                    raise error.__cause__ from None
+                raise
+
+
+@contextmanager
+def _quiet_writers() -> Iterator[None]:
+    """Let TensorBoard's thread end without a traceback: its next call raises what ended it."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not (isinstance(args.thread, _AsyncWriterThread) and isinstance(args.exc_value, OSError)):
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import safe_open
 
 from switchnorm.errors import InputError
+from switchnorm.weights.checksum import verify
 from switchnorm.weights.legacy_file import read_legacy
 from switchnorm.weights.tar_file import read_tar
 from switchnorm.weights.zip_file import read_zip
@@ -47,6 +48,8 @@ def read_content(path: Path) -> Content:
             f"checkpoint {str(path)!r} does not exist; expected a file that torch.save or safetensors wrote"
         )
     kind = _format(path)
+    if kind == ZIP:
+        verify(path)
     try:
         return _read_safetensors(path) if kind == SAFETENSORS else Content(_READERS[kind](path), kind)
     except pickle.UnpicklingError as error:

@@ -20,7 +20,7 @@ from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
 from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.geometries import Absent, Geometry
-from switchnorm.studies.folder import check_folder, locked
+from switchnorm.studies.folder import check_folder
 from switchnorm.studies.geometry import PRESETS, plan_study
 from switchnorm.studies.parallel import train_one
 from switchnorm.training.optimizer import effective_lr
@@ -169,12 +169,6 @@ class TestRefusals:
             RunFolder.create(path, config, ())
         larger = study(tmp_path, norms=("bn", "sn", "gn+ws"), geometries=("8x4", "8x1"), seeds=(1, 2))
         check_folder(larger.plan, ("model.norm", "model.options", "train.batch_size", "train.samples_per_gpu", "seed"))
-
-    def test_two_studies_in_one_folder(self, tmp_path):
-        with locked(tmp_path), pytest.raises(InputError, match="another process is at work"), locked(tmp_path):
-            pass
-        with locked(tmp_path):
-            pass
 
 
 def test_without_a_name_the_studies_are_listed(capsys):

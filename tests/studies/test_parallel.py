@@ -102,9 +102,11 @@ def test_a_loss_that_is_no_number_is_no_result(tmp_path, config):
     assert RunFolder(tmp_path / "run").finished(), "it would diverge again"
 
 
-@pytest.mark.parametrize("left", [("checkpoints",), ("checkpoints", "config.yaml", ".run.json.123")])
+@pytest.mark.parametrize("left", [(), ("checkpoints",), ("checkpoints", "config.yaml", ".run.json@host.123.part")])
 def test_a_folder_whose_making_was_cut_off_is_made_again(tmp_path, config, left):
     path = tmp_path / "run"
+    path.mkdir()
+    (path / ".lock").write_text("")
     for name in left:
         (path / name).mkdir(parents=True) if name == "checkpoints" else (path / name).write_text("half")
     assert train_one(path, config, ("test",)).result

@@ -15,7 +15,7 @@ from switchnorm.config.schema import Config
 from switchnorm.data import Dataset
 from switchnorm.data.segmentation import SegmentationDataset
 from switchnorm.data.segmentation.palette import mask_image
-from switchnorm.files import write_file
+from switchnorm.files import write_file, writing
 from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.tables import EpochTable
 from switchnorm.tasks.output import of_all_processes
@@ -50,6 +50,7 @@ class ClassHistory(pl.Callback):
         #: Indices of the pictures to keep, and the predictions of this process for them.
         self.watched: frozenset[int] = frozenset()
         self.seen: dict[int, Tensor] = {}
+        self.classes: EpochTable | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the table, and decide which predictions to keep."""
@@ -61,6 +62,13 @@ class ClassHistory(pl.Callback):
             files.renumber_examples(self.run.path, start)
             path = self.run.path / files.CLASSES
             self.classes = EpochTable(path, files.CLASS_COLUMNS, trainer.current_epoch, start)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the table, from which a resumed run goes on."""
+        if self.classes is not None:
+            self.classes.keep(checkpoint)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the predictions that were kept."""
@@ -82,7 +90,7 @@ class ClassHistory(pl.Callback):
         """Write what the epoch's validation found."""
         assert isinstance(pl_module, Segmentation)
         seen = {index: labels for each in of_all_processes(trainer, self.seen) for index, labels in each.items()}
-        if not trainer.is_global_zero or pl_module.scores is None:
+        if self.classes is None or pl_module.scores is None:  # not the first process
             return
         epoch, scores, names = trainer.current_epoch + 1, pl_module.scores, self.dataset.classes
         self.classes.append([[epoch, *row] for row in files.class_rows(names, scores)])
@@ -100,7 +108,8 @@ def write_examples(folder: Path, dataset: SegmentationDataset, predictions: Mapp
         predictions: by index of the test picture, (H, W) uint8.
         epoch: after which the predictions were made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
     described: list[dict[str, Any]] = []
     names = file_names(dataset)
     for index, prediction in sorted(predictions.items()):

@@ -16,6 +16,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from switchnorm.errors import InputError
 from switchnorm.files import write_files
 from switchnorm.runs.folder import RunFolder
+from switchnorm.weights.checksum import write_with_checksum
 from switchnorm.weights.formats import read_content
 
 
@@ -23,10 +24,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a temporary file, syncs it and renames it into place; reads without running code from the file."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write `checkpoint` to `path`, which holds the old content or the new at any moment."""
+        """Write `checkpoint` to `path`, which holds the old content or the new at any moment; keep the last one."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_files({path: functools.partial(_save, checkpoint)})
+        run = RunFolder(path.parent.parent)
+        keep = {path: run.previous} if path.name == run.last.name else {}
+        write_files({path: functools.partial(_save, checkpoint)}, keep=keep)
 
     def load_checkpoint(self, path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Read a checkpoint onto the CPU."""
@@ -35,16 +37,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _save(checkpoint: dict[str, Any], path: Path) -> None:
-    with path.open("wb") as file:  # given a name, torch would write it into the file
-        torch.save(checkpoint, file)
+    # Given a name, torch would write it into the file.
+    write_with_checksum(path, lambda file: torch.save(checkpoint, file))
 
 
-def check_resumable(path: Path) -> None:
-    """Raise `InputError` if a readable checkpoint holds weights alone, and not the state of a training."""
+def read_resumable(path: Path) -> dict[str, Any]:
+    """A readable checkpoint; raise `InputError` if it is not the state of a training."""
     checkpoint = read_content(path).value
     parts = {"loops", "optimizer_states", "lr_schedulers", "training_metrics"}
     if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():
         raise InputError(f"checkpoint {str(path)!r} holds weights alone; expected the state of an interrupted training")
+    return checkpoint
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -35,6 +35,7 @@ class History(pl.Callback):
         self.epoch_started = 0.0
         self.rate = 0.0
         self.rows: list[Row] = []
+        self.tables: list[EpochTable] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the tables, and start the clock of an epoch that is resumed in its middle."""
@@ -43,8 +44,17 @@ class History(pl.Callback):
             self.earlier_seconds = float(self.run.record()["seconds"] or 0)
             done, start = trainer.current_epoch, self.run.config().train.start_epoch
             self.metrics = EpochTable(self.run.metrics_file, self.columns, done, start)
+            self.tables = [self.metrics]
             if importance(pl_module):
                 self.importance = EpochTable(self.run.importance_file, COLUMNS, done, start)
+                self.tables.append(self.importance)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the tables, from which a resumed run goes on."""
+        for table in self.tables:
+            table.keep(checkpoint)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""

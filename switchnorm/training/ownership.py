@@ -1,0 +1,128 @@
+"""One run, one owner: the first process holds the run's folder, and the others learn whether it could."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from torch import distributed as dist
+
+from switchnorm.config.schema import Config
+from switchnorm.errors import InputError
+from switchnorm.files import WriteError
+from switchnorm.processes import is_first, rank, world_size
+from switchnorm.runs.folder import RunFolder
+
+#: How long the first process waits for the others to read why it ends.
+_SECONDS = 10
+_turns = itertools.count()
+
+
+@contextlib.contextmanager
+def new_run(path: Path, config: Config, command: Sequence[str], facts: dict[str, Any]) -> Iterator[RunFolder]:
+    """Make a run folder, and hold it.
+
+    Args:
+        path, config, command: as `RunFolder.create`.
+        facts: as its further ones.
+
+    Raises:
+        InputError: the folder holds something, or another process is at work in it; in every process of the run.
+        WriteError: the folder cannot be made.
+    """
+    run = RunFolder(path)
+
+    def begin(held: ExitStack) -> None:
+        run.check_new()
+        if path.exists():
+            held.enter_context(run.lock())
+            run.create(path, config, command, **facts)
+        else:
+            run.create(path, config, command, **facts)
+            held.enter_context(run.lock())
+        run.sweep()
+
+    with _owned(run, begin):
+        yield run
+
+
+@contextlib.contextmanager
+def existing_run(run: RunFolder, prepare: Callable[[], None]) -> Iterator[None]:
+    """Hold a run that is continued.
+
+    Args:
+        run: the run.
+        prepare: called by the first process once it holds the run, before any process goes on.
+
+    Raises:
+        InputError: another process is at work in it, or `prepare` found something; in every process of the run.
+        WriteError: the folder cannot be written.
+    """
+
+    def begin(held: ExitStack) -> None:
+        held.enter_context(run.lock())
+        prepare()
+        run.sweep()
+
+    with _owned(run, begin):
+        yield
+
+
+@contextlib.contextmanager
+def _owned(run: RunFolder, begin: Callable[[ExitStack], None]) -> Iterator[None]:
+    with ExitStack() as held:
+        if is_first():
+            try:
+                begin(held)
+            except Exception as error:
+                _tell(str(error) or type(error).__name__)
+                raise
+            _tell("")
+        elif world_size() > 1 and (said := _heard()):
+            raise InputError(said)
+        try:
+            yield
+        except WriteError as error:
+            raise InputError(f"{error}, then continue with `switchnorm train --resume {run.path}`") from error
+
+
+@functools.cache
+def _store() -> Any:
+    """What the processes of a run share before they have a group: torchrun's own store."""
+    store = next(iter(dist.rendezvous("env://")))[0]
+    store.set_timeout(
+        timedelta(days=1)
+    )  # to prepare may take the first process long; if it dies torchrun ends the others
+    return store
+
+
+def _tell(line: str) -> None:
+    """Say to the other processes why the first one ends, or nothing if it goes on."""
+    if world_size() == 1:
+        return
+    key = _key()
+    _store().set(key, line)
+    if line:  # torchrun ends the others as soon as this one has ended
+        with contextlib.suppress(RuntimeError):
+            others = [f"{key}/{rank}" for rank in range(1, world_size())]
+            _store().wait(others, timedelta(seconds=_SECONDS))
+
+
+def _heard() -> str:
+    """What the first process says."""
+    key = _key()
+    line: str = _store().get(key).decode()
+    if line:
+        _store().set(f"{key}/{rank()}", "")
+    return line
+
+
+def _key() -> str:
+    """Of this run: a process may train several, one after the other, and all processes do so in one order."""
+    return f"switchnorm/run/{next(_turns)}"

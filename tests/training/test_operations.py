@@ -1,0 +1,47 @@
+"""Whatever file operation of a training a kill or a full disk comes at: what goes on ends as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.training.test_segmentation import write_recipe
+
+
+def disturb(recipe: Path, folder: Path, *disturbances: str) -> list[dict[str, object]]:
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.operations", recipe, folder, *disturbances],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=3000,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    for each in found:
+        print(*each.values())
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert [each for each in found if each["problems"]] == []
+    return found
+
+
+def test_some_operations(recipe, tmp_path):
+    """In the making of the folder, at the first checkpoints, and past all of the first epoch."""
+    some = ("kill:2", "kill:35", "kill:94", "full:36")
+    assert len(disturb(recipe, tmp_path / "runs", *some)) == len(some)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("kind", ["kill", "full"])
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_every_operation(recipe, tmp_path, kind, task):
+    if task == "segmentation":
+        recipe = write_recipe(tmp_path)
+    found = disturb(recipe, tmp_path / "runs", kind)
+    assert len(found) > 70, "the counting is broken"

@@ -1,0 +1,78 @@
+"""Of several that train in one folder at once, one goes on; the others end in a line, and touch nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import Any
+
+from switchnorm.config.recipe import read_config
+from switchnorm.data import create_dataset
+from switchnorm.runs.folder import RunFolder
+from switchnorm.runs.lock import locked
+from switchnorm.training.launch import resume
+from tests.training.operations import differences, in_child, left_behind, train
+from tests.training.test_processes import torchrun
+
+
+def test_of_several_at_once_one_goes_on(recipe, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.test_ownership", recipe, tmp_path],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    found = json.loads(done.stdout)
+    assert found["codes"] == {"train": [0, 2, 2], "resume": [0, 2, 2]}
+    assert done.stderr.count("\n") == 4
+    assert done.stderr.count(" is in use by process ") + done.stderr.count("exists; continue it with --resume") == 4
+    for name in ("train", "resume"):  # whose record begins otherwise
+        assert {*differences(tmp_path / "alone", tmp_path / name)} - {"run.json differs"} == set()
+    assert list(left_behind(tmp_path)) == []
+
+
+def test_every_process_of_torchrun_ends_with_the_line(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.yaml", "run.json"):
+        (run / name).write_text("{}")
+    before = time.monotonic()
+    with locked(run):
+        done = torchrun(tmp_path, 2, "train", "--resume", "run")
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("switchnorm: ")]
+    assert len(said) == 2
+    assert all(f"'run' is in use by process {os.getpid()} on " in line for line in said)
+    assert time.monotonic() - before < 60
+
+
+def several(recipe: Path, folder: Path) -> None:
+    """Train "alone", and then three at once, each way to begin; print how they ended."""
+    create_dataset(**read_config(recipe).data)  # what is imported here no child has to
+    assert in_child(lambda: train(recipe, folder / "alone")) == 0
+    config = read_config(recipe)
+    RunFolder.create(folder / "resume", config, ())
+    codes = {
+        "train": at_once(lambda: train(recipe, folder / "train")),
+        "resume": at_once(lambda: resume(folder / "resume", quiet=True)),
+    }
+    print(json.dumps({"codes": codes}))
+
+
+def at_once(do: Callable[[], Any]) -> list[int]:
+    """How three children end that do something at the same time."""
+    with ThreadPool(3) as pool:
+        return sorted(pool.map(lambda _: in_child(do), range(3)))
+
+
+if __name__ == "__main__":
+    several(Path(sys.argv[1]), Path(sys.argv[2]))
