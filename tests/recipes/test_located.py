@@ -87,7 +87,7 @@ def test_nesting_and_size_end_at_their_limits(read):
         ("a: !mine {b: 1}", "r.yaml, line 1, column 4: no valid YAML: could not determine a constructor"),
         ("a: 1\nb: 2024-13-01", "r.yaml, line 2: no valid YAML: month must be in 1..12"),
         ("a: 1\nb: \0", "r.yaml, line 2: no valid YAML: special characters are not allowed"),
-        (b"a: 1\nb: caf\xe9", "r.yaml, line 2: no valid YAML: expected UTF-8, got byte 0xe9"),
+        (b"a: 1\nb: caf\xe9", "r.yaml, line 2: expected text in UTF-8, got byte 0xe9"),
         ("", "r.yaml is no recipe; expected keys"),
         ("# a comment", "r.yaml is no recipe; expected keys"),
         ("- 1", "r.yaml is no recipe; expected keys"),
