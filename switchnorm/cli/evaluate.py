@@ -78,7 +78,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 def _how(options: argparse.Namespace, config: Config) -> dict[str, Any]:
     """How to evaluate, as arguments of `evaluate`."""
     how = {name: getattr(options, name) for name in ("views", "statistics", "limit")}
-    return {**how, "outputs": outputs(options, config.task)}
+    return {**how, "quiet": False, "outputs": outputs(options, config.task)}
 
 
 def _print(what: str, found: Evaluation) -> None:
