@@ -62,7 +62,7 @@ class StatusLine:
             parts: of the line.
             done: fraction of the bar, in [0, 1].
         """
-        self._live.update(_Line(parts, done))
+        self._live.update(BarLine(parts, done))
         if not self._live.is_started:
             self._live.start()
         self._live.refresh()
@@ -72,8 +72,13 @@ class StatusLine:
         self._live.stop()
 
 
-class _Line:
-    """The parts that fit, and a bar that takes a fifth of the width."""
+class BarLine:
+    """A line of the parts that fit, and a bar that takes a fifth of the width.
+
+    Args:
+        parts: of the line.
+        done: fraction of the bar, in [0, 1].
+    """
 
     def __init__(self, parts: Parts, done: float) -> None:
         self.parts = parts

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from switchnorm.cli.command import Commands
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe, recipes
+from switchnorm.text import say
 
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
@@ -68,7 +69,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     if options.dry_run:
         from switchnorm.training import dry_run
 
-        print(dry_run(config))
+        say(str(dry_run(config)))
     elif options.seeds is not None:
         _train_seeds(options, config, folder, command)
     else:
@@ -113,7 +114,7 @@ def _print_outcome(run: RunFolder, result: dict[str, Any]) -> None:
     from switchnorm.training.words import outcome
 
     if is_first():
-        print(*outcome(run, result), sep="\n")
+        say(*outcome(run, result))
 
 
 def _train_seeds(options: argparse.Namespace, config: Config, folder: Path, command: Sequence[str]) -> None:
@@ -127,10 +128,10 @@ def _train_seeds(options: argparse.Namespace, config: Config, folder: Path, comm
     spec = find_task(config.task)
     score = found[spec.score.column]
     several = "" if score.deviation is None else " (mean and sample standard deviation)"
-    print(f"{out}: {spec.score_title} {score}, {len(score.values)} seeds{several}")
+    say(f"{out}: {spec.score_title} {score}, {len(score.values)} seeds{several}")
     pictures = RunFolder(out / f"seed{options.seeds[0]}").record().get("test_pictures")
     claim = beside(
         about(config.claim, config, pictures), config.task, {name: spread.mean for name, spread in found.items()}
     )
     if claim is not None:
-        print(f"  {claim}")
+        say(f"  {claim}")

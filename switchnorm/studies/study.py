@@ -19,9 +19,11 @@ from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
 from switchnorm.processes import world_size
 from switchnorm.runs.folder import RunFolder
+from switchnorm.screen import is_screen, make_console
 from switchnorm.studies.folder import Plan, check_folder, locked
 from switchnorm.studies.parallel import Outcome, default_workers, train_all
 from switchnorm.studies.progress import StudyProgress
+from switchnorm.text import printable
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import prepare
 from switchnorm.training.pictures import as_expected
@@ -85,7 +87,7 @@ class Study:
             InputError: several processes; a folder of another configuration, or one that another study is at work in;
                 whatever would keep a run from starting.
         """
-        console = console or Console()
+        console = console or make_console()
         if world_size() > 1:
             raise InputError("several trainings take one process; start them without torchrun")
         check_folder([(path, as_expected(config)[0]) for path, config in self.plan], self.varied)
@@ -93,7 +95,7 @@ class Study:
         self.out.mkdir(parents=True, exist_ok=True)
         with locked(self.out):
             for line in filter(None, (self.about, *said)):
-                console.print(Text(line), soft_wrap=True)
+                console.print(Text(printable(line)), soft_wrap=not is_screen(console))
             began, before = time.monotonic(), _earlier_seconds(self.out / "table.json")
 
             def ended(path: Path, outcome: Outcome) -> RenderableType | None:

@@ -54,8 +54,8 @@ class Progress(pl.Callback):
             done, total = batch_idx + 1, int(trainer.num_training_batches)
             loss = trainer.callback_metrics.get("loss")
             losses = [] if loss is None else [(3, f"loss {_loss(float(loss))}")]
-            parts = [*_epoch(trainer), (1, f"step {done}/{total}"), *losses, (4, self._rate()), (2, self._left(trainer))]
-            self._show(trainer, parts, done / total)
+            rates = [(4, self._rate()), (2, self._left(trainer))]
+            self._show(trainer, [*_epoch(trainer), (1, f"step {done}/{total}"), *losses, *rates], done / total)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock of an evaluation that is no part of a training."""
