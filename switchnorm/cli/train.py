@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,10 +45,22 @@ def _help() -> str:
   switchnorm train cifar10/resnet20 --norm ssn --samples-per-gpu 2 --data.root DIR
   switchnorm train --resume runs/cifar10-resnet20-ssn
 
-RECIPE is a YAML file or one of: {", ".join(recipes())}.
+RECIPE is a YAML file or one of:
+{_listed()}
+
 Any key of the configuration is a flag: --train.epochs 2, --optimizer.lr 0.05, --schedule.name step. Short forms:
 --norm --model --conv --data --samples-per-gpu --batch-size --epochs --lr --precision --device.
 A run's config.yaml shows every key."""
+
+
+def _listed() -> str:
+    """The recipes that are shipped, a paragraph for each of their folders."""
+    lines = []
+    for folder, names in itertools.groupby(recipes(), key=lambda name: name.partition("/")[0]):
+        text = f"{folder}/: {' '.join(name.partition('/')[2] for name in names)}"
+        whole = textwrap.wrap(text, 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        lines += [f"  {line}" for line in whole]
+    return "\n".join(lines)
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:

@@ -135,14 +135,15 @@ def _parser(dataset: str) -> ArgumentParser:
 
 def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) -> Config:
     keys = _keys(parser)
+    known = [f"--{key}" for key in (*SHORT, *keys)]
     for flag in flags:
         key = flag.partition("=")[0]
         if flag.startswith("--") and not _is_key(key[2:].removesuffix("+"), keys):
-            raise unknown_flag("flag", key, [f"--{key}" for key in (*SHORT, *keys)])
+            raise unknown_flag("flag", key, known)
     try:
         values = parser.parse_args([f"--config={yaml.safe_dump(content)}", *flags]).as_dict()
     except (argparse.ArgumentError, TypeError, ValueError) as error:
-        raise InputError(_one_line(error)) from error
+        raise _left_over(error, known) or InputError(_one_line(error)) from error
     del values["config"]
     data = values["data"]["name"]
     if values["task"] != dataset_class(data).task:
@@ -153,6 +154,17 @@ def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) ->
     own = {name: section(**values.pop(name)) for name, section in sections.items()}
     values |= {name: section(**values[name]) for name, section in SECTIONS.items()}
     return Config(**values, tasks=own)
+
+
+def _left_over(error: Exception, known: Sequence[str]) -> InputError | None:
+    """The error about an argument that is neither a flag here nor the value of one, if it is about that."""
+    _, found, rest = str(error).partition("unrecognized arguments: ")
+    if not found:
+        return None
+    first = rest.split()[0]
+    if not first.startswith("-"):
+        return InputError(f"argument {first!r} belongs to no flag; flags are written --KEY VALUE")
+    return unknown_flag("flag", re.sub(r"^(-[A-Za-z])\d+$", r"\1", first), known)
 
 
 def _plugins(content: dict[str, Any]) -> list[str]:

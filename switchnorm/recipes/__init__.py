@@ -59,10 +59,7 @@ def _nearest(name: str) -> str:
     wanted = name.lower()
     close = [known[each] for each in difflib.get_close_matches(wanted, known, n=3, cutoff=0.6)]
     if close:
-        also = (
-            f" {' and '.join(map(repr, close[1:]))} {'is' if len(close) == 2 else 'are'} near too" if close[1:] else ""
-        )
-        return f"did you mean {close[0]!r}?{also}"
+        return f"did you mean {close[0]!r}?" + (f" Near too: {', '.join(map(repr, close[1:]))}" if close[1:] else "")
     parts = [part for part in re.split(r"[/_\s-]+", wanted) if len(part) > 2]
     inside = [recipe for lower, recipe in known.items() if any(part in lower for part in parts)]
     if inside:
