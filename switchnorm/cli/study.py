@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchnorm.cli.command import Commands
+from switchnorm.config.limits import RANGES, WORKERS
 from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
@@ -90,6 +91,9 @@ def _study(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     if not arguments or arguments[0].startswith("-"):
         raise InputError(f"study starts with a name, one of {', '.join(STUDIES)}; see `switchnorm study --help`")
     name = find_study(arguments[0])
+    WORKERS.check("--workers", options.workers)
+    for seed in options.seeds or ():
+        RANGES["seed"].check("seed", seed)
     for other, flags in _FLAGS.items():
         wrong = next((flag for flag in flags if other != name and getattr(options, flag[2:]) is not None), None)
         if wrong is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchnorm.cli.command import Commands
+from switchnorm.config.limits import RANGES, WORKERS
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe, recipes
 from switchnorm.text import say
@@ -98,8 +99,11 @@ def _check_together(options: argparse.Namespace, arguments: Sequence[str]) -> No
         raise InputError(
             "--workers is for several trainings; give --seeds, or --data.workers for those that read pictures"
         )
-    if options.workers is not None and options.workers < 1:
-        raise InputError(f"--workers must be at least 1, got {options.workers}")
+    WORKERS.check("--workers", options.workers)
+    for seed in options.seeds or ():
+        RANGES["seed"].check("seed", seed)
+    if len(set(options.seeds or ())) < len(options.seeds or ()):
+        raise InputError(f"seeds must differ, got {' '.join(map(str, options.seeds))}")
     if options.dry_run and (options.out is not None or options.seeds is not None):
         raise InputError("--dry-run writes nothing and takes one seed; leave out --out and --seeds")
     if options.seeds is not None and any(flag.partition("=")[0] == "--seed" for flag in arguments):

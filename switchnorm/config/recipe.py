@@ -20,7 +20,7 @@ from switchnorm.config.keys import flatten
 from switchnorm.config.limits import check
 from switchnorm.config.schema import SECTIONS, Config, GroupConfig
 from switchnorm.config.task_spec import find_task, own_tasks, tasks
-from switchnorm.data import dataset_class, dataset_classes
+from switchnorm.data import create_dataset, dataset_class, dataset_classes
 from switchnorm.errors import InputError
 from switchnorm.recipes.compose import read_recipe
 from switchnorm.recipes.located import Located
@@ -148,12 +148,22 @@ def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) ->
     data = values["data"]["name"]
     if values["task"] != dataset_class(data).task:
         raise InputError(f"task {values['task']!r} does not fit {data!r}; the nearest is {dataset_class(data).task!r}")
+    _check_data(values["data"])
     values["optimizer"]["groups"] = [GroupConfig(**group) for group in values["optimizer"]["groups"]]
     values["plugins"] = tuple(values["plugins"])
     sections = {name: task.section for name, task in tasks().items() if task.section is not None}
     own = {name: section(**values.pop(name)) for name, section in sections.items()}
     values |= {name: section(**values[name]) for name, section in SECTIONS.items()}
     return Config(**values, tasks=own)
+
+
+def _check_data(options: dict[str, Any]) -> None:
+    """Raise `InputError` for an option that the dataset refuses; to make one reads nothing and imports no torch."""
+    try:
+        create_dataset(**options)
+    except InputError as error:
+        first = re.split(r"[: ]", str(error), maxsplit=1)[0]
+        raise InputError(f"data.{error}" if first in options else str(error)) from error
 
 
 def _left_over(error: Exception, known: Sequence[str]) -> InputError | None:

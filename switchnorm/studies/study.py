@@ -14,6 +14,7 @@ import torch
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from switchnorm.config.limits import WORKERS
 from switchnorm.config.recipe import SHORT
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
@@ -162,8 +163,7 @@ def side_by_side(workers: int | None, device: str, plan: Plan) -> int:
     Raises:
         InputError: less than one.
     """
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers must be at least 1, got {workers}")
+    WORKERS.check("--workers", workers)
     return min(workers or default_workers(device), len(plan))
 
 
