@@ -1,4 +1,4 @@
-"""Text that comes from outside: in whatever encoding an editor wrote it, and safe to print."""
+"""Text that comes from outside, in whatever encoding an editor wrote it, and text that is printed, safe to show."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import json
 import math
 import os
 import re
+import shutil
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,19 @@ def printable(text: str) -> str:
     return "".join(
         each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def say(*lines: str) -> None:
+    """Print lines, control characters spelled out; a terminal narrower than a line gets it broken between words."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for line in (part for each in lines for part in printable(each).split("\n")):
+        if width is None or len(line) <= width:
+            print(line, flush=True)
+        else:
+            # A path stays in one piece, so that it can be copied.
+            indent = " " * (len(line) - len(line.lstrip()) + 2)
+            whole = {"break_long_words": False, "break_on_hyphens": False}
+            print(textwrap.fill(line, width, subsequent_indent=indent, **whole), flush=True)
 
 
 def expanded(option: str, name: str) -> Path:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from switchnorm import __version__
 from switchnorm.cli import check, checkpoints, evaluate, predict, runs, study, train
 from switchnorm.cli.command import Commands, Parser
+from switchnorm.cli.ending import complain, complain_unexpected, lost_output, open_streams
 from switchnorm.config import plugins
 from switchnorm.errors import InputError, unknown
-
-#: What is said to who interrupts a command that is not the training of one run.
-_HINTS = {**dict.fromkeys(("study", "demo"), "the same command continues"), "check": "nothing was written"}
 
 # Each command imports what it needs when it runs, so that --help and errors appear at once.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; ends with exit code 2 and one line on bad input."""
+    """Run the command line; ends with exit code 2 and one line on bad input, with 1 on a fault of its own."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    open_streams()
     hint = ""
     try:
         # Plugins come first: the other arguments may name what they register.
@@ -31,20 +29,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise unknown("argument", rest[0], options.flags)
         if options.flags is None:  # a command whose flags make a configuration, which keeps the plugins
             rest += [f"--plugins={name}" for name in named]
-        hint = _HINTS.get(options.command, "continue a run with `switchnorm train --resume RUN`")
+        studies = options.command in ("study", "demo") or getattr(options, "seeds", None) is not None
+        if studies:
+            hint = "; the same command continues"
+        elif options.command == "train":
+            hint = "; continue a run with `switchnorm train --resume RUN`"
         options.run(options, rest)
+        sys.stdout.flush()  # whatever keeps the output from being written shows here, and not as Python ends
     except InputError as error:
-        print(f"switchnorm: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except BrokenPipeError:  # whoever reads the output has had enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
-    except OSError as error:
-        print(f"switchnorm: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        complain(str(error))
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print(f"switchnorm: interrupted; {hint}", file=sys.stderr)
+        complain(f"interrupted{hint}")
         raise SystemExit(130) from None
+    except Exception as error:
+        lost = lost_output() if isinstance(error, OSError) and error.filename is None else None
+        if isinstance(lost, BrokenPipeError):  # whoever reads the output has had enough, as `head` has
+            raise SystemExit(141) from None
+        if lost is not None:
+            complain(f"standard output cannot be written: {lost.strerror}")
+            raise SystemExit(2) from None
+        if isinstance(error, OSError) and error.filename is not None:
+            complain(f"{error.filename}: {error.strerror or error}")
+            raise SystemExit(2) from None
+        complain_unexpected(error)
+        raise SystemExit(1) from None
 
 
 def parser() -> Parser:

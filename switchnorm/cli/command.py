@@ -19,6 +19,10 @@ class Parser(argparse.ArgumentParser):
         """Raise instead of ending the process."""
         raise InputError(f"{message}; see `{self.prog} --help`")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help or version at once, so that whatever keeps it from being written shows while `main` looks."""
+        print(message, end="", file=file, flush=True)
+
 
 class Commands:
     """The commands of a parser.

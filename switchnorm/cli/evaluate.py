@@ -13,6 +13,7 @@ from switchnorm.cli.networks import add_network_flags, open_run, weights_config
 from switchnorm.config.ranges import Range
 from switchnorm.config.statistics import parse_statistics
 from switchnorm.errors import InputError
+from switchnorm.text import say
 
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
@@ -78,7 +79,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 def _how(options: argparse.Namespace, config: Config) -> dict[str, Any]:
     """How to evaluate, as arguments of `evaluate`."""
     how = {name: getattr(options, name) for name in ("views", "statistics", "limit")}
-    return {**how, "outputs": outputs(options, config.task)}
+    return {**how, "quiet": False, "outputs": outputs(options, config.task)}
 
 
 def _print(what: str, found: Evaluation) -> None:
@@ -87,6 +88,6 @@ def _print(what: str, found: Evaluation) -> None:
 
     if not is_first():
         return
-    print(*evaluation(what, found), sep="\n")
+    say(*evaluation(what, found))
     for output in found.outputs:
-        print(f"\n{output.write()}")
+        say(f"\n{output.write()}")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchnorm.cli.command import Commands
+from switchnorm.config.limits import RANGES, WORKERS
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe, recipes
+from switchnorm.text import say
 
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
@@ -50,10 +54,22 @@ def _help() -> str:
   switchnorm train cifar10/resnet20 --norm ssn --samples-per-gpu 2 --data.root DIR
   switchnorm train --resume runs/cifar10-resnet20-ssn
 
-RECIPE is a YAML file or one of: {", ".join(recipes())}.
+RECIPE is a YAML file or one of:
+{_listed()}
+
 Any key of the configuration is a flag: --train.epochs 2, --optimizer.lr 0.05, --schedule.name step. Short forms:
 --norm --model --conv --data --samples-per-gpu --batch-size --epochs --lr --precision --device.
 A run's config.yaml shows every key."""
+
+
+def _listed() -> str:
+    """The recipes that are shipped, a paragraph for each of their folders."""
+    lines = []
+    for folder, names in itertools.groupby(recipes(), key=lambda name: name.partition("/")[0]):
+        text = f"{folder}/: {' '.join(name.partition('/')[2] for name in names)}"
+        whole = textwrap.wrap(text, 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        lines += [f"  {line}" for line in whole]
+    return "\n".join(lines)
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -76,7 +92,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     if options.dry_run:
         from switchnorm.training import dry_run
 
-        print(dry_run(config))
+        say(str(dry_run(config)))
     elif options.seeds is not None:
         _train_seeds(options, config, folder, command)
     else:
@@ -93,8 +109,11 @@ def _check_together(options: argparse.Namespace, arguments: Sequence[str]) -> No
         raise InputError(
             "--workers is for several trainings; give --seeds, or --data.workers for those that read pictures"
         )
-    if options.workers is not None and options.workers < 1:
-        raise InputError(f"--workers must be at least 1, got {options.workers}")
+    WORKERS.check("--workers", options.workers)
+    for seed in options.seeds or ():
+        RANGES["seed"].check("seed", seed)
+    if len(set(options.seeds or ())) < len(options.seeds or ()):
+        raise InputError(f"seeds must differ, got {' '.join(map(str, options.seeds))}")
     if options.dry_run and (options.out is not None or options.seeds is not None):
         raise InputError("--dry-run writes nothing and takes one seed; leave out --out and --seeds")
     if options.seeds is not None and any(flag.partition("=")[0] == "--seed" for flag in arguments):
@@ -123,7 +142,7 @@ def _print_outcome(run: RunFolder, result: dict[str, Any]) -> None:
     from switchnorm.training.words import outcome
 
     if is_first():
-        print(*outcome(run, result), sep="\n")
+        say(*outcome(run, result))
 
 
 def _train_seeds(options: argparse.Namespace, config: Config, folder: Path, command: Sequence[str]) -> None:
@@ -137,10 +156,10 @@ def _train_seeds(options: argparse.Namespace, config: Config, folder: Path, comm
     spec = find_task(config.task)
     score = found[spec.score.column]
     several = "" if score.deviation is None else " (mean and sample standard deviation)"
-    print(f"{out}: {spec.score_title} {score}, {len(score.values)} seeds{several}")
+    say(f"{out}: {spec.score_title} {score}, {len(score.values)} seeds{several}")
     pictures = RunFolder(out / f"seed{options.seeds[0]}").record().get("test_pictures")
     claim = beside(
         about(config.claim, config, pictures), config.task, {name: spread.mean for name, spread in found.items()}
     )
     if claim is not None:
-        print(f"  {claim}")
+        say(f"  {claim}")

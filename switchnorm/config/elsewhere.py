@@ -12,7 +12,13 @@ from switchnorm.errors import InputError, unknown
 #: By the name of a flag or key there, with "_" for "-": what to write here.
 HERE = {
     # pytorch-classification, with and without Weight Standardization
+    "a": "--model NAME",
     "arch": "--model NAME",
+    "d": "--data NAME",
+    "j": "--data.workers N",
+    "b": "--batch-size N",
+    "c": "--out DIR of a run",
+    "e": "the command `switchnorm eval`",
     "train_batch": "--train.batch_size N",
     "test_batch": "--train.eval_batch_size N",
     "learning_rate": "--optimizer.lr RATE",
@@ -107,10 +113,10 @@ def unknown_flag(what: str, flag: str, known: Iterable[str]) -> InputError:
 
     Args:
         what: "flag", or "key" of a recipe.
-        flag: "--wd", or "train.wd".
+        flag: "--wd", "-b" or "train.wd".
         known: flags or keys.
     """
-    here = HERE.get(flag.removeprefix("--").rpartition(".")[2].replace("-", "_"))
+    here = HERE.get(flag.lstrip("-").rpartition(".")[2].replace("-", "_"))
     if here is None:
         return unknown(what, flag, known)
     return InputError(f"{what} {flag!r} is another tool's; here it is {here}")

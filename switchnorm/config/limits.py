@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +13,15 @@ from switchnorm.config.ranges import Range
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, tasks
 from switchnorm.errors import InputError
+
+#: Of a learning rate: no more than float32 holds.
+_RATE = Range(0, most=1e38)
+_FACTOR = Range(0, most=1e6)
+_EXPONENT = Range(0, most=1000)
+#: Of a gradient's norm; one of 0 would be no training.
+_NORM = Range(1e-12, most=1e12)
+#: Of a Beta distribution: with less, float32 rounds what is drawn to 0; with more, it is a half.
+_ALPHA = Range(0.01, most=1000, or_zero=True)
 
 #: The range of every number that all tasks have.
 RANGES = {
@@ -26,29 +34,32 @@ RANGES = {
     "train.calibrate": Range(0),
     "train.iteration_size": Range(1),
     "train.label_smoothing": Range(0, below=1),
-    "train.checkpoint_minutes": Range(0),
+    "train.checkpoint_minutes": Range(0, most=1e6),
     "train.patience": Range(1),
     "train.snapshot_epochs": Range(1),
     "train.start_epoch": Range(0),
     "train.ema": Range(0, below=1),
-    "train.mixup": Range(0, below=math.inf),
-    "train.cutmix": Range(0, below=math.inf),
-    "optimizer.lr": Range(0, below=math.inf),
+    "train.mixup": _ALPHA,
+    "train.cutmix": _ALPHA,
+    "optimizer.lr": _RATE,
     "optimizer.lr_per": Range(1),
     "optimizer.momentum": Range(0, below=1),
-    "optimizer.weight_decay": Range(0),
-    "optimizer.sparse_lr_factor": Range(0),
-    "optimizer.sparse_clip_norm": Range(0),
-    "optimizer.clip_norm": Range(0),
-    "schedule.gamma": Range(0),
-    "schedule.power": Range(0),
-    "schedule.final_lr": Range(0, below=math.inf),
+    "optimizer.weight_decay": _FACTOR,
+    "optimizer.sparse_lr_factor": _FACTOR,
+    "optimizer.sparse_clip_norm": _NORM,
+    "optimizer.clip_norm": replace(_NORM, off="null"),
+    "schedule.gamma": _FACTOR,
+    "schedule.power": _EXPONENT,
+    "schedule.final_lr": _RATE,
     "schedule.warmup_epochs": Range(0),
-    "schedule.warmup_lr": Range(0, below=math.inf),
+    "schedule.warmup_lr": _RATE,
     "schedule.radius_start": Range(0, below=1),
     "schedule.radius_end": Range(0, most=1),
-    "schedule.radius_power": Range(0, below=math.inf),
+    "schedule.radius_power": _EXPONENT,
 }
+
+#: Trainings side by side.
+WORKERS = Range(1, most=1024)
 
 _PERCENT = Range(0, most=100)
 
@@ -79,14 +90,15 @@ def _optimizer_problems(config: Config) -> Iterator[str]:
         yield "optimizer.nesterov needs a momentum above 0; set optimizer.nesterov to false"
     for place, group in enumerate(optimizer.groups):
         for name, value in (("lr_factor", group.lr_factor), ("weight_decay", group.weight_decay)):
-            if value is not None and not 0 <= value < math.inf:
-                yield f"optimizer.groups[{place}].{name} must be at least 0, got {value}"
+            _FACTOR.check(f"optimizer.groups[{place}].{name}", value)
 
 
 def _schedule_problems(config: Config) -> Iterator[str]:
     schedule, lr = config.schedule, config.optimizer.lr
-    if schedule.milestones != sorted(schedule.milestones):
+    if schedule.milestones != sorted(set(schedule.milestones)):
         yield f"schedule.milestones must rise, got {schedule.milestones}"
+    for milestone in schedule.milestones:
+        Range(1, below=config.train.epochs).check("schedule.milestones, as train.epochs says,", milestone)
     for key, value in (("final_lr", schedule.final_lr), ("warmup_lr", schedule.warmup_lr)):
         if value is not None and value > lr:
             yield f"schedule.{key} must be at most optimizer.lr, {lr:g}, got {value:g}"
@@ -114,6 +126,9 @@ def _train_problems(config: Config) -> Iterator[str]:
     if train.calibrate and (train.eval_mode or train.frozen_statistics):
         frozen = "eval_mode" if train.eval_mode else "frozen_statistics"
         yield f"train.calibrate and train.{frozen} exclude each other; set train.calibrate to 0"
+    if train.samples_per_gpu is not None and train.samples_per_gpu > train.batch_size:
+        samples, batch = train.samples_per_gpu, train.batch_size
+        yield f"train.samples_per_gpu must be at most train.batch_size, {batch}, got {samples}; null is a whole batch"
     if train.sync and train.samples_per_gpu is not None:
         yield "train.sync and train.samples_per_gpu exclude each other; set samples_per_gpu to null"
     if train.cuda_graph and train.compile:

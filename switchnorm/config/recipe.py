@@ -20,7 +20,7 @@ from switchnorm.config.keys import flatten
 from switchnorm.config.limits import check
 from switchnorm.config.schema import SECTIONS, Config, GroupConfig
 from switchnorm.config.task_spec import find_task, own_tasks, tasks
-from switchnorm.data import dataset_class, dataset_classes
+from switchnorm.data import create_dataset, dataset_class, dataset_classes
 from switchnorm.errors import InputError
 from switchnorm.recipes.compose import read_recipe
 from switchnorm.recipes.located import Located, check_value
@@ -146,25 +146,47 @@ def _parser(dataset: str) -> ArgumentParser:
 
 def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) -> Config:
     keys = _keys(parser)
+    known = [f"--{key}" for key in (*SHORT, *keys)]
     for flag in flags:
         key, _, value = flag.partition("=") if flag.startswith("--") else ("", "", flag)
         check_value(value, key or "a flag's value")
         if flag.startswith("--") and not _is_key(key[2:].removesuffix("+"), keys):
-            raise unknown_flag("flag", key, [f"--{key}" for key in (*SHORT, *keys)])
+            raise unknown_flag("flag", key, known)
     try:
         values = parser.parse_args([f"--config={yaml.safe_dump(content)}", *flags]).as_dict()
     except (argparse.ArgumentError, TypeError, ValueError) as error:
-        raise InputError(_one_line(error)) from error
+        raise _left_over(error, known) or InputError(_one_line(error)) from error
     del values["config"]
     data = values["data"]["name"]
     if values["task"] != dataset_class(data).task:
         raise InputError(f"task {values['task']!r} does not fit {data!r}; the nearest is {dataset_class(data).task!r}")
+    _check_data(values["data"])
     values["optimizer"]["groups"] = [GroupConfig(**group) for group in values["optimizer"]["groups"]]
     values["plugins"] = tuple(values["plugins"])
     sections = {name: task.section for name, task in tasks().items() if task.section is not None}
     own = {name: section(**values.pop(name)) for name, section in sections.items()}
     values |= {name: section(**values[name]) for name, section in SECTIONS.items()}
     return Config(**values, tasks=own)
+
+
+def _check_data(options: dict[str, Any]) -> None:
+    """Raise `InputError` for an option that the dataset refuses; to make one reads nothing and imports no torch."""
+    try:
+        create_dataset(**options)
+    except InputError as error:
+        first = re.split(r"[: ]", str(error), maxsplit=1)[0]
+        raise InputError(f"data.{error}" if first in options else str(error)) from error
+
+
+def _left_over(error: Exception, known: Sequence[str]) -> InputError | None:
+    """The error about an argument that is neither a flag here nor the value of one, if it is about that."""
+    _, found, rest = str(error).partition("unrecognized arguments: ")
+    if not found:
+        return None
+    first = rest.split()[0]
+    if not first.startswith("-"):
+        return InputError(f"argument {first!r} belongs to no flag; flags are written --KEY VALUE")
+    return unknown_flag("flag", re.sub(r"^(-[A-Za-z])\d+$", r"\1", first), known)
 
 
 def _plugins(content: dict[str, Any]) -> list[str]:

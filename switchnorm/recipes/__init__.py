@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from pathlib import Path
 
-from switchnorm.errors import InputError, unknown
+from switchnorm.errors import InputError
 
 _FOLDER = Path(__file__).parent
+#: How an error names all of them, which are too many for a line.
+_LIST = "`switchnorm train --help` lists them"
 
 
 def recipes() -> list[str]:
@@ -42,8 +46,22 @@ def find_recipe(name: str) -> Path:
     """
     if is_file_name(name):
         if not Path(name).is_file():
-            raise InputError(f"recipe {name!r} does not exist; expected a YAML file, or one of {', '.join(recipes())}")
+            raise InputError(f"recipe {name!r} does not exist; expected a YAML file, or the name of a recipe; {_LIST}")
         return Path(name)
     if name not in recipes():
-        raise unknown("recipe", name, recipes())
+        raise InputError(f"recipe {name!r} is unknown; {_nearest(name)} ({_LIST})")
     return shipped_file(name)
+
+
+def _nearest(name: str) -> str:
+    """The recipes whose names, or whose last parts, are like one that is unknown."""
+    known = {recipe.lower(): recipe for recipe in recipes()}
+    wanted = name.lower()
+    close = [known[each] for each in difflib.get_close_matches(wanted, known, n=3, cutoff=0.6)]
+    if close:
+        return f"did you mean {close[0]!r}?" + (f" Near too: {', '.join(map(repr, close[1:]))}" if close[1:] else "")
+    parts = [part for part in re.split(r"[/_\s-]+", wanted) if len(part) > 2]
+    inside = [recipe for lower, recipe in known.items() if any(part in lower for part in parts)]
+    if inside:
+        return f"like it are {', '.join(map(repr, inside[:3]))}"
+    return f"there are {', '.join(sorted({recipe.partition('/')[0] + '/...' for recipe in known.values()}))}"

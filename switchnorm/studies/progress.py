@@ -10,15 +10,16 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task
 from switchnorm.runs.durations import clock
+from switchnorm.screen import BarLine, is_screen, make_console
 from switchnorm.studies.folder import Plan
 from switchnorm.studies.parallel import Outcome
+from switchnorm.text import printable
 
 _PLAIN_SECONDS = 60.0
 # The fixed cost of a step, in samples that take as long.
@@ -51,7 +52,7 @@ class StudyProgress:
         result: Callable[[Path, Outcome], RenderableType | None] = lambda path, outcome: None,
         console: Console | None = None,
     ) -> None:
-        self.console = console or Console()
+        self.console = console or make_console()
         self.workers = workers
         self.result = result
         self.costs = {path: cost(config) for path, config in plan}
@@ -69,7 +70,7 @@ class StudyProgress:
         self.live = Live(get_renderable=self._draw, console=self.console, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> StudyProgress:
-        if self.console.is_terminal:
+        if is_screen(self.console):
             self.live.start()
         return self
 
@@ -85,34 +86,30 @@ class StudyProgress:
 
     def ended(self, path: Path, outcome: Outcome) -> None:
         """Print how it ended."""
-        took = ""
         if path in self.busy:
             started, before = self.busy.pop(path)
             seconds = time.monotonic() - started
-            took = f", {clock(seconds)}"
+            took = clock(seconds)
             if not outcome.error:
                 self.seconds += seconds
                 self.worked += self.costs[path] * (1 - before / self.epochs[path])
         else:
             self.waiting.remove(path)
-            took = ", was there already"
+            took = "was there already"
         self.ended_count += 1
         self.above = self.result(path, outcome)
         said = outcome.error or f"{100 * outcome.result[self.scores[path]]:.1f} %"
         if outcome.stopped is not None:
             said += f", stopped after epoch {outcome.stopped} of {self.epochs[path]}"
-        left = self.seconds_left()
-        rest = "" if self.console.is_terminal or not left else f"; {clock(left)} left"
         count = f"[{self.ended_count:{len(str(len(self.costs)))}}/{len(self.costs)}]"
-        self.console.print(Text(f"{count} {self.titles[path]}: {said}{took}{rest}"), soft_wrap=True)
+        self._print(f"{count} {self.titles[path]}: {said}, {took}")
 
     def tick(self) -> None:
         """Say every minute where things stand, where there is no screen to show it."""
-        if not self.console.is_terminal and time.monotonic() - self.printed >= _PLAIN_SECONDS:
+        if not is_screen(self.console) and time.monotonic() - self.printed >= _PLAIN_SECONDS:
             self.printed = time.monotonic()
             under_way = ", ".join(f"{self.titles[p]} epoch {epochs_done(p)}/{self.epochs[p]}" for p in self.busy)
-            left = self.seconds_left()
-            self.console.print(Text(f"under way: {under_way}{f'; {clock(left)} left' if left else ''}"), soft_wrap=True)
+            self._print(f"under way: {under_way}")
 
     def seconds_left(self) -> float | None:
         """An estimate, from the pace so far and the order of what is to come; None before there is a pace."""
@@ -132,18 +129,25 @@ class StudyProgress:
             heapq.heapreplace(free, free[0] + self.costs[path])
         return max(free) * seconds / worked
 
+    def _print(self, line: str) -> None:
+        """A line that stays: in a terminal broken between words, elsewhere whole and with the time that is left."""
+        if is_screen(self.console):
+            self.console.print(Text(printable(line)))
+        else:
+            left = self.seconds_left()
+            self.console.print(Text(printable(line) + (f"; {clock(left)} left" if left else "")), soft_wrap=True)
+
     def _draw(self) -> RenderableType:
         left = self.seconds_left()
-        line = Table.grid(padding=(0, 2))
-        line.add_row(
-            f"{self.ended_count} of {len(self.costs)} trainings",
-            ProgressBar(total=len(self.costs), completed=self.ended_count, width=30),
-            "" if left is None else f"{clock(left)} left",
-        )
+        parts = [(0, f"{self.ended_count} of {len(self.costs)} trainings")]
+        parts += [] if left is None else [(1, f"{clock(left)} left")]
+        line = BarLine(parts, self.ended_count / len(self.costs))
         under_way = Table.grid(padding=(0, 2))
+        under_way.add_column(no_wrap=True, overflow="ellipsis")
         for path, (started, _) in list(self.busy.items()):
             epochs = f"epoch {epochs_done(path)}/{self.epochs[path]}"
-            under_way.add_row(f"  {self.titles[path]}", epochs, clock(time.monotonic() - started))
+            numbers = (Text(each, no_wrap=True) for each in (epochs, clock(time.monotonic() - started)))
+            under_way.add_row(Text(f"  {printable(self.titles[path])}"), *numbers)
         above = [] if self.above is None else [Text(""), self.above, Text("")]
         return Group(*above, line, under_way)
 

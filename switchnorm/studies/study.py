@@ -13,6 +13,7 @@ import torch
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from switchnorm.config.limits import WORKERS
 from switchnorm.config.recipe import SHORT
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
@@ -20,10 +21,11 @@ from switchnorm.files import writing
 from switchnorm.processes import world_size
 from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.lock import locked
+from switchnorm.screen import is_screen, make_console
 from switchnorm.studies.folder import Plan, check_folder
 from switchnorm.studies.parallel import Outcome, default_workers, train_all
 from switchnorm.studies.progress import StudyProgress
-from switchnorm.text import decode, from_json
+from switchnorm.text import decode, from_json, printable
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import prepare
 from switchnorm.training.first_look import first_look
@@ -91,7 +93,7 @@ class Study:
             InputError: several processes; a folder of another configuration, or one that another study is at work in;
                 whatever would keep a run from starting.
         """
-        console = console or Console()
+        console = console or make_console()
         if world_size() > 1:
             raise InputError("several trainings take one process; start them without torchrun")
         check_folder([(path, as_expected(config)[0]) for path, config in self.plan], self.varied)
@@ -100,7 +102,7 @@ class Study:
             self.out.mkdir(parents=True, exist_ok=True)
         with locked(self.out):
             for line in filter(None, (self.about, *said)):
-                console.print(Text(line), soft_wrap=True)
+                console.print(Text(printable(line)), soft_wrap=not is_screen(console))
             began, before = time.monotonic(), _earlier_seconds(self.out / "table.json")
 
             def ended(path: Path, outcome: Outcome) -> RenderableType | None:
@@ -171,8 +173,7 @@ def side_by_side(workers: int | None, device: str, plan: Plan) -> int:
     Raises:
         InputError: less than one.
     """
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers must be at least 1, got {workers}")
+    WORKERS.check("--workers", workers)
     return min(workers or default_workers(device), len(plan))
 
 

@@ -36,6 +36,7 @@ class Task(pl.LightningModule):
 
     Attributes:
         counted: the number of pictures of the last validation, over all processes.
+        trained: mean loss and accuracy of the training steps, as `take_training_metrics` last returned them.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Task(pl.LightningModule):
         self._channels_last = channels_last
         self._restored: dict[str, Tensor] = {}
         self.counted = 0
+        self.trained: dict[str, float] = {}
         self.pictures = SumMetric()
         self.train_loss, self.train_accuracy = SampleMean(), SampleMean()
 
@@ -89,10 +91,10 @@ class Task(pl.LightningModule):
     def take_training_metrics(self) -> dict[str, float]:
         """Mean loss and accuracy of the training steps since the last call; every process must call."""
         metrics = {"train_loss": self.train_loss, "train_accuracy": self.train_accuracy}
-        values = {name: float(metric.compute()) for name, metric in metrics.items()}
+        self.trained = {name: float(metric.compute()) for name, metric in metrics.items()}
         for metric in metrics.values():
             metric.reset()
-        return values
+        return self.trained
 
     def count_pictures(self) -> None:
         """Keep how many pictures validation has seen, and reset the counter; every process must call.

@@ -73,6 +73,7 @@ def prepare(config: Config) -> tuple[nn.Module, Dataset]:
     check_ghosts(config, world)
     share = Share(world=world)
     training_batches(config, dataset, share)
+    steps_per_epoch(config, dataset)
     dataset.test_batches(batch_size=config.train.test_batch, share=share)
     if config.train.calibrate:
         check_support(model, "calibrate")
@@ -216,8 +217,15 @@ def rehearse(
 
 
 def steps_per_epoch(config: Config, dataset: Dataset) -> int:
-    """Optimizer steps of an epoch; the last one accumulates the batches that are left, which may be fewer."""
-    return -(-len(training_batches(config, dataset)) // config.train.iteration_size)
+    """Optimizer steps of an epoch; the last one accumulates the batches that are left, which may be fewer.
+
+    Raises:
+        InputError: a step of more batches than an epoch has, whose gradients would be divided by too many.
+    """
+    batches, together = len(training_batches(config, dataset)), config.train.iteration_size
+    if together > batches:
+        raise InputError(f"train.iteration_size must be at most the batches of an epoch, {batches}, got {together}")
+    return -(-batches // together)
 
 
 def total_steps(config: Config, dataset: Dataset) -> int:

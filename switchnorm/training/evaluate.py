@@ -24,6 +24,7 @@ from switchnorm.tasks.output import MakeOutput, Output
 from switchnorm.tasks.task import Task
 from switchnorm.text import decode, from_json
 from switchnorm.training.build import make_task, prepare_evaluation, training_batches
+from switchnorm.training.callbacks.progress import Progress
 from switchnorm.training.callbacks.statistics import ChosenStatistics
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.pictures import as_expected
@@ -66,6 +67,7 @@ class _How:
     statistics: EvaluationStatistics
     limit: int | None
     outputs: tuple[MakeOutput, ...]
+    quiet: bool
 
 
 def evaluate(
@@ -77,6 +79,7 @@ def evaluate(
     *,
     limit: int | None = None,
     outputs: Sequence[MakeOutput] = (),
+    quiet: bool = True,
 ) -> Evaluation:
     """Evaluate a checkpoint of a run; where the run averaged its weights, that is the average.
 
@@ -91,12 +94,13 @@ def evaluate(
             training batches. Nothing is written.
         limit: how many test pictures, the first; None for all.
         outputs: make what is written about the evaluation besides its scores.
+        quiet: whether to show no progress.
 
     Raises:
         InputError: no such checkpoint, one of another network, views that the dataset does not have, or other
             statistics, or such as the network does not have.
     """
-    how = _How(views, parse_statistics(statistics), limit, tuple(outputs))
+    how = _How(views, parse_statistics(statistics), limit, tuple(outputs), quiet)
     config = config or run.config()
     model, dataset = prepare_evaluation(config)
     load_state(model, read_state(checkpoint), f"checkpoint {str(checkpoint)!r}")
@@ -113,19 +117,20 @@ def evaluate_weights(
     *,
     limit: int | None = None,
     outputs: Sequence[MakeOutput] = (),
+    quiet: bool = True,
 ) -> Evaluation:
     """Evaluate the weights in a file, in a published layout or in this library's.
 
     Args:
         weights: the file, or the two of a segmentation network's encoder and decoder.
         config: which model and dataset, and how to compute; nothing else of it matters.
-        views, limit, outputs: as `evaluate`.
+        views, limit, outputs, quiet: as `evaluate`.
         statistics: as `evaluate`; the training batches are those of `config`.
 
     Raises:
         InputError: as `evaluate`.
     """
-    how = _How(views, parse_statistics(statistics), limit, tuple(outputs))
+    how = _How(views, parse_statistics(statistics), limit, tuple(outputs), quiet)
     config, expected = as_expected(config, pretrained=True)
     model, dataset = prepare_evaluation(config)
     load_published(model, *weights)
@@ -171,7 +176,8 @@ def _evaluate(config: Config, model: nn.Module, dataset: Dataset, how: _How, cla
     task = make_task(config, model, dataset.num_classes)
     outputs = tuple(make(dataset) for make in how.outputs)
     options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
-    with make_trainer(config.train, callbacks=[ChosenStatistics(by), *outputs], **options) as trainer:
+    progress = [] if how.quiet else [Progress(spec.score.column)]
+    with make_trainer(config.train, callbacks=[ChosenStatistics(by), *outputs, *progress], **options) as trainer:
         try:
             (metrics,) = trainer.validate(task, Loaders(dataset, config, how.views, how.limit), verbose=False)
         except ValueError as error:  # an `InputError`, or how other libraries' layers refuse a batch

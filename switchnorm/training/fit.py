@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,7 +18,7 @@ from switchnorm.training.callbacks.averaging import WeightAverage
 from switchnorm.training.callbacks.checkpoints import BestCheckpoint, MidEpochCheckpoint, Snapshots
 from switchnorm.training.callbacks.graphs import GraphedNetwork
 from switchnorm.training.callbacks.history import History
-from switchnorm.training.callbacks.progress import PlainProgress, ProgressBar
+from switchnorm.training.callbacks.progress import Progress
 from switchnorm.training.callbacks.statistics import Calibration, MeanStatistics
 from switchnorm.training.callbacks.steps import Modes, RadiusSchedule, StepSeed
 from switchnorm.training.callbacks.stopping import Patience
@@ -64,12 +63,12 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
             callbacks=[
                 *step_callbacks(config, steps),
                 *_records(run, config, dataset),
-                *_progress(quiet),
+                *([] if quiet else [Progress(score)]),
                 *patience,
                 *checkpoints,
             ],
             logger=loggers,
-            enable_progress_bar=not quiet and sys.stdout.isatty(),
+            enable_progress_bar=False,
             default_root_dir=run.path,
         ) as trainer,
     ):
@@ -134,9 +133,3 @@ def _records(run: RunFolder, config: Config, dataset: Dataset) -> list[pl.Callba
     spec = find_task(config.task)
     own = loaded(spec.records)
     return [History(run, spec.columns), *([] if own is None else own(run, config, dataset))]
-
-
-def _progress(quiet: bool) -> list[pl.Callback]:
-    if quiet:
-        return []
-    return [ProgressBar() if sys.stdout.isatty() else PlainProgress()]

@@ -16,7 +16,7 @@ from switchnorm.processes import is_first, world_size
 from switchnorm.runs.appearance import registered
 from switchnorm.runs.folder import RunFolder, free_folder
 from switchnorm.surgery import LayerImportance, importance
-from switchnorm.text import printable
+from switchnorm.text import say
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import read_resumable
@@ -85,7 +85,7 @@ def resume(path: Path, *, checkpoint: str = "last", quiet: bool = False) -> tupl
         model, dataset = prepare(config)
         begun = run.record().get("processes") or world_size()
         if begun != world_size() and is_first() and not quiet:
-            print(f"begun on {begun} processes and continued on {world_size()}: what each computes is not what it was")
+            say(f"begun on {begun} processes and continued on {world_size()}: what each computes is not what it was")
         if run.last.is_file():  # the trainer loads it too, but would not explain what does not fit
             load_state(model, read_state(run.last), f"checkpoint {str(run.last)!r}")
             recover_tables(run, read_resumable(run.last))
@@ -99,8 +99,7 @@ def _begin(model: nn.Module, config: Config, dataset: Dataset, quiet: bool, pict
     beginning = begin(model, config, pictures)
     lines = (*beginning.lines, *first_look(config, dataset))
     if is_first() and not quiet:
-        for line in lines:
-            print(printable(line))
+        say(*lines)
     return beginning.record
 
 

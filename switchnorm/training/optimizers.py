@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from switchnorm.config.ranges import Range
 from switchnorm.config.schema import OptimizerConfig
 from switchnorm.errors import InputError, unknown
 
@@ -20,6 +21,8 @@ _UNFIT = {
 }
 #: Arguments that have a key of their own.
 _KEYS = ("lr", "weight_decay", "momentum", "nesterov")
+#: What options are numbers of.
+_NUMBERS = Range(-1e6, most=1e6)
 #: Arguments that the run decides on.
 _DECIDED = ("params", "fused", "capturable", "differentiable")
 
@@ -79,7 +82,13 @@ def _kind(name: str) -> type[Optimizer]:
 
 
 def _check(key: str, value: Any, default: Any) -> None:
-    """Raise `InputError` for a value of another kind than the default; torch itself looks at ranges alone."""
+    """Raise `InputError` for a value of another kind than the default, or one that no optimizer can mean.
+
+    torch itself looks at ranges alone, and at few of their upper ends.
+    """
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, int | float):
+            _NUMBERS.check(key, number)
     if isinstance(default, bool):
         if not isinstance(value, bool):
             raise InputError(f"{key} must be true or false, got {value!r}")

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from switchnorm.data.datasets.from_files import COLORED, FromFiles
 from switchnorm.data.datasets.options import (
+    LARGEST_SIDE,
     check_between,
     check_choice,
     check_colors,
+    check_count,
     check_interpolation,
     check_random_options,
+    check_workers,
     colors_of,
     open_options,
 )
@@ -114,7 +117,7 @@ class Folder(FromFiles):
     _num_classes: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
-        check_between("size", self.size, 1)
+        check_count("size", self.size, 1)
         if self.crop is not None:
             check_between("crop", self.crop, 0.01, 1)
         if self.crop is not None and self.resize is not None:
@@ -122,23 +125,24 @@ class Folder(FromFiles):
                 f"crop {self.crop} and resize {self.resize} say the same, the size from which crops are cut; set one "
                 "of them to null"
             )
-        check_between("resize", self.short_side, self.size)
+        check_count("resize", self.short_side, self.size, max(LARGEST_SIDE, self.size))
         check_interpolation(self.interpolation)
         self._check_pixels(self.interpolation)
         check_colors(self.mean, self.std, self.channels)
         if not 0 < self.min_area <= 1:
             raise InputError(f"min_area must be above 0 and at most 1, got {self.min_area}")
-        check_between("plain_epochs", self.plain_epochs, 0)
+        check_count("plain_epochs", self.plain_epochs, 0, 2**31 - 1)
         check_choice("plain_crop", self.plain_crop, ("random", "centre"))
         check_between("color_jitter", self.color_jitter, 0, 1)
         if self.lighting != "published" and not (isinstance(self.lighting, int | float) and self.lighting >= 0):
             raise InputError(f"lighting must be a number of at least 0 or 'published', got {self.lighting!r}")
+        if self.lighting != "published":
+            check_between("lighting", self.lighting, 0, 10)
         check_random_options(self.augment, self.rand_augment, self.magnitude, self.random_erasing)
         if self.rand_augment and self.channels not in COLORED:
             raise InputError(f"rand_augment changes colours, and bands {self.bands} have none; set it to 0")
         check_choice("on_damaged", self.on_damaged, ("stop", "skip"))
-        if self.workers is not None:
-            check_between("workers", self.workers, 0)
+        check_workers(self.workers)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -14,16 +14,31 @@ if TYPE_CHECKING:
 
 #: Means and deviations are below this; greater ones are for pixels in 0..255.
 _LARGEST = 2.0
+#: Of pictures as they are trained on, in pixels; a larger batch of even one fits no device.
+LARGEST_SIDE = 2**15
+_MOST_WORKERS = 1024
 #: RandAugment's magnitudes run from 0 to this.
 STRONGEST = 30
 
 
-def check_between(name: str, value: float, least: float, most: float | None = None) -> None:
-    """Raise `InputError` unless least <= value <= most; without `most` there is no upper end."""
-    if most is None and not value >= least:
-        raise InputError(f"{name} must be at least {least}, got {value}")
-    if most is not None and not least <= value <= most:
+def check_between(name: str, value: float, least: float, most: float) -> None:
+    """Raise `InputError` unless least <= value <= most."""
+    if not least <= value <= most:
         raise InputError(f"{name} must be between {least} and {most}, got {value}")
+
+
+def check_count(name: str, value: int, least: int, most: int = LARGEST_SIDE) -> None:
+    """Raise `InputError` for a count that is too small or too large; by default one of pixels."""
+    if value < least:
+        raise InputError(f"{name} must be at least {least}, got {value}")
+    if value > most:
+        raise InputError(f"{name} must be at most {most}, got {value}")
+
+
+def check_workers(workers: int | None) -> None:
+    """Raise `InputError` for more processes that read pictures than a machine takes, or fewer than none."""
+    if workers is not None:
+        check_count("workers", workers, 0, _MOST_WORKERS)
 
 
 def check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
@@ -68,7 +83,7 @@ def check_interpolation(interpolation: str | None) -> None:
 
 def check_random_options(augment: bool, rand_augment: int, magnitude: int, random_erasing: float) -> None:
     """Check the options that datasets of photographs share; `InputError` for one out of range, or without effect."""
-    check_between("rand_augment", rand_augment, 0)
+    check_count("rand_augment", rand_augment, 0, 100)
     check_between("magnitude", magnitude, 0, STRONGEST)
     check_between("random_erasing", random_erasing, 0, 1)
     for name, value in (("rand_augment", rand_augment), ("random_erasing", random_erasing)):

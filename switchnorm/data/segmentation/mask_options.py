@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from switchnorm.data.datasets.options import check_between
+from switchnorm.data.datasets.options import LARGEST_SIDE, check_count
 from switchnorm.errors import InputError
 
 
 def check_multiple(multiple: int, label_stride: int) -> None:
     """Raise `InputError` unless both are at least 1 and labels fit the sides of pictures."""
-    check_between("label_stride", label_stride, 1)
-    check_between("multiple", multiple, 1)
+    check_count("label_stride", label_stride, 1)
+    check_count("multiple", multiple, 1)
     if multiple % label_stride:
         nearest = -(-multiple // label_stride) * label_stride
         raise InputError(f"multiple {multiple} is no multiple of label_stride {label_stride}; the nearest is {nearest}")
@@ -17,14 +17,14 @@ def check_multiple(multiple: int, label_stride: int) -> None:
 
 def check_scale(scale: list[float] | None) -> None:
     """Raise `InputError` unless these are two factors in order, or none."""
-    if scale is not None and not (len(scale) == 2 and 0 < scale[0] <= scale[1]):
-        raise InputError(f"scale must be two factors above 0, the smaller one first, [0.5, 2.0], got {scale}")
+    if scale is not None and not (len(scale) == 2 and 0.01 <= scale[0] <= scale[1] <= 100):
+        raise InputError(f"scale must be two factors above 0, the smaller one first, from 0.01 to 100, got {scale}")
 
 
 def check_sides(name: str, sides: list[int], longest: int | None) -> None:
     """Raise `InputError` for a short side below 1, or longer than the longest side may be."""
     for side in sides:
-        check_between(name, side, 1)
+        check_count(name, side, 1)
         if longest is not None and side > longest:
             raise InputError(f"{name} has {side}, which longest {longest} never allows; the nearest longest is {side}")
 
@@ -33,8 +33,8 @@ def check_crop(crop: list[int] | None, multiple: int) -> None:
     """Raise `InputError` unless this is a height and a width that fit, or none."""
     if crop is None:
         return
-    if len(crop) != 2 or min(crop) < 1:
-        raise InputError(f"crop must be a height and a width of at least 1, [360, 480], got {crop}")
+    if len(crop) != 2 or min(crop) < 1 or max(crop) > LARGEST_SIDE:
+        raise InputError(f"crop must be a height and a width of at least 1 and at most {LARGEST_SIDE}, got {crop}")
     if any(side % multiple for side in crop):
         nearest = [max(round(side / multiple), 1) * multiple for side in crop]
         raise InputError(

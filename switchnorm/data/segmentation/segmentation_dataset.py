@@ -12,7 +12,9 @@ from switchnorm.data.datasets.options import (
     check_between,
     check_choice,
     check_colors,
+    check_count,
     check_interpolation,
+    check_workers,
     colors_of,
     open_options,
 )
@@ -126,7 +128,7 @@ class SegmentationDataset(FromFiles):
                 "test_resize to 'antialiased'"
             )
         if self.longest is not None:
-            check_between("longest", self.longest, 1)
+            check_count("longest", self.longest, 1)
         check_sides("short_sides", self.short_sides, self.longest)
         check_sides("test_sides", self.test_sides, self.longest)
         check_between("color_jitter", self.color_jitter, 0, 1)
@@ -134,8 +136,7 @@ class SegmentationDataset(FromFiles):
         check_scale(self.scale)
         check_crop(self.crop, self.multiple)
         check_choice("on_damaged", self.on_damaged, ("stop", "skip"))
-        if self.workers is not None:
-            check_between("workers", self.workers, 0)
+        check_workers(self.workers)
 
     @classmethod
     def options_for(

@@ -32,7 +32,7 @@ def bars_by_layer(importance: Importance) -> go.Figure:
         for statistic in statistics:
             figure.add_trace(_bars(layers, moment, statistic), row=1, col=panel)
     figure.update_layout(barmode="stack", bargap=0.14, hovermode="closest", margin={"l": 8, "r": 12, "t": 30, "b": 30})
-    figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1], showgrid=False)
+    figure.update_xaxes(range=[0, 1], tickvals=[0, 0.5, 1], tickformat=".0%", showgrid=False)
     figure.update_yaxes(range=[len(layers) - 0.5, -0.5], showgrid=False)
     labels = [html.escape(_ending(layer.layer)) for layer in layers]
     figure.update_yaxes(tickvals=list(range(len(layers))), ticktext=labels, ticklabelstandoff=5, automargin=True, col=1)
@@ -52,7 +52,7 @@ def _bars(layers: Sequence[LayerWeights], moment: str, statistic: str) -> go.Bar
         name=html.escape(statistic),
         marker={"color": statistic_colour(statistic), "line": {"width": 0}},
         customdata=[html.escape(layer.layer) for layer in layers],
-        hovertemplate="%{customdata}<br>" + html.escape(statistic) + " %{x:.2f}<extra></extra>",
+        hovertemplate="%{customdata}<br>" + html.escape(statistic) + " %{x:.0%}<extra></extra>",
     )
 
 
@@ -84,7 +84,7 @@ def average_over_epochs(importance: Importance) -> go.Figure | None:
             figure.add_trace(_area(epochs, means, moment, statistic), row=1, col=panel)
     figure.update_layout(hovermode="x unified", margin={"l": 32, "r": 12, "t": 30, "b": 44})
     figure.update_xaxes(**epoch_axis(epochs), showgrid=False)
-    figure.update_yaxes(range=[0, 1], tickvals=[0, 0.5, 1], showgrid=False)
+    figure.update_yaxes(range=[0, 1], tickvals=[0, 0.5, 1], tickformat=".0%", showgrid=False)
     return figure
 
 
@@ -98,7 +98,7 @@ def _area(epochs: Sequence[int], means: Sequence[float], moment: str, statistic:
         mode="lines",
         line={"width": 0, "color": colour},
         fillcolor=colour,
-        hovertemplate="%{y:.2f}",
+        hovertemplate="%{y:.0%}",
     )
 
 

@@ -24,6 +24,6 @@ def _weight_cells(layer: ImportanceRow, moment: str, statistics: Sequence[str]) 
     mine = weights(layer, moment)
     largest = max(mine, key=mine.__getitem__)
     return [
-        Cell(f"{mine[each]:.2f}", strong=each == largest, share=mine[each]) if each in mine else Cell("")
+        Cell(f"{100 * mine[each]:.0f} %", strong=each == largest, share=mine[each]) if each in mine else Cell("")
         for each in statistics
     ]

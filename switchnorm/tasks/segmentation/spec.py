@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +60,10 @@ SEGMENTATION = TaskSpec(
     targets="masks",
     section=SegmentationConfig,
     ranges={
-        "deep_supervision": Range(0, below=math.inf),
-        "window": Range(32),
+        "deep_supervision": Range(0, most=1000),
+        "window": Range(32, most=2**15),
         "overlap": Range(0, below=1),
-        "examples": Range(0),
+        "examples": Range(0, most=1000),
     },
     evaluated=("flip", "window", "overlap"),
     check=_check,

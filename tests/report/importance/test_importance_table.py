@@ -17,21 +17,21 @@ def test_a_row_per_layer_the_largest_of_each_moment_strong() -> None:
     )  # fmt: skip
     assert [cell.text for cell in table.rows[0]] == [
         "conv1.norm",
-        "0.20",
-        "0.30",
-        "0.50",
-        "0.60",
-        "0.30",
-        "0.10",
+        "20 %",
+        "30 %",
+        "50 %",
+        "60 %",
+        "30 %",
+        "10 %",
         "",
     ]
-    assert [cell.text for cell in table.rows[0] if cell.strong] == ["0.50", "0.60"]
+    assert [cell.text for cell in table.rows[0] if cell.strong] == ["50 %", "60 %"]
     assert [cell.share for cell in table.rows[0][1:-1]] == [*MIXED.mean, *MIXED.var]
 
 
 def test_a_statistic_that_a_layer_lacks_is_blank() -> None:
     row = importance_table([MIXED, FLAT]).rows[1]
-    assert [cell.text for cell in row] == ["head.norm", "", "0.40", "0.60", "", "0.70", "0.30", ""]
+    assert [cell.text for cell in row] == ["head.norm", "", "40 %", "60 %", "", "70 %", "30 %", ""]
 
 
 def test_how_settled_a_layer_is() -> None:
