@@ -1,8 +1,9 @@
-"""Which of the processes that torchrun started this is; needs no torch. Without torchrun there is one."""
+"""Which of the processes that torchrun started this is, and how processes end; needs no torch."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 
 def world_size() -> int:
@@ -23,3 +24,20 @@ def is_first() -> bool:
 def is_launched() -> bool:
     """Whether torchrun started this process, be it as the only one."""
     return "WORLD_SIZE" in os.environ
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words, by its exit code, which is negative for a signal: "was killed ...".
+
+    What the system itself does is named with its usual cause.
+    """
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    causes = {
+        "SIGKILL": "as the system does where memory is short",
+        "SIGBUS": "as the system does where shared memory, /dev/shm, is full",
+        "SIGSEGV": "by a crash in a library",
+        "SIGABRT": "by a crash in a library",
+    }
+    return f"was killed by {name}{f', {causes[name]}' if name in causes else ''}"

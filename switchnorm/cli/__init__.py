@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import shlex
+import signal
 import sys
+import time
 from collections.abc import Sequence
 
-from switchnorm import __version__
+from switchnorm import __version__, signals
 from switchnorm.cli import checkpoints, evaluate, predict, runs, study, train
 from switchnorm.cli.command import Commands, Parser
 from switchnorm.config import plugins
 from switchnorm.errors import InputError, unknown
+from switchnorm.processes import is_first
+
+#: So many seconds processes other than the first wait before they say why they end.
+_FIRST_SPEAKS = 2.0
 
 # Each command imports what it needs when it runs, so that --help and errors appear at once.
 
@@ -20,19 +28,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     hint = ""
     try:
-        # Plugins come first: the other arguments may name what they register.
-        named, arguments = plugins.split(arguments)
-        plugins.load(named)
-        options, rest = parser().parse_known_args(arguments)
-        if rest and options.flags is not None:
-            raise unknown("argument", rest[0], options.flags)
-        if options.flags is None:  # a command whose flags make a configuration, which keeps the plugins
-            rest += [f"--plugins={name}" for name in named]
-        studies = options.command in ("study", "demo")
-        hint = "the same command continues" if studies else "continue a run with `switchnorm train --resume RUN`"
-        options.run(options, rest)
+        with signals.Ending():
+            # Plugins come first: the other arguments may name what they register.
+            named, arguments = plugins.split(arguments)
+            plugins.load(named)
+            options, rest = parser().parse_known_args(arguments)
+            if rest and options.flags is not None:
+                raise unknown("argument", rest[0], options.flags)
+            if options.flags is None:  # a command whose flags make a configuration, which keeps the plugins
+                rest += [f"--plugins={name}" for name in named]
+            hint = _hint(options)
+            options.run(options, rest)
     except InputError as error:
-        print(f"switchnorm: {error}", file=sys.stderr)
+        _say_once(str(error))
         raise SystemExit(2) from None
     except BrokenPipeError:  # whoever reads the output has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -40,9 +48,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         print(f"switchnorm: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print(f"switchnorm: interrupted; {hint}", file=sys.stderr)
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as error:
+        signals.forget()
+        ended = error if isinstance(error, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
+        _say_once(f"interrupted; {ended.said or hint}".removesuffix("; "))
+        raise SystemExit(ended.exit_code) from None
+
+
+def _hint(options: argparse.Namespace) -> str:
+    """What to do after an interruption of a command that has not said so itself."""
+    if options.command in ("study", "demo") or getattr(options, "seeds", None):
+        return "the same command continues"
+    if options.command != "train" or options.dry_run:
+        return ""
+    if options.resume is not None:
+        return f"continue with `switchnorm train --resume {shlex.quote(str(options.resume))}`"
+    return "nothing was saved, for the first step was not done"
+
+
+def _say_once(line: str) -> None:
+    """Print why the process ends; what all processes of torchrun find is printed by the first.
+
+    Another one may be alone in it, so it waits: where the first ends too, torchrun ends all of them before they speak.
+    """
+    if not is_first():
+        signals.forget()
+        time.sleep(_FIRST_SPEAKS)
+    print(f"switchnorm: {line}", file=sys.stderr)
 
 
 def parser() -> Parser:

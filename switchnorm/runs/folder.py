@@ -125,6 +125,12 @@ class RunFolder:
         """Whether the run came to its end."""
         return self.record().get("status") == "finished"
 
+    def diverged(self) -> dict[str, Any] | None:
+        """Where the run stopped being finite: epoch, step, steps, learning_rate and what was first; None if it did not."""
+        record = self.record()
+        where = record.get("diverged")
+        return where if record.get("status") == "diverged" and isinstance(where, dict) else None
+
 
 def free_folder(path: Path) -> Path:
     """`path`, or with -2, -3, ... behind it the first that does not exist."""

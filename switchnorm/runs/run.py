@@ -35,7 +35,7 @@ class Run:
     importance: dict[int, list[LayerWeights]]
     """The layers in the order of depth, by epoch; empty where no layer mixes statistics."""
     diverged: int | None = None
-    """The epoch in which the loss stopped being a number, if it ended so."""
+    """The epoch, from 1, in which the run diverged, if it ended so."""
 
     @property
     def name(self) -> str:
@@ -138,10 +138,17 @@ def load_run(path: Path) -> Run:
         hint = f"; the folders inside it are: give {path / '*'}" if inside else ""
         raise InputError(f"{path} is not a run folder: it has no config.yaml{hint}")
     metrics, diverged = _read_metrics(path / "metrics.csv")
+    provenance = read_record(path / "run.json", "the provenance of a run")
+    where = provenance.get("diverged")
+    if provenance.get("status") == "diverged" and isinstance(where, dict) and isinstance(where.get("epoch"), int):
+        diverged = where["epoch"]
+    if not metrics:
+        none = "at least one finished epoch" if diverged is None else f"one, and it diverged in epoch {diverged}"
+        raise InputError(f"{path / 'metrics.csv'} has no rows: expected a run with {none}")
     return Run(
         path=path,
         config=_read_config(path / "config.yaml"),
-        provenance=read_record(path / "run.json", "the provenance of a run"),
+        provenance=provenance,
         metrics=metrics,
         importance=read_importance(path / "importance.csv"),
         diverged=diverged,
@@ -186,6 +193,4 @@ def _read_metrics(path: Path) -> tuple[list[dict[str, float | None]], int | None
         elif diverged is None:
             diverged = int(values["epoch"])
         metrics.append(values)
-    if not metrics:
-        raise InputError(f"{path} has no rows: expected a run with at least one finished epoch")
     return metrics, diverged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from switchnorm.models import norm_of, parse_norm
 from switchnorm.processes import is_first, world_size
 from switchnorm.runs.appearance import registered
 from switchnorm.runs.folder import RunFolder, free_folder
+from switchnorm.signals import Interrupted
 from switchnorm.surgery import LayerImportance, importance
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import check_resumable
+from switchnorm.training.callbacks.divergence import DivergedError
+from switchnorm.training.callbacks.interruption import resuming
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.pictures import as_expected
@@ -53,7 +57,15 @@ def start(
     run = RunFolder.create(path, config, command) if is_first() else RunFolder(path)
     if is_first():
         run.update_record(learning_rate=effective_lr(config), processes=world_size(), **_normalizer(config), **warm)
-    return run, train(run, config, model, dataset, quiet=quiet)
+    try:
+        return run, train(run, config, model, dataset, quiet=quiet)
+    except (Interrupted, InputError) as error:
+        if run.last.is_file():
+            if isinstance(error, Interrupted) and not error.said:
+                raise Interrupted(error.number, f"continue with `{resuming(run)}`") from None
+        elif is_first() and not isinstance(error, DivergedError):
+            shutil.rmtree(run.path)  # nothing was trained: the folder would only be in the way
+        raise
 
 
 def _normalizer(config: Config) -> dict[str, Any]:
@@ -71,6 +83,11 @@ def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any
         InputError: no run, or one that is finished.
     """
     run = RunFolder.open(path)
+    if (diverged := run.diverged()) is not None:
+        raise InputError(
+            f"run {str(path)!r} diverged in epoch {diverged.get('epoch')} at learning rate {diverged.get('learning_rate')}, "
+            "and would again; start a new one with a lower --optimizer.lr, or with --train.on_divergence skip"
+        )
     if run.finished():
         raise InputError(f"run {str(path)!r} is finished; evaluate it with `switchnorm eval {path}`")
     config = run.config()

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import context, forkserver, resource_tracker
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 
 from switchnorm.data.loaders.reader import BatchReader, Failure, ReadT, RequestT
 from switchnorm.errors import InputError
-from switchnorm.processes import local_world_size
+from switchnorm.processes import ending, local_world_size
+from switchnorm.signals import ENDING
 
 
 def default_workers() -> int:
@@ -57,9 +58,9 @@ def read_batches(
         pin_memory=torch.device(device).type == "cuda",
         generator=torch.Generator(),  # of its own: otherwise the loader draws a seed from the run's generator
     )
-    batches = iter(loader)
+    batches = _started(loader)
     for remaining in reversed(range(count)):
-        batch = next(batches)
+        batch = _next(batches, workers)
         if isinstance(batch, Failure):
             raise InputError(batch.message)
         if not remaining:
@@ -67,28 +68,72 @@ def read_batches(
         yield batch
 
 
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The batches of a loader, whose processes have been started."""
+    try:
+        return iter(loader)
+    except (OSError, EOFError) as error:  # of a pipe to the server that forks them, or for want of processes or files
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise InputError(
+            f"processes that read pictures cannot be started ({why}); --data.workers 0 reads without any"
+        ) from error
+
+
+def _next(batches: Iterator[Any], workers: int) -> Any:
+    """The next batch, unless a process that reads is gone."""
+    try:
+        return next(batches)
+    except RuntimeError as error:
+        codes = [process.exitcode for process in getattr(batches, "_workers", ())]
+        code = next((code for code in codes if code), None)
+        if code is None:
+            raise
+        # The server that forks them tells how they end; 255 stands for no answer.
+        how = "was lost with the process that started it" if code == 255 else ending(code)
+        raise InputError(
+            f"one of {workers} processes that read pictures {how}; each of them holds batches of its own: take fewer with "
+            "--data.workers, which changes nothing else, or smaller batches"
+        ) from error
+
+
 def _as_it_is(batch: Any) -> Any:
     return batch
 
 
 def _start(_: int) -> None:
-    # Ctrl-C reaches every process of the terminal. The one that trains handles it, and ends these.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where they are not forked with it blocked
+
+
+class _Reader(context.ForkServerProcess):
+    """A process that hears no SIGTERM, and so is killed where it shall end before it has finished."""
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        popen = context.ForkServerProcess._Popen(process_obj)  # type: ignore[attr-defined]
+        popen.terminate = popen.kill
+        return popen
+
+
+class _Readers(context.ForkServerContext):
+    """Processes forked from one without threads."""
+
+    Process = _Reader  # type: ignore[assignment]
 
 
 def _context() -> Any:
     """Processes forked from one without threads: a copy of a process with threads may wait forever for one of them."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
+    forking = _Readers()
     readers = ["switchnorm.data.loaders.picture_readers", "switchnorm.data.segmentation.scene_readers"]
-    context.set_forkserver_preload(["__main__", *readers])  # import once instead of in every worker
-    # Ctrl-C while the server imports would make it, and each worker that it starts, print a traceback. So it starts
-    # with the signal blocked, which workers inherit. The tracker starts first, because that unblocks the signal.
+    forking.set_forkserver_preload(["__main__", *readers])  # import once instead of in every worker
+    # A terminal, `timeout` and SLURM send signals to all processes. The one that trains decides, and needs its readers
+    # until it has saved. So the server starts with these signals blocked, which workers inherit, from their first moment
+    # on. The tracker starts first, because that unblocks some of them.
     resource_tracker.ensure_running()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return context
+    return forking
