@@ -37,13 +37,22 @@ class History(pl.Callback):
         self.rows: list[Row] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the tables, and start the clock of an epoch that is resumed in its middle."""
-        self.run_started = self.epoch_started = time.monotonic()
+        """Open the tables, and let the clock of an epoch go on that is resumed in its middle."""
+        self.run_started = time.monotonic()
+        self.epoch_started = self.run_started - self.epoch_seconds
         if trainer.is_global_zero:
             self.earlier_seconds = float(self.run.record()["seconds"] or 0)
             self.metrics = EpochTable(self.run.metrics_file, self.columns, trainer.current_epoch)
             if importance(pl_module):
                 self.importance = EpochTable(self.run.importance_file, COLUMNS, trainer.current_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the epoch's row says of its steps: a run that is resumed in its validation takes none before that."""
+        return {"images": self.images, "seconds": self.epoch_seconds, "rate": self.rate}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Count on."""
+        self.images, self.epoch_seconds, self.rate = (state_dict[name] for name in ("images", "seconds", "rate"))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
