@@ -57,6 +57,7 @@ class Divergence(pl.Callback):
         self.left_out = 0
         self._in_epoch = 0
         self._in_a_row = 0
+        self._step: dict[str, Any] = {}  # the place of the last one
         self._place: dict[str, Any] = {}
         self._gradients: list[str] = []
         self._losses: list[Tensor] = []
@@ -91,6 +92,7 @@ class Divergence(pl.Callback):
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         losses, self._losses = self._losses, []
         total, place = magnitude([*gradients, *self._statistics, *losses]), self._here(trainer)
+        self._step = place
         if total.device.type == "cuda" and self.policy == "stop":
             self._arriving.add(total, place)
             return
@@ -132,7 +134,7 @@ class Divergence(pl.Callback):
             warnings.warn(
                 f"{self._in_epoch} of {trainer.num_training_batches // trainer.accumulate_grad_batches or 1} steps of "
                 f"epoch {trainer.current_epoch + 1} were left out: loss, gradients or running statistics were not finite",
-                stacklevel=2,
+                stacklevel=1,  # what Lightning's modules would warn of is not shown
             )
         self._in_epoch = 0
 
@@ -153,7 +155,7 @@ class Divergence(pl.Callback):
         assert isinstance(pl_module, Task)
         context = trainer.precision_plugin.forward_context
         what = self.agreement.first(first_layer(pl_module, self._batch, context, self._gradients)) or "the loss"
-        place = self._place or self._here(trainer)
+        place = self._place or self._step or self._here(trainer)
         if trainer.is_global_zero:
             self.run.update_record(status="diverged", diverged={**place, "first": what})
         kept = f"{self.run.last} is from before" if self.run.last.is_file() else "no checkpoint had been written"
