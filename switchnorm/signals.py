@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from types import FrameType
 
 #: Those that this system has.
@@ -99,6 +100,26 @@ def end_at_once(number: int) -> None:
         os.write(2, _LAST_WORDS)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+
+
+@contextlib.contextmanager
+def blocked() -> Iterator[None]:
+    """Block these signals, for what is started meanwhile and inherits that.
+
+    Terminals, `timeout` and SLURM send signals to all processes. One decides what becomes of them, and needs the others
+    until then.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        # The tracker's start unblocks some of them.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def forget() -> None:

@@ -147,7 +147,8 @@ class _Worker:
         self.pipe, child_end = _CONTEXT.Pipe()
         # Not a daemon: daemons may not start processes, and a run may read its pictures in worker processes.
         self.process = _CONTEXT.Process(target=_work, args=(child_end, threads, command, logs))
-        self.process.start()
+        with signals.blocked():
+            self.process.start()
         child_end.close()  # so that the pipe is closed as soon as the process ends
 
     def train(self, path: Path, config: Config) -> None:
@@ -180,9 +181,9 @@ class _Worker:
 
 def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], logs: Path | None) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    for number in signals.ENDING:
-        if number != signal.SIGTERM:  # which the parent sends, whatever it got itself; a terminal reaches all processes
-            signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):  # it was started with all of them blocked
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # which the parent sends, whatever it got itself
     torch.set_num_threads(threads)
     while True:
         try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from multiprocessing import context, forkserver, resource_tracker
+from multiprocessing import context, forkserver
 from typing import Any
 
 import torch
@@ -15,7 +16,10 @@ from torch.utils.data import DataLoader
 from switchnorm.data.loaders.reader import BatchReader, Failure, ReadT, RequestT
 from switchnorm.errors import InputError
 from switchnorm.processes import ending, local_world_size
-from switchnorm.signals import ENDING
+from switchnorm.signals import blocked
+
+#: How long the end of a process may take to be known after what it broke.
+_ENDING_SECONDS = 2.0
 
 
 def default_workers() -> int:
@@ -83,11 +87,14 @@ def _next(batches: Iterator[Any], workers: int) -> Any:
     """The next batch, unless a process that reads is gone."""
     try:
         return next(batches)
-    except RuntimeError as error:
-        codes = [process.exitcode for process in getattr(batches, "_workers", ())]
-        code = next((code for code in codes if code), None)
+    except (RuntimeError, OSError, EOFError) as error:
+        processes = getattr(batches, "_workers", ())
+        ended = multiprocessing.connection.wait([each.sentinel for each in processes], _ENDING_SECONDS)
+        code = next((each.exitcode for each in processes if each.sentinel in ended and each.exitcode), None)
         if code is None:
             raise
+        for each in processes:  # what one of them held when it ended another may wait for
+            each.kill()
         # The server that forks them tells how they end; 255 stands for no answer.
         how = "was lost with the process that started it" if code == 255 else ending(code)
         raise InputError(
@@ -102,6 +109,9 @@ def _as_it_is(batch: Any) -> Any:
 
 def _start(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where they are not forked with it blocked
+    for name in ("SIGSEGV", "SIGBUS", "SIGFPE"):  # of which torch lets workers print a line
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 class _Reader(context.ForkServerProcess):
@@ -127,13 +137,6 @@ def _context() -> Any:
     forking = _Readers()
     readers = ["switchnorm.data.loaders.picture_readers", "switchnorm.data.segmentation.scene_readers"]
     forking.set_forkserver_preload(["__main__", *readers])  # import once instead of in every worker
-    # A terminal, `timeout` and SLURM send signals to all processes. The one that trains decides, and needs its readers
-    # until it has saved. So the server starts with these signals blocked, which workers inherit, from their first moment
-    # on. The tracker starts first, because that unblocks some of them.
-    resource_tracker.ensure_running()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    try:
+    with blocked():
         forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return forking
