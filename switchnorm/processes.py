@@ -16,9 +16,14 @@ def local_world_size() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
+def rank() -> int:
+    """The number of this process, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_first() -> bool:
     """Whether this is the process that writes files and prints."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return rank() == 0
 
 
 def is_launched() -> bool:

@@ -15,10 +15,10 @@ from switchnorm.cli import checkpoints, evaluate, predict, runs, study, train
 from switchnorm.cli.command import Commands, Parser
 from switchnorm.config import plugins
 from switchnorm.errors import InputError, unknown
-from switchnorm.processes import is_first
+from switchnorm.processes import is_first, rank
 
 #: So many seconds processes other than the first wait before they say why they end.
-_FIRST_SPEAKS = 2.0
+_FIRST_SPEAKS = 5.0
 
 # Each command imports what it needs when it runs, so that --help and errors appear at once.
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hint = _hint(options)
             options.run(options, rest)
     except InputError as error:
-        _say_once(str(error))
+        _say_once(str(error), error.spokesman)
         raise SystemExit(2) from None
     except BrokenPipeError:  # whoever reads the output has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as error:
         signals.forget()
         ended = error if isinstance(error, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
-        _say_once(f"interrupted; {ended.said or hint}".removesuffix("; "))
+        _say_once(f"interrupted; {ended.said or hint}".removesuffix("; "), ended.spokesman)
         raise SystemExit(ended.exit_code) from None
 
 
@@ -66,15 +66,17 @@ def _hint(options: argparse.Namespace) -> str:
     return "nothing was saved, for the first step was not done"
 
 
-def _say_once(line: str) -> None:
-    """Print why the process ends; what all processes of torchrun find is printed by the first.
+def _say_once(line: str, spokesman: int | None) -> None:
+    """Print why the process ends, once of all that torchrun started.
 
-    Another one may be alone in it, so it waits: where the first ends too, torchrun ends all of them before they speak.
+    Where no spokesman is known, that is the first. Another one may be alone in it, so it waits: where the first ends too,
+    torchrun ends all of them before they speak.
     """
-    if not is_first():
+    if spokesman is None and not is_first():
         signals.forget()
         time.sleep(_FIRST_SPEAKS)
-    print(f"switchnorm: {line}", file=sys.stderr)
+    if spokesman in (None, rank()):
+        print(f"switchnorm: {line}", file=sys.stderr, flush=True)
 
 
 def parser() -> Parser:
