@@ -13,13 +13,7 @@ class InputError(ValueError):
     """What was given cannot be used. The message is one line: the thing, the rule, the nearest valid value.
 
     The library raises it as the `ValueError` that it is; the command line prints it and exits with code 2.
-
-    Attributes:
-        spokesman: of several processes that train together, the one whose word it is, where they know that; None where
-            each finds out for itself.
     """
-
-    spokesman: int | None = None
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import timedelta
 
 
 def world_size() -> int:
@@ -16,19 +17,32 @@ def local_world_size() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def rank() -> int:
-    """The number of this process, from 0."""
-    return int(os.environ.get("RANK", "0"))
-
-
 def is_first() -> bool:
     """Whether this is the process that writes files and prints."""
-    return rank() == 0
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def is_launched() -> bool:
     """Whether torchrun started this process, be it as the only one."""
     return "WORLD_SIZE" in os.environ
+
+
+def first_to_say(line: str) -> bool:
+    """Whether no other process that torchrun started has asked this about the same line before.
+
+    What ends all of them is to be said once, and by another one where the first is gone. They ask the store by which
+    torchrun lets them find each other; where there is none, each is the first.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return True
+    from torch.distributed import TCPStore
+
+    host, port, again = (os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT"))
+    try:
+        store = TCPStore(host, int(port), is_master=False, wait_for_workers=False, timeout=timedelta(seconds=5))
+        return store.add(f"switchnorm/{again}/{line}", 1) == 1
+    except (RuntimeError, ValueError):
+        return True
 
 
 def ending(code: int) -> str:

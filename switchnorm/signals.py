@@ -36,7 +36,6 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(said)
         self.number = number
         self.said = said
-        self.spokesman = 0 if said else None  # as of an `InputError`: what was saved all processes know
 
     @property
     def exit_code(self) -> int:

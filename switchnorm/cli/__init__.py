@@ -7,7 +7,6 @@ import os
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Sequence
 
 from switchnorm import __version__, signals
@@ -15,10 +14,7 @@ from switchnorm.cli import checkpoints, evaluate, predict, runs, study, train
 from switchnorm.cli.command import Commands, Parser
 from switchnorm.config import plugins
 from switchnorm.errors import InputError, unknown
-from switchnorm.processes import is_first, rank
-
-#: So many seconds processes other than the first wait before they say why they end.
-_FIRST_SPEAKS = 5.0
+from switchnorm.processes import first_to_say
 
 # Each command imports what it needs when it runs, so that --help and errors appear at once.
 
@@ -40,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hint = _hint(options)
             options.run(options, rest)
     except InputError as error:
-        _say_once(str(error), error.spokesman)
+        _say_once(str(error))
         raise SystemExit(2) from None
     except BrokenPipeError:  # whoever reads the output has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as error:
         signals.forget()
         ended = error if isinstance(error, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
-        _say_once(f"interrupted; {ended.said or hint}".removesuffix("; "), ended.spokesman)
+        _say_once(f"interrupted; {ended.said or hint}".removesuffix("; "))
         raise SystemExit(ended.exit_code) from None
 
 
@@ -66,16 +62,9 @@ def _hint(options: argparse.Namespace) -> str:
     return "nothing was saved, for the first step was not done"
 
 
-def _say_once(line: str, spokesman: int | None) -> None:
-    """Print why the process ends, once of all that torchrun started.
-
-    Where no spokesman is known, that is the first. Another one may be alone in it, so it waits: where the first ends too,
-    torchrun ends all of them before they speak.
-    """
-    if spokesman is None and not is_first():
-        signals.forget()
-        time.sleep(_FIRST_SPEAKS)
-    if spokesman in (None, rank()):
+def _say_once(line: str) -> None:
+    """Print why the process ends, once of all that torchrun started."""
+    if first_to_say(line):
         print(f"switchnorm: {line}", file=sys.stderr, flush=True)
 
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
-from switchnorm.processes import rank, world_size
+from switchnorm.processes import world_size
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training.callbacks.divergence import DivergedError
 from switchnorm.training.callbacks.interruption import resuming
@@ -20,17 +20,6 @@ _CPU_MEMORY = ("can't allocate memory", "not enough memory")
 
 #: What gloo says in a plain RuntimeError where the other end is gone.
 _GLOO = ("gloo", "Connection closed by peer", "Connection reset by peer")
-
-
-class LostError(InputError):
-    """Another process of the training has ended.
-
-    The others are ended by torchrun at any moment. The first speaks; the second too, in case that it was the first.
-    """
-
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        self.spokesman = min(rank(), 1)
 
 
 @contextmanager
@@ -46,7 +35,7 @@ def explained(run: RunFolder, config: Config) -> Iterator[None]:
         if is_memory(error):
             raise InputError(_memory(config)) from error
         if is_lost(error):
-            raise LostError(f"another process of this training has ended{_going_on(run)}") from error
+            raise InputError(f"another process of this training has ended{_going_on(run)}") from error
         raise
 
 

@@ -27,8 +27,6 @@ IN_A_ROW = 20
 class DivergedError(InputError):
     """A training whose loss, gradients, weights or running statistics are not finite."""
 
-    spokesman = 0
-
 
 class Divergence(pl.Callback):
     """Ends a run, or leaves out a step, where loss, gradients or running statistics are not finite.
