@@ -37,7 +37,9 @@ def first_to_say(line: str) -> bool:
         return True
     from torch.distributed import TCPStore
 
-    host, port, again = (os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT"))
+    host, port, again = (
+        os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
+    )
     try:
         store = TCPStore(host, int(port), is_master=False, wait_for_workers=False, timeout=timedelta(seconds=5))
         return store.add(f"switchnorm/{again}/{line}", 1) == 1

@@ -1,4 +1,4 @@
-"""Signals that ask a process to end: Ctrl-C, SIGTERM, SIGHUP, and SIGUSR1, which SLURM sends ahead of the time limit."""
+"""Signals that ask a process to end: Ctrl-C, SIGTERM, SIGHUP, and SIGUSR1, which SLURM sends before the time is up."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from multiprocessing import resource_tracker
 from types import FrameType
 
 #: Those that this system has.
-ENDING = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
-)
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 
 #: What comes within so many seconds of the first is the same request: torchrun passes on what a terminal has sent to
 #: all processes already.

@@ -126,7 +126,7 @@ class RunFolder:
         return self.record().get("status") == "finished"
 
     def diverged(self) -> dict[str, Any] | None:
-        """Where the run stopped being finite: epoch, step, steps, learning_rate and what was first; None if it did not."""
+        """Where the run diverged: epoch, step, steps, learning_rate and what was first; None if it did not."""
         record = self.record()
         where = record.get("diverged")
         return where if record.get("status") == "diverged" and isinstance(where, dict) else None

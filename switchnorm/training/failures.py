@@ -56,9 +56,11 @@ def _memory(config: Config) -> str:
     train = config.train
     where = "of the device" if train.device not in ("auto", "cpu") else "here"
     half = max(train.batch_size // 2, 1)
-    same = f", with --train.iteration_size {2 * train.iteration_size} for steps over as many samples" if half > 1 else ""
+    same = (
+        f", with --train.iteration_size {2 * train.iteration_size} for steps over as many samples" if half > 1 else ""
+    )
     return (
-        f"memory {where} is short for batches of {train.batch_size} (train.batch_size, tested with {train.test_batch}); "
+        f"memory {where} is short for batches of {train.batch_size}, and of {train.test_batch} in validation; "
         f"start a new run with --batch-size {half}{same}, or with --precision bf16"
     )
 

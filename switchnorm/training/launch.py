@@ -84,8 +84,9 @@ def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any
     """
     run = RunFolder.open(path)
     if (diverged := run.diverged()) is not None:
+        epoch, rate = diverged.get("epoch"), diverged.get("learning_rate")
         raise InputError(
-            f"run {str(path)!r} diverged in epoch {diverged.get('epoch')} at learning rate {diverged.get('learning_rate')}, "
+            f"run {str(path)!r} diverged in epoch {epoch} at learning rate {rate}, "
             "and would again; start a new one with a lower --optimizer.lr, or with --train.on_divergence skip"
         )
     if run.finished():

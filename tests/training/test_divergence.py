@@ -1,5 +1,6 @@
 """Numbers that are not finite end a run in one line, or their steps are left out; good checkpoints stay."""
 
+import contextlib
 import math
 from types import SimpleNamespace
 
@@ -37,9 +38,13 @@ class Spoils(pl.Callback):
         setattr(self, hook, act)
 
 
-def spoiling(monkeypatch, *arguments) -> None:
+@contextlib.contextmanager
+def spoiling(*arguments):
+    """Have trainings be spoiled, see `Spoils`."""
     own = fit.step_callbacks
-    monkeypatch.setattr(fit, "step_callbacks", lambda *given: [*own(*given), Spoils(*arguments)])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fit, "step_callbacks", lambda *given: [*own(*given), Spoils(*arguments)])
+        yield
 
 
 @pytest.fixture
@@ -84,10 +89,9 @@ def weight(task, *_):
     ],
 )
 def test_a_run_that_diverges_ends_in_a_line_and_keeps_its_good_checkpoints(
-    begin, tmp_path, monkeypatch, hook, spoil, time, place, first
+    begin, tmp_path, hook, spoil, time, place, first
 ):
-    with monkeypatch.context() as patched, pytest.raises(DivergedError) as caught:
-        spoiling(patched, hook, spoil, time)
+    with spoiling(hook, spoil, time), pytest.raises(DivergedError) as caught:
         begin()
     said = str(caught.value)
     assert said.startswith(f"training diverged in {place}, at learning rate 0.0")
@@ -101,13 +105,12 @@ def test_a_run_that_diverges_ends_in_a_line_and_keeps_its_good_checkpoints(
         assert all(value.isfinite().all() for value in kept["state_dict"].values())
     record = run.record()
     assert (record["status"], record["diverged"]["epoch"]) == ("diverged", 2)
-    with pytest.raises(InputError, match="diverged in epoch 2 at learning rate .*lower --optimizer.lr"):
+    with pytest.raises(InputError, match=r"diverged in epoch 2 at learning rate .*lower --optimizer\.lr"):
         resume(run.path, quiet=True)
 
 
-def test_a_diverged_run_is_shown_as_one(begin, recipe, tmp_path, monkeypatch, capsys):
-    with monkeypatch.context() as patched, pytest.raises(DivergedError):
-        spoiling(patched, "on_train_batch_start", weight, 7)
+def test_a_diverged_run_is_shown_as_one(begin, recipe, tmp_path, capsys):
+    with spoiling("on_train_batch_start", weight, 7), pytest.raises(DivergedError):
         begin()
     main(["report", str(tmp_path / "run")])
     assert "1 run diverged." in (tmp_path / "run/report.html").read_text()
@@ -146,9 +149,10 @@ def test_a_step_that_is_left_out_changes_nothing_and_is_counted(begin, tmp_path,
         return [*callbacks, look]
 
     flags = ("--train.on_divergence", "skip", "--train.ema", "0.5", "--train.iteration_size", str(iteration_size))
-    with monkeypatch.context() as patched, pytest.warns(UserWarning, match="^1 of . steps of epoch 1 were left out"):
-        patched.setattr(fit, "step_callbacks", watched)
+    monkeypatch.setattr(fit, "step_callbacks", watched)
+    with pytest.warns(UserWarning, match="^1 of . steps of epoch 1 were left out"):
         run = begin(*flags)
+    monkeypatch.undo()
     assert run.record()["steps_left_out"] == 1
     assert math.isfinite(float(run.metrics()[0]["train_loss"]))
     assert all(torch.equal(one, other) for one, other in zip(*seen, strict=True))
@@ -158,10 +162,12 @@ def test_a_step_that_is_left_out_changes_nothing_and_is_counted(begin, tmp_path,
     assert any((a != b).any() for a, b in zip(*(state.values() for state in states), strict=True))
 
 
-def test_too_many_steps_in_a_row_end_the_run(begin, monkeypatch):
+def test_too_many_steps_in_a_row_end_the_run(begin):
     flags = ("--train.on_divergence", "skip", "--train.epoch_steps", "30")
-    with monkeypatch.context() as patched, pytest.raises(DivergedError, match=f"epoch 1, step {IN_A_ROW + 1} of 30"):
-        spoiling(patched, "on_train_batch_start", picture, *range(2, 31))
+    with (
+        spoiling("on_train_batch_start", picture, *range(2, 31)),
+        pytest.raises(DivergedError, match=f"epoch 1, step {IN_A_ROW + 1} of 30"),
+    ):
         begin(*flags)
 
 
@@ -177,16 +183,14 @@ def test_the_loss_scaler_may_leave_out_steps_but_not_all(tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("flags", [(), ("--train.cuda_graph", "true"), ("--train.on_divergence", "skip")])
-def test_on_a_gpu_too(begin, tmp_path, monkeypatch, flags):
-    with monkeypatch.context() as patched, pytest.raises(DivergedError) as caught:
-        spoiling(patched, "on_train_batch_start", weight, 7)
+def test_on_a_gpu_too(begin, flags):
+    with spoiling("on_train_batch_start", weight, 7), pytest.raises(DivergedError) as caught:
         begin("--device", "cuda", "--train.epoch_steps", "40", *flags)
     step = 7 + (IN_A_ROW - 1 if "skip" in flags else 0)
     assert f"epoch 1, step {step} of 40" in str(caught.value)
 
 
 @pytest.mark.gpu
-def test_precision_16_trains_on_a_gpu(begin, monkeypatch):
-    with monkeypatch.context() as patched:
-        spoiling(patched, "on_after_backward", gradient, 2, 3)
+def test_precision_16_trains_on_a_gpu(begin):
+    with spoiling("on_after_backward", gradient, 2, 3):
         assert begin("--precision", "16", "--device", "cuda").finished()

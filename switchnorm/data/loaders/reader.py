@@ -58,7 +58,7 @@ def _share(read: object) -> None:
 def _unexpected(error: Exception) -> str:
     """What a reader did not expect, in a line."""
     if isinstance(error, MemoryError):
-        return "memory is short for the processes that read pictures; take fewer with --data.workers, or smaller batches"
+        return "memory is short for the processes that read pictures; take fewer, by data.workers, or smaller batches"
     said = str(error).strip().partition("\n")[0]
     if "shared memory" in said or "shm" in said:
         return f"no room in shared memory, /dev/shm ({said}); make it larger, or read without it by --data.workers 0"

@@ -98,8 +98,8 @@ def _next(batches: Iterator[Any], workers: int) -> Any:
         # The server that forks them tells how they end; 255 stands for no answer.
         how = "was lost with the process that started it" if code == 255 else ending(code)
         raise InputError(
-            f"one of {workers} processes that read pictures {how}; each of them holds batches of its own: take fewer with "
-            "--data.workers, which changes nothing else, or smaller batches"
+            f"one of {workers} processes that read pictures {how}; each of them holds batches of its own: take fewer, "
+            "by data.workers, which changes no result, or smaller batches"
         ) from error
 
 
@@ -118,7 +118,7 @@ class _Reader(context.ForkServerProcess):
     """A process that hears no SIGTERM, and so is killed where it shall end before it has finished."""
 
     @staticmethod
-    def _Popen(process_obj: Any) -> Any:
+    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
         popen = context.ForkServerProcess._Popen(process_obj)  # type: ignore[attr-defined]
         popen.terminate = popen.kill
         return popen

@@ -35,9 +35,9 @@ class Divergence(pl.Callback):
     arrived, a step or a few later, so that nothing waits for the device; "skip" has to wait in every step. What a
     validation or a checkpoint is about to keep is always looked at first, weights included.
 
-    With "skip" a step leaves weights, optimizer, running statistics, the average of weights and the epoch's means as they
-    were; learning rate and radius go on with the schedule. With precision 16 the loss scaler leaves out steps by itself,
-    which is normal but for many in a row.
+    With "skip" a step leaves weights, optimizer, running statistics, the average of weights and the epoch's means as
+    they were; learning rate and radius go on with the schedule. With precision 16 the loss scaler leaves out steps by
+    itself, which is normal but for many in a row.
 
     Args:
         run: whose record says that it diverged.
@@ -131,9 +131,10 @@ class Divergence(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how many steps were left out."""
         if self._in_epoch and trainer.is_global_zero:
+            steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
             warnings.warn(
-                f"{self._in_epoch} of {trainer.num_training_batches // trainer.accumulate_grad_batches or 1} steps of "
-                f"epoch {trainer.current_epoch + 1} were left out: loss, gradients or running statistics were not finite",
+                f"{self._in_epoch} of {steps} steps of epoch {trainer.current_epoch + 1} were left out: loss, gradients or "
+                "running statistics were not finite",
                 stacklevel=1,  # what Lightning's modules would warn of is not shown
             )
         self._in_epoch = 0
@@ -161,9 +162,9 @@ class Divergence(pl.Callback):
         kept = f"{self.run.last} is from before" if self.run.last.is_file() else "no checkpoint had been written"
         raise DivergedError(
             f"training diverged in epoch {place['epoch']}, step {place['step']} of {place['steps']}, at learning rate "
-            f"{place['learning_rate']:g}: {what} is not finite first; {kept}; start a new run with a lower --optimizer.lr, "
-            "a longer --schedule.warmup_epochs or an --optimizer.clip_norm, or leave out single steps with "
-            "--train.on_divergence skip"
+            f"{place['learning_rate']:g}: {what} is not finite first; {kept}; start a new run with a lower "
+            "--optimizer.lr, a longer --schedule.warmup_epochs or an --optimizer.clip_norm, or leave out single steps "
+            "with --train.on_divergence skip"
         )
 
     def _count(self, trainer: pl.Trainer, bad: bool, place: dict[str, Any]) -> None:

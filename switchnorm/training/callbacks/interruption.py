@@ -23,11 +23,12 @@ _VALIDATION = "epoch_loop.val_loop.batch_progress"
 class Interruption(Checkpoint):
     """Saves and raises `Interrupted` at the first place after a signal from which a resumed run goes on bit for bit.
 
-    These are the end of an optimizer step, the start of each batch of validation, and the end of an epoch. All processes
-    end at the same one, whichever of them got the signal; that a run has diverged is agreed on in the same message.
+    These are the end of an optimizer step, the start of each batch of validation, and the end of an epoch. All
+    processes end at the same one, whichever of them got the signal; that a run has diverged is agreed on in the same
+    message.
 
-    It is a `Checkpoint` so that Lightning calls it after the others of them: what they keep of a step or an epoch has been
-    written by then.
+    It is a `Checkpoint` so that Lightning calls it after the others of them: what they keep of a step or an epoch has
+    been written by then.
 
     Args:
         run: whose.
