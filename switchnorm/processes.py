@@ -1,8 +1,10 @@
-"""Which of the processes that torchrun started this is; needs no torch. Without torchrun there is one."""
+"""Which of the processes that torchrun started this is, and how processes end; needs no torch."""
 
 from __future__ import annotations
 
 import os
+import signal
+from datetime import timedelta
 
 
 def world_size() -> int:
@@ -28,3 +30,40 @@ def is_first() -> bool:
 def is_launched() -> bool:
     """Whether torchrun started this process, be it as the only one."""
     return "WORLD_SIZE" in os.environ
+
+
+def first_to_say(line: str) -> bool:
+    """Whether no other process that torchrun started has asked this about the same line before.
+
+    What ends all of them is to be said once, and by another one where the first is gone. They ask the store by which
+    torchrun lets them find each other; where there is none, each is the first.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return True
+    from torch.distributed import TCPStore
+
+    host, port, again = (
+        os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
+    )
+    try:
+        store = TCPStore(host, int(port), is_master=False, wait_for_workers=False, timeout=timedelta(seconds=5))
+        return store.add(f"switchnorm/{again}/{line}", 1) == 1
+    except (RuntimeError, ValueError):
+        return True
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words, by its exit code, which is negative for a signal: "was killed ...".
+
+    What the system itself does is named with its usual cause.
+    """
+    if code >= 0:
+        return f"ended with exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    causes = {
+        "SIGKILL": "as the system does where memory is short",
+        "SIGBUS": "as the system does where shared memory, /dev/shm, is full",
+        "SIGSEGV": "by a crash in a library",
+        "SIGABRT": "by a crash in a library",
+    }
+    return f"was killed by {name}{f', {causes[name]}' if name in causes else ''}"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import shlex
+import signal
 import sys
 from collections.abc import Sequence
 
-from switchnorm import __version__
+from switchnorm import __version__, signals
 from switchnorm.cli import check, checkpoints, evaluate, predict, runs, study, train
 from switchnorm.cli.command import Commands, Parser
 from switchnorm.cli.ending import complain, complain_unexpected, lost_output, open_streams
 from switchnorm.config import plugins
 from switchnorm.errors import InputError, unknown
+from switchnorm.processes import first_to_say
 
 # Each command imports what it needs when it runs, so that --help and errors appear at once.
 
@@ -21,27 +25,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     open_streams()
     hint = ""
     try:
-        # Plugins come first: the other arguments may name what they register.
-        named, arguments = plugins.split(arguments)
-        plugins.load(named)
-        options, rest = parser().parse_known_args(arguments)
-        if rest and options.flags is not None:
-            raise unknown("argument", rest[0], options.flags)
-        if options.flags is None:  # a command whose flags make a configuration, which keeps the plugins
-            rest += [f"--plugins={name}" for name in named]
-        studies = options.command in ("study", "demo") or getattr(options, "seeds", None) is not None
-        if studies:
-            hint = "; the same command continues"
-        elif options.command == "train":
-            hint = "; continue a run with `switchnorm train --resume RUN`"
-        options.run(options, rest)
-        sys.stdout.flush()  # whatever keeps the output from being written shows here, and not as Python ends
+        with signals.Ending():
+            # Plugins come first: the other arguments may name what they register.
+            named, arguments = plugins.split(arguments)
+            plugins.load(named)
+            options, rest = parser().parse_known_args(arguments)
+            if rest and options.flags is not None:
+                raise unknown("argument", rest[0], options.flags)
+            if options.flags is None:  # a command whose flags make a configuration, which keeps the plugins
+                rest += [f"--plugins={name}" for name in named]
+            hint = _hint(options)
+            options.run(options, rest)
+            sys.stdout.flush()  # whatever keeps the output from being written shows here, and not as Python ends
     except InputError as error:
-        complain(str(error))
+        _complain_once(str(error))
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        complain(f"interrupted{hint}")
-        raise SystemExit(130) from None
+    except KeyboardInterrupt as error:
+        signals.forget()
+        ended = error if isinstance(error, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
+        _complain_once(f"interrupted; {ended.said or hint}".removesuffix("; "))
+        raise SystemExit(ended.exit_code) from None
     except Exception as error:
         lost = lost_output() if isinstance(error, OSError) and error.filename is None else None
         if isinstance(lost, BrokenPipeError):  # whoever reads the output has had enough, as `head` has
@@ -54,6 +57,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SystemExit(2) from None
         complain_unexpected(error)
         raise SystemExit(1) from None
+
+
+def _hint(options: argparse.Namespace) -> str:
+    """What to do after an interruption of a command that has not said so itself."""
+    if options.command in ("study", "demo") or getattr(options, "seeds", None):
+        return "the same command continues"
+    if options.command != "train" or options.dry_run:
+        return ""
+    if options.resume is not None:
+        return f"continue with `switchnorm train --resume {shlex.quote(str(options.resume))}`"
+    return "nothing was saved, for the first step was not done"
+
+
+def _complain_once(line: str) -> None:
+    """Print why the process ends, once of all that torchrun started."""
+    if first_to_say(line):
+        complain(line)
 
 
 def parser() -> Parser:

@@ -57,6 +57,8 @@ class TrainConfig:
         patience: validations without a better score after which the run ends, as finished; the learning rate's schedule
             stays that of `epochs`. null for never.
         loggers: where scalars go besides the run's tables: tensorboard, wandb, mlflow.
+        on_divergence: what becomes of a step whose loss, gradients or running statistics are not finite. stop ends the
+            run, as diverged; skip leaves the step out, counts it, and ends after 20 in a row.
         snapshot_epochs: after how many epochs, time and again, the evaluated weights are kept for good, as
             checkpoints/epoch-N.ckpt; null for never.
         ema: decay of an exponential moving average of the weights, which is then what is evaluated and kept as the
@@ -96,6 +98,7 @@ class TrainConfig:
     checkpoint_minutes: float = 5.0
     patience: int | None = None
     loggers: list[str] = field(default_factory=lambda: ["tensorboard"])
+    on_divergence: Literal["stop", "skip"] = "stop"
     snapshot_epochs: int | None = None
     ema: float | None = None
     mixup: float = 0.0

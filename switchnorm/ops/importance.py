@@ -29,7 +29,7 @@ def sparse_importance(
     """SparsestMax of the logits of mean and variance.
 
     Args:
-        mean, var: (K,) logits, finite.
+        mean, var: (K,) logits; where one is not finite, all of its importance and gradient is NaN.
         mean_fixed, var_fixed: (1,), above 0 where the choice is final: it is the largest logit's, as at a radius of 1,
             and the logits receive a gradient of zero.
         radius: (1,), in [0, 1]; see `switchnorm.ops.sparsestmax`, also for `centre`.
@@ -139,7 +139,7 @@ class _Face(NamedTuple):
 
 def _project(logits: list[float], squared_radius: float, centre: str) -> _Face:
     """`switchnorm.ops.sparsestmax` of a few numbers."""
-    if not all(map(math.isfinite, logits)):
+    if not all(map(math.isfinite, (*logits, squared_radius))):
         # A training that diverges shall see it in its loss.
         return _Face([math.nan] * len(logits), [*range(len(logits))], [0.0] * len(logits), math.nan)
     order = sorted(range(len(logits)), key=lambda k: -logits[k])
@@ -186,7 +186,7 @@ def _sphere_maximum(ranked: list[float], squared_radius: float) -> tuple[list[fl
     Returns:
         The point's members, its direction from the centre, and the slope.
     """
-    for size in range(len(ranked), 0, -1):
+    for size in range(len(ranked), 1, -1):
         spread = -ranked[size - 1]
         if spread == 0:
             return [1 / size] * size, [0.0] * size, 1.0
@@ -198,4 +198,4 @@ def _sphere_maximum(ranked: list[float], squared_radius: float) -> tuple[list[fl
         point = [1 / size + each * step for each in centred]
         if min(point) >= 0:
             return point, [each / norm for each in centred], step / (2 * spread)
-    raise AssertionError("a single member is always feasible")
+    return [1.0], [0.0], 1.0

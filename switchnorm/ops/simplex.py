@@ -22,10 +22,11 @@ def sparsemax(z: Tensor) -> Tensor:
     """The point of the simplex that is nearest to z.
 
     Args:
-        z: (..., K), finite.
+        z: (..., K).
 
     Returns:
-        (..., K): non-negative, summing to 1 along the last dimension.
+        (..., K): non-negative, summing to 1 along the last dimension; NaN, and so its gradient, where an input along it
+        is not finite.
     """
     return _differentiable(z, None, "simplex")
 
@@ -44,7 +45,7 @@ def sparsestmax(z: Tensor, radius: float | Tensor, centre: Literal["simplex", "s
     the ball, and passes sparsemax's gradient, until something breaks the tie.
 
     Args:
-        z: (..., K), finite.
+        z: (..., K).
         radius: Euclidean distance from the centre, in [0, 1]; a tensor must broadcast to (...), and is not checked,
             since that would wait for the device. It receives no gradient.
         centre: where the ball lies. "simplex": at (1/K, ..., 1/K), which makes this the projection. "support": at the
@@ -52,7 +53,7 @@ def sparsestmax(z: Tensor, radius: float | Tensor, centre: Literal["simplex", "s
             wherever sparsemax(z) has no zero, becomes one-hot sooner where it has one, and jumps where it gets one.
 
     Returns:
-        (..., K): non-negative, summing to 1 along the last dimension.
+        (..., K): as of `sparsemax`.
 
     Raises:
         InputError: a radius (given as a number) outside [0, 1], or an unknown centre.
@@ -180,7 +181,8 @@ def _project(z: Tensor, squared_radius: Tensor | None, centre: str) -> _Projecti
                 for ours, theirs in zip((nearest, support, direction, slope), sphere, strict=True)
             )
     point, members, direction = (torch.zeros_like(t).scatter(-1, order, t) for t in (point, members, direction))
-    return _Projection(point, members, direction, slope)
+    finite = 1 + (z.detach() * 0).sum(-1, keepdim=True)  # 1, or NaN
+    return _Projection(point * finite, members, direction, slope * finite)
 
 
 def _known_everywhere(condition: Tensor) -> bool:

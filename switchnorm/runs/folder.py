@@ -185,6 +185,12 @@ class RunFolder:
         """Whether the run came to its end."""
         return self.record().get("status") == "finished"
 
+    def diverged(self) -> dict[str, Any] | None:
+        """Where the run diverged: epoch, step, steps, learning_rate and what was first; None if it did not."""
+        record = self.record()
+        where = record.get("diverged")
+        return where if record.get("status") == "diverged" and isinstance(where, dict) else None
+
 
 def _provenance(name: str, config: Config, command: Sequence[str]) -> dict[str, Any]:
     """What the record of a run says from its beginning."""

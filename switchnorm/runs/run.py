@@ -42,7 +42,7 @@ class Run:
     importance: dict[int, list[LayerWeights]]
     """The layers in the order of depth, by epoch; empty where no layer mixes statistics."""
     diverged: int | None = None
-    """The epoch in which the loss stopped being a number, if it ended so."""
+    """The epoch, from 1, in which the run diverged, if it ended so."""
 
     @property
     def name(self) -> str:
@@ -149,10 +149,17 @@ def load_run(path: Path) -> Run:
     config = _read_config(path / "config.yaml")
     start = start_epoch(config)
     metrics, diverged = _read_metrics(path / "metrics.csv", start, score_of(_task(config)))
+    provenance = read_provenance(path / "run.json")
+    where = provenance.get("diverged")
+    if provenance.get("status") == "diverged" and isinstance(where, dict) and isinstance(where.get("epoch"), int):
+        diverged = where["epoch"]
+    if not metrics:
+        none = "at least one finished epoch" if diverged is None else f"one, and it diverged in epoch {diverged}"
+        raise InputError(f"{path / 'metrics.csv'} has no rows: expected a run with {none}")
     return Run(
         path=path,
         config=config,
-        provenance=read_provenance(path / "run.json"),
+        provenance=provenance,
         metrics=metrics,
         importance=read_importance(path / "importance.csv", start),
         diverged=diverged,
@@ -226,6 +233,4 @@ def _read_metrics(path: Path, start: int, score: Score) -> tuple[list[dict[str, 
         elif diverged is None:
             diverged = epoch + shift
         metrics.append(values)
-    if not metrics:
-        raise InputError(f"{path} has no rows: expected a run with at least one finished epoch")
     return metrics, diverged

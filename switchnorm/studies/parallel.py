@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,9 +22,11 @@ from typing import Any, Protocol
 
 import torch
 
+from switchnorm import signals
 from switchnorm.config import plugins
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
+from switchnorm.processes import ending
 from switchnorm.runs.folder import RunFolder
 from switchnorm.studies.folder import Plan
 from switchnorm.training.launch import resume, start
@@ -31,6 +34,8 @@ from switchnorm.training.launch import resume, start
 # A fresh interpreter for each worker: forking a process that has run torch's threads can hang.
 _CONTEXT = multiprocessing.get_context("spawn")
 _TICK_SECONDS = 1.0
+#: So long a training has to save itself, below the half minute between SLURM's SIGTERM and its SIGKILL.
+_SAVING_SECONDS = 20.0
 #: What one training may take of a GPU's memory, by a wide margin for the networks of studies.
 _BYTES_PER_TRAINING = 4 * 2**30
 
@@ -92,8 +97,8 @@ def train_all(
     outcomes: dict[Path, Outcome] = {}
     waiting = deque(plan)
     for path, config in plan:
-        if _is_finished(path):
-            outcomes[path] = _finished(path)
+        if _has_ended(path):
+            outcomes[path] = _ended(path)
             waiting.remove((path, config))
             watch.ended(path, outcomes[path])
     count = min(workers or cores(), len(plan))
@@ -119,8 +124,11 @@ def train_all(
                 watch.ended(worker.path, outcomes[worker.path])
             watch.tick()
     finally:
+        for worker in busy.values():
+            worker.interrupt()
+        deadline = time.monotonic() + _SAVING_SECONDS
         for worker in (*busy.values(), *idle):
-            worker.stop()
+            worker.stop(deadline if worker.pipe in busy else 0.0)
     return outcomes
 
 
@@ -139,7 +147,8 @@ class _Worker:
         self.pipe, child_end = _CONTEXT.Pipe()
         # Not a daemon: daemons may not start processes, and a run may read its pictures in worker processes.
         self.process = _CONTEXT.Process(target=_work, args=(child_end, threads, command, logs))
-        self.process.start()
+        with signals.blocked():
+            self.process.start()
         child_end.close()  # so that the pipe is closed as soon as the process ends
 
     def train(self, path: Path, config: Config) -> None:
@@ -156,12 +165,15 @@ class _Worker:
             return outcome
         except (EOFError, OSError):
             self.process.join()
-            code = self.process.exitcode or 0
-            how = f"was killed by signal {-code}; is memory short?" if code < 0 else f"ended with exit code {code}"
-            return Outcome(error=f"its process {how}")
+            return Outcome(error=f"its process {ending(self.process.exitcode or 0)}")
 
-    def stop(self) -> None:
-        """End it at once; what it trains can be resumed."""
+    def interrupt(self) -> None:
+        """Have it save what it trains, and end."""
+        self.process.terminate()
+
+    def stop(self, deadline: float) -> None:
+        """End it, at once from a moment of the monotonic clock on; what it trains can be resumed."""
+        self.process.join(max(deadline - time.monotonic(), 0))
         self.process.kill()
         self.process.join()
         self.pipe.close()
@@ -169,15 +181,20 @@ class _Worker:
 
 def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], logs: Path | None) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):  # it was started with all of them blocked
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # which the parent sends, whatever it got itself
     torch.set_num_threads(threads)
     while True:
         try:
             path, config = pipe.recv()
         except EOFError:
             return
-        with _printing_to(None if logs is None else logs / f"{path.name}.log"):
-            outcome = train_one(path, config, command)
+        try:
+            with _printing_to(None if logs is None else logs / f"{path.name}.log"), signals.Ending():
+                outcome = train_one(path, config, command)
+        except signals.Interrupted:
+            return
         if logs is not None and outcome.traceback:
             outcome = replace(outcome, error=f"{outcome.error} (see {logs / path.name}.log)")
         pipe.send(outcome)
@@ -217,7 +234,7 @@ def train_one(path: Path, config: Config, command: Sequence[str]) -> Outcome:
             resume(path, quiet=True)
         else:
             start(config, path, default=path, command=command, quiet=True)
-        return _finished(path)
+        return _ended(path)
     except InputError as error:
         return Outcome(error=str(error))
     except Exception as error:
@@ -226,13 +243,18 @@ def train_one(path: Path, config: Config, command: Sequence[str]) -> Outcome:
         return Outcome(error=f"{type(error).__name__}: {said}", traceback=True)
 
 
-def _is_finished(path: Path) -> bool:
-    return (path / "run.json").is_file() and RunFolder.open(path).finished()
-
-
-def _finished(path: Path) -> Outcome:
-    """The result of a finished run; an error instead if its loss was no number at the end."""
+def _has_ended(path: Path) -> bool:
+    if not (path / "run.json").is_file():
+        return False
     run = RunFolder.open(path)
+    return run.finished() or run.diverged() is not None
+
+
+def _ended(path: Path) -> Outcome:
+    """The result of a run that has ended; an error instead if it diverged, or its loss was no number at the end."""
+    run = RunFolder.open(path)
+    if (where := run.diverged()) is not None:
+        return Outcome(error=f"diverged in epoch {where.get('epoch')}: {where.get('first')} is not finite")
     rows = run.metrics()
     diverged = list(itertools.takewhile(_is_diverged, reversed(rows)))
     if diverged:

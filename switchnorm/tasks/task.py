@@ -37,6 +37,7 @@ class Task(pl.LightningModule):
     Attributes:
         counted: the number of pictures of the last validation, over all processes.
         trained: mean loss and accuracy of the training steps, as `take_training_metrics` last returned them.
+        left_out: whether the last step of the optimizer was left out, since it was not finite.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Task(pl.LightningModule):
         self._restored: dict[str, Tensor] = {}
         self.counted = 0
         self.trained: dict[str, float] = {}
+        self.left_out = False
         self.pictures = SumMetric()
         self.train_loss, self.train_accuracy = SampleMean(), SampleMean()
 
@@ -88,12 +90,19 @@ class Task(pl.LightningModule):
         """The network's output for pictures (N, C, H, W)."""
         return self.model(self.layout(images))
 
+    @property
+    def training_means(self) -> tuple[SampleMean, SampleMean]:
+        """Loss and accuracy of the training steps of the epoch."""
+        return self.train_loss, self.train_accuracy
+
     def take_training_metrics(self) -> dict[str, float]:
         """Mean loss and accuracy of the training steps since the last call; every process must call."""
-        metrics = {"train_loss": self.train_loss, "train_accuracy": self.train_accuracy}
-        self.trained = {name: float(metric.compute()) for name, metric in metrics.items()}
-        for metric in metrics.values():
-            metric.reset()
+        self.trained = {
+            name: float(mean.compute())
+            for name, mean in zip(("train_loss", "train_accuracy"), self.training_means, strict=True)
+        }
+        for mean in self.training_means:
+            mean.reset()
         return self.trained
 
     def count_pictures(self) -> None:
@@ -135,14 +144,14 @@ class Task(pl.LightningModule):
 
         Lightning asks callbacks before, so that whatever a `WeightAverage` adds is there; every process comes here.
         """
-        checkpoint["training_metrics"] = [gathered(m.sums) for m in (self.train_loss, self.train_accuracy)]
+        checkpoint["training_metrics"] = [gathered(mean.sums) for mean in self.training_means]
         keep_mean(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the means of an unfinished epoch, and choose this process's statistics before anybody reads them."""
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        for metric, every in zip((self.train_loss, self.train_accuracy), checkpoint["training_metrics"], strict=True):
-            metric.restore({name: own_sum(sums, rank, world) for name, sums in every.items()})
+        for mean, every in zip(self.training_means, checkpoint["training_metrics"], strict=True):
+            mean.restore({name: own_sum(sums, rank, world) for name, sums in every.items()})
         take_own(checkpoint, rank, world)
         trained = checkpoint.get("trained_state_dict", checkpoint["state_dict"])
         self._restored = {key: trained[key] for key in running_statistics(self)}

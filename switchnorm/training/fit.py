@@ -13,15 +13,20 @@ from switchnorm.config.task_spec import find_task, loaded
 from switchnorm.data import Dataset
 from switchnorm.optim.radius import RadiusShape
 from switchnorm.runs.folder import RunFolder
+from switchnorm.signals import Ending
 from switchnorm.training.build import total_steps, training_batches, training_modes, training_task
+from switchnorm.training.callbacks.agreement import Agreement
 from switchnorm.training.callbacks.averaging import WeightAverage
 from switchnorm.training.callbacks.checkpoints import BestCheckpoint, MidEpochCheckpoint, Snapshots
+from switchnorm.training.callbacks.divergence import Divergence
 from switchnorm.training.callbacks.graphs import GraphedNetwork
 from switchnorm.training.callbacks.history import History
+from switchnorm.training.callbacks.interruption import Interruption
 from switchnorm.training.callbacks.progress import Progress
 from switchnorm.training.callbacks.statistics import Calibration, MeanStatistics
 from switchnorm.training.callbacks.steps import Modes, RadiusSchedule, StepSeed
 from switchnorm.training.callbacks.stopping import Patience
+from switchnorm.training.failures import explained
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.loggers import run_loggers
 from switchnorm.training.measure import peak_memory, reset_peak_memory, steady_rate
@@ -40,6 +45,10 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     Returns:
         The result that the run's record keeps, in [0, 1]: what validation measured at the end, and its score at its
         best; nothing in processes other than the first.
+
+    Raises:
+        InputError: the training diverged (`DivergedError`); or what is not of its own making: memory, data, processes.
+        Interrupted: a signal asked for the end; what was saved, and how to continue, is said.
     """
     steps = total_steps(config, dataset)
     task = training_task(config, model, dataset.num_classes, steps)
@@ -52,8 +61,11 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         ModelCheckpoint(run.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True),
         MidEpochCheckpoint(run.checkpoints, config.train.checkpoint_minutes),
     ]
+    agreement, ending = Agreement(), Ending()
+    divergence = Divergence(run, config.train.on_divergence, agreement)
     patience = [] if config.train.patience is None else [Patience(score, config.train.patience)]
     with (
+        ending,
         run_loggers(run, config) as loggers,
         make_trainer(
             config.train,
@@ -65,7 +77,9 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
                 *_records(run, config, dataset),
                 *([] if quiet else [Progress(score)]),
                 *patience,
+                divergence,
                 *checkpoints,
+                Interruption(run, ending, agreement, divergence),
             ],
             logger=loggers,
             enable_progress_bar=False,
@@ -77,12 +91,8 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         if last is None:
             batches = len(training_batches(config, dataset))
             count_as_done(trainer, config.train.start_epoch, batches, steps // config.train.epochs)
-        try:
+        with explained(run, config):
             trainer.fit(task, Loaders(dataset, config), ckpt_path=last)
-        except SystemExit:  # how Lightning ends on Ctrl-C
-            if trainer.interrupted:
-                raise KeyboardInterrupt from None
-            raise
         memory = peak_memory(trainer.strategy.root_device)
     if not trainer.is_global_zero:
         return {}
@@ -93,6 +103,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         status="finished",
         result=result,
         test_pictures=task.counted,
+        steps_left_out=divergence.left_out,
         stopped=patience[0].record(rows, config.train.epochs) if patience else None,
         images_per_second=steady_rate(rows),
         peak_memory_bytes=max(memory, run.record().get("peak_memory_bytes") or 0),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,19 @@ from torch import nn
 from switchnorm.config.schema import Config
 from switchnorm.data import Dataset, create_dataset
 from switchnorm.errors import InputError
+from switchnorm.files import WriteError
 from switchnorm.models import norm_of, parse_norm
 from switchnorm.processes import is_first, world_size
 from switchnorm.runs.appearance import registered
 from switchnorm.runs.folder import RunFolder, free_folder
+from switchnorm.signals import Interrupted
 from switchnorm.surgery import LayerImportance, importance
 from switchnorm.text import say
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import read_resumable
+from switchnorm.training.callbacks.divergence import DivergedError
+from switchnorm.training.callbacks.interruption import resuming
 from switchnorm.training.first_look import first_look
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
@@ -56,8 +62,22 @@ def start(
     if out is None and world_size() == 1:
         path = free_folder(path)
     facts = {"learning_rate": effective_lr(config), "processes": world_size(), **_normalizer(config), **warm}
-    with new_run(path, config, command, facts) as run:
+    with new_run(path, config, command, facts) as run, _kept_once_trained(run):
         return run, train(run, config, model, dataset, quiet=quiet)
+
+
+@contextlib.contextmanager
+def _kept_once_trained(run: RunFolder) -> Iterator[None]:
+    """Take the folder of a new run away where it ends before anything is trained, as it would only be in the way."""
+    try:
+        yield
+    except (Interrupted, InputError) as error:
+        if run.last.is_file():
+            if isinstance(error, Interrupted) and not error.said:
+                raise Interrupted(error.number, f"continue with `{resuming(run)}`") from None
+        elif is_first() and not isinstance(error, DivergedError | WriteError):
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
 
 
 def _normalizer(config: Config) -> dict[str, Any]:

@@ -27,6 +27,12 @@ def check_continuable(run: RunFolder, checkpoint: str) -> None:
     Raises:
         InputError: the run is finished; the checkpoint is damaged, or missing though the run wrote some.
     """
+    if (diverged := run.diverged()) is not None:
+        epoch, rate = diverged.get("epoch"), diverged.get("learning_rate")
+        raise InputError(
+            f"run {str(run.path)!r} diverged in epoch {epoch} at learning rate {rate}, "
+            "and would again; start a new one with a lower --optimizer.lr, or with --train.on_divergence skip"
+        )
     if run.finished():
         raise InputError(f"run {str(run.path)!r} is finished; evaluate it with `switchnorm eval {run.path}`")
     with writing(run.checkpoints):

@@ -18,6 +18,7 @@ from torch import nn
 
 from switchnorm.config.schema import TrainConfig
 from switchnorm.processes import local_world_size, world_size
+from switchnorm.signals import kept_handlers
 from switchnorm.training.callbacks.checkpoints import AtomicCheckpointIO
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
@@ -42,16 +43,18 @@ class _OwnStatistics(DDPStrategy):
 def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
     """A trainer for one device, or for the processes that torchrun started; Lightning prints nothing but errors.
 
-    Deterministic operations are a setting of the whole process, which is restored when the context is left.
+    Deterministic operations and handlers of signals belong to the whole process; they are restored when the context is
+    left. Of signals Lightning hears none: under SLURM it would save elsewhere and queue the job again, and with several
+    processes wait in its handler for all to get the signal.
     """
     devices = local_world_size()
     nodes = world_size() // devices
     processes = devices * nodes
-    with _quiet_lightning(), _restored_determinism():
+    with _quiet_lightning(), _restored_determinism(), kept_handlers():
         if config.deterministic:
             torch.backends.cudnn.deterministic = True
             torch.backends.cudnn.benchmark = False
-        yield pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=config.device,
             devices=devices,
             num_nodes=nodes,
@@ -65,6 +68,13 @@ def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
             log_every_n_steps=10,
             **options,
         )
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        try:
+            yield trainer
+        except SystemExit as error:  # what Lightning makes of Ctrl-C
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None
+            raise
         if processes > 1:
             # Gloo's threads may still hold tensors: to give them back to an interpreter that is being torn down aborts
             # the process. Not after an error, where the others may never come to the operation that is waited for.

@@ -26,6 +26,8 @@ def outcome(run: RunFolder, result: Mapping[str, Any]) -> list[str]:
     spec = find_task(config.task)
     measured = {metric.column: float(last[metric.column]) for metric in spec.metrics if last[metric.column]}
     lines = [f"{run.path}: {spec.score_title} {100 * result[spec.score.column]:.2f} %", f"  {', '.join(cost)}"]
+    if left_out := record.get("steps_left_out"):
+        lines.append(f"  {left_out} step{'' if left_out == 1 else 's'} left out, for they were not finite")
     lines += _stopped(record.get("stopped"), config, spec.score.name or spec.score.title)
     claim = beside(about(config.claim, config, record.get("test_pictures")), config.task, measured)
     return lines if claim is None else [*lines, f"  {claim}"]

@@ -170,10 +170,10 @@ def _row_labels(groups: Sequence[Group]) -> list[str]:
 
 
 def _trial(run: Run) -> Trial:
-    if not run.finished:
-        return Trial(run.seed, None, pending=True, run=run)
     if run.diverged is not None:
         return Trial(run.seed, None, f"diverged in epoch {run.diverged}: the loss is no number", run=run)
+    if not run.finished:
+        return Trial(run.seed, None, pending=True, run=run)
     values = list(run.measured(run.score.column).values())
     if not values:
         return Trial(run.seed, None, f"no validation {run.score.name} was measured", run=run)

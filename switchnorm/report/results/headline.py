@@ -69,7 +69,9 @@ def comparison(rows: Sequence[Result], runs: Sequence[Run]) -> str:
     where = " and ".join(dict.fromkeys(f"{row.network} on {row.data}" for row in rows))
     epochs = _span([epoch for row in rows for epoch in row.epochs], "epoch")
     text = f"{what} with {seeds}{' each' if len(rows) > 1 else ''}: {where}, {epochs}."
-    going = sum(not run.finished for run in runs)
+    diverged = sum(run.diverged is not None for run in runs)
+    going = sum(not run.finished and run.diverged is None for run in runs)
+    text += f" {counted(diverged, 'run')} diverged." if diverged else ""
     return text + (f" {counted(going, 'run')} had not finished." if going else "")
 
 

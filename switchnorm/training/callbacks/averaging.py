@@ -12,6 +12,7 @@ from switchnorm.layers.norms.averaged import Choices, take_over
 from switchnorm.surgery.importance import is_sparse
 from switchnorm.surgery.over_processes import average
 from switchnorm.surgery.statistics import running_statistics
+from switchnorm.tasks.task import Task
 
 
 class WeightAverage(pl.Callback):
@@ -42,10 +43,12 @@ class WeightAverage(pl.Callback):
         self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
-        """Average, if this batch ended an optimizer step."""
+        """Average, if this batch ended an optimizer step that was taken."""
+        assert isinstance(pl_module, Task)
         if trainer.global_step > self._step:
             self._step = trainer.global_step
-            self._update(pl_module)
+            if not pl_module.left_out:
+                self._update(pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the average into the network, with the choices that were made final since the last step.

@@ -38,8 +38,9 @@ class History(pl.Callback):
         self.tables: list[EpochTable] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the tables, and start the clock of an epoch that is resumed in its middle."""
-        self.run_started = self.epoch_started = time.monotonic()
+        """Open the tables, and let the clock of an epoch go on that is resumed in its middle."""
+        self.run_started = time.monotonic()
+        self.epoch_started = self.run_started - self.epoch_seconds
         if trainer.is_global_zero:
             self.earlier_seconds = float(self.run.record()["seconds"] or 0)
             done, start = trainer.current_epoch, self.run.config().train.start_epoch
@@ -55,6 +56,14 @@ class History(pl.Callback):
         """Keep the tables, from which a resumed run goes on."""
         for table in self.tables:
             table.keep(checkpoint)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the epoch's row says of its steps: a run that is resumed in its validation takes none before that."""
+        return {"images": self.images, "seconds": self.epoch_seconds, "rate": self.rate}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Count on."""
+        self.images, self.epoch_seconds, self.rate = (state_dict[name] for name in ("images", "seconds", "rate"))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""

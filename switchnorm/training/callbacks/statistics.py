@@ -41,13 +41,17 @@ class Calibration(pl.Callback):
         self._own: dict[str, Tensor] = {}
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Calibrate the weights that are evaluated."""
+        """Calibrate the weights that are evaluated; where a run was interrupted in validation, once more."""
+        self._put_back(pl_module)
         if not self.averaged:
             self._own = {key: buffer.clone() for key, buffer in tracked_buffers(pl_module).items()}
         recalibrate(trainer, pl_module, self.batches)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args: Any) -> None:
         """Put training's own statistics back: last.ckpt, which holds the calibrated ones, has been written by now."""
+        self._put_back(pl_module)
+
+    def _put_back(self, pl_module: pl.LightningModule) -> None:
         if self._own:
             buffers = tracked_buffers(pl_module)
             for key, value in self._own.items():

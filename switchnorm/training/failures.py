@@ -1,0 +1,69 @@
+"""What ends a training from outside, in one line: short memory, processes that are gone, data that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from switchnorm.config.schema import Config
+from switchnorm.errors import InputError
+from switchnorm.processes import world_size
+from switchnorm.runs.folder import RunFolder
+from switchnorm.training.callbacks.divergence import DivergedError
+from switchnorm.training.callbacks.interruption import resuming
+
+#: What a CPU's allocator says in a plain RuntimeError.
+_CPU_MEMORY = ("can't allocate memory", "not enough memory")
+
+#: What gloo says in a plain RuntimeError where the other end is gone.
+_GLOO = ("gloo", "Connection closed by peer", "Connection reset by peer")
+
+
+@contextmanager
+def explained(run: RunFolder, config: Config) -> Iterator[None]:
+    """Raise what is known to end a training as an `InputError` that says how to go on; everything else as it is."""
+    try:
+        yield
+    except DivergedError:
+        raise
+    except InputError as error:
+        raise InputError(f"{error}{_going_on(run)}") from error
+    except (MemoryError, RuntimeError) as error:
+        if is_memory(error):
+            raise InputError(_memory(config)) from error
+        if is_lost(error):
+            raise InputError(f"another process of this training has ended{_going_on(run)}") from error
+        raise
+
+
+def is_memory(error: Exception) -> bool:
+    """Whether memory ran out, of the machine or of a device."""
+    said = str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in said for words in _CPU_MEMORY)
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether a message to the other processes of a training failed."""
+    if world_size() == 1:
+        return False
+    return isinstance(error, dist.DistError) or any(words in str(error) for words in _GLOO)
+
+
+def _memory(config: Config) -> str:
+    train = config.train
+    where = "of the device" if train.device not in ("auto", "cpu") else "here"
+    half = max(train.batch_size // 2, 1)
+    same = (
+        f", with --train.iteration_size {2 * train.iteration_size} for steps over as many samples" if half > 1 else ""
+    )
+    return (
+        f"memory {where} is short for batches of {train.batch_size}, and of {train.test_batch} in validation; "
+        f"start a new run with --batch-size {half}{same}, or with --precision bf16"
+    )
+
+
+def _going_on(run: RunFolder) -> str:
+    return f"; continue with `{resuming(run)}`" if run.last.is_file() else ""

@@ -1,0 +1,196 @@
+"""A signal saves a run where all is whole, ends it in one line, and a resumed run ends as one that heard none."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+import pytorch_lightning as pl
+
+from switchnorm.config.recipe import read_config
+from switchnorm.runs.folder import RunFolder
+from switchnorm.signals import ENDING, Interrupted
+from switchnorm.training import fit
+from switchnorm.training.launch import resume, start
+from tests.training.test_resume import assert_same_run, wait_for
+
+#: Epochs of 5 batches, validation of 4.
+FLAGS = ("--epochs", "2", "--train.eval_batch_size", "90", "--train.checkpoint_minutes", "99")
+
+#: All that has a state of its own in validation.
+STATEFUL = ("--train.ema", "0.6", "--train.calibrate", "2", "--train.iteration_size", "2")
+
+
+class Sends(pl.Callback):
+    """Sends this process a signal the nth time that a hook is called."""
+
+    def __init__(self, hook: str, time: int, number: int = signal.SIGTERM) -> None:
+        self.left = time
+
+        def send(*args, **kwargs) -> None:
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), number)
+
+        setattr(self, hook, send)
+
+
+@contextlib.contextmanager
+def sending(*arguments):
+    """Have the next training get a signal, see `Sends`."""
+    own = fit.step_callbacks
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fit, "step_callbacks", lambda *given: [*own(*given), Sends(*arguments)])
+        yield
+
+
+@pytest.fixture
+def begin(recipe, tmp_path):
+    """Train a run with flags into a folder below the test's."""
+
+    def train(name, *flags):
+        config = read_config(recipe, (*FLAGS, *flags))
+        return start(config, tmp_path / name, default=tmp_path, command=(), quiet=True)[0]
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("more", "places"),
+    [
+        (
+            (),
+            {
+                ("on_train_batch_start", 7): "saved after epoch 2, step 2 of 5;",
+                ("on_train_batch_end", 5): "saved after epoch 1, before its validation;",
+                ("on_validation_start", 1): "saved after epoch 1, before its validation;",
+                ("on_validation_batch_end", 6): "saved after epoch 2, before its validation;",
+                ("on_validation_end", 1): "saved after epoch 1 of 2;",
+            },
+        ),
+        (
+            STATEFUL,
+            {
+                ("on_train_batch_start", 6): "saved after epoch 2, step 2 of 5;",
+                ("on_validation_batch_end", 2): "saved after epoch 1, before its validation;",
+                ("on_validation_batch_end", 5): "saved after epoch 2, before its validation;",
+            },
+        ),
+        (("--norm", "bn", "--train.calibrate", "2"), {("on_validation_batch_end", 3): "before its validation;"}),
+    ],
+)
+def test_a_run_that_a_signal_ended_goes_on_bit_for_bit(begin, tmp_path, more, places):
+    reference = begin("reference", *more)
+    for number, (place, said) in enumerate(places.items()):
+        with sending(*place), pytest.raises(Interrupted) as caught:
+            begin(f"run{number}", *more)
+        path = tmp_path / f"run{number}"
+        assert said in caught.value.said, place
+        assert caught.value.said.endswith(f"continue with `switchnorm train --resume {path}`")
+        assert caught.value.exit_code == 143
+        assert RunFolder(path).record()["status"] == "running"
+        resume(path, quiet=True)
+        assert_same_run(reference.path, path)
+
+
+def test_a_signal_in_the_last_epochs_end_lets_the_run_finish(begin):
+    with sending("on_validation_end", 2):
+        assert begin("run").finished()
+
+
+@pytest.mark.parametrize("hook", ["setup", "on_train_start"])
+def test_before_the_first_step_nothing_is_left(begin, tmp_path, hook):
+    with sending(hook, 1, signal.SIGINT), pytest.raises(KeyboardInterrupt):
+        begin("run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_handlers_are_put_back_and_those_of_others_stay(begin, tmp_path):
+    heard = []
+    before = {number: signal.getsignal(number) for number in ENDING}
+    theirs = lambda number, frame: heard.append(number)  # noqa: E731
+    signal.signal(signal.SIGUSR1, theirs)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        for number in (signal.SIGUSR1, signal.SIGHUP):
+            with sending("on_train_batch_start", 2, number):
+                assert begin(f"run{number}").finished()
+        assert heard == [signal.SIGUSR1]
+        assert signal.getsignal(signal.SIGUSR1) is theirs
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    with sending("on_train_batch_start", 2, signal.SIGINT), pytest.raises(KeyboardInterrupt):
+        begin("run")
+    assert {number: signal.getsignal(number) for number in ENDING} == before
+
+
+def test_a_run_in_another_thread_hears_nothing_and_trains(begin):
+    done = []
+    thread = threading.Thread(target=lambda: done.append(begin("run", "--epochs", "1")))
+    thread.start()
+    thread.join()
+    assert done[0].finished()
+
+
+def test_each_signal_ends_a_command_in_a_line_with_its_exit_code(command, run, recipe, tmp_path):
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    continued = "continue with `switchnorm train --resume run`"
+    process = command("train", recipe, "--epochs", "99", "--out", "run")
+    for number, code in ((signal.SIGUSR1, 138), (signal.SIGHUP, 129)):
+        wait_for(last.is_file, process)
+        before = last.stat().st_mtime_ns
+        wait_for(lambda before=before: last.stat().st_mtime_ns != before, process)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        assert (process.returncode, err.count("\n")) == (code, 1), err
+        assert err.startswith("switchnorm: interrupted; saved after epoch ")
+        assert err.endswith(f"; {continued}\n")
+        process = command("train", "--resume", "run")
+    process.send_signal(signal.SIGTERM)  # while it starts
+    _, err = process.communicate(timeout=120)
+    assert process.returncode in (143, -signal.SIGTERM)
+    assert err in ("", f"switchnorm: interrupted; {continued}\n")
+
+
+def ranks(agent: int) -> list[int]:
+    """The processes that torchrun has started, by rank."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    each = (line.split(None, 2) for line in listed.splitlines()[1:])
+    return sorted(int(pid) for pid, parent, name in each if int(parent) == agent and "switchnorm" in name)
+
+
+def torchrun(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "switchnorm"]
+    return subprocess.Popen(
+        [*command, *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_processes_save_together_whichever_gets_the_signal_and_end_when_one_is_lost(recipe, tmp_path):
+    flags = ("--samples-per-gpu", "null", "--train.checkpoint_minutes", "99", "--train.calibrate", "1")
+    process = torchrun(tmp_path, "train", recipe, *flags, "--epochs", "99", "--out", "run")
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    for number, rank, said in (
+        (signal.SIGTERM, 1, "interrupted; saved after epoch "),
+        (signal.SIGKILL, 0, "another process of this training has ended"),
+    ):
+        before = last.stat().st_mtime_ns if last.is_file() else 0
+        wait_for(lambda before=before: last.is_file() and last.stat().st_mtime_ns != before, process)
+        os.kill(ranks(process.pid)[rank], number)
+        _, err = process.communicate(timeout=120)
+        (ours,) = [line for line in err.splitlines() if line.startswith("switchnorm: ")]
+        assert said in ours
+        assert "; continue with `torchrun --nproc-per-node 2 -m switchnorm train --resume run`" in ours
+        assert process.returncode != 0
+        process = torchrun(tmp_path, "train", "--resume", "run")
+    process.kill()
+    process.communicate()
