@@ -98,7 +98,7 @@ def _merged(under: Located, over: Located, below: dict[str, Any], above: dict[st
 
 
 def _kind(value: Any) -> str:
-    return f"a mapping of {', '.join(value)}" if isinstance(value, dict) else "a value without keys"
+    return f"a mapping of {', '.join(map(str, value))}" if isinstance(value, dict) else "a value without keys"
 
 
 def _dotted(content: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -48,8 +48,8 @@ def read_located(path: Path, title: str) -> Located:
         title: what messages call it.
 
     Raises:
-        InputError: invalid YAML, a key that is set twice or is no plain name, an alias inside of what it stands for, or
-            more nesting than any recipe needs; names file and line.
+        InputError: invalid YAML, a key that is set twice or is no plain name or number, an alias inside of what it
+            stands for, or more nesting than any recipe needs; names file and line.
     """
     text = _read_text(path, title)
     try:
@@ -118,7 +118,8 @@ def _content(loader: _Loader, node: yaml.MappingNode, prefix: str, origin: dict[
     content: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key, place = _value(loader, key_node), _place(key_node.start_mark)
-        if not isinstance(key, str) or "." in key:
+        numbered = bool(prefix) and type(key) is int  # a mapping of an option's own, as data.values
+        if not numbered and (not isinstance(key, str) or "." in key):
             raise InputError(
                 f"{place}: key {key!r} must be a name without dots; nest keys, as in 'train: {{epochs: 3}}'"
             )

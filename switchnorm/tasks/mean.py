@@ -24,8 +24,8 @@ class SampleMean(Metric):
         for name in ("mean_value", "weight"):  # as checkpoints have them
             self.add_state(name, torch.tensor(0.0), dist_reduce_fx="sum")
 
-    def update(self, total: Tensor, count: int) -> None:
-        """Count a batch: the sum over its samples, (), and their number."""
+    def update(self, total: Tensor, count: Tensor | int) -> None:
+        """Count a batch: the sum over its samples, (), and their number, () where the device knows it."""
         self.mean_value += total
         self.weight += count
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import SumMetric
 
+from switchnorm.errors import InputError
 from switchnorm.surgery.over_processes import gathered
 from switchnorm.surgery.statistics import running_statistics
 from switchnorm.tasks.mean import SampleMean, own_sum
@@ -94,9 +95,15 @@ class Task(pl.LightningModule):
         return values
 
     def count_pictures(self) -> None:
-        """Keep how many pictures validation has seen, and reset the counter; every process must call."""
+        """Keep how many pictures validation has seen, and reset the counter; every process must call.
+
+        Raises:
+            InputError: it has seen none.
+        """
         self.counted = int(self.pictures.compute())
         self.pictures.reset()
+        if not self.counted:
+            raise InputError("none of the test pictures could be read; expected one at least")
 
     def configure_optimizers(self) -> Any:
         """The optimizer and schedule of `make_optimizer`."""

@@ -16,12 +16,13 @@ from switchnorm.errors import InputError
 _EXAMPLE = '{"fpath_img": "images/a.jpg", "fpath_segm": "annotations/a.png", "width": 683, "height": 512}'
 
 
-def read_odgt(file: Path, folders: Sequence[Path]) -> Pairs:
+def read_odgt(file: Path, folders: Sequence[Path], *, may_miss: bool = False) -> Pairs:
     """The pictures and masks that a list names.
 
     Args:
         file: the list.
         folders: below which the paths may lie; that where the fewest are missing counts.
+        may_miss: whether files may be missing, as long as one is there.
 
     Raises:
         InputError: a list that cannot be read or is empty, a line that does not say what it must, or files that are
@@ -32,13 +33,14 @@ def read_odgt(file: Path, folders: Sequence[Path]) -> Pairs:
         raise InputError(f"{file} is empty; expected {_EXAMPLE} in each line")
     names = [name for entry in entries for name in entry[:2]]
     names, missing, folder = find_listed(names, folders)
-    if missing:
+    if missing and (len(missing) == len(names) or not may_miss):
+        advice = "" if len(missing) == len(names) else "; bring them, or set on_damaged to 'skip'"
         raise InputError(
             f"{file}: {len(missing)} of its {len(names)} pictures and masks are missing, the first is "
-            f"{folder / missing[0]}"
+            f"{folder / missing[0]}{advice}"
         )
     sizes = torch.tensor([entry[2:] for entry in entries])
-    return Pairs(file, Paths(folder, names[::2]), Paths(folder, names[1::2]), sizes)
+    return Pairs(file, Paths(folder, names[::2]), Paths(folder, names[1::2]), sizes, may_miss=may_miss)
 
 
 def _parse(file: Path, number: int, line: str) -> tuple[str, str, int, int]:

@@ -25,6 +25,17 @@ class DamagedError(Exception):
     """A picture that cannot be read; the message is its path and why."""
 
 
+class MisfitError(DamagedError):
+    """A file that is whole and does not fit another; the message is a sentence."""
+
+
+def unreadable(error: DamagedError) -> InputError:
+    """The same for whoever has the data: what is wrong, and what to do."""
+    if isinstance(error, MisfitError):
+        return InputError(f"{error}; mend it, or set on_damaged to 'skip'")
+    return InputError(f"cannot read {error}; bring it, or set on_damaged to 'skip'")
+
+
 @dataclass(frozen=True)
 class Pixels:
     """What pictures become: 8 bits in some channels.

@@ -7,10 +7,11 @@ in nothing else.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Generic
 
 from switchnorm.data.files.remarks import Remarks
+from switchnorm.data.loaders.damage import reported
 from switchnorm.data.loaders.loader import Batch, Loader, TrainingLoader
 from switchnorm.data.loaders.reader import BatchReader, ReadT, RequestT
 from switchnorm.data.loaders.share import Share
@@ -19,6 +20,8 @@ from switchnorm.data.loaders.workers import default_workers, read_batches
 
 class FileBatches(Loader, Generic[RequestT, ReadT]):
     """A loader for evaluation; shares as `Loader`.
+
+    What the reader could not read is noted in `left_out`, and reported with the last batch.
 
     Args:
         reader: of the test files.
@@ -49,11 +52,11 @@ class FileBatches(Loader, Generic[RequestT, ReadT]):
         self.left_out = []
         shares = (self.places(position) for position in range(len(self)))
         requests = (self._request(list(range(places.start, places.stop))) for places in shares)
-        yield from map(self._finished, self._read(requests, len(self)))
-
-    def _read(self, requests: Iterable[RequestT], count: int) -> Iterator[ReadT]:
-        """What the `count` requests ask for, in order."""
-        return read_batches(self.reader, requests, count, self.workers, self.share.device, self._remarks)
+        count, what = len(self), f"of {self.total} test pictures could not be read and were left out"
+        batches = read_batches(self.reader, requests, count, self.workers, self.share.device, self._remarks)
+        for read in reported(batches, count, what):
+            self.left_out += read.damaged
+            yield self._finished(read)
 
     @abstractmethod
     def _request(self, samples: list[int]) -> RequestT:
@@ -66,6 +69,8 @@ class FileBatches(Loader, Generic[RequestT, ReadT]):
 
 class TrainingFileBatches(TrainingLoader, Generic[RequestT, ReadT]):
     """A loader for training; order, shares and state as `TrainingLoader`.
+
+    What the reader could not read is reported with the epoch's last batch.
 
     Args:
         reader: of the training files.
@@ -97,11 +102,11 @@ class TrainingFileBatches(TrainingLoader, Generic[RequestT, ReadT]):
         self._remarks = Remarks("training pictures", total)
 
     def _batches(self, position: int) -> Iterator[Batch]:
-        yield from map(self._finished, self._read(self._requests(position), len(self) - position))
-
-    def _read(self, requests: Iterable[RequestT], count: int) -> Iterator[ReadT]:
-        """What the `count` requests ask for, in order."""
-        return read_batches(self.reader, requests, count, self.workers, self.share.device, self._remarks)
+        count = len(self) - position
+        what = f"of {self.total} training pictures could not be read and others took their places"
+        requests = self._requests(position)
+        batches = read_batches(self.reader, requests, count, self.workers, self.share.device, self._remarks)
+        yield from map(self._finished, reported(batches, count, what))
 
     @abstractmethod
     def _requests(self, position: int) -> Iterator[RequestT]:

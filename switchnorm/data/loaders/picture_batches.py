@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 
@@ -25,7 +24,7 @@ class PictureBatches(FileBatches[PictureRequest, Pictures]):
     """The loader for evaluation: normalized images, float32, and labels, int64 (N,); shares as `Loader`.
 
     Images are (N, 3, H, W), or (N, V, 3, H, W) where the reader's crops have several views. What cannot be read is left
-    out, if the reader goes on at all, noted in `left_out`, and reported with the last batch.
+    out, if the reader goes on at all.
 
     Args:
         reader: of the test pictures.
@@ -52,12 +51,7 @@ class PictureBatches(FileBatches[PictureRequest, Pictures]):
     def _request(self, samples: list[int]) -> PictureRequest:
         return PictureRequest(0, samples)
 
-    def _read(self, requests: Iterable[PictureRequest], count: int) -> Iterator[Pictures]:
-        what = f"of {self.total} test pictures could not be read and were left out"
-        return _reported(super()._read(requests, count), count, what)
-
     def _finished(self, read: Pictures) -> Batch:
-        self.left_out += read.damaged
         images = self._normalize(read.images.to(self.share.device, non_blocking=True))
         labels = read.labels.to(self.share.device, non_blocking=True)
         return images[:, 0] if self._one_view else with_mirrors(images), labels
@@ -66,8 +60,7 @@ class PictureBatches(FileBatches[PictureRequest, Pictures]):
 class TrainingPictureBatches(TrainingFileBatches[PictureRequest, Pictures]):
     """The loader for training: batches as `PictureBatches`, augmented; order, shares and state as `TrainingLoader`.
 
-    How a sample is augmented is a function of (seed, pass, index of the sample). The next readable picture takes the
-    place of one that cannot be read, if the reader goes on at all; these are reported with the epoch's last batch.
+    How a sample is augmented is a function of (seed, pass, index of the sample), also where another takes its place.
 
     Args:
         reader: of the training pictures.
@@ -102,25 +95,9 @@ class TrainingPictureBatches(TrainingFileBatches[PictureRequest, Pictures]):
     def _requests(self, position: int) -> Iterator[PictureRequest]:
         return (PictureRequest(pass_index, index.tolist()) for pass_index, index in self._indices(position))
 
-    def _read(self, requests: Iterable[PictureRequest], count: int) -> Iterator[Pictures]:
-        what = f"of {self.total} training pictures could not be read and others took their places"
-        return _reported(super()._read(requests, count), count, what)
-
     def _finished(self, read: Pictures) -> Batch:
         images = self._normalize(read.images.to(self.share.device, non_blocking=True))
         if self.finish is not None:
             index = torch.tensor(read.request.samples)  # on the CPU, where the numbers are drawn without waiting
             images = self.finish(images, self.seed, read.request.pass_index, index)
         return images, read.labels.to(self.share.device, non_blocking=True)
-
-
-def _reported(batches: Iterator[Pictures], count: int, what: str) -> Iterator[Pictures]:
-    """The batches, and with the last of `count` a warning that numbers and names the pictures that were not read."""
-    damaged: dict[int, str] = {}  # in the order of discovery
-    for number, pictures in enumerate(batches, 1):
-        damaged.update(pictures.damaged)
-        if number == count and damaged:
-            first = ", ".join(list(damaged.values())[:3])
-            more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
-            warnings.warn(f"{len(damaged)} {what}: {first}{more}", stacklevel=2)
-        yield pictures

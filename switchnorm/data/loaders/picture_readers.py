@@ -12,10 +12,10 @@ from torch import Tensor
 
 from switchnorm.data.augment.picture_crops import EvaluationCrops
 from switchnorm.data.files.listing import Paths
-from switchnorm.data.files.picture_file import DamagedError, Pixels, read_picture
+from switchnorm.data.files.picture_file import Pixels, read_picture
+from switchnorm.data.loaders.damage import Damage
 from switchnorm.data.loaders.reader import BatchReader
 from switchnorm.data.picture import Picture
-from switchnorm.errors import InputError
 
 
 class PictureRequest(NamedTuple):
@@ -59,22 +59,16 @@ class PictureReader(BatchReader[PictureRequest, Pictures]):
 
     def read(self, request: PictureRequest) -> Pictures:
         """The pictures asked for, and what of them cannot be read."""
-        damaged: dict[int, str] = {}
-        images, labels = self._batch(request, damaged)
-        return Pictures(request, images, labels, damaged)
+        damage = Damage(skip=self.skip)
+        images, labels = self._batch(request, damage)
+        return Pictures(request, images, labels, damage.found)
 
     @abstractmethod
-    def _batch(self, request: PictureRequest, damaged: dict[int, str]) -> tuple[Tensor, Tensor]:
-        """Images and labels; adds to `damaged`."""
+    def _batch(self, request: PictureRequest, damage: Damage) -> tuple[Tensor, Tensor]:
+        """Images and labels of what can be read."""
 
-    def _read(self, index: int, damaged: dict[int, str]) -> Picture | None:
-        try:
-            return read_picture(self.paths[index], self.pixels)
-        except DamagedError as error:
-            if not self.skip:
-                raise InputError(f"cannot read {error}; bring it, or set on_damaged to 'skip'") from error
-            damaged[index] = str(error)
-            return None
+    def _picture(self, index: int) -> Picture:
+        return read_picture(self.paths[index], self.pixels)
 
 
 @dataclass
@@ -87,10 +81,10 @@ class EvaluationPictureReader(PictureReader):
 
     crops: EvaluationCrops
 
-    def _batch(self, request: PictureRequest, damaged: dict[int, str]) -> tuple[Tensor, Tensor]:
+    def _batch(self, request: PictureRequest, damage: Damage) -> tuple[Tensor, Tensor]:
         images, places = [], []
         for place in request.samples:
-            picture = self._read(place, damaged)
+            picture = damage.read(self._picture, place)
             if picture is not None:
                 images.append(self.crops(picture))
                 places.append(place)
@@ -112,18 +106,10 @@ class TrainingPictureReader(PictureReader):
     crops: Callable[[list[Picture], int, int, Tensor], Tensor]
     seed: int
 
-    def _batch(self, request: PictureRequest, damaged: dict[int, str]) -> tuple[Tensor, Tensor]:
+    def _batch(self, request: PictureRequest, damage: Damage) -> tuple[Tensor, Tensor]:
         pictures, places = [], []
         for index in request.samples:
-            picture, place = self._readable(index, damaged)
+            picture, place = damage.next_whole(self._picture, index, len(self.paths), self.paths.folder)
             pictures.append(picture)
             places.append(place)
         return self.crops(pictures, self.seed, request.pass_index, torch.tensor(request.samples)), self.labels[places]
-
-    def _readable(self, index: int, damaged: dict[int, str]) -> tuple[Picture, int]:
-        for step in range(len(self.paths)):
-            place = (index + step) % len(self.paths)
-            picture = self._read(place, damaged)
-            if picture is not None:
-                return picture, place
-        raise InputError(f"none of the {len(self.paths)} training pictures in {self.paths.folder} can be read")

@@ -8,12 +8,13 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from torch.utils.data import Dataset
 
 from switchnorm.data.files.remarks import Remark, gathered
+from switchnorm.data.loaders.damage import MayLack
 from switchnorm.errors import InputError
 
 #: Says which batch, as a plain tuple without tensors, which would travel to the worker by shared memory.
 RequestT = TypeVar("RequestT")
-#: The batch that was read.
-ReadT = TypeVar("ReadT")
+#: The batch that was read, which says what could not be.
+ReadT = TypeVar("ReadT", bound=MayLack)
 
 
 class Failure(NamedTuple):

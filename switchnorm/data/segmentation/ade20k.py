@@ -84,7 +84,8 @@ class Ade20k(SegmentationDataset):
         found = self._list(root, split)
         if found is None:
             return super()._find(root, split)
-        return read_odgt(found, [root, found.parent, root.absolute().parent])
+        folders = [root, found.parent, root.absolute().parent]
+        return read_odgt(found, folders, may_miss=self.on_damaged == "skip")
 
     def _list(self, root: Path, split: str) -> Path | None:
         """The list of a split: the one that was named, or the one of a published name; None where none is there."""

@@ -72,11 +72,13 @@ class Cityscapes(SegmentationDataset):
 
     def _find(self, root: Path, split: str) -> "Pairs | None":
         from switchnorm.data.files.pairs import pair_up  # as `Dataset` explains
+        from switchnorm.data.files.suffixes import Suffixes
 
         pictures, masks = root / "leftImg8bit" / split, root / "gtFine" / split
         if not pictures.is_dir() or not masks.is_dir():
             return None
-        return pair_up(pictures, masks, "_leftImg8bit", f"_gtFine_{self.masks}")
+        suffixes = Suffixes("_leftImg8bit", f"_gtFine_{self.masks}")
+        return pair_up(pictures, masks, suffixes, may_miss=self.on_damaged == "skip")
 
     def _looked_for(self, split: str) -> str:
         return f"leftImg8bit/{split} with gtFine/{split}"

@@ -2,18 +2,25 @@
 
 import functools
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from switchnorm.data.datasets.options import check_between
 from switchnorm.data.files.named import find_named
 from switchnorm.data.segmentation.class_names import ClassNames, Color, read_classes
-from switchnorm.data.segmentation.labels import IGNORED, Numbering
+from switchnorm.data.segmentation.labels import GREATEST, IGNORED, Numbering
+from switchnorm.data.segmentation.mask_values import Values, parse_color, parse_values, written_values
 from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
-from switchnorm.errors import InputError
+from switchnorm.errors import InputError, unknown
 from switchnorm.text import expanded
 
+if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
+    from switchnorm.data.files.pairs import Pairs
+    from switchnorm.data.segmentation.legend import Legend
+    from switchnorm.data.segmentation.mask_look import MaskLook
+
 _FILE = "classes.txt"
-_GREATEST = 65535  # of 16 bits
+_COLORS = "colours of classes, 'road #804080' in classes.txt or {'#804080': road} in data.values"
 
 
 @dataclass(frozen=True)
@@ -22,18 +29,27 @@ class Masks(SegmentationDataset):
 
     The pictures of split train are sought in train with masks in trainannot; in images/train with masks in
     annotations/train, masks/train or labels/train; and in train/images with masks in train/annotations, train/masks or
-    train/labels. Likewise val and test, also called training, validation and testing. A mask is a PNG, BMP or TIFF with
-    one number per pixel, of 8 or 16 bits or paletted.
+    train/labels; with a `mask_suffix` in train beside their masks, too. Likewise val and test, also called training,
+    validation and testing. A mask is a PNG, BMP, TIFF, GIF or PGM with one number per pixel, of 8 or 16 bits or
+    paletted, or with the colours of the classes.
 
     Args:
-        ignore: numbers of pixels that do not count; the first one is written for them.
+        ignore: numbers of pixels that do not count, or colours ("#000000") of masks in colour; the first number is
+            written for them.
         first_label: the number of the first class: 0, or 1, where 0 is unlabelled and does not count.
+        values: which class each number of the masks is, or each colour: {0: background, 255: road}. Several may be one
+            class; null, void or ignore do not count. It then names the classes, in the order of their smallest numbers.
+        mask_suffix: what the names of masks end with after those of their pictures: _mask of a_mask.png and a.jpg.
+        picture_suffix: what the names of pictures end with that those of masks lack.
         classes_file: names a class in each line, or all with a colour, `road #804080` or `road 128 64 128`; null is
             classes.txt in `root`. Prediction reads nothing else.
     """
 
-    ignore: list[int] = field(default_factory=lambda: [IGNORED])
+    ignore: list[int | str] = field(default_factory=lambda: [IGNORED])
     first_label: Literal[0, 1] = 0
+    values: dict[Any, Any] | None = None
+    mask_suffix: str = ""
+    picture_suffix: str = ""
     classes_file: str | None = None
 
     def __post_init__(self) -> None:
@@ -41,37 +57,122 @@ class Masks(SegmentationDataset):
         if self.first_label not in (0, 1):
             raise InputError(f"first_label must be 0 or 1, got {self.first_label}")
         for number in self.ignore:
-            check_between("ignore", number, 0, _GREATEST)
+            if isinstance(number, str) and parse_color(number) is None:
+                raise InputError(
+                    f"ignore has {number!r}; expected numbers from 0 to {GREATEST}, or colours as '#000000'"
+                )
+            if not isinstance(number, str):
+                check_between("ignore", number, 0, GREATEST)
+        if self._values is None:
+            return
+        for name, value, default in (("ignore", self.ignore, [IGNORED]), ("first_label", self.first_label, 0)):
+            if value != default:
+                raise InputError(
+                    f"{name} {value} has no effect with values, which says what every number is; leave it out"
+                )
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names in the file."""
+        """The names: in `values`, or in the file."""
         return self._class_names.names
 
     @property
     def class_colors(self) -> tuple[Color, ...] | None:
-        """The colours in the file, if it has any."""
+        """The colours: in `values`, or in the file, if either has any."""
         return self._class_names.colors
 
     @property
     def numbering(self) -> Numbering:
         """The numbers that the options say."""
+        if self._values is not None:
+            return self._values.numbering
         numbers = tuple(range(self.first_label, self.first_label + self.num_classes))
-        void = tuple(self.ignore) if self.first_label == 0 or 0 in self.ignore else (*self.ignore, 0)
+        ignored = tuple(number for number in self.ignore if isinstance(number, int))
+        void = ignored if self.first_label == 0 or 0 in ignored else (*ignored, 0)
         taken = [number for number in void if number in numbers]
         if taken:
             name = self.classes[taken[0] - self.first_label]
             file = self.classes_file or _FILE
             raise InputError(f"ignore has {taken[0]}, which is class {name!r}; leave it out, or take it from {file}")
-        return Numbering(numbers, void)
+        return Numbering(numbers, void, stated="data.values can say otherwise")
+
+    @property
+    def legend(self) -> "Legend":
+        """What the pixels of masks mean, by the colours too where classes have any."""
+        from switchnorm.data.segmentation.legend import Legend  # as `Dataset` explains
+
+        values = self._values
+        if values is not None:
+            return Legend(self.numbering, self.classes, values.colors, values.by_color)
+        colors = _labelled(self.class_colors or ())
+        void = [color for color in map(parse_color, self.ignore) if color is not None]
+        if void and not colors:
+            raise InputError(f"ignore {self.ignore} has a colour, and the classes have none; expected {_COLORS}")
+        known = (*colors, *((color, IGNORED) for color in void))
+        return Legend(self.numbering, self.classes, known, advice="" if colors else _COLORS)
 
     def prepare(self) -> None:
         """Read the names of the classes, and find the pictures; as `SegmentationDataset`."""
         super().prepare()
-        self.numbering  # noqa: B018 - it is checked by being asked for
+        self.legend  # noqa: B018 - classes and numbers are checked by being asked for
+
+    def _find(self, root: Path, split: str) -> "Pairs | None":
+        from switchnorm.data.files.pairs import find_folders  # as `Dataset` explains
+        from switchnorm.data.files.suffixes import Suffixes
+
+        suffixes = Suffixes(self.picture_suffix, self.mask_suffix, named=True)
+        return find_folders(root, split, suffixes, may_miss=self.on_damaged == "skip")
+
+    def _looked_for(self, split: str) -> str:
+        from switchnorm.data.files.pairs import layouts  # as `Dataset` explains
+
+        return layouts(split, beside=self.mask_suffix)
+
+    def _remedy(self, look: "MaskLook") -> str:
+        """The `values` that would give the numbers without a class to the classes without a pixel."""
+        legend = self.legend
+        missing = [name for label, name in enumerate(self.classes) if label not in look.labels]
+        void = [number for number in look.numbers if number in legend.numbering.ignored]
+        if self._values is not None or len(missing) != len(void):
+            return "data.values says which class each number is"
+        numbers = zip(legend.numbering.classes, self.classes, strict=True)
+        meant = {number: name for number, name in numbers if name not in missing}
+        return (
+            f"if they are classes, set data.values to {written_values(meant | dict(zip(void, missing, strict=True)))}"
+        )
+
+    @functools.cached_property
+    def _values(self) -> Values | None:
+        return None if self.values is None else parse_values(self.values)
 
     @functools.cached_property
     def _class_names(self) -> ClassNames:
         root = expanded("root", self.root)
-        named = self.classes_file
-        return read_classes(root / _FILE if named is None else find_named("classes_file", named, root))
+        named, values = self.classes_file, self._values
+        file = root / _FILE if named is None else find_named("classes_file", named, root)
+        if values is None:
+            return read_classes(file)
+        colors = tuple(_split(each[0]) for each in values.numbers) if values.by_color else None
+        if named is None and not file.exists():
+            return ClassNames(values.classes, colors)
+        found = read_classes(file)
+        for name in values.classes:
+            if name not in found.names:
+                raise unknown(f"values names a class that {file} does not: class", name, found.names)
+        for name in found.names:
+            if name not in values.classes:
+                raise InputError(
+                    f"values has no number for class {name!r}, which {file} names; give it one, or take it out"
+                )
+        of_file = dict(zip(found.names, found.colors or (), strict=False))
+        return ClassNames(values.classes, colors or tuple(of_file[name] for name in values.classes if of_file) or None)
+
+
+def _labelled(colors: tuple[Color, ...]) -> list[tuple[int, int]]:
+    """(0xRRGGBB, label) of each class's colour."""
+    return [(red << 16 | green << 8 | blue, label) for label, (red, green, blue) in enumerate(colors)]
+
+
+def _split(color: int) -> Color:
+    """Red, green and blue of 0xRRGGBB."""
+    return color >> 16, color >> 8 & 255, color & 255

@@ -47,13 +47,17 @@ def mask_image(labels: Any, palette: Array) -> Image.Image:
 def written_mask(labels: Any, numbering: Numbering, palette: Array) -> Image.Image:
     """Labels (H, W) uint8 as a picture of mode "P" whose indices are the numbers of a dataset's own masks.
 
+    Numbers that need 16 bits have no palette: the picture is gray then, of mode "I;16".
+
     Args:
         labels: what to show.
         numbering: of the dataset's masks.
         palette: (K, 3) uint8, the colour of each class.
     """
-    numbers = numbering.written(np.arange(IGNORED + 1, dtype=np.uint8)).tolist()
-    return _paletted(numbering.written(labels), palette, numbers[: len(palette)], numbers[IGNORED])
+    written = numbering.written(labels)
+    if numbering.wide:
+        return Image.fromarray(written)
+    return _paletted(written, palette, numbering.classes, numbering.void)
 
 
 def overlay(picture: Image.Image, labels: Any, palette: Array, opacity: float = 0.5) -> Image.Image:

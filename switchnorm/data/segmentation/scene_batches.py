@@ -13,8 +13,14 @@ from switchnorm.data.loaders.loader import Batch
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.segmentation.colors import Colors
 from switchnorm.data.segmentation.scene import Scene
-from switchnorm.data.segmentation.scene_readers import CropReader, CropRequest, Crops, SceneReader, SceneRequest
-from switchnorm.data.segmentation.sizes import TrainingSizes
+from switchnorm.data.segmentation.scene_readers import (
+    CropReader,
+    CropRequest,
+    Crops,
+    SceneReader,
+    SceneRequest,
+    Scenes,
+)
 
 
 class TrainingMaps(TrainingFileBatches[CropRequest, Crops]):
@@ -25,7 +31,6 @@ class TrainingMaps(TrainingFileBatches[CropRequest, Crops]):
 
     Args:
         reader: of the training pictures.
-        sizes: to which they are resized.
         colors: on the share's device.
         batch_size, steps, workers, share: as `TrainingFileBatches`.
 
@@ -37,7 +42,6 @@ class TrainingMaps(TrainingFileBatches[CropRequest, Crops]):
     def __init__(
         self,
         reader: CropReader,
-        sizes: TrainingSizes,
         colors: Colors,
         *,
         batch_size: int,
@@ -49,7 +53,7 @@ class TrainingMaps(TrainingFileBatches[CropRequest, Crops]):
         super().__init__(
             reader, len(pairs), batch_size=batch_size, seed=seed, steps=steps, workers=workers, share=share
         )
-        self.sizes = sizes
+        self.sizes = reader.sizes
         self._originals = pairs.sizes
         self._upright = self._originals[:, 0] > self._originals[:, 1]
         self._colors = colors
@@ -64,7 +68,7 @@ class TrainingMaps(TrainingFileBatches[CropRequest, Crops]):
             index = order[start : start + self.batch_size]
             sizes = self.sizes.of_batch(self.seed, pass_index, place, index, self._originals[index])
             own = slice(places.start - start, places.stop - start)
-            yield CropRequest(pass_index, index[own].tolist(), sizes[own], self.sizes.canvas(sizes))
+            yield CropRequest(pass_index, place, index[own].tolist(), sizes[own], self.sizes.canvas(sizes))
 
     def _order(self, pass_index: int, device: torch.device | str) -> Tensor:
         order = super()._order(pass_index, device)[: self.batches_per_pass * self.batch_size]
@@ -80,7 +84,7 @@ class TrainingMaps(TrainingFileBatches[CropRequest, Crops]):
         return images, read.labels.to(self.share.device, non_blocking=True).long()
 
 
-class SceneBatches(FileBatches[SceneRequest, "list[Scene]"]):
+class SceneBatches(FileBatches[SceneRequest, Scenes]):
     """The loader for evaluation: a list of `Scene` for each batch, on the share's device; shares as `Loader`.
 
     Args:
@@ -102,8 +106,8 @@ class SceneBatches(FileBatches[SceneRequest, "list[Scene]"]):
     def _request(self, samples: list[int]) -> SceneRequest:
         return SceneRequest(samples)
 
-    def _finished(self, read: list[Scene]) -> list[Scene]:
-        return [self._on_device(scene) for scene in read]
+    def _finished(self, read: Scenes) -> list[Scene]:
+        return [self._on_device(scene) for scene in read.scenes]
 
     def _on_device(self, scene: Scene) -> Scene:
         assert scene.target is not None

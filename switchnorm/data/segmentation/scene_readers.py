@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -16,54 +16,19 @@ from torchvision.transforms import InterpolationMode, v2
 from switchnorm.data.augment.crop_and_flip import flips
 from switchnorm.data.augment.policy import reproducible_torchvision
 from switchnorm.data.counter import Stream, seeds
-from switchnorm.data.files.opening import opened, orientation, turned
 from switchnorm.data.files.pairs import Pairs
-from switchnorm.data.files.picture_file import DamagedError, Pixels, picture_sizes, read_picture
+from switchnorm.data.files.picture_file import MisfitError, Pixels, picture_sizes, read_picture
 from switchnorm.data.interpolation import Interpolation
+from switchnorm.data.loaders.damage import Damage
 from switchnorm.data.loaders.reader import BatchReader
 from switchnorm.data.picture import Picture, by, size_of, to_tensor
-from switchnorm.data.segmentation.labels import IGNORED, Numbering
+from switchnorm.data.segmentation.labels import IGNORED
+from switchnorm.data.segmentation.legend import Legend
 from switchnorm.data.segmentation.plain_resize import plain_resize
 from switchnorm.data.segmentation.scene import Scene
-from switchnorm.data.segmentation.sizes import EvaluationSizes, Size
-from switchnorm.errors import InputError
+from switchnorm.data.segmentation.sizes import EvaluationSizes, Size, TrainingSizes, within
 
 Resize = Interpolation | Literal["plain"]
-
-#: The modes of files with one number per pixel, as Pillow calls them.
-_ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
-
-
-def read_mask(path: str, table: np.ndarray[Any, Any], numbering: Numbering) -> Tensor:
-    """The labels of a mask's pixels, (H, W) uint8.
-
-    Args:
-        path: of the mask.
-        table: of `numbering`.
-        numbering: what the numbers in the file mean.
-
-    Raises:
-        InputError: a file that is missing or damaged, one of several channels, or a number that means nothing.
-    """
-    try:
-        with opened(path) as mask:
-            mode, numbers = mask.mode, np.array(mask) if mask.mode in _ONE_CHANNEL else None
-            numbers = None if numbers is None else turned(numbers, orientation(mask))
-    except MemoryError:
-        raise
-    except Exception as error:  # as `read_picture`
-        reason = "it is missing" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
-        raise InputError(f"cannot read mask {path} ({reason})") from error
-    if numbers is None:
-        raise InputError(f"mask {path} is a picture of mode {mode}; expected one number per pixel: {numbering}")
-    unsigned = numbers.dtype.itemsize <= 2
-    labels = table[numbers.astype(np.uint16) if unsigned else np.where((numbers >> 16) == 0, numbers, -1)]
-    if (labels < 0).any():
-        row, column = np.argwhere(labels < 0)[0].tolist()
-        raise InputError(
-            f"mask {path} has {int(numbers[row, column])} in row {row}, column {column}; expected {numbering}"
-        )
-    return torch.from_numpy(labels.astype(np.uint8))
 
 
 @dataclass
@@ -72,33 +37,31 @@ class PairReader:
 
     Args:
         pairs: of the split.
-        numbering: of the masks.
+        legend: what the pixels of masks mean.
         pixels: what pictures become.
     """
 
     pairs: Pairs
-    numbering: Numbering
+    legend: Legend
     pixels: Pixels
-
-    def __post_init__(self) -> None:
-        self._table = self.numbering.table()
 
     def __call__(self, index: int) -> tuple[Picture, Tensor]:
         """The picture and its labels, (H, W) uint8, both the right way up.
 
         Raises:
-            InputError: files that cannot be read, or whose sizes are not one another's, or not what the list states.
+            DamagedError: files that cannot be read, or whose sizes are not one another's, or not what the list states.
+            InputError: as `Legend.labels`.
         """
         picture, labels = self.picture(index), self.labels(index)
         found, size = size_of(picture), (labels.shape[0], labels.shape[1])
         if found != size and size == picture_sizes(self.pairs.pictures[index]).stored:
-            raise InputError(
+            raise MisfitError(
                 f"mask {self.pairs.masks[index]} is {_by(size)}, as its picture {self.pairs.pictures[index]} is stored "
                 f"before its EXIF data turns it to {_by(found)}; turn the mask too, or take the orientation out of the "
                 "picture's EXIF data"
             )
         if found != size:
-            raise InputError(
+            raise MisfitError(
                 f"mask {self.pairs.masks[index]} is {_by(size)}; expected {_by(found)} as its picture "
                 f"{self.pairs.pictures[index]}"
             )
@@ -106,18 +69,14 @@ class PairReader:
 
     def picture(self, index: int) -> Picture:
         """The picture alone."""
-        path = self.pairs.pictures[index]
-        try:
-            picture = read_picture(path, self.pixels)
-        except DamagedError as error:
-            raise InputError(f"cannot read {error}") from error
+        picture = read_picture(self.pairs.pictures[index], self.pixels)
         if self.pairs.stated is not None and size_of(picture) != tuple(self.pairs.stated[index].tolist()):
             self.pairs.size(index)  # raises where the picture is not stored in the stated size either
         return picture
 
     def labels(self, index: int) -> Tensor:
         """The labels alone."""
-        return read_mask(self.pairs.masks[index], self._table, self.numbering)
+        return torch.from_numpy(self.legend.labels(self.pairs.masks[index]))
 
 
 def _by(size: Size) -> str:
@@ -129,12 +88,14 @@ class CropRequest(NamedTuple):
 
     Args:
         pass_index: the pass over the data.
+        place: the batch's place in the pass.
         samples: the places of the pictures.
         sizes: to which each is resized.
         canvas: the size of the batch.
     """
 
     pass_index: int
+    place: int
     samples: list[int]
     sizes: list[Size]
     canvas: Size
@@ -147,20 +108,25 @@ class Crops(NamedTuple):
         images: (n, C, H, W) uint8, the pictures in the upper left corner.
         labels: (n, h, w) uint8, 255 beside the pictures.
         extents: the size of each picture in there.
+        damaged: the places of what could not be read, with path and reason.
     """
 
     images: Tensor
     labels: Tensor
     extents: list[Size]
+    damaged: dict[int, str]
 
 
 @dataclass
 class CropReader(BatchReader[CropRequest, Crops]):
     """Reads training batches; (seed, pass, index) alone decide what becomes of a picture.
 
+    The next whole picture takes the place of one that is damaged, where files may be, and becomes what the other would
+    have: resized as its own size asks for, and smaller where it would not fit into the batch.
+
     Args:
         read_pair: of the training split.
-        crop: size of the windows that are cut out; None takes whole pictures.
+        sizes: to which pictures are resized, and the windows that are cut out.
         flip: whether one half of the pictures is mirrored.
         color_jitter: how far brightness, contrast and saturation go from 1.
         label_stride: every how many pixels there is a label.
@@ -169,7 +135,7 @@ class CropReader(BatchReader[CropRequest, Crops]):
     """
 
     read_pair: PairReader
-    crop: Size | None
+    sizes: TrainingSizes
     flip: bool
     color_jitter: float
     label_stride: int
@@ -184,14 +150,15 @@ class CropReader(BatchReader[CropRequest, Crops]):
         images = torch.zeros(len(index), self.read_pair.pixels.channels, *request.canvas, dtype=torch.uint8)
         labels = torch.full((len(index), *request.canvas), IGNORED, dtype=torch.uint8)
         extents = []
+        damage = Damage(skip=self.read_pair.pairs.may_miss)
         with reproducible_torchvision() as set_seed:
-            for place, (sample, size) in enumerate(zip(request.samples, request.sizes, strict=True)):
-                picture, mask = _resized(*self.read_pair(sample), size, self.interpolation)
-                if self.crop is not None:
+            for place in range(len(index)):
+                pair, size = self._pair(request, place, damage)
+                picture, mask = _resized(*pair, size, self.interpolation)
+                if self.sizes.crop is not None:
                     set_seed(windows[place])
-                    picture, mask = v2.RandomCrop([min(pair) for pair in zip(self.crop, size, strict=True)])(
-                        picture, mask
-                    )
+                    window = [min(sides) for sides in zip(self.sizes.crop, size, strict=True)]
+                    picture, mask = v2.RandomCrop(window)(picture, mask)
                 if mirrored[place]:
                     picture, mask = v2.RandomHorizontalFlip(1.0)(picture, mask)
                 if self.color_jitter:
@@ -202,7 +169,18 @@ class CropReader(BatchReader[CropRequest, Crops]):
                 labels[place, :height, :width] = mask[0]
                 extents.append((height, width))
         first = self.label_stride // 2  # the middle of the pixels for which a label stands
-        return Crops(images, labels[:, first :: self.label_stride, first :: self.label_stride].contiguous(), extents)
+        strided = labels[:, first :: self.label_stride, first :: self.label_stride].contiguous()
+        return Crops(images, strided, extents, damage.found)
+
+    def _pair(self, request: CropRequest, place: int, damage: Damage) -> tuple[tuple[Picture, Tensor], Size]:
+        """The picture at a place of the request, or the next whole one, with its labels; and the size to give it."""
+        sample, pairs = request.samples[place], self.read_pair.pairs
+        pair, found = damage.next_whole(self.read_pair, sample, len(pairs), str(pairs.source))
+        if found == sample:
+            return pair, request.sizes[place]
+        own = torch.tensor([size_of(pair[0])])
+        (size,) = self.sizes.of_batch(self.seed, request.pass_index, request.place, torch.tensor([sample]), own)
+        return pair, size if self.sizes.crop is not None else within(size, request.canvas)
 
 
 def _resized(
@@ -223,8 +201,20 @@ class SceneRequest(NamedTuple):
     samples: list[int]
 
 
+class Scenes(NamedTuple):
+    """Test pictures as read.
+
+    Args:
+        scenes: of those that can be read.
+        damaged: the places of the others, with path and reason.
+    """
+
+    scenes: list[Scene]
+    damaged: dict[int, str]
+
+
 @dataclass
-class SceneReader(BatchReader[SceneRequest, "list[Scene]"]):
+class SceneReader(BatchReader[SceneRequest, Scenes]):
     """Reads test pictures; those of the scenes are (C, h, w) uint8, not yet normalized.
 
     Args:
@@ -237,13 +227,14 @@ class SceneReader(BatchReader[SceneRequest, "list[Scene]"]):
     sizes: EvaluationSizes
     resize: Resize
 
-    def read(self, request: SceneRequest) -> list[Scene]:
-        """The scenes asked for."""
-        scenes = []
+    def read(self, request: SceneRequest) -> Scenes:
+        """The scenes asked for; without those that are damaged, where files may be."""
+        scenes, damage = [], Damage(skip=self.read_pair.pairs.may_miss)
         for index in request.samples:
-            picture, target = self.read_pair(index)
-            scenes.append(make_scene(index, picture, target, self.sizes, self.resize))
-        return scenes
+            pair = damage.read(self.read_pair, index)
+            if pair is not None:
+                scenes.append(make_scene(index, *pair, self.sizes, self.resize))
+        return Scenes(scenes, damage.found)
 
 
 def make_scene(index: int, picture: Picture, target: Tensor | None, sizes: EvaluationSizes, resize: Resize) -> Scene:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from switchnorm.data.files.pairs import Pairs
     from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.picture import Picture
+    from switchnorm.data.segmentation.legend import Legend
+    from switchnorm.data.segmentation.mask_look import MaskLook, MaskLooks
     from switchnorm.data.segmentation.scene_batches import SceneBatches, TrainingMaps
     from switchnorm.data.segmentation.scene_readers import PairReader, Resize
     from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
@@ -75,6 +77,9 @@ class SegmentationDataset(FromFiles):
             which other colours are converted, without alpha.
         range: the numbers that become black and white in pictures with more than 8 bits, as in [0, 4095], and in those
             of 8 bits where it lies in 0..255. null finds it in the training pictures, and a run keeps it.
+        on_damaged: stop at a picture or mask that is missing, cannot be read or does not fit the other in size, or skip
+            both: training takes the next picture in its place, validation leaves it out, and both report how many there
+            were. A mask with numbers or colours that mean nothing stops in any case.
         workers: processes that read pictures, per process that trains; null takes this machine's cores less one, 0
             reads in the training process.
     """
@@ -97,6 +102,7 @@ class SegmentationDataset(FromFiles):
     std: list[float] | None = None
     bands: list[int] | None = None
     range: list[float] | None = None
+    on_damaged: Literal["stop", "skip"] = "stop"
     workers: int | None = None
 
     task: ClassVar[str] = "segmentation"
@@ -125,6 +131,7 @@ class SegmentationDataset(FromFiles):
         check_multiple(self.multiple, self.label_stride)
         check_scale(self.scale)
         check_crop(self.crop, self.multiple)
+        check_choice("on_damaged", self.on_damaged, ("stop", "skip"))
         if self.workers is not None:
             check_between("workers", self.workers, 0)
 
@@ -142,6 +149,13 @@ class SegmentationDataset(FromFiles):
     @abstractmethod
     def numbering(self) -> Numbering:
         """How the masks number the classes."""
+
+    @property
+    def legend(self) -> "Legend":
+        """What the pixels of masks mean."""
+        from switchnorm.data.segmentation.legend import Legend  # as `Dataset` explains
+
+        return Legend(self.numbering, self.classes)
 
     @property
     def class_colors(self) -> tuple[Color, ...] | None:
@@ -209,13 +223,14 @@ class SegmentationDataset(FromFiles):
         )
 
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:
-        """As of `Dataset`: what was left out, and as of `FromFiles`."""
+        """As of `Dataset`: what was left out, what is odd about the training masks, and as of `FromFiles`."""
         from switchnorm.data.files.walk import told  # as `Dataset` explains
 
         splits = ("train", self.split) if training else (self.split,)
-        found = ((split, self._splits[split]) for split in splits)
-        lines = filter(None, (told(split, pairs.left_out) for split, pairs in found if pairs is not None))
-        return (*lines, *super().unusual(training=training))
+        found = {split: pairs for split in splits if (pairs := self._splits[split]) is not None}
+        said = filter(None, (told(split, pairs.left_out) for split, pairs in found.items()))
+        odd = self._looks.remarks(found["train"]) if "train" in found else ()
+        return (*said, *odd, *super().unusual(training=training))
 
     def train_batches(
         self,
@@ -226,19 +241,27 @@ class SegmentationDataset(FromFiles):
         steps: int | None = None,
         share: Share = Share(),
     ) -> "TrainingMaps":
-        """The loader for training; see `TrainingMaps` and `Dataset`. Nothing depends on `epochs`."""
+        """The loader for training; see `TrainingMaps` and `Dataset`. Nothing depends on `epochs`.
+
+        Raises:
+            InputError: masks that hold no class, or one of several alone.
+        """
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_batches import TrainingMaps
         from switchnorm.data.segmentation.scene_readers import CropReader, PairReader
 
-        sizes = self._training_sizes
-        pair = PairReader(self._train, self.numbering, self._found_pixels)
         reader = CropReader(
-            pair, sizes.crop, self.flip, self._color_jitter, self.label_stride, seed, self.interpolation or "bilinear"
+            PairReader(self._train, self.legend, self._found_pixels),
+            self._training_sizes,
+            self.flip,
+            self._color_jitter,
+            self.label_stride,
+            seed,
+            self.interpolation or "bilinear",
         )
+        self._looks.check("train", self._train)
         return TrainingMaps(
             reader,
-            sizes,
             Colors(self.colors, share.device, mean=self.mean, std=self.std, channels=self.channels),
             batch_size=batch_size,
             steps=steps,
@@ -256,7 +279,8 @@ class SegmentationDataset(FromFiles):
         """The loader for evaluation; see `SceneBatches` and `Dataset`.
 
         Raises:
-            InputError: views besides "centre": sizes are options here, and prediction makes the mirror images.
+            InputError: views besides "centre": sizes are options here, and prediction makes the mirror images; or
+                masks that hold no class.
         """
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_batches import SceneBatches
@@ -266,8 +290,10 @@ class SegmentationDataset(FromFiles):
             raise InputError(
                 f"views {views!r} is not possible here; pictures with masks have 'centre', at `test_sides`"
             )
+        reader = self._test_reader
+        self._looks.check(self.split, self._test)
         return SceneBatches(
-            SceneReader(self._test_reader, self._test_sizes, self._test_resize),
+            SceneReader(reader, self._test_sizes, self._test_resize),
             Colors(self.colors, share.device, mean=self.mean, std=self.std, channels=self.channels),
             batch_size=batch_size,
             workers=self.workers,
@@ -296,19 +322,22 @@ class SegmentationDataset(FromFiles):
 
     def test_picture(self, index: int) -> "Image.Image":
         """A test picture as people are shown it, in red, green and blue."""
-        from switchnorm.data.picture import shown  # as `Dataset` explains
+        from switchnorm.data.loaders.damage import read_one  # as `Dataset` explains
+        from switchnorm.data.picture import shown
 
-        return shown(self._test_reader.picture(index))
+        return shown(read_one(self._test_reader.picture, index))
 
     def test_target(self, index: int) -> "Tensor":
         """The labels of a test picture: (H, W) uint8."""
-        return self._test_reader.labels(index)
+        from switchnorm.data.loaders.damage import read_one  # as `Dataset` explains
+
+        return read_one(self._test_reader.labels, index)
 
     def _find(self, root: Path, split: str) -> "Pairs | None":
         """A split's pictures and masks; None where it is absent."""
         from switchnorm.data.files.pairs import find_folders  # as `Dataset` explains
 
-        return find_folders(root, split)
+        return find_folders(root, split, may_miss=self.on_damaged == "skip")
 
     def _looked_for(self, split: str) -> str:
         """Where `_find` looks, in words."""
@@ -344,12 +373,22 @@ class SegmentationDataset(FromFiles):
     def _test_reader(self) -> "PairReader":
         from switchnorm.data.segmentation.scene_readers import PairReader
 
-        return PairReader(self._test, self.numbering, self._found_pixels)
+        return PairReader(self._test, self.legend, self._found_pixels)
 
     @property
     def _pictures(self) -> "Paths":
         train = self._splits["train"]
         return (train or self._test).pictures
+
+    @functools.cached_property
+    def _looks(self) -> "MaskLooks":
+        from switchnorm.data.segmentation.mask_look import MaskLooks  # as `Dataset` explains
+
+        return MaskLooks(self.legend, self._remedy)
+
+    def _remedy(self, look: "MaskLook") -> str:
+        """What to do about masks that hold void where classes should be."""
+        return f"expected {self.numbering}"
 
     @property
     def _train(self) -> "Pairs":

@@ -25,6 +25,12 @@ def fitted(size: Size, side: int | None, longest: int | None) -> Size:
     return max(size[0] * numerator // denominator, 1), max(size[1] * numerator // denominator, 1)
 
 
+def within(size: Size, canvas: Size) -> Size:
+    """A size, shrunk in proportion where it would not lie within another."""
+    numerator, denominator = min((1, 1), *zip(canvas, size, strict=True), key=lambda pair: pair[0] / pair[1])
+    return max(size[0] * numerator // denominator, 1), max(size[1] * numerator // denominator, 1)
+
+
 def rounded_up(size: Size, multiple: int) -> Size:
     """The next size whose sides are multiples."""
     return -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple

@@ -102,12 +102,12 @@ class Classification(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and accuracies."""
+        self.count_pictures()
         metrics = {"val_loss": self.val_loss, **self._accuracies()}
         for name, metric in metrics.items():
             self.log(name, metric.compute(), prog_bar=name == "val_accuracy")
         for metric in metrics.values():
             metric.reset()
-        self.count_pictures()
 
     def _average(self, images: Tensor) -> Tensor:
         """The logarithm of the mean probability over views, (N, V, C, H, W) -> (N, K); one view after the other."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ class Segmentation(Task):
     """Cross entropy per pixel, and what the ADE20K benchmark measures (Zhou et al., CVPR 2017).
 
     A training batch is (images (N, 3, H, W), labels (N, h, w)): the loss is taken at the labels' resolution, and is the
-    mean over the pixels that count, those of all processes together. A batch of validation is a list of scenes, each
+    mean over the pixels that count, those of all processes together. A batch without any has no gradient, is in no mean
+    of the epoch, and its logged loss is NaN. A batch of validation is a list of scenes, each
     predicted at its original size, averaged over mirror images and scales.
 
     Logs "loss" in every training step, and "val_loss", "val_accuracy" (of pixels), "val_mean_iou" (over all classes, an
@@ -100,16 +102,31 @@ class Segmentation(Task):
         """The loss of a batch."""
         images, labels = batch
         output = self(images)
-        counted = _counted(labels)
+        count = _counted(labels)
+        seen = count > 0
+        counted = count.masked_fill(~seen, 1)
         logits = _at(output["out"], labels)
         loss = self._loss(logits, labels) / counted
         if "aux" in output:  # at weight 0 too: processes wait for the gradient of every parameter
             loss = loss + self.deep_supervision * self._loss(_at(output["aux"], labels), labels) / counted
         right = (logits.detach().argmax(1) == labels).sum() / counted
-        self.train_loss.update(loss.detach() * len(labels), len(labels))
-        self.train_accuracy.update(right * len(labels), len(labels))
-        self.log("loss", loss)
+        self.train_loss.update(loss.detach() * len(labels), len(labels) * seen)
+        self.train_accuracy.update(right * len(labels), len(labels) * seen)
+        self.log("loss", loss.masked_fill(~seen, math.nan))
         return loss
+
+    def take_training_metrics(self) -> dict[str, float]:
+        """As of `Task`.
+
+        Raises:
+            InputError: no pixel of these steps counts.
+        """
+        values = super().take_training_metrics()
+        if math.isnan(values["train_accuracy"]):  # which a loss that is NaN does not make so
+            raise InputError(
+                f"no training step counted a pixel: every label is {IGNORED}, void; expected some of a class"
+            )
+        return values
 
     def validation_step(self, batch: Sequence[Scene], batch_idx: int) -> dict[str, dict[int, Tensor]]:
         """Predict scenes and update the metrics; "labels" of what it returns are those of each, (H, W) uint8."""
@@ -124,6 +141,7 @@ class Segmentation(Task):
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and scores."""
+        self.count_pictures()
         classes = self.confusion.num_classes
         # torchmetrics squeezes the matrix of a single class to a scalar.
         self.scores = scores = Scores(self.confusion.compute().cpu().view(classes, classes))
@@ -137,7 +155,6 @@ class Segmentation(Task):
             self.log(f"val_{name}", value, prog_bar=name == "mean_iou")
         for metric in (self.confusion, self.val_loss):
             metric.reset()
-        self.count_pictures()
 
     def predict_step(self, batch: Sequence[Scene], batch_idx: int) -> list[tuple[int, Tensor]]:
         """The index of each scene and its labels, (H, W) uint8 on the CPU."""
@@ -150,12 +167,12 @@ class Segmentation(Task):
 
 
 def _counted(labels: Tensor) -> Tensor:
-    """How many pixels count, (): the mean over the processes, whose gradients are averaged; more than 0."""
+    """How many pixels count, (): the mean over the processes, whose gradients are averaged."""
     count = (labels != IGNORED).sum()
     if not (dist.is_available() and dist.is_initialized()):
-        return count.clamp(min=1)
+        return count
     dist.all_reduce(count)
-    return count.clamp(min=1) / dist.get_world_size()
+    return count / dist.get_world_size()
 
 
 def _at(logits: Tensor, labels: Tensor) -> Tensor:

@@ -159,7 +159,7 @@ def test_the_constructor_is_the_schema(name):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(DATASETS[name], "data")
     flag = "augment" if name in CLASSIFIED else "flip"
-    options = vars(parser.parse_args([f"--data.{flag}", "false", *NEEDED.get(name, [])]).data)
+    options = parser.parse_args([f"--data.{flag}", "false", *NEEDED.get(name, [])]).data.as_dict()
     assert getattr(DATASETS[name](**options), flag) is False
     documented = [action for action in parser._actions if action.dest.startswith("data.")]
     assert len(documented) == len(options)

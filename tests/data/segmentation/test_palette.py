@@ -62,6 +62,17 @@ def test_predictions_are_written_in_the_numbers_of_the_datasets_own_masks(name, 
     assert np.array_equal(np.array(image.convert("RGB"))[1, 0], data.palette[10])
 
 
+def test_void_is_written_in_a_number_that_is_no_class_and_transparent():
+    options = {"values": {0: "a", 255: "b"}}
+    data = create_dataset("masks", root="nowhere", **options)
+    labels = np.array([[0, 1, IGNORED]], np.uint8)
+    image = saved(written_mask(labels, data.numbering, data.palette))
+    assert np.array(image).tolist() == [[0, 255, 254]]
+    assert np.array(image.convert("RGBA"))[0, :, 3].tolist() == [255, 255, 0]
+    wide = create_dataset("masks", root="nowhere", values={0: "a", 300: "b", 4000: None})
+    assert np.array(saved(written_mask(labels, wide.numbering, wide.palette))).tolist() == [[0, 300, 4000]]
+
+
 def test_official_colours():
     city, camvid = (create_dataset(name, root="nowhere") for name in ("cityscapes", "camvid"))
     colors = dict(zip(city.classes, city.palette.tolist(), strict=True))

@@ -163,7 +163,8 @@ def test_the_test_split_is_evaluated_where_it_is_asked_for(tmp_path):
         (root / name).rename(root / name.replace("val", "test"))
     assert len(flat(scenes(root, split="test"))) == 5
     with pytest.raises(
-        InputError, match="has no val pictures with masks; looked for val with valannot, images/val with"
+        InputError,
+        match="has no val pictures with masks; looked for val with valannot, val_masks or val_labels, images/val",
     ):
         scenes(root)
 

@@ -228,7 +228,7 @@ def test_pictures_are_resized_and_normalized_as_is_asked_for(root, interpolation
     reader = ours.reader
     picture = reader.read_pair.picture(0)
     expected = np.array(picture.resize((37, 29), getattr(Image.Resampling, interpolation.upper())))
-    found = reader.read(CropRequest(0, [0], [(29, 37)], (32, 40))).images[0, :, :29, :37]
+    found = reader.read(CropRequest(0, 0, [0], [(29, 37)], (32, 40))).images[0, :, :29, :37]
     assert np.array_equal(found.permute(1, 2, 0).numpy(), expected)
 
 

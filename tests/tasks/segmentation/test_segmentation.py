@@ -1,5 +1,7 @@
 """The segmentation task against plain sums over pixels."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -80,6 +82,39 @@ def test_a_batch_of_padding_alone_has_no_loss_and_a_gradient_of_zero():
     loss.backward()
     assert loss == 0
     assert all(torch.equal(p.grad, torch.zeros_like(p)) for p in model.parameters())
+
+
+@pytest.mark.parametrize("void", [0, 1])
+def test_a_batch_without_a_pixel_that_counts_is_in_no_mean_and_logs_no_loss(void):
+    batches = [(torch.randn(2, 3, 8, 8), torch.randint(CLASSES, (2, 8, 8))) for _ in range(2)]
+    batches[void] = (batches[void][0], torch.full((2, 8, 8), IGNORED))
+    task = Segmentation(Halves(), CLASSES, make_optimizer=optimize)
+    logged = []
+    log, task.log = task.log, lambda name, value, **options: (logged.append(float(value)), log(name, value, **options))
+    trainer(max_epochs=1).fit(task, Loader(batches))
+    assert [math.isnan(loss) for loss in logged] == [place == void for place in range(2)]
+    metrics = task.take_training_metrics()
+    assert metrics["train_loss"] == pytest.approx(logged[1 - void], rel=1e-6)
+    assert 0 < metrics["train_accuracy"] < 1
+
+
+def test_an_epoch_without_a_pixel_that_counts_is_an_error():
+    task = Segmentation(Halves(), CLASSES, make_optimizer=optimize)
+    void = (torch.randn(2, 3, 8, 8), torch.full((2, 8, 8), IGNORED))
+    trainer(max_epochs=1).fit(task, Loader([void, void]))
+    with pytest.raises(
+        InputError, match="no training step counted a pixel: every label is 255, void; expected some of"
+    ):
+        task.take_training_metrics()
+    fresh = Segmentation(Halves(), CLASSES)
+    fresh.train_loss.update(torch.tensor(math.nan), 2)  # a loss that is no number is another thing
+    fresh.train_accuracy.update(torch.tensor(1.0), 2)
+    assert math.isnan(fresh.take_training_metrics()["train_loss"])
+
+
+def test_no_test_picture_that_can_be_read_is_an_error():
+    with pytest.raises(InputError, match="none of the test pictures could be read; expected one at least"):
+        trainer().validate(Segmentation(Halves(), CLASSES), Loader([[]]), verbose=False)
 
 
 def test_without_deep_supervision_every_parameter_has_a_gradient():
