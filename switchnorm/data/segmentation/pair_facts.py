@@ -59,7 +59,8 @@ def look_at_pair(item: PairItem, pixels: Pixels, legend: Legend, skips: bool) ->
     except FileNotFoundError:
         facts.remarks.append(Remark(BAD_MASK, "it is missing", wrong=not skips))
     except (OSError, DamagedError) as error:
-        facts.remarks.append(Remark(BAD_MASK, " ".join(str(error).split()), wrong=not skips))
+        reason = " ".join(str(error).split()).removeprefix(f"mask {item.mask} (").removesuffix(")")
+        facts.remarks.append(Remark(BAD_MASK, reason, wrong=not skips))
     except InputError as error:  # at which training stops in any case
         facts.remarks.append(Remark(FOREIGN, str(error), wrong=True))
     else:
