@@ -75,7 +75,7 @@ def _masks(one: Seen, classes: Sequence[str]) -> Iterator[Finding]:
     if not summary.void:
         return
     if not summary.counted:
-        only = summary.name == "train" and summary.complete and not summary.unknown
+        only = summary.name == "train" and summary.complete
         yield Finding(f"{summary.name}: {all_void(summary)}", wrong=only)
         return
     share = summary.void / summary.counts.total()

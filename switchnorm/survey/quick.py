@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 
 from switchnorm.data import Dataset
-from switchnorm.data.files.surveyed import MISSING, UNREADABLE, Surveyed
-from switchnorm.data.segmentation.labels import IGNORED
-from switchnorm.data.segmentation.pair_facts import BAD_MASK
+from switchnorm.data.files.surveyed import Surveyed
+from switchnorm.data.segmentation.pair_facts import FOREIGN
 from switchnorm.errors import InputError
-from switchnorm.survey.findings import Seen, agreeing, all_void, findings
+from switchnorm.survey.findings import Seen, agreeing, findings
 from switchnorm.survey.readers import look_in_threads
 from switchnorm.survey.summary import Summary
 
@@ -34,7 +33,7 @@ def quick_look(dataset: Dataset, training: Sequence[int] = ()) -> tuple[str, ...
         What is unusual, a line each.
 
     Raises:
-        InputError: one at which training or its validation would stop; or training masks of which no pixel counts.
+        InputError: one at which training or its validation would stop.
     """
     seen = []
     with warnings.catch_warnings():
@@ -46,7 +45,6 @@ def quick_look(dataset: Dataset, training: Sequence[int] = ()) -> tuple[str, ...
                 if facts.wrong is not None:
                     raise InputError(_refusal(dataset, split, index, *facts.wrong[:2]))
                 summary.add(index, facts)
-            _check_void(split, summary, chosen)
             seen.append(Seen(summary, split))
         found = [each.text for each in findings(seen, dataset.classes, dataset.unusual())]
     return _shortened(found)
@@ -67,24 +65,14 @@ def evenly(total: int, count: int) -> Sequence[int]:
 
 
 def _refusal(dataset: Dataset, split: Surveyed, index: int, kind: str, detail: str) -> str:
+    if kind == FOREIGN:  # at which training stops in any case; it says all that there is to say
+        return f"{detail}. `switchnorm check` looks at all"
     reason = f" ({detail})" if detail else ""
-    skips = kind in (UNREADABLE, MISSING, BAD_MASK) and hasattr(dataset, "on_damaged")
-    advice = ", or set data.on_damaged to 'skip'" if skips else ""
+    advice = ", or set data.on_damaged to 'skip'" if hasattr(dataset, "on_damaged") else ""
     return (
         f"a {split.name} picture {agreeing(1, kind)}: {split.place(index)}{reason}; mend it{advice}. "
         "`switchnorm check` looks at all"
     )
-
-
-def _check_void(split: Surveyed, summary: Summary, known: Container[int]) -> None:
-    """Raise `InputError` where no mask of the training set has a pixel that counts, looking at all if it must."""
-    if split.name != "train" or not summary.void or summary.counted:
-        return
-    for index, facts in look_in_threads(split, [index for index in range(len(split)) if index not in known]):
-        summary.add(index, facts)
-        if facts.counts.keys() - {IGNORED}:
-            return
-    raise InputError(f"{split.name}: {all_void(summary)}")
 
 
 def _shortened(lines: Sequence[str]) -> tuple[str, ...]:

@@ -42,7 +42,6 @@ class Summary:
         #: How much of each label there is, `IGNORED` of masks for what does not count; and samples that have any.
         self.counts: Counter[int] = Counter()
         self.having: Counter[int] = Counter()
-        self.unknown: Counter[int] = Counter()
         self.remarks: dict[str, Tally] = {}
         #: Files by (format, mode, bits), and by EXIF's orientation.
         self.kinds: Counter[tuple[str, str, int]] = Counter()
@@ -70,7 +69,6 @@ class Summary:
             self.range = min(low, facts.range[0]), max(high, facts.range[1])
         self.counts.update(facts.counts)
         self.having.update(label for label, count in facts.counts.items() if count)
-        self.unknown.update(facts.unknown)
         if facts.digest >= 0:
             self._indices.append(index)
             self._digests.append(facts.digest)

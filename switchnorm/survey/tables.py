@@ -14,8 +14,6 @@ from switchnorm.survey.whole import Survey
 
 #: Up to so many classes are shown in their order; of more, so many of the rarest and of the most frequent.
 _FEW_CLASSES, _RAREST, _MOST = 24, 12, 4
-#: Numbers of masks that are named.
-_NUMBERS = 8
 
 
 def split_table(survey: Survey) -> Table:
@@ -48,11 +46,6 @@ def _column(one: Seen, normalized: bool) -> dict[str, str]:
         if values:
             found[title] = " ".join(f"{value / scale:.3f}" for value in values)
     if summary.unit == "pixels" and summary.counts:
-        if summary.unknown:
-            numbers = sorted(summary.unknown)
-            found["without class"] = ", ".join(map(str, numbers[:_NUMBERS])) + (
-                " ..." if len(numbers) > _NUMBERS else ""
-            )
         found["do not count"] = f"{100 * summary.void / summary.counts.total():.2f} %"
     return found
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from switchnorm.data import Dataset
 from switchnorm.data.files.surveyed import Surveyed
+from switchnorm.errors import InputError
 from switchnorm.survey.batches import look_at_batches
 from switchnorm.survey.findings import Finding, Seen, findings
 from switchnorm.survey.quick import evenly
@@ -54,8 +55,16 @@ def look_at(dataset: Dataset, *, seed: int = 0, limit: int | None = None, watch:
     """
     splits = dataset.surveyed()
     seen = _look_at_samples(splits, limit, watch) if splits else _look_at_batches(dataset, seed, limit, watch)
-    found = findings(seen, dataset.classes, dataset.unusual())
+    found = findings(seen, dataset.classes, _known(dataset))
     return Survey(dataset.classes, tuple(seen), tuple(found), normalized=not splits)
+
+
+def _known(dataset: Dataset) -> tuple[str, ...]:
+    """What the dataset says of itself; nothing where it stops at a file, which is among what was found."""
+    try:
+        return dataset.unusual()
+    except InputError:
+        return ()
 
 
 def _look_at_samples(splits: Sequence[Surveyed], limit: int | None, watch: Watch) -> list[Seen]:

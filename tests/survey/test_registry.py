@@ -34,13 +34,15 @@ def imagenet(root):
 
 
 def pairs(root, folders, suffixes=(".png", ".png"), number=1):
-    """Two pictures and masks of one number in each of the folders, "pictures:masks"."""
+    """Two pictures and masks of two numbers in each of the folders, "pictures:masks"."""
     for each in folders:
         for folder, suffix, mask in zip(each.split(":"), suffixes, (False, True), strict=True):
             (root / folder).mkdir(parents=True)
             for name in range(2):
                 picture = (
-                    Image.fromarray(np.full((24, 30), number, np.uint8)) if mask else photo(hash(each) % 99 + name)
+                    Image.fromarray(np.repeat(np.uint8([number, number + 1]), 360).reshape(24, 30))
+                    if mask
+                    else photo(hash(each) % 99 + name)
                 )
                 picture.save(root / folder / f"{name}{suffix}")
     return {"root": str(root), "workers": 0}

@@ -48,7 +48,6 @@ class Facts:
         sums: of each channel's values, as training reads them.
         squares: of each channel's squared values.
         counts: how much of each label is in the sample; `IGNORED` is the label of what does not count.
-        unknown: pixels by numbers of the mask that mean nothing.
     """
 
     remarks: list[Remark] = field(default_factory=list)
@@ -64,7 +63,6 @@ class Facts:
     sums: tuple[float, ...] = ()
     squares: tuple[float, ...] = ()
     counts: dict[int, int] = field(default_factory=dict)
-    unknown: dict[int, int] = field(default_factory=dict)
 
     @property
     def wrong(self) -> Remark | None:

@@ -119,12 +119,6 @@ class MaskLooks:
                 f"{look.gray} of {look.masks} masks looked at are in red, green and blue, all the same, and are read "
                 "by their numbers"
             )
-        missing = [name for label, name in enumerate(names) if label not in look.labels]
-        if look.whole and look.classes and missing and IGNORED in look.labels:
-            share = look.labels[IGNORED] / sum(look.labels.values())
-            more = f" or {len(missing) - 3} more classes" if len(missing) > 3 else ""
-            classes = " or ".join(map(repr, missing[:3]))
-            yield f"no training mask has a pixel of {classes}{more}, and {100 * share:.2g} % of all pixels are void"
 
     def _at(self, split: str, pairs: Pairs) -> MaskLook:
         if split not in self._taken:

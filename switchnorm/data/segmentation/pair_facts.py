@@ -10,22 +10,22 @@ import numpy as np
 from PIL import Image
 
 from switchnorm.data.files.picture_facts import digest, file_bytes, read_into, readable
-from switchnorm.data.files.picture_file import Pixels
+from switchnorm.data.files.picture_file import DamagedError, Pixels
 from switchnorm.data.files.surveyed import Facts, Remark, Surveyed
-from switchnorm.data.segmentation.labels import IGNORED, Numbering
+from switchnorm.data.segmentation.labels import IGNORED
+from switchnorm.data.segmentation.legend import Legend
+from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
     from switchnorm.data.files.pairs import Pairs
     from switchnorm.data.segmentation.sizes import TrainingSizes
 
-_ONE_CHANNEL = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N")
-
 #: The kinds of remarks on masks.
-BAD_MASK, OTHER_SIZE, STORED, UNKNOWN, ALL_VOID = (
+BAD_MASK, FOREIGN, OTHER_SIZE, STORED, ALL_VOID = (
     "have a mask that cannot be read",
+    "have a mask that means nothing",
     "have a mask of another size",
     "have a mask that fits only the pixels as they are stored, and not as EXIF turns them",
-    "have numbers in their mask that mean nothing",
     "have no pixel that counts",
 )
 
@@ -38,78 +38,51 @@ class PairItem(NamedTuple):
     stated: tuple[int, int] | None
 
 
-def look_at_pair(item: PairItem, pixels: Pixels, numbering: Numbering, skips: bool) -> Facts:
+def look_at_pair(item: PairItem, pixels: Pixels, legend: Legend, skips: bool) -> Facts:
     """What is seen of a picture with a mask.
 
     Args:
         item: the two files.
         pixels: what the picture becomes.
-        numbering: what the mask's numbers mean.
+        legend: what the pixels of masks mean.
         skips: whether training goes on without one that cannot be read.
     """
     facts = Facts()
     read_into(facts, item.picture, pixels, skips)
     if item.stated is not None and facts.size is not None and item.stated not in _sizes(facts):
         detail = f"{_by(facts.size)} where the list states {_by(item.stated)}"
-        facts.remarks.append(Remark("are of another size than the list states", detail, wrong=True))
+        facts.remarks.append(Remark("are of another size than the list states", detail, wrong=not skips))
     try:
         with open(item.mask, "rb") as file:
             facts.target = digest(file.read())
-        numbers = _numbers(item.mask)
-    except Exception as error:  # as `read_picture`
-        missing = isinstance(error, FileNotFoundError)
-        reason = "the mask is missing" if missing else " ".join(str(error).split())
+        labels = legend.labels(item.mask)
+    except FileNotFoundError:
+        facts.remarks.append(Remark(BAD_MASK, "it is missing", wrong=not skips))
+    except (OSError, DamagedError) as error:
+        reason = " ".join(str(error).split()).removeprefix(f"mask {item.mask} (").removesuffix(")")
         facts.remarks.append(Remark(BAD_MASK, reason, wrong=not skips))
-        return facts
-    _note_size(facts, numbers.shape)
-    _note_numbers(facts, numbers, numbering)
+    except InputError as error:  # at which training stops in any case
+        facts.remarks.append(Remark(FOREIGN, str(error), wrong=True))
+    else:
+        _note_labels(facts, labels, skips)
     return facts
+
+
+def _note_labels(facts: Facts, labels: np.ndarray[Any, Any], skips: bool) -> None:
+    if facts.size is not None and labels.shape != facts.size:
+        kind = STORED if labels.shape in _sizes(facts) else OTHER_SIZE
+        facts.remarks.append(Remark(kind, f"{_by(labels.shape)}, its picture {_by(facts.size)}", wrong=not skips))
+    counts = np.bincount(labels.ravel(), minlength=IGNORED + 1)
+    there = counts.nonzero()[0]
+    facts.counts = dict(zip(there.tolist(), counts[there].tolist(), strict=True))
+    if set(facts.counts) <= {IGNORED}:
+        facts.remarks.append(Remark(ALL_VOID))
 
 
 def _sizes(facts: Facts) -> tuple[tuple[int, int] | None, ...]:
     """Of the picture the right way up, and as it is stored."""
     assert facts.size is not None
     return (facts.size, facts.size[::-1]) if facts.orientation >= 5 else (facts.size,)
-
-
-def _numbers(path: str) -> np.ndarray[Any, Any]:
-    """The numbers of a mask, (H, W)."""
-    with Image.open(path) as mask:
-        if mask.mode not in _ONE_CHANNEL:
-            raise ValueError(f"a picture of mode {mask.mode}; expected one number per pixel")
-        return np.array(mask)
-
-
-def _note_size(facts: Facts, size: tuple[int, ...]) -> None:
-    if facts.size is None or size == facts.size:
-        return
-    kind = STORED if size in _sizes(facts) else OTHER_SIZE
-    facts.remarks.append(Remark(kind, f"{_by(size)}, its picture {_by(facts.size)}", wrong=True))
-
-
-def _note_numbers(facts: Facts, numbers: np.ndarray[Any, Any], numbering: Numbering) -> None:
-    labels = {number: label for label, number in enumerate(numbering.classes)}
-    labels |= dict.fromkeys(numbering.ignored, IGNORED)
-    for number, pixels in _counted(numbers):
-        label = labels.get(number)
-        if label is None:
-            facts.unknown[number] = pixels
-        else:
-            facts.counts[label] = facts.counts.get(label, 0) + pixels
-    if facts.unknown:
-        facts.remarks.append(Remark(UNKNOWN, ", ".join(map(str, sorted(facts.unknown)[:5])), wrong=True))
-    elif set(facts.counts) <= {IGNORED}:
-        facts.remarks.append(Remark(ALL_VOID))
-
-
-def _counted(numbers: np.ndarray[Any, Any]) -> Iterable[tuple[int, int]]:
-    """Each number and how often it is there."""
-    if numbers.dtype.itemsize == 1:
-        counts = np.bincount(numbers.astype(np.uint8).ravel(), minlength=1)
-        values = counts.nonzero()[0]
-        return zip(values.tolist(), counts[values].tolist(), strict=True)
-    values, counts = np.unique(numbers, return_counts=True)
-    return zip(values.tolist(), counts.tolist(), strict=True)
 
 
 def _by(size: Any) -> str:
@@ -122,7 +95,7 @@ class SurveyedPairs(Surveyed):
     Args:
         name, skips: as `Surveyed`.
         pairs: the pictures and masks.
-        numbering: of the masks.
+        legend: what the pixels of masks mean.
         pixels: what pictures become.
         sizes: to which training resizes them; None for the split that it does not read.
     """
@@ -134,7 +107,7 @@ class SurveyedPairs(Surveyed):
         self,
         name: str,
         pairs: Pairs,
-        numbering: Numbering,
+        legend: Legend,
         pixels: Pixels,
         sizes: TrainingSizes | None,
         *,
@@ -142,7 +115,7 @@ class SurveyedPairs(Surveyed):
     ) -> None:
         super().__init__(name, skips=skips)
         self.pairs = pairs
-        self.numbering = numbering
+        self.legend = legend
         self.pixels = pixels
         self.sizes = sizes
 
@@ -152,7 +125,7 @@ class SurveyedPairs(Surveyed):
     @property
     def look(self) -> Callable[[Any], Facts]:
         """As `Surveyed`."""
-        return partial(look_at_pair, pixels=self.pixels, numbering=self.numbering, skips=self.skips)
+        return partial(look_at_pair, pixels=self.pixels, legend=self.legend, skips=self.skips)
 
     def item(self, index: int) -> PairItem:
         """As `Surveyed`."""

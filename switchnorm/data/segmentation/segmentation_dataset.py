@@ -220,7 +220,9 @@ class SegmentationDataset(FromFiles):
 
         sizes = {"train": self._training_sizes}
         return tuple(
-            SurveyedPairs(split, pairs, self.numbering, self._found_pixels, sizes.get(split))
+            SurveyedPairs(
+                split, pairs, self.legend, self._found_pixels, sizes.get(split), skips=self.on_damaged == "skip"
+            )
             for split, pairs in self._splits.items()
             if pairs is not None
         )

@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from switchnorm.data.files.surveyed import Surveyed
+from switchnorm.data.loaders.damage import read_one
 from switchnorm.data.picture import shown
 from switchnorm.data.segmentation import SegmentationDataset
 from switchnorm.data.segmentation.pair_facts import SurveyedPairs
@@ -23,7 +24,7 @@ class MaskDrawing(Drawing):
     def stored(self, split: Surveyed, index: int) -> Drawn:
         """As `Drawing`."""
         assert isinstance(split, SurveyedPairs)
-        picture, labels = PairReader(split.pairs, split.numbering, split.pixels)(index)
+        picture, labels = read_one(PairReader(split.pairs, split.legend, split.pixels), index)
         return Drawn(overlay(shown(picture), labels, self.dataset.palette), split.title(index))
 
     def trained(self, picture: Image.Image, target: Tensor) -> Drawn:

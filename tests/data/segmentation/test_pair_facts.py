@@ -6,11 +6,12 @@ from PIL import Image
 
 from switchnorm.data.files.picture_file import Pixels
 from switchnorm.data.segmentation.labels import Numbering
+from switchnorm.data.segmentation.legend import Legend
 from switchnorm.data.segmentation.pair_facts import PairItem, SurveyedPairs, look_at_pair
 from switchnorm.data.segmentation.sizes import TrainingSizes
 from tests.data.photos import photo
 
-NUMBERING = Numbering((1, 2, 300), (0, 7))
+LEGEND = Legend(Numbering((1, 2, 300), (0, 7)), ("a", "b", "c"))
 
 
 @pytest.fixture
@@ -21,9 +22,7 @@ def look(tmp_path):
         photo(1, width=8, height=6).save(tmp_path / "a.jpg", **({} if exif is None else {"exif": exif}))
         if mask is not None:
             (mask if isinstance(mask, Image.Image) else Image.fromarray(mask)).save(tmp_path / "m.png")
-        return look_at_pair(
-            PairItem(str(tmp_path / "a.jpg"), str(tmp_path / "m.png"), stated), Pixels(), NUMBERING, False
-        )
+        return look_at_pair(PairItem(str(tmp_path / "a.jpg"), str(tmp_path / "m.png"), stated), Pixels(), LEGEND, False)
 
     return look
 
@@ -38,7 +37,7 @@ def test_pixels_are_counted_by_label(look, dtype):
     mask[0], mask[1, :3], mask[1, 3] = 2, 0, 7
     facts = look(mask)
     assert facts.counts == {0: 36, 1: 8, 255: 4}
-    assert (remarks(facts), facts.unknown, facts.size) == ([], {}, (6, 8))
+    assert (remarks(facts), facts.size) == ([], (6, 8))
 
 
 def test_numbers_beyond_8_bits(look):
@@ -49,9 +48,8 @@ def test_numbers_that_mean_nothing(look):
     mask = np.ones((6, 8), np.uint8)
     mask[0, :2] = 9
     facts = look(mask)
-    assert facts.unknown == {9: 2}
-    assert remarks(facts) == [("have numbers in their mask that mean nothing", True)]
-    assert facts.remarks[0].detail == "9"
+    assert remarks(facts) == [("have a mask that means nothing", True)]
+    assert "m.png has 9 " in facts.remarks[0].detail
 
 
 def test_a_mask_in_which_nothing_counts(look):
@@ -63,7 +61,7 @@ def test_a_mask_in_which_nothing_counts(look):
     ("mask", "kind"),
     [
         (np.ones((6, 9), np.uint8), "have a mask of another size"),
-        (Image.new("RGB", (8, 6)), "have a mask that cannot be read"),
+        (Image.effect_noise((8, 6), 90).convert("RGB"), "have a mask that means nothing"),
         (None, "have a mask that cannot be read"),
     ],
 )
@@ -91,7 +89,7 @@ def test_another_size_than_the_list_states(look):
 def test_pictures_that_the_windows_are_larger_than(scale, padded):
     sizes = TrainingSizes((), None, None if scale is None else tuple(scale), (16, 16), 8)
     said = list(
-        SurveyedPairs("train", [], NUMBERING, Pixels(), sizes).about_sizes(np.array([[12, 40], [20, 40], [90, 90]]))
+        SurveyedPairs("train", [], LEGEND, Pixels(), sizes).about_sizes(np.array([[12, 40], [20, 40], [90, 90]]))
     )
     assert said == [
         f"{padded} of 3 can be smaller than the windows of 16x16 when they are resized; what is beside them does not "
