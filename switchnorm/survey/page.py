@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
-from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
-
-from PIL import Image
 
 from switchnorm.data import Dataset
 from switchnorm.data.files.shown import as_pictures
@@ -17,6 +13,7 @@ from switchnorm.files import write_file
 from switchnorm.report.common.document import document
 from switchnorm.report.common.elements import note, section, table
 from switchnorm.report.common.legends import colour_legend
+from switchnorm.report.common.photos import photo, photo_grid
 from switchnorm.survey.batches import first_batch
 from switchnorm.survey.findings import Seen
 from switchnorm.survey.quick import evenly
@@ -25,10 +22,8 @@ from switchnorm.survey.whole import Survey
 from switchnorm.survey.words import said, verdict
 from switchnorm.tasks.drawing import Drawing, Drawn
 
-#: Pictures of a training batch, of the first split and of the others; in rows of so many.
-_TRAINED, _FIRST, _OTHERS, _COLUMNS = 8, 24, 8, 4
-#: The longer side of what is shown, in pixels, and the shorter one up to which small pictures are enlarged.
-_LONGEST, _SHORTEST = 280, 96
+#: Pictures of a training batch, of the first split and of the others.
+_TRAINED, _FIRST, _OTHERS = 8, 24, 8
 
 
 def write_page(name: str, survey: Survey, drawing: Drawing, out: Path, *, seed: int = 0, epochs: int = 1) -> Path:
@@ -111,29 +106,7 @@ def _stored(one: Seen, drawing: Drawing, colours: dict[str, str], count: int) ->
         yield _grid(shown, f"{one.summary.name} picture")
 
 
-def _grid(shown: Sequence[Drawn], kind: str) -> str:
-    return f'<div class="scene" style="--columns: {_COLUMNS}">{"".join(_figures(shown, kind))}</div>'
-
-
-def _figures(shown: Iterable[Drawn], kind: str) -> Iterator[str]:
-    for number, each in enumerate(shown, 1):
-        picture = _thumbnail(each.picture)
-        caption = f"<figcaption>{escape(each.caption)}</figcaption>" if each.caption else ""
-        yield (
-            f'<figure><img src="{_uri(picture)}" width="{picture.width}" height="{picture.height}" '
-            f'alt="{escape(each.caption or f"{kind} {number}")}">{caption}</figure>'
-        )
-
-
-def _thumbnail(picture: Image.Image) -> Image.Image:
-    """Small enough for a page, and large enough to be seen."""
-    factor = min(_LONGEST / max(picture.size), max(_SHORTEST / min(picture.size), 1))
-    size = (max(round(picture.width * factor), 1), max(round(picture.height * factor), 1))
-    resample = Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BOX
-    return picture.convert("RGB").resize(size, resample)
-
-
-def _uri(picture: Image.Image) -> str:
-    content = io.BytesIO()
-    picture.save(content, "JPEG", quality=82)
-    return f"data:image/jpeg;base64,{b64encode(content.getvalue()).decode()}"
+def _grid(shown: Iterable[Drawn], kind: str) -> str:
+    return photo_grid(
+        photo(each.picture, each.caption, each.caption or f"{kind} {number}") for number, each in enumerate(shown, 1)
+    )
