@@ -23,7 +23,7 @@ from switchnorm.config.task_spec import find_task, own_tasks, tasks
 from switchnorm.data import dataset_class, dataset_classes
 from switchnorm.errors import InputError
 from switchnorm.recipes.compose import read_recipe
-from switchnorm.recipes.located import Located
+from switchnorm.recipes.located import Located, check_keys
 
 #: Sections whose keys are not known here: network and optimizer check their options themselves.
 OPEN = ("model.options", "optimizer.options")
@@ -139,6 +139,10 @@ def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) ->
         key = flag.partition("=")[0]
         if flag.startswith("--") and not _is_key(key[2:].removesuffix("+"), keys):
             raise unknown_flag("flag", key, [f"--{key}" for key in (*SHORT, *keys)])
+    for flag, following in itertools.pairwise([*flags, ""]):
+        key, equals, value = flag.partition("=")
+        if key.startswith("--") and (value if equals else following).startswith(("{", "[")):
+            check_keys(value if equals else following, key)
     try:
         values = parser.parse_args([f"--config={yaml.safe_dump(content)}", *flags]).as_dict()
     except (argparse.ArgumentError, TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -67,6 +68,17 @@ def read_located(path: Path, title: str) -> Located:
         where = title if mark is None else f"{_place(mark)}, column {mark.column + 1}"
         problem = ", ".join(filter(None, (error.context, error.problem)))
         raise InputError(f"{where}: no valid YAML: {' '.join(problem.split())}") from error
+
+
+def check_keys(text: str, title: str) -> None:
+    """Raise `InputError` where YAML text, as of a flag, sets a key twice; what else is wrong shows in its use.
+
+    Args:
+        text: the YAML.
+        title: what messages call it.
+    """
+    with contextlib.suppress(yaml.YAMLError):
+        _Loader(text, title).get_single_node()
 
 
 class _Loader(yaml.SafeLoader):
