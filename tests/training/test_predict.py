@@ -18,7 +18,6 @@ from switchnorm.recipes import find_recipe
 from switchnorm.tasks.segmentation.task import Segmentation
 from switchnorm.training.build import build_model
 from switchnorm.training.predict import predict_pictures
-from tests.browser import chromium
 from tests.data.photos import photo, write_photo, write_tree
 
 DIGITS = read_config(find_recipe("digits/resnet9"))
@@ -73,16 +72,15 @@ def test_photographs_are_shown_as_evaluation_shows_them(tmp_path):
             torch.testing.assert_close(data.shown(picture.convert("RGB")), images[place])
 
 
-def test_the_page_shows_every_picture_with_its_classes(pictures, tmp_path):
+def test_the_page_shows_every_picture_with_its_classes(pictures, tmp_path, browser):
     predict_pictures(DIGITS, lambda model: None, [pictures], tmp_path / "out")
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 900, "height": 700})
-        page.goto((tmp_path / "out/predictions.html").as_uri())
-        assert page.locator("figure img").count() == 12
-        assert page.locator("img").evaluate_all("all => all.every(each => each.complete && each.naturalWidth > 0)")
-        assert page.locator("figcaption").first.inner_text().splitlines()[0] == "00.png"
-        assert len(page.locator("figcaption").first.inner_text().splitlines()) == 6
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page = browser.new_page(viewport={"width": 900, "height": 700})
+    page.goto((tmp_path / "out/predictions.html").as_uri())
+    assert page.locator("figure img").count() == 12
+    assert page.locator("img").evaluate_all("all => all.every(each => each.complete && each.naturalWidth > 0)")
+    assert page.locator("figcaption").first.inner_text().splitlines()[0] == "00.png"
+    assert len(page.locator("figcaption").first.inner_text().splitlines()) == 6
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_the_command_names_what_could_not_be_predicted_and_fails(pictures, tmp_path, capsys, monkeypatch):

@@ -185,3 +185,5 @@ def test_recipes_flags_and_the_configuration_of_a_run_keep_the_map(tmp_path):
     refused("s.yaml, line 8: key '0' is also set in line 6", lambda: read_config(tmp_path / "s.yaml"))
     (tmp_path / "s.yaml").write_text("base: ./r.yaml\ntrain:\n  5: 3\n")
     refused("s.yaml, line 3: key 'train.5' is unknown", lambda: read_config(tmp_path / "s.yaml"))
+    for flags in (["--data.values", "{0: a, 0: b}"], ["--data.values={0: a, 0: b}"]):
+        refused("--data.values, line 1: key '0' is also set in line 1", lambda: read_config(tmp_path / "r.yaml", flags))  # noqa: B023
