@@ -82,7 +82,8 @@ def check_value(text: str, title: str) -> None:
         title: what messages call it.
 
     Raises:
-        InputError: a key that is set twice, an alias inside of what it stands for, or more nesting or values than any recipe needs.
+        InputError: a key that is set twice, an alias inside of what it stands for, or more nesting or values than any
+            recipe needs.
     """
     with contextlib.suppress(yaml.YAMLError):
         _Loader(text, title).get_single_node()
