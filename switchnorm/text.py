@@ -46,6 +46,11 @@ def printable(text: str) -> str:
     )
 
 
+def say(*lines: str) -> None:
+    """Print lines that may hold names from outside: a terminal shows their control characters and obeys none."""
+    print(*map(printable, lines), sep="\n")
+
+
 def expanded(option: str, name: str) -> Path:
     """A path as a shell would read it: ~ is the home folder, and $NAME or ${NAME} a variable of the environment.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from switchnorm.cli.command import Commands
+from switchnorm.text import say
 
 
 def add(commands: Commands) -> None:
@@ -38,19 +39,19 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
     what = [card.name or "no published checkpoint", f"network {card.network or 'unknown'}", f"norm {card.norm or '?'}"]
     what += [f"--model.options.{option} {str(value).lower()}" for option, value in card.options.items()]
     what += ["statistics " + ", ".join(card.statistics)] if card.statistics else []
-    print(f"{options.out}: {'; '.join(what)}")
+    say(f"{options.out}: {'; '.join(what)}")
     if card.alike:
-        print(f"  or {', '.join(card.alike)}, for keys do not tell dilation; --network says which it is")
-    print(f"  read {card.format}, {card.keys} tensors, {card.parameters} parameters, {card.reshaped} reshaped")
+        say(f"  or {', '.join(card.alike)}, for keys do not tell dilation; --network says which it is")
+    say(f"  read {card.format}, {card.keys} tensors, {card.parameters} parameters, {card.reshaped} reshaped")
     dropped = [*card.dropped[:8], *([f"{len(card.dropped) - 8} more"] if len(card.dropped) > 8 else [])]
     dropped += [f"the prefix {card.removed_prefix!r}"] if card.removed_prefix else []
     if dropped:
-        print(f"  left out: {', '.join(dropped)}")
-    print(f"  MD5 {card.md5}{', as published' if card.verified else ''}")
+        say(f"  left out: {', '.join(dropped)}")
+    say(f"  MD5 {card.md5}{', as published' if card.verified else ''}")
     if card.decoder_md5 is not None:
-        print(f"  MD5 {card.decoder_md5} (decoder)")
+        say(f"  MD5 {card.decoder_md5} (decoder)")
     if card.top1 is not None and card.top5 is not None:
-        print(f"  claimed accuracy: top-1 {100 * card.top1:.2f} %, top-5 {100 * card.top5:.2f} % ({card.source})")
+        say(f"  claimed accuracy: top-1 {100 * card.top1:.2f} %, top-5 {100 * card.top5:.2f} % ({card.source})")
 
 
 def _network_of_run(file: Path) -> str | None:

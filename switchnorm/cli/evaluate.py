@@ -13,6 +13,7 @@ from switchnorm.cli.networks import add_network_flags, open_run, weights_config
 from switchnorm.config.ranges import Range
 from switchnorm.config.statistics import parse_statistics
 from switchnorm.errors import InputError
+from switchnorm.text import say
 
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
@@ -87,6 +88,6 @@ def _print(what: str, found: Evaluation) -> None:
 
     if not is_first():
         return
-    print(*evaluation(what, found), sep="\n")
+    say(*evaluation(what, found))
     for output in found.outputs:
-        print(f"\n{output.write()}")
+        say(f"\n{output.write()}")

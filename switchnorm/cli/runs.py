@@ -8,6 +8,7 @@ from pathlib import Path
 
 from switchnorm.cli.command import Commands
 from switchnorm.errors import InputError
+from switchnorm.text import say
 
 
 def add_inspect(commands: Commands) -> None:
@@ -45,4 +46,4 @@ def _report(options: argparse.Namespace, rest: Sequence[str]) -> None:
     out = options.out or (options.runs[0] / "report.html" if len(options.runs) == 1 else Path("report.html"))
     page = write(options.runs, out)
     print_results(options.runs)
-    print(f"report: {page}")
+    say(f"report: {page}")

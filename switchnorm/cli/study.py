@@ -15,6 +15,7 @@ from switchnorm.recipes import find_recipe
 from switchnorm.runs.geometries import Geometry
 from switchnorm.studies import STUDIES, find_study
 from switchnorm.studies.variants import read_variants
+from switchnorm.text import say
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -76,15 +77,15 @@ def _demo(options: argparse.Namespace, rest: Sequence[str]) -> None:
 
     runs = demo(options.out)
     print_results(runs)
-    print(f"report: {write(runs, options.out / 'report.html')}")
+    say(f"report: {write(runs, options.out / 'report.html')}")
 
 
 def _study(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     given = [options.out, options.recipe, options.seeds, options.workers]
     given += [getattr(options, flag[2:]) for flags in _FLAGS.values() for flag in flags]
     if not arguments and all(each is None for each in given):
-        print(*(f"{name:10} {summary}" for name, summary in STUDIES.items()), sep="\n")
-        print("Start one with `switchnorm study NAME`; `switchnorm study --help` says how.")
+        say(*(f"{name:10} {summary}" for name, summary in STUDIES.items()))
+        say("Start one with `switchnorm study NAME`; `switchnorm study --help` says how.")
         return
     if not arguments or arguments[0].startswith("-"):
         raise InputError(f"study starts with a name, one of {', '.join(STUDIES)}; see `switchnorm study --help`")
@@ -154,7 +155,7 @@ def _compare(options: argparse.Namespace, out: Path, flags: Sequence[str]) -> No
 
     def report() -> Path | None:
         if not study.counted:
-            print(*study.notes, sep="\n")
+            say(*study.notes)
             return None
         print_results(study.counted, notes=study.notes)
         return write(study.counted, out / "report.html", notes=study.notes)
@@ -171,6 +172,6 @@ def _run(study: Study, keep: Keep, report: Callable[[], Path | None]) -> None:
         raise
     page = report()
     if page is not None:
-        print(f"report: {page}")
+        say(f"report: {page}")
     if study.errors:
         raise SystemExit(1)

@@ -16,6 +16,7 @@ from switchnorm.processes import is_first, world_size
 from switchnorm.runs.appearance import registered
 from switchnorm.runs.folder import RunFolder, free_folder
 from switchnorm.surgery import LayerImportance, importance
+from switchnorm.text import say
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import check_resumable
@@ -77,7 +78,7 @@ def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any
     model, dataset = prepare(config)
     begun = run.record().get("processes") or world_size()
     if begun != world_size() and is_first() and not quiet:
-        print(f"begun on {begun} processes and continued on {world_size()}: what each computes is not what it was")
+        say(f"begun on {begun} processes and continued on {world_size()}: what each computes is not what it was")
     if run.last.is_file():  # the trainer loads it too, but would not explain what does not fit
         load_state(model, read_state(run.last), f"checkpoint {str(run.last)!r}")
         check_resumable(run.last)
@@ -92,7 +93,7 @@ def _begin(model: nn.Module, config: Config, quiet: bool, pictures: str = "") ->
     beginning = begin(model, config, pictures)
     if is_first() and not quiet:
         for line in beginning.lines:
-            print(line)
+            say(line)
     return beginning.record
 
 
