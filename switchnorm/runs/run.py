@@ -223,7 +223,7 @@ def _read_metrics(path: Path, start: int, score: Score) -> tuple[list[dict[str, 
         epoch = epoch_of(where, row["epoch"])
         shift = epoch_shift(row["epoch"], start) if shift is None else shift
         values["epoch"] = epoch + shift
-        if metrics and values["epoch"] <= (metrics[-1]["epoch"] or 0):
+        if metrics and epoch + shift <= (metrics[-1]["epoch"] or 0):
             raise InputError(f"{where}: epoch {epoch} comes after another that is no earlier")
         for name in fractions:
             if not 0 <= (values.get(name) or 0) <= 1:

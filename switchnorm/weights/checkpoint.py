@@ -65,6 +65,9 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
         raise InputError(
             f"checkpoint {str(path)!r} holds {special} as no plain tensor of numbers; save it dense and unquantized"
         )
+    unprintable = next((key for key in state if not key.isprintable()), None)
+    if unprintable is not None:
+        raise InputError(f"checkpoint {str(path)!r} has a key that cannot be printed, {unprintable!r:.100}")
     prefix = _prefix(state)
     state = {key.removeprefix(prefix): value for key, value in state.items()}
     beside = [str(key) for key in content if key != container] if container else []

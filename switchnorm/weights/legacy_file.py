@@ -77,5 +77,6 @@ class _Storages:
             (count,) = struct.unpack("<q", file.read(8))
             if count != flat.numel():
                 raise pickle.UnpicklingError(f"storage {key!r:.100} has another length than its tensors say")
-            if count and file.readinto(memoryview(flat.view(torch.uint8).numpy())) != flat.nbytes:  # type: ignore[attr-defined]
+            buffer = flat.view(torch.uint8).numpy().data if count else memoryview(b"")
+            if count and file.readinto(buffer) != flat.nbytes:  # type: ignore[attr-defined]
                 raise EOFError(f"storage {key!r:.100} ends before its end")

@@ -87,6 +87,8 @@ class Metadata:
             found |= {name: float(entries[name]) for name in _NUMBERS if name in entries}
             if "statistics" in entries:
                 found["statistics"] = tuple(entries["statistics"].split(","))
+            if not all(text is None or text.isprintable() for text in map(entries.get, _TEXTS)):
+                raise ValueError("no text")
             shapes = {str(key): tuple(int(n) for n in shape) for key, shape in origin["shapes"].items()}
             if any(math.prod(shape) != state[key].numel() for key, shape in shapes.items()):
                 raise ValueError("shapes of other entries")

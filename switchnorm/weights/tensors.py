@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -72,8 +72,8 @@ VALUES: Mapping[str, Any] = {
     **{f"torch.{name}": dtype for name, dtype in _QUANTIZED.items()},
     **dict.fromkeys((f"torch.{scheme}" for scheme in _SCHEMES), None),
     **dict.fromkeys(_NOT_NEEDED, Maker(Inert)),
-    "torch.Size": Maker(lambda sizes=(): torch.Size(sizes)),
-    "torch.device": Maker(lambda *parts: torch.device(*parts)),
+    "torch.Size": Maker(torch.Size),
+    "torch.device": Maker(torch.device),
     "torch.Tensor": Tensor,
 }
 
@@ -87,7 +87,7 @@ class Tensors:
 
     def __init__(self, size: int) -> None:
         self._left = _SHARED * size + _SHARED_LEAST
-        rebuilt = {
+        rebuilt: dict[str, Callable[..., Tensor]] = {
             "_rebuild_tensor": self.view,
             "_rebuild_tensor_v2": self._with_gradient,
             "_rebuild_tensor_v3": self._of_type,

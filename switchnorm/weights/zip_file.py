@@ -93,7 +93,7 @@ class _Entries:
             raise pickle.UnpicklingError(f"entry {info.filename!r:.100} is damaged")
         self._file.seek(begin)
         content = torch.empty(info.file_size, dtype=torch.uint8)
-        buffer = memoryview(content.numpy())
+        buffer = content.numpy().data
         if info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size:
             filled = self._file.readinto(buffer)
         elif info.compress_type == zipfile.ZIP_DEFLATED:
