@@ -58,8 +58,10 @@ def say(*lines: str) -> None:
         else:
             # A path stays in one piece, so that it can be copied.
             indent = " " * (len(line) - len(line.lstrip()) + 2)
-            whole = {"break_long_words": False, "break_on_hyphens": False}
-            print(textwrap.fill(line, width, subsequent_indent=indent, **whole), flush=True)
+            wrapper = textwrap.TextWrapper(
+                width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+            )
+            print(wrapper.fill(line), flush=True)
 
 
 def expanded(option: str, name: str) -> Path:

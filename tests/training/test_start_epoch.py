@@ -85,7 +85,7 @@ def test_what_begins_late_says_so(recipe, tmp_path, capsys):
     start(read_config(recipe, flags), tmp_path / "late", default=Path("x"), command=())
     lines = capsys.readouterr().out.splitlines()
     assert "training begins with epoch 4 of 4" in lines
-    assert [line[:21] for line in lines if "0 left" in line] == ["epoch 4/4  step 2/2  "]
+    assert [line[:15] for line in lines if "0 left" in line] == ["epoch 4/4  loss"]
     (row,) = rows(tmp_path / "late/metrics.csv")
     assert (row["epoch"], row["step"], float(row["learning_rate"])) == ("4", "8", pytest.approx(0.0008))
     dry = str(dry_run(read_config(recipe, flags)))
