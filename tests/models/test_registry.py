@@ -135,7 +135,7 @@ def test_as_many_classes_as_the_dataset_of_the_name(name, classes):
         ),
         (
             {"name": "cifar_vgg11_bn", "dropout": 0.1},
-            "option of 'cifar_vgg11_bn' 'dropout' is unknown; choose from momentum, statistics",
+            "option of 'cifar_vgg11_bn' 'dropout' is unknown; choose from in_channels, momentum, statistics",
         ),
         (
             {"name": "cifar_resnet20", "embeding": 3},
@@ -360,3 +360,21 @@ def test_networks_of_ones_own_may_have_no_normalization(monkeypatch):
     assert create_model("plain3", num_classes=5).in_features == 3
     with pytest.raises(InputError, match="model 'plain3' has no normalization; leave norm and conv out"):
         create_model("plain3", norm="sn")
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.pattern)
+def test_every_network_of_the_library_takes_any_number_of_channels(family):
+    torch.manual_seed(0)
+    model = create_model(family.names[0], in_channels=5).eval()
+    side = 64 if family.task == "segmentation" else 32
+    with torch.no_grad():
+        logits = model(torch.randn(1, 5, side, side))
+    assert (logits["out"] if isinstance(logits, dict) else logits).shape[1] == family.num_classes
+    with pytest.raises(InputError, match="in_channels"):
+        create_model(family.names[0], in_channels=0)
+
+
+def test_channels_are_called_alike_in_networks_of_timm_and_refused_by_torchvisions():
+    assert create_model("timm:resnet10t", in_channels=4).conv1[0].in_channels == 4
+    with pytest.raises(InputError, match="'resnet18' takes pictures of 3 channels"):
+        create_model("resnet18", in_channels=4)

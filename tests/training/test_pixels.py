@@ -5,16 +5,19 @@ import warnings
 import numpy as np
 import pytest
 import tifffile
+import torch
 import yaml
 from PIL import Image
 
 from switchnorm.cli import main
-from switchnorm.config.recipe import read_config
+from switchnorm.config.recipe import evaluation_config, read_config
 from switchnorm.errors import InputError
+from switchnorm.models import create_model
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training import dry_run
-from switchnorm.training.evaluate import evaluate
-from tests.data.files.pictures import stored
+from switchnorm.training.evaluate import evaluate, evaluate_weights
+from tests.data.files.pictures import stored, write_turned
+from tests.data.photos import real_data
 from tests.training.scenes import VOID, write_scenes
 
 MODEL = {"name": "resnet18_dilated16+c1_bilinear", "norm": "bn"}
@@ -109,3 +112,20 @@ def test_a_photograph_classifier_takes_one_band_or_many(tmp_path):
             with warnings.catch_warnings():
                 warnings.filterwarnings("error", message=".*data.range.*")
                 assert np.isfinite(dry_run(read_config(tmp_path / "r.yaml")).loss)
+
+
+def test_turned_copies_of_real_pictures_with_masks_are_scored_as_the_upright_ones(tmp_path):
+    camvid, measured = real_data("camvid"), []
+    flags = ["--model", MODEL["name"], "--data", "camvid", "--data.test_sides", "[120]", "--device", "cpu"]
+    torch.manual_seed(0)
+    torch.save(create_model(MODEL["name"], norm="bn", num_classes=11).state_dict(), tmp_path / "weights.pth")
+    for name in ("upright", "turned"):
+        for folder in ("val", "valannot"):
+            (tmp_path / name / folder).mkdir(parents=True)
+            for place, path in enumerate(sorted((camvid / folder).iterdir())[:4]):
+                pixels, way = np.array(Image.open(path)), 1 if name == "upright" else 5 + place
+                write_turned(tmp_path / name / folder / f"{path.stem}.png", pixels, way)
+        config = evaluation_config([*flags, "--data.root", str(tmp_path / name), "--data.workers", "0"])
+        measured.append(evaluate_weights([tmp_path / "weights.pth"], config).metrics)
+    assert measured[0] == measured[1]
+    assert measured[0]["val_loss"] > 0

@@ -174,8 +174,8 @@ def test_dropout_as_published_unless_given():
         ({"name": "resnet50+upernet_deepsup"}, "model 'resnet50+upernet_deepsup' is unknown; did you mean"),
         (
             {"name": "resnet50+c1_bilinear", "dropout": 0.1},
-            "option of 'resnet50+c1_bilinear' 'dropout' is unknown; choose from deep_stem, published_start, momentum, "
-            "statistics",
+            "option of 'resnet50+c1_bilinear' 'dropout' is unknown; choose from in_channels, deep_stem, "
+            "published_start, momentum, statistics",
         ),
         (
             {"name": "resnet50+ppm_bilinear", "dropout": "x"},
