@@ -159,7 +159,7 @@ def test_ctrl_c_ends_with_a_hint_and_the_run_can_be_resumed(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "interrupted; continue a run with `switchnorm train --resume RUN`" in err.splitlines()[-1]
+    assert "; continue with `switchnorm train --resume run`" in err.splitlines()[-1]
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "running"
 
 

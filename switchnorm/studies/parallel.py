@@ -219,11 +219,13 @@ def _printing_to(log: Path | None) -> Iterator[None]:
     with open(os.devnull if log is None else log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    yield
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if log is not None and not log.stat().st_size:
-        log.unlink()
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if log is not None and not log.stat().st_size:
+            log.unlink()
 
 
 def train_one(path: Path, config: Config, command: Sequence[str]) -> Outcome:

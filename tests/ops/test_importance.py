@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -104,12 +104,14 @@ def test_transforms_and_other_devices_take_tensor_operations(monkeypatch: pytest
     assert all(t.is_meta for t in sparse_importance(*on_meta, "simplex"))
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_logits_that_are_no_numbers_give_none(bad: float) -> None:
+@pytest.mark.parametrize("computed", [importance.sparse_importance, importance._plain])
+@pytest.mark.parametrize("centre", CENTRES)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_logits_that_are_no_numbers_give_none(bad: float, centre: Centre, computed: Any) -> None:
     """And no error: a training that diverged is recorded as that."""
     fixed, radius = torch.zeros(1), torch.tensor([0.3])
     mean = torch.tensor([0.1, bad, 0.2], requires_grad=True)
-    of_mean, of_var = importance.sparse_importance(mean, torch.ones(3), fixed, fixed, radius, "support")
+    of_mean, of_var = computed(mean, torch.ones(3), fixed, fixed, radius, centre)
     of_mean.sum().backward()
     assert of_mean.isnan().all()
     assert mean.grad is not None

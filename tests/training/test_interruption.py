@@ -1,10 +1,12 @@
 """A signal saves a run where all is whole, ends it in one line, and a resumed run ends as one that heard none."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl

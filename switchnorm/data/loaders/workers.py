@@ -125,15 +125,15 @@ class _Reader(context.ForkServerProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's name
-        popen = context.ForkServerProcess._Popen(process_obj)  # type: ignore[attr-defined]
-        popen.terminate = popen.kill
+        popen = context.ForkServerProcess._Popen(process_obj)
+        popen.terminate = popen.kill  # type: ignore[method-assign]
         return popen
 
 
 class _Readers(context.ForkServerContext):
     """Processes forked from one without threads."""
 
-    Process = _Reader  # type: ignore[assignment]
+    Process = _Reader
 
 
 def _context() -> Any:

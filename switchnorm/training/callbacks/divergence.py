@@ -133,8 +133,8 @@ class Divergence(pl.Callback):
         if self._in_epoch and trainer.is_global_zero:
             steps = -(-int(trainer.num_training_batches) // trainer.accumulate_grad_batches)
             warnings.warn(
-                f"{self._in_epoch} of {steps} steps of epoch {trainer.current_epoch + 1} were left out: loss, gradients or "
-                "running statistics were not finite",
+                f"{self._in_epoch} of {steps} steps of epoch {trainer.current_epoch + 1} were left out: loss, "
+                "gradients or running statistics were not finite",
                 stacklevel=1,  # what Lightning's modules would warn of is not shown
             )
         self._in_epoch = 0
