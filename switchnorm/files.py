@@ -71,7 +71,7 @@ def write_files(files: Mapping[Path, Callable[[Path], None]], *, keep: Mapping[P
         keep: for some of the paths, where the old content goes.
 
     Raises:
-        WriteError: a file cannot be written. All have their old content then, and no part is left.
+        WriteError: a file cannot be written. No part is left then.
     """
     parts = {path: part_of(path) for path in files}
     kept = {path: part_of(to) for path, to in (keep or {}).items()}

@@ -57,7 +57,8 @@ def _acquired(path: Path, folder: Path) -> IO[str] | None:
     try:
         import fcntl
     except ImportError:
-        return _without(folder)
+        _say_there_are_none(folder)
+        return None
     while True:
         file = path.open("a+", encoding="utf-8", errors="replace")
         try:
@@ -72,11 +73,12 @@ def _acquired(path: Path, folder: Path) -> IO[str] | None:
             file.close()
             if error.errno not in _UNSUPPORTED:
                 raise
-            return _without(folder)
+            _say_there_are_none(folder)
+            return None
         file.close()  # its holder removed it in the meantime
 
 
-def _without(folder: Path) -> None:
+def _say_there_are_none(folder: Path) -> None:
     print(f"{folder}: no locks on this file system; see that no other process works there", file=sys.stderr)
 
 

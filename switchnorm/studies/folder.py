@@ -10,6 +10,7 @@ from switchnorm.config.keys import flatten
 from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
+from switchnorm.files import is_part
 
 #: Run folders and the configurations of their runs.
 Plan = Sequence[tuple[Path, Config]]
@@ -31,6 +32,8 @@ def check_folder(plan: Plan, varied: Sequence[str]) -> None:
     planned = dict(plan)
     for found in sorted(plan[0][0].parent.glob("*/config.yaml")):
         path = found.parent
+        if is_part(path.name):  # a run whose making was cut off, and that is made again
+            continue
         ours = _keys(planned.get(path, plan[0][1]))
         ignored = () if path in planned else varied
         theirs = _keys(read_config(found))

@@ -37,7 +37,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR
 #: How a disturbed training may end: killed; in one line, or well where what failed is of no matter.
 _ENDS = {"kill": (-signal.SIGKILL,), "full": (0, 2)}
 #: What differs between two equal runs.
-_CLOCKS = {"images_per_second", "seconds", "peak_memory_bytes", "created", "name", "command"}
+_CLOCKS = {"images_per_second", "seconds", "peak_memory_bytes", "created", "name", "command", "git"}
 
 
 def main(recipe: Path, folder: Path, *disturbances: str) -> None:

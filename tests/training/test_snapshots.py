@@ -25,7 +25,7 @@ def run(recipe, tmp_path) -> RunFolder:
 
 
 def test_every_so_many_epochs_the_evaluated_weights_are_kept(run):
-    names = ("best.ckpt", "epoch-2.ckpt", "epoch-4.ckpt", "last.ckpt")
+    names = ("best.ckpt", "epoch-2.ckpt", "epoch-4.ckpt", "last.ckpt", "previous.ckpt")
     assert sorted(file.name for file in run.checkpoints.iterdir()) == sorted(names)
     rows = run.metrics()
     for epochs in (2, 4):
