@@ -116,7 +116,8 @@ class Study:
     def check(self, name: str, config: Config) -> Sequence[str]:
         """What a start of the runs of that name says; raise `InputError` if they cannot start."""
         config, pictures = as_expected(config)
-        return begin(prepare(config)[0], config, pictures).lines
+        model, dataset = prepare(config)
+        return begin(model, config, dataset, pictures).lines
 
     def _rehearse(self) -> list[str]:
         """Check every kind of run with network, weights and data before anything is written.

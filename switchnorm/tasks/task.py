@@ -35,6 +35,7 @@ class Task(pl.LightningModule):
 
     Attributes:
         counted: the number of pictures of the last validation, over all processes.
+        kept: entries that every checkpoint gets, such as the names of the classes.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Task(pl.LightningModule):
         self._channels_last = channels_last
         self._restored: dict[str, Tensor] = {}
         self.counted = 0
+        self.kept: dict[str, Any] = {}
         self.pictures = SumMetric()
         self.train_loss, self.train_accuracy = SampleMean(), SampleMean()
 
@@ -126,6 +128,7 @@ class Task(pl.LightningModule):
 
         Lightning asks callbacks before, so that whatever a `WeightAverage` adds is there; every process comes here.
         """
+        checkpoint.update(self.kept)
         checkpoint["training_metrics"] = [gathered(m.sums) for m in (self.train_loss, self.train_accuracy)]
         keep_mean(self, checkpoint)
 

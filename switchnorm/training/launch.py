@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from switchnorm.config.claim import make_claim
+from switchnorm.config.recipe import read_config, to_yaml
 from switchnorm.config.schema import Config
-from switchnorm.data import create_dataset
+from switchnorm.data import Dataset, create_dataset
 from switchnorm.errors import InputError
+from switchnorm.files import write_file
 from switchnorm.models import norm_of, parse_norm
 from switchnorm.processes import is_first, world_size
 from switchnorm.runs.appearance import registered
+from switchnorm.runs.classes import class_notes, record_of, run_classes
 from switchnorm.runs.folder import RunFolder, free_folder
 from switchnorm.surgery import LayerImportance, importance
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import check_resumable
+from switchnorm.training.continuing import adjust, check_settings, find_changes
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.pictures import as_expected
-from switchnorm.weights import file_importance, load_state, read_state
+from switchnorm.weights import file_importance, load_state, read_checkpoint
 
 
 def start(
@@ -45,14 +51,15 @@ def start(
     """
     config, pictures = as_expected(config)
     model, dataset = prepare(config)
-    warm = _begin(model, config, quiet, pictures)
+    warm = _begin(model, config, dataset, quiet, pictures)
     path = default if out is None else out
     # Processes of one run must agree on its folder: the first makes it, and none looks for a free name.
     if out is None and world_size() == 1:
         path = free_folder(path)
     run = RunFolder.create(path, config, command) if is_first() else RunFolder(path)
     if is_first():
-        run.update_record(learning_rate=effective_lr(config), processes=world_size(), **_normalizer(config), **warm)
+        begun = {"learning_rate": effective_lr(config), "processes": world_size()}
+        run.update_record(**begun, **_normalizer(config), **record_of(dataset), **warm)
     return run, train(run, config, model, dataset, quiet=quiet)
 
 
@@ -64,32 +71,58 @@ def _normalizer(config: Config) -> dict[str, Any]:
     return {"normalizer": registered(str(parse_norm(norm, config.model.conv))).record()}
 
 
-def resume(path: Path, *, quiet: bool = False) -> tuple[RunFolder, dict[str, Any]]:
+def resume(
+    path: Path, flags: Sequence[str] = (), *, data_changed: bool = False, quiet: bool = False
+) -> tuple[RunFolder, dict[str, Any]]:
     """Continue a run from its last checkpoint, or from the start if it was killed before the first one.
 
+    Args:
+        path: the run folder.
+        flags: where the data lies now, as `--data.root DIR`; the run's configuration is changed once the data that is
+            there was found to be the run's.
+        data_changed: whether the run goes on with data that has changed, or with another batch size.
+        quiet: whether to show no progress.
+
     Raises:
-        InputError: no run, or one that is finished.
+        InputError: no run, or one that is finished; other classes, data or settings than it was trained with.
     """
     run = RunFolder.open(path)
     if run.finished():
         raise InputError(f"run {str(path)!r} is finished; evaluate it with `switchnorm eval {path}`")
-    config = run.config()
-    model, dataset = prepare(config)
+    config = read_config(run.config_file, flags)
+    file = None
+    if run.last.is_file():
+        file = read_checkpoint(run.last)
+        check_resumable(run.last)
+        check_settings(run, config, allowed=data_changed)
+    classes = run_classes(run, file)
+    model, dataset = prepare(config, classes)
+    changes = find_changes(run, config, dataset, allowed=data_changed)
+    if changes:
+        config = replace(config, claim=make_claim())  # which was about the data that the run began with
+    if is_first():
+        lines = list(class_notes(dataset, classes, f"run {str(path)!r}"))
+        lines += adjust(run, config, model, dataset, changes) if changes else []
+        if flags:
+            lines.append(f"{run.config_file} says from now on: {' '.join(flags)}")
+        if flags or changes:
+            write_file(run.config_file, to_yaml(config))
+        for line in () if quiet else lines:
+            print(line)
     begun = run.record().get("processes") or world_size()
     if begun != world_size() and is_first() and not quiet:
         print(f"begun on {begun} processes and continued on {world_size()}: what each computes is not what it was")
-    if run.last.is_file():  # the trainer loads it too, but would not explain what does not fit
-        load_state(model, read_state(run.last), f"checkpoint {str(run.last)!r}")
-        check_resumable(run.last)
+    if file is not None:  # the trainer loads it too, but would not explain what does not fit
+        load_state(model, file.state, f"checkpoint {str(run.last)!r}")
         run.metrics()
     else:
-        _begin(model, config, quiet)
+        _begin(model, config, dataset, quiet)
     return run, train(run, config, model, dataset, quiet=quiet)
 
 
-def _begin(model: nn.Module, config: Config, quiet: bool, pictures: str = "") -> dict[str, Any]:
+def _begin(model: nn.Module, config: Config, dataset: Dataset, quiet: bool, pictures: str = "") -> dict[str, Any]:
     """Load the weights that a run starts with, and print what a start says; for its record."""
-    beginning = begin(model, config, pictures)
+    beginning = begin(model, config, dataset, pictures)
     if is_first() and not quiet:
         for line in beginning.lines:
             print(line)
@@ -137,7 +170,10 @@ def inspect(path: Path) -> list[LayerImportance]:
         return file_importance(path)
     run = RunFolder.open(run.path)
     config = run.config()
-    model = build_model(config, create_dataset(**config.data).num_classes)
     checkpoint = checkpoint_of(run, "last") if path.is_dir() else path
-    load_state(model, read_state(checkpoint), f"checkpoint {str(checkpoint)!r}")
+    file = read_checkpoint(checkpoint)
+    classes = run_classes(run, file)
+    count = create_dataset(**config.data).num_classes if classes is None else len(classes.names)
+    model = build_model(config, count)
+    load_state(model, file.state, f"checkpoint {str(checkpoint)!r}")
     return importance(model)

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Protocol
 import pytorch_lightning as pl
 from torch import nn
 
+from switchnorm.classes import Classes
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded, tasks
-from switchnorm.data import Dataset, create_dataset
+from switchnorm.data import Dataset
 from switchnorm.data.files.listing import pictures_below
 from switchnorm.errors import InputError
 from switchnorm.processes import world_size
-from switchnorm.training.build import build_model, check_device, check_task, make_task
+from switchnorm.training.build import build_model, check_device, check_task, dataset_of, make_task
 from switchnorm.training.trainer import make_trainer
 
 
@@ -57,7 +58,13 @@ class Predictor(Protocol):
         ...
 
 
-def predict_pictures(config: Config, load: Callable[[nn.Module], object], pictures: Sequence[Path], out: Path) -> int:
+def predict_pictures(
+    config: Config,
+    load: Callable[[nn.Module], object],
+    pictures: Sequence[Path],
+    out: Path,
+    classes: Classes | None = None,
+) -> int:
     """Write what a network predicts for each picture, see its task's `Predictor`.
 
     Args:
@@ -65,6 +72,7 @@ def predict_pictures(config: Config, load: Callable[[nn.Module], object], pictur
         load: gives the network its weights.
         pictures: files, and folders of which every picture is taken.
         out: the folder to write to; files of these names are replaced, but none of the pictures.
+        classes: of the network; None where only the dataset knows them.
 
     Returns:
         How many pictures there were.
@@ -82,7 +90,7 @@ def predict_pictures(config: Config, load: Callable[[nn.Module], object], pictur
     files = _found(pictures, make, out)
     check_device(config)
     check_task(config)
-    dataset = create_dataset(**config.data)
+    dataset = dataset_of(config, classes)
     model = build_model(config, dataset.num_classes)
     load(model)
     task = make_task(config, model, dataset.num_classes)

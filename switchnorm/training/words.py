@@ -56,6 +56,7 @@ def evaluation(what: str, found: Evaluation) -> list[str]:
         "calibrate": f", normalized by statistics over {by.batches} training batches",
     }
     lines = [found.expected] if found.expected else []
+    lines += found.notes
     lines.append(f"{what} on the {found.pictures} test pictures of {found.data}{normalized[by.kind]}")
     for column, title in names.items():
         if column in found.metrics:

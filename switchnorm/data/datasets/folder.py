@@ -2,8 +2,8 @@
 
 import functools
 import math
-from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -17,6 +17,7 @@ from switchnorm.data.datasets.options import (
     colors_of,
     open_options,
 )
+from switchnorm.data.fingerprint import split_fingerprint
 from switchnorm.data.interpolation import Interpolation
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
@@ -25,6 +26,7 @@ from switchnorm.errors import InputError
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from switchnorm.data.augment.chain import Augment
     from switchnorm.data.files.listing import Listing
+    from switchnorm.data.files.splits import Contents
     from switchnorm.data.loaders.picture_batches import PictureBatches, TrainingPictureBatches
     from switchnorm.models.pictures import Pictures
 
@@ -98,8 +100,11 @@ class Folder(Dataset):
     workers: int | None = None
 
     channels: ClassVar[int] = 3
+    places: ClassVar[tuple[str, ...]] = ("root", "train_list", "val_list", "train_folder", "val_folder")
     #: How many classes there must be; None is as many as there are.
     _num_classes: ClassVar[int | None] = None
+    #: The classes of a run, which then number the labels, where `with_classes` has named them.
+    _known: ClassVar[tuple[str, ...] | None] = None
 
     def __post_init__(self) -> None:
         check_between("size", self.size, 1)
@@ -125,10 +130,22 @@ class Folder(Dataset):
         if self.workers is not None:
             check_between("workers", self.workers, 0)
 
-    @property
+    @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes: of their folders, or the labels where nothing else names them."""
-        return self._contents[2]
+        return self._contents.names
+
+    def with_classes(self, names: Sequence[str], colors: Sequence[str] | None = None) -> Dataset:
+        """As of `Dataset`: labels of folders, and of lists that name folders, are mapped by name."""
+        known = replace(self)
+        vars(known).update(
+            classes=tuple(names), _known=tuple(names)
+        )  # the one is not computed then, the other hides that of the class
+        return known if known.classes == tuple(names) else super().with_classes(names, colors)
+
+    def mapping(self) -> str:
+        """As of `Dataset`."""
+        return self._contents.mapping
 
     @property
     def short_side(self) -> int:
@@ -156,9 +173,22 @@ class Folder(Dataset):
         """Number of training pictures."""
         return len(self._train)
 
+    def train_name(self, index: int) -> str:
+        """The path of a training picture: as its list has it, or below the folder of the training pictures."""
+        return self._train.paths.name(index)
+
     def test_name(self, index: int) -> str:
         """The path of a test picture: as its list has it, or below the folder of the validation pictures."""
         return self._test.paths.name(index)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """As of `Dataset`: the paths of the pictures below their folder, or as lists have them."""
+        found = {"train": self._contents.train, "test": self._contents.test}
+        return {
+            split: split_fingerprint(listing.paths.names(), listing.labels.tolist(), self.num_classes)
+            for split, listing in found.items()
+            if listing is not None
+        }
 
     def prepare(self) -> None:
         """Find the pictures.
@@ -264,11 +294,13 @@ class Folder(Dataset):
 
     @property
     def _train(self) -> "Listing":
-        return self._present(self._contents[0], "train", self.train_folder)
+        listing = self._present(self._contents.train, "train", self.train_folder)
+        self._contents.check_training()
+        return listing
 
     @property
     def _test(self) -> "Listing":
-        return self._present(self._contents[1], "val", self.val_folder)
+        return self._present(self._contents.test, "val", self.val_folder)
 
     def _present(self, listing: "Listing | None", name: str, folder: str) -> "Listing":
         if listing is None:
@@ -276,9 +308,9 @@ class Folder(Dataset):
         return listing
 
     @functools.cached_property
-    def _contents(self) -> "tuple[Listing | None, Listing | None, tuple[str, ...]]":
+    def _contents(self) -> "Contents":
         """The training and the test pictures, and the names of the classes, read once."""
-        from switchnorm.data.files.splits import Split, agree, find_split, relabelled  # as `Dataset` explains
+        from switchnorm.data.files.splits import Split, agree, find_split, numbered  # as `Dataset` explains
 
         root = Path(self.root).expanduser()
         if not root.is_dir():
@@ -292,8 +324,7 @@ class Folder(Dataset):
                 "train.txt and val.txt"
             )
         self._check_classes(train, test)
-        names, labels = agree(train, test, self._num_classes)
-        return train, None if test is None else relabelled(test, labels), tuple(names)
+        return agree(train, test, self._num_classes) if self._known is None else numbered(train, test, self._known)
 
     def _check_classes(self, train: "Listing | None", test: "Listing | None") -> None:
         """Look at how the classes are called, before they are numbered."""

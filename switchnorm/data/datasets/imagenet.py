@@ -1,8 +1,10 @@
 """ImageNet."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from switchnorm.data.datasets.dataset import Dataset
 from switchnorm.data.datasets.folder import Folder
 from switchnorm.errors import InputError
 
@@ -22,6 +24,8 @@ class ImageNet(Folder):
     benchmark_size: ClassVar[int | None] = 50_000
     _num_classes: ClassVar[int | None] = _NUM_CLASSES
 
+    fixed_classes: ClassVar[bool] = True
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes in English; known before anything is read."""
@@ -33,6 +37,10 @@ class ImageNet(Folder):
     def num_classes(self) -> int:
         """1,000."""
         return _NUM_CLASSES
+
+    def with_classes(self, names: Sequence[str], colors: Sequence[str] | None = None) -> Dataset:
+        """As of `Dataset`; they are always the same, and some have one name, so that nothing can be mapped."""
+        return Dataset.with_classes(self, names, colors)
 
     def _check_classes(self, train: "Listing | None", test: "Listing | None") -> None:
         for listing in (train, test):

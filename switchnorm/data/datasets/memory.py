@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from switchnorm.data.datasets.dataset import Dataset
+from switchnorm.data.fingerprint import split_fingerprint
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
 
@@ -43,6 +44,14 @@ class InMemory(Dataset):
     def prepare(self) -> None:
         """Read the samples."""
         self.samples  # noqa: B018 - it is read by being asked for
+
+    def fingerprint(self) -> dict[str, Any]:
+        """As of `Dataset`: how many samples each class has, and in which order they come."""
+        found = {}
+        for split, samples in zip(("train", "test"), self.samples, strict=True):
+            labels = samples.labels.tolist()
+            found[split] = split_fingerprint(map(str, labels), labels, self.num_classes, marked=False)
+        return found
 
     def train_batches(
         self,

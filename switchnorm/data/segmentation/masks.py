@@ -1,13 +1,16 @@
 """Any pictures with masks."""
 
 import functools
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
+from switchnorm.classes import canonical, labels_among, listed, mapped, same
+from switchnorm.data.datasets.dataset import Dataset
 from switchnorm.data.datasets.options import check_between
 from switchnorm.data.files.named import find_named
-from switchnorm.data.segmentation.class_names import ClassNames, Color, read_classes
+from switchnorm.data.segmentation.class_names import ClassNames, Color, color_of, read_classes
 from switchnorm.data.segmentation.labels import IGNORED, Numbering
 from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
 from switchnorm.errors import InputError
@@ -36,6 +39,10 @@ class Masks(SegmentationDataset):
     first_label: Literal[0, 1] = 0
     classes_file: str | None = None
 
+    places: ClassVar[tuple[str, ...]] = ("root", "classes_file")
+    #: The dataset as its own file of the classes numbers it, where `with_classes` has named those of a run.
+    _own: ClassVar["Masks | None"] = None
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.first_label not in (0, 1):
@@ -43,12 +50,12 @@ class Masks(SegmentationDataset):
         for number in self.ignore:
             check_between("ignore", number, 0, _GREATEST)
 
-    @property
+    @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         """The names in the file."""
         return self._class_names.names
 
-    @property
+    @functools.cached_property
     def class_colors(self) -> tuple[Color, ...] | None:
         """The colours in the file, if it has any."""
         return self._class_names.colors
@@ -65,10 +72,43 @@ class Masks(SegmentationDataset):
             raise InputError(f"ignore has {taken[0]}, which is class {name!r}; leave it out, or take it from {file}")
         return Numbering(numbers, void)
 
+    def with_classes(self, names: Sequence[str], colors: Sequence[str] | None = None) -> Dataset:
+        """As of `Dataset`: masks are mapped by the names in the file of the classes."""
+        own = tuple(map(color_of, colors)) if colors is not None else None
+        known = replace(self)
+        # Cached properties that are not computed then, and what hides an attribute of the class.
+        vars(known).update(classes=tuple(names), class_colors=own, _own=replace(self))
+        return known if known.classes == tuple(names) else super().with_classes(names, colors)
+
+    @functools.cached_property
+    def file_numbering(self) -> Numbering:
+        """As of `SegmentationDataset`: by the order in the file of the classes."""
+        if self._own is None or same(self._own.classes, self.classes):
+            return self.numbering
+        return self._own.numbering.reordered(labels_among(self._own.classes, self.classes, self._source))
+
+    def mapping(self) -> str:
+        """As of `Dataset`."""
+        return "" if self._own is None else mapped(dict(enumerate(self._own.classes)), self.classes)
+
     def prepare(self) -> None:
         """Read the names of the classes, and find the pictures; as `SegmentationDataset`."""
         super().prepare()
-        self.numbering  # noqa: B018 - it is checked by being asked for
+        self.file_numbering  # noqa: B018 - it is checked by being asked for
+
+    def _check_training(self) -> None:
+        there = self.classes if self._own is None else self._own.classes
+        absent = [name for name in self.classes if canonical(name) not in set(map(canonical, there))]
+        if absent:
+            raise InputError(
+                f"{self._source} lacks {len(absent)} of the run's {len(self.classes)} classes ({listed(absent)}); "
+                "training needs all of them"
+            )
+
+    @property
+    def _source(self) -> str:
+        """The file of the classes, for errors."""
+        return self.classes_file or str(Path(self.root) / _FILE)
 
     @functools.cached_property
     def _class_names(self) -> ClassNames:

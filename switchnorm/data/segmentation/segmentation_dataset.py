@@ -16,6 +16,7 @@ from switchnorm.data.datasets.options import (
     colors_of,
     open_options,
 )
+from switchnorm.data.fingerprint import split_fingerprint
 from switchnorm.data.interpolation import Interpolation
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.segmentation.class_names import Color
@@ -129,7 +130,15 @@ class SegmentationDataset(Dataset):
     @property
     @abstractmethod
     def numbering(self) -> Numbering:
-        """How the masks number the classes."""
+        """How masks number the classes, in the order of their labels."""
+
+    @property
+    def file_numbering(self) -> Numbering:
+        """How the masks that are there number the classes, where a run knows these in another order."""
+        return self.numbering
+
+    def _check_training(self) -> None:
+        """Raise `InputError` where the masks that are there lack classes to train on."""
 
     @property
     def class_colors(self) -> tuple[Color, ...] | None:
@@ -173,6 +182,14 @@ class SegmentationDataset(Dataset):
         """Number of test pictures."""
         return len(self._test)
 
+    def fingerprint(self) -> dict[str, Any]:
+        """As of `Dataset`: the paths of the pictures and masks below their folders, or as lists have them."""
+        return {
+            name: split_fingerprint(map("\t".join, zip(pairs.pictures.names(), pairs.masks.names(), strict=True)))
+            for name, pairs in (("train", self._splits["train"]), ("test", self._splits[self.split]))
+            if pairs is not None
+        }
+
     def prepare(self) -> None:
         """Find the pictures and masks; none is opened.
 
@@ -200,7 +217,8 @@ class SegmentationDataset(Dataset):
         from switchnorm.data.segmentation.scene_readers import CropReader, PairReader
 
         sizes = self._training_sizes
-        pair = PairReader(self._train, self.numbering)
+        self._check_training()
+        pair = PairReader(self._train, self.file_numbering)
         reader = CropReader(
             pair, sizes.crop, self.flip, self.color_jitter, self.label_stride, seed, self.interpolation or "bilinear"
         )
@@ -250,6 +268,10 @@ class SegmentationDataset(Dataset):
         scene = make_scene(0, picture.convert("RGB"), None, self._test_sizes, self._test_resize)
         colors = Colors(self.colors, mean=self.mean, std=self.std)
         return scene._replace(pictures=tuple(colors(pixels) for pixels in scene.pictures))
+
+    def train_name(self, index: int) -> str:
+        """The path of a training picture, below its folder or as its list has it."""
+        return self._train.pictures.name(index)
 
     def test_name(self, index: int) -> str:
         """What the file of a test picture is called, without its folder and extension."""
@@ -303,7 +325,7 @@ class SegmentationDataset(Dataset):
     def _test_reader(self) -> "PairReader":
         from switchnorm.data.segmentation.scene_readers import PairReader
 
-        return PairReader(self._test, self.numbering)
+        return PairReader(self._test, self.file_numbering)
 
     @property
     def _train(self) -> "Pairs":
