@@ -71,7 +71,7 @@ def same(one: Sequence[str], other: Sequence[str]) -> bool:
     return [*map(canonical, one)] == [*map(canonical, other)]
 
 
-def labels_among(names: Sequence[str], known: Sequence[str], source: str) -> list[int]:
+def labels_among(names: Sequence[str], known: Sequence[str], source: str) -> tuple[int, ...]:
     """The label that each of the names has among the known classes.
 
     Args:
@@ -83,7 +83,7 @@ def labels_among(names: Sequence[str], known: Sequence[str], source: str) -> lis
         InputError: a name that is not among them, or names that are there twice and do not stand in the same order.
     """
     if same(names, known):
-        return list(range(len(known)))
+        return tuple(range(len(known)))
     label_of = {canonical(name): label for label, name in enumerate(known)}
     if len(label_of) < len(known):
         raise InputError(f"{source} has other classes than the run, two of which have one name; rename one of them")
@@ -93,7 +93,7 @@ def labels_among(names: Sequence[str], known: Sequence[str], source: str) -> lis
                 f"{unknown(f'class of {source}', name, known)}; a run knows its classes by name: give this one the "
                 "name that it had when the run began, or train a new run"
             )
-    return [label_of[canonical(name)] for name in names]
+    return tuple(label_of[canonical(name)] for name in names)
 
 
 def mapped(names: Mapping[int, str], known: Sequence[str]) -> str:

@@ -92,7 +92,7 @@ def find_changes(run: RunFolder, config: Config, dataset: Dataset, *, allowed: b
     before = run.record().get("data")
     if before is not None:
         changes += data_changes(before, dataset, str(run.record_file))
-    if checkpoint is not None and not changes:
+    if checkpoint is not None and not changes and None in (before, checkpoint.get(KEY)):
         changes += _other_steps(place_of(checkpoint), config, dataset)
     if changes and not allowed:
         raise InputError(

@@ -8,6 +8,7 @@ from switchnorm.config.claim import computed_keys
 from switchnorm.config.keys import flatten
 from switchnorm.config.recipe import OPEN
 from switchnorm.config.schema import Config
+from switchnorm.config.task_spec import tasks
 from switchnorm.data import dataset_class
 from switchnorm.errors import InputError
 
@@ -22,9 +23,9 @@ def settings_of(config: Config) -> dict[str, Any]:
     """The keys that decide what is trained, with their values; not where and how it is computed."""
     places = (f"data.{option}" for option in dataset_class(config.data["name"]).places)
     left_out = {*computed_keys(config.task), *places} - {"seed"}
-    return {
-        key: value for key, value in flatten(config.content()) if key not in left_out and not key.startswith("claim.")
-    }
+    sections = tuple(f"{name}." for name in ("claim", *tasks()) if name != config.task)
+    settings = flatten(config.content())
+    return {key: value for key, value in settings if key not in left_out and not key.startswith(sections)}
 
 
 def changed_settings(saved: Any, config: Config, source: str, *, allowed: bool) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,44 +47,9 @@ class Numbering:
         table[IGNORED] = next((number for number in self.ignored if number <= IGNORED), IGNORED)
         return table[np.asarray(labels)]
 
-    def reordered(self, labels: Sequence[int]) -> Numbering:
-        """The same numbers of files for a run that numbers the classes otherwise.
-
-        Args:
-            labels: the run's label of each class, in the order of this numbering.
-        """
-        return Reordered(self.classes, self.ignored, tuple(labels))
-
     def __str__(self) -> str:
         counted = f"the numbers {_ranges(self.classes)} of the classes"
         return f"{counted}, and {_ranges(self.ignored)} for what does not count" if self.ignored else counted
-
-
-@dataclass(frozen=True)
-class Reordered(Numbering):
-    """A numbering whose classes have other labels than their order says.
-
-    Args:
-        labels: of each class, in the order of `classes`.
-    """
-
-    labels: tuple[int, ...]
-
-    def table(self) -> np.ndarray[Any, Any]:
-        """As of `Numbering`."""
-
-        table, there = super().table(), super().table()
-        for place, label in enumerate(self.labels):
-            table[there == place] = label
-        return table
-
-    def written(self, labels: Any) -> np.ndarray[Any, Any]:
-        """As of `Numbering`; a class that these files do not have is written as what does not count."""
-        import numpy as np
-
-        place_of = np.full(IGNORED + 1, IGNORED, np.uint8)
-        place_of[list(self.labels)] = np.arange(len(self.labels))
-        return super().written(place_of[np.asarray(labels)])
 
 
 def _ranges(numbers: Iterable[int]) -> str:

@@ -77,27 +77,29 @@ class Masks(SegmentationDataset):
         own = tuple(map(color_of, colors)) if colors is not None else None
         known = replace(self)
         # Cached properties that are not computed then, and what hides an attribute of the class.
-        vars(known).update(classes=tuple(names), class_colors=own, _own=replace(self))
+        vars(known).update(classes=tuple(names), class_colors=own, _own=self._as_found)
         return known if known.classes == tuple(names) else super().with_classes(names, colors)
 
+    @property
+    def _as_found(self) -> SegmentationDataset:
+        return self if self._own is None else self._own
+
     @functools.cached_property
-    def file_numbering(self) -> Numbering:
-        """As of `SegmentationDataset`: by the order in the file of the classes."""
-        if self._own is None or same(self._own.classes, self.classes):
-            return self.numbering
-        return self._own.numbering.reordered(labels_among(self._own.classes, self.classes, self._source))
+    def _known_labels(self) -> tuple[int, ...] | None:
+        own = self._as_found.classes
+        return None if same(own, self.classes) else labels_among(own, self.classes, self._source)
 
     def mapping(self) -> str:
         """As of `Dataset`."""
-        return "" if self._own is None else mapped(dict(enumerate(self._own.classes)), self.classes)
+        return mapped(dict(enumerate(self._as_found.classes)), self.classes)
 
     def prepare(self) -> None:
         """Read the names of the classes, and find the pictures; as `SegmentationDataset`."""
         super().prepare()
-        self.file_numbering  # noqa: B018 - it is checked by being asked for
+        self._as_found.numbering, self._known_labels  # noqa: B018 - they are checked by being asked for
 
     def _check_training(self) -> None:
-        there = self.classes if self._own is None else self._own.classes
+        there = self._as_found.classes
         absent = [name for name in self.classes if canonical(name) not in set(map(canonical, there))]
         if absent:
             raise InputError(

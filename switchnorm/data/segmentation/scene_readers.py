@@ -70,10 +70,12 @@ class PairReader:
     Args:
         pairs: of the split.
         numbering: of the masks.
+        known: the label that a run has for each of these labels; None where they are the same.
     """
 
     pairs: Pairs
     numbering: Numbering
+    known: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         self._table = self.numbering.table()
@@ -110,7 +112,15 @@ class PairReader:
 
     def labels(self, index: int) -> Tensor:
         """The labels alone."""
-        return read_mask(self.pairs.masks[index], self._table, self.numbering)
+        labels = read_mask(self.pairs.masks[index], self._table, self.numbering)
+        return labels if self.known is None else _relabelled(labels, self.known)
+
+
+def _relabelled(labels: Tensor, known: tuple[int, ...]) -> Tensor:
+    """Labels, (H, W) uint8, where `known` has other ones for the classes 0, 1, ...; void stays."""
+    table = torch.full((IGNORED + 1,), IGNORED, dtype=torch.uint8)
+    table[: len(known)] = torch.tensor(known)
+    return table[labels.int()]
 
 
 def _by(size: Size) -> str:

@@ -133,9 +133,14 @@ class SegmentationDataset(Dataset):
         """How masks number the classes, in the order of their labels."""
 
     @property
-    def file_numbering(self) -> Numbering:
-        """How the masks that are there number the classes, where a run knows these in another order."""
-        return self.numbering
+    def _as_found(self) -> "SegmentationDataset":
+        """The dataset as its own files number the classes, which a run may know in another order."""
+        return self
+
+    @property
+    def _known_labels(self) -> tuple[int, ...] | None:
+        """The label that a run has for each class of `_as_found`; None where it has the same."""
+        return None
 
     def _check_training(self) -> None:
         """Raise `InputError` where the masks that are there lack classes to train on."""
@@ -218,7 +223,7 @@ class SegmentationDataset(Dataset):
 
         sizes = self._training_sizes
         self._check_training()
-        pair = PairReader(self._train, self.file_numbering)
+        pair = PairReader(self._train, self._as_found.numbering, self._known_labels)
         reader = CropReader(
             pair, sizes.crop, self.flip, self.color_jitter, self.label_stride, seed, self.interpolation or "bilinear"
         )
@@ -325,7 +330,7 @@ class SegmentationDataset(Dataset):
     def _test_reader(self) -> "PairReader":
         from switchnorm.data.segmentation.scene_readers import PairReader
 
-        return PairReader(self._test, self.file_numbering)
+        return PairReader(self._test, self._as_found.numbering, self._known_labels)
 
     @property
     def _train(self) -> "Pairs":
