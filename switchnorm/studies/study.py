@@ -117,7 +117,7 @@ class Study:
         """What a start of the runs of that name says; raise `InputError` if they cannot start."""
         config, pictures = as_expected(config)
         model, dataset = prepare(config)
-        return begin(model, config, dataset, pictures).lines
+        return begin(model, config, pictures, dataset).lines
 
     def _rehearse(self) -> list[str]:
         """Check every kind of run with network, weights and data before anything is written.

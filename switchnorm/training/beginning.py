@@ -35,7 +35,7 @@ class Beginning:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-def begin(model: nn.Module, config: Config, dataset: Dataset, pictures: str = "") -> Beginning:
+def begin(model: nn.Module, config: Config, pictures: str = "", dataset: Dataset | None = None) -> Beginning:
     """Load the weights that a run starts with, and say what of them fits and which keys have no effect.
 
     Every way to start a run says these lines: a training, its dry run, and a study, before its first training.
@@ -43,8 +43,8 @@ def begin(model: nn.Module, config: Config, dataset: Dataset, pictures: str = ""
     Args:
         model: the network.
         config: of the run.
-        dataset: of the run; its data need not be here.
         pictures: a line about the pictures that the network expects, see `as_expected`; "" for none.
+        dataset: of the run, by whose classes a warm start goes; its data need not be here.
 
     Raises:
         InputError: weights that cannot be loaded.
@@ -64,8 +64,10 @@ def begin(model: nn.Module, config: Config, dataset: Dataset, pictures: str = ""
     return Beginning(tuple(lines), record)
 
 
-def _class_rows(config: Config, dataset: Dataset) -> ClassRows | None:
+def _class_rows(config: Config, dataset: Dataset | None) -> ClassRows | None:
     """The classes of the network that is trained; None where only the data knows them, and it is missing."""
+    if dataset is None:
+        return None
     try:
         names = tuple(dataset.classes)
     except InputError:

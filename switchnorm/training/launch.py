@@ -122,7 +122,7 @@ def resume(
 
 def _begin(model: nn.Module, config: Config, dataset: Dataset, quiet: bool, pictures: str = "") -> dict[str, Any]:
     """Load the weights that a run starts with, and print what a start says; for its record."""
-    beginning = begin(model, config, dataset, pictures)
+    beginning = begin(model, config, pictures, dataset)
     if is_first() and not quiet:
         for line in beginning.lines:
             print(line)

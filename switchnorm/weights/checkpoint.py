@@ -68,7 +68,7 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
     beside += sums
     state = {key: value for key, value in state.items() if key not in set(sums)}
     metadata = Metadata.read(file.metadata, state, path)
-    classes = _classes(content, path) if container else None
+    classes = _classes(content, path) if container else metadata.classes
     return CheckpointFile(metadata.in_order(state), file.format, container, tuple(beside), prefix, metadata, classes)
 
 

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import signal
 from unittest.mock import patch
 
 import pytest
 import torch
 import yaml
 
+from switchnorm.cli import main
 from switchnorm.errors import InputError
 from switchnorm.optim.radius import RadiusShape
 from switchnorm.runs.folder import RunFolder
@@ -16,7 +18,7 @@ from switchnorm.training.launch import resume
 from switchnorm.training.schedule import factor
 from tests.data.photos import CLASSES, write_photo, write_tree
 from tests.training.photo_runs import recipe_for, train
-from tests.training.test_resume import assert_same_run
+from tests.training.test_resume import assert_same_run, wait_for
 from tests.training.trainings import StoppedError, stopping
 
 
@@ -220,3 +222,33 @@ def test_a_damaged_record_is_named(stopped, data, message):
     run = stopped(2)
     run.update_record(data=data)
     assert message in refusal(run)
+
+
+def test_a_killed_run_whose_data_grew_is_refused_and_then_goes_on(command, photos, tmp_path, capsys):
+    """The whole of it by the command line, with a process that was killed."""
+    recipe_for(photos, tmp_path)
+    process = command("train", "photos.yaml", "--out", "run", "--epochs", "40")
+    last = tmp_path / "run/checkpoints/last.ckpt"
+    wait_for(last.is_file, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    moved = photos.rename(tmp_path / "elsewhere")
+    write_photo(moved / "train/cat/9.jpg", 9)
+    run = RunFolder(tmp_path / "run")
+    arguments = ["train", "--resume", str(run.path), "--data.root", str(moved)]
+    for flags, message in [
+        ([], "1 training picture more (12 -> 13) in cat, first: cat/9.jpg"),
+        (["--data.size", "9"], "leave out --data.size (where the data lies now may be said by --data.root, "),
+        (["--epochs", "3"], "leave out --epochs"),
+    ]:
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, *flags])
+        assert ended.value.code == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
+    edit(run, "train", epochs=max(3, torch.load(last)["epoch"] + 2))
+    main([*arguments, "--data-changed"])
+    assert "train.epochs 40 -> " in capsys.readouterr().out
+    assert len(run.metrics()) == run.config().train.epochs
+    assert run.finished()

@@ -23,7 +23,7 @@ from switchnorm.training.evaluate import evaluate, evaluate_weights
 from switchnorm.training.launch import inspect, resume, start
 from switchnorm.training.predict import predict_pictures
 from switchnorm.training.words import evaluation
-from switchnorm.weights import load_state, read_checkpoint
+from switchnorm.weights import convert, load_state, read_checkpoint
 from tests.data.photos import write_tree
 from tests.training.photo_runs import recipe_for, train
 from tests.training.scenes import CLASSES as THINGS
@@ -227,13 +227,16 @@ def test_looking_and_predicting_need_no_data(copied, monkeypatch, tmp_path):
     assert mask.getpalette()[:9] == [0, 0, 255, 0, 255, 0, 255, 0, 0]
 
 
-def test_weights_of_a_run_are_evaluated_by_its_names(copied):
+def test_weights_of_a_run_are_evaluated_by_its_names(copied, tmp_path):
+    """Also after they were converted."""
     root = copied / "photos"
     shutil.rmtree(root / "train")
     shutil.rmtree(root / "val/cat")
     flags = ["--data.size=16", "--data.resize=20", "--data.workers=0", "--model=cifar_resnet8", "--norm=ssn"]
     config = evaluation_config([*flags, "--data=folder", f"--data.root={root}", "--device=cpu"])
-    result = evaluate_weights([copied / "run/checkpoints/best.ckpt"], config)
+    weights = tmp_path / "best.safetensors"
+    convert(copied / "run/checkpoints/best.ckpt", weights)
+    result = evaluate_weights([weights], config)
     assert result.notes[0].startswith("labels are mapped by name to the run's 3 classes (dog 0 -> 1, fox 1 -> 2)")
     assert result.metrics == pytest.approx(found(copied / "run", root)[0], rel=1e-5)
 
