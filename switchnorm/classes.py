@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from switchnorm.errors import InputError, unknown
+from switchnorm.text import printable
 
-_MOST = 100_000
-_LONGEST = 1_000
+_MOST = 1_000_000
+_LONGEST = 100_000
 _COLOR = re.compile("#[0-9a-f]{6}")
 #: Classes that a line names.
 _NAMED = 3
@@ -58,12 +59,15 @@ def classes_in(entries: Any, title: str) -> Classes | None:
 
 
 def _is_name(name: object) -> bool:
-    return isinstance(name, str) and 0 < len(name) <= _LONGEST and name.isprintable()
+    return isinstance(name, str) and len(name) <= _LONGEST and name.isprintable()
 
 
 def canonical(name: str) -> str:
-    """The name in the one spelling of all that look alike: systems differ in how they write an accented letter."""
-    return unicodedata.normalize("NFC", name)
+    """The name in the one spelling of all that look alike, without anything that a terminal would obey.
+
+    Systems differ in how they write an accented letter.
+    """
+    return printable(unicodedata.normalize("NFC", str(name))).replace("\n", "\\n")
 
 
 def same(one: Sequence[str], other: Sequence[str]) -> bool:

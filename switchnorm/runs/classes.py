@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from switchnorm.classes import Classes, classes_in, same
+from switchnorm.classes import Classes, canonical, classes_in, same
 from switchnorm.data import Dataset, SegmentationDataset
 from switchnorm.errors import InputError
 from switchnorm.runs.folder import RunFolder
@@ -17,7 +17,7 @@ def classes_of(dataset: Dataset) -> Classes:
     """The classes of a dataset that is here, and the colours that it shows them in."""
     colors = dataset.class_colors if isinstance(dataset, SegmentationDataset) else None
     codes = None if colors is None else tuple(f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colors)
-    return Classes(tuple(dataset.classes), codes)
+    return Classes(tuple(map(canonical, dataset.classes)), codes)
 
 
 def record_of(dataset: Dataset) -> dict[str, Any]:
@@ -60,10 +60,8 @@ def class_notes(dataset: Dataset, classes: Classes | None, source: str) -> tuple
         classes: of the network.
         source: what holds the network.
     """
-    if classes is not None:
+    if classes is not None or dataset.fixed_classes:
         return tuple(filter(None, (dataset.mapping(),)))
-    if dataset.fixed_classes:
-        return ()
     return (f"{source} names no classes: that they have the order of this data is taken on trust",)
 
 

@@ -98,11 +98,12 @@ def resume(
     classes = run_classes(run, file)
     model, dataset = prepare(config, classes)
     changes = find_changes(run, config, dataset, allowed=data_changed)
-    if changes:
-        config = replace(config, claim=make_claim())  # which was about the data that the run began with
+    # A claim stays with data that was found to be the same, and not with any other.
+    config = replace(config, claim=make_claim() if changes else run.config().claim)
     if is_first():
         lines = list(class_notes(dataset, classes, f"run {str(path)!r}"))
         lines += adjust(run, config, model, dataset, changes) if changes else []
+        lines += ["nothing has changed that --data-changed would be for"] if data_changed and not changes else []
         if flags:
             lines.append(f"{run.config_file} says from now on: {' '.join(flags)}")
         if flags or changes:

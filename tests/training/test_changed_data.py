@@ -63,8 +63,10 @@ def test_moved_data_is_named_once_and_the_run_ends_as_if_it_had_not_moved(photos
     run = stopped(6)
     moved = photos.rename(tmp_path / "elsewhere")
     assert "is not a folder" in refusal(run)
-    resume(run.path, ["--data.root", str(moved)])
-    assert f"says from now on: --data.root {moved}" in capsys.readouterr().out
+    resume(run.path, ["--data.root", str(moved)], data_changed=True)
+    out = capsys.readouterr().out
+    assert "nothing has changed that --data-changed would be for" in out
+    assert f"says from now on: --data.root {moved}" in out
     assert_same_run(reference.path, run.path)
     assert run.config().data["root"] == str(moved)
     assert run.config().data["size"] == 16

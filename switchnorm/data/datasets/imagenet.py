@@ -1,5 +1,6 @@
 """ImageNet."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
@@ -12,6 +13,8 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from switchnorm.data.files.listing import Listing
 
 _NUM_CLASSES = 1000
+#: SHA-256 of the WordNet ids of 2012 in their order, with line breaks between them.
+_FOLDERS = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd"
 
 
 class ImageNet(Folder):
@@ -41,6 +44,16 @@ class ImageNet(Folder):
     def with_classes(self, names: Sequence[str], colors: Sequence[str] | None = None) -> Dataset:
         """As of `Dataset`; they are always the same, and some have one name, so that nothing can be mapped."""
         return Dataset.with_classes(self, names, colors)
+
+    def mapping(self) -> str:
+        """As of `Dataset`: whether the folders that number the labels are those of 2012."""
+        lead = self._contents.train or self._contents.test
+        if lead is None or lead.written:
+            return ""
+        names = "\n".join(lead.names[label] for label in sorted(lead.names))
+        if hashlib.sha256(names.encode()).hexdigest() == _FOLDERS:
+            return ""
+        return f"the class folders in {lead.source} are not the 1000 of ILSVRC 2012: that labels fit is taken on trust"
 
     def _check_classes(self, train: "Listing | None", test: "Listing | None") -> None:
         for listing in (train, test):
