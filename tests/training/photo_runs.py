@@ -18,7 +18,7 @@ from tests.training.trainings import StoppedError, stopping
 CONFIG = {
     "model": {"name": "cifar_resnet8", "norm": "ssn"},
     "data": {"name": "folder", "size": 16, "resize": 20, "workers": 0},
-    "train": {"epochs": 4, "batch_size": 3, "device": "cpu", "checkpoint_minutes": 0, "loggers": []},
+    "train": {"epochs": 3, "batch_size": 3, "device": "cpu", "checkpoint_minutes": 0, "loggers": []},
     "optimizer": {"lr": 0.05},
 }
 
