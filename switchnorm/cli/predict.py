@@ -13,10 +13,12 @@ from switchnorm.cli.command import Commands
 from switchnorm.cli.flags import add_task_flags
 from switchnorm.cli.networks import add_network_flags, open_run, split, weights_config
 from switchnorm.errors import InputError
+from switchnorm.runs.classes import run_classes
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from switchnorm.classes import Classes
     from switchnorm.config.schema import Config
 
 #: Flags with RUN, besides those of its task; all other keys are as the run was configured.
@@ -70,21 +72,26 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     run, config = open_run(Path(positional[0]), options, flags, _FLAGS)
     _check_pictures(positional[1:])
     from switchnorm.training.launch import checkpoint_of
-    from switchnorm.weights import load_state, read_state
+    from switchnorm.weights import load_state, read_checkpoint
 
     checkpoint = checkpoint_of(run, options.checkpoint or "best")
-    state = read_state(checkpoint)
+    file = read_checkpoint(checkpoint)
     _predict(
         config,
-        lambda model: load_state(model, state, f"checkpoint {str(checkpoint)!r}"),
+        lambda model: load_state(model, file.state, f"checkpoint {str(checkpoint)!r}"),
         positional[1:],
         options.out or run.path / "predictions",
         str(checkpoint),
+        run_classes(run, file),
     )
 
 
 def _by_weights(options: argparse.Namespace, pictures: Sequence[str], flags: Sequence[str]) -> None:
-    config = weights_config(options, [*classes_flags(options, flags), *flags])
+    classes = None
+    if options.classes is None and not _names_data(flags):
+        classes = _classes_in(options.weights)
+    own = classes_flags(options, flags) if classes is None else ["--data=masks", "--data.root=."]
+    config = weights_config(options, [*own, *flags])
     _check_pictures(pictures)
     from switchnorm.training.pictures import as_expected
     from switchnorm.weights import load_published
@@ -99,7 +106,19 @@ def _by_weights(options: argparse.Namespace, pictures: Sequence[str], flags: Seq
         pictures,
         options.out or Path("predictions"),
         " and ".join(map(str, options.weights)),
+        classes,
     )
+
+
+def _names_data(flags: Sequence[str]) -> bool:
+    return any(flag.partition("=")[0] in ("--data", "--data.name", "--data.classes_file") for flag in flags)
+
+
+def _classes_in(weights: Sequence[Path]) -> Classes | None:
+    """The classes that a checkpoint of a run names; None for other files."""
+    from switchnorm.weights import read_checkpoint
+
+    return read_checkpoint(weights[0]).classes if len(weights) == 1 else None
 
 
 def classes_flags(options: argparse.Namespace, flags: Sequence[str]) -> list[str]:
@@ -157,13 +176,18 @@ def _check_pictures(pictures: Sequence[str]) -> None:
 
 
 def _predict(
-    config: Config, load: Callable[[nn.Module], object], pictures: Sequence[str], out: Path, what: str
+    config: Config,
+    load: Callable[[nn.Module], object],
+    pictures: Sequence[str],
+    out: Path,
+    what: str,
+    classes: Classes | None,
 ) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {str(out)!r} is a file; expected a folder")
     from switchnorm.training.predict import predict_pictures
 
-    found = predict_pictures(config, load, [Path(picture) for picture in pictures], out)
+    found = predict_pictures(config, load, [Path(picture) for picture in pictures], out, classes)
     for line in found.lines:
         print(line)
     print(f"{out}: {found.title} of {found.count} picture{'' if found.count == 1 else 's'}, by {what}")

@@ -45,6 +45,11 @@ def add(commands: Commands) -> None:
     train.add_argument(
         "--workers", type=int, metavar="N", help="trainings side by side (1 on a GPU, else one per core)"
     )
+    train.add_argument(
+        "--data-changed",
+        action="store_true",
+        help="with --resume: go on though the data, or a key that decides the number of steps, has changed",
+    )
     train.add_argument("--dry-run", action="store_true", help="take one small step and write nothing")
 
 
@@ -53,6 +58,7 @@ def _help() -> str:
 
   switchnorm train cifar10/resnet20 --norm ssn --samples-per-gpu 2 --data.root DIR
   switchnorm train --resume runs/cifar10-resnet20-ssn
+  switchnorm train --resume runs/mine --data.root MOVED
 
 RECIPE is a YAML file or one of:
 {_listed()}
@@ -103,8 +109,9 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
 def _check_together(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Options of `train` that exclude each other."""
-    if options.checkpoint is not None:
-        raise InputError("--checkpoint says where a run is continued; give --resume RUN")
+    for name, value in (("--checkpoint", options.checkpoint), ("--data-changed", options.data_changed)):
+        if value:
+            raise InputError(f"{name} is for a run that is continued; give --resume RUN, or leave it out")
     if options.workers is not None and options.seeds is None:
         raise InputError(
             "--workers is for several trainings; give --seeds, or --data.workers for those that read pictures"
@@ -127,14 +134,34 @@ def _resume(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         "--workers": options.workers,
         "--dry-run": options.dry_run,
     }
+    given = [flag for flag, value in others.items() if value not in (None, False)]
     # Plugins are imported already; the run's configuration names those that it needs.
-    arguments = [flag for flag in arguments if not flag.startswith("--plugins=")]
-    given = [*arguments, *(flag for flag, value in others.items() if value not in (None, False))]
+    flags = _place_flags(options.resume, [flag for flag in arguments if not flag.startswith("--plugins=")])
     if given:
         raise InputError(f"--resume continues a run as it was configured; leave out {given[0]}")
     from switchnorm.training.launch import resume
 
-    _print_outcome(*resume(options.resume, checkpoint=options.checkpoint or "last"))
+    checkpoint = options.checkpoint or "last"
+    _print_outcome(*resume(options.resume, flags, checkpoint=checkpoint, data_changed=options.data_changed))
+
+
+def _place_flags(run: Path, arguments: Sequence[str]) -> list[str]:
+    """The flags that say where a run's data lies now; raise `InputError` for any other."""
+    if not arguments:
+        return []
+    from switchnorm.cli.networks import split
+    from switchnorm.data import dataset_class
+    from switchnorm.runs.folder import RunFolder
+
+    positional, flags = split(arguments)
+    places = [f"--data.{name}" for name in dataset_class(RunFolder.open(run).config().data["name"]).places]
+    for argument in (*positional, *(flag.partition("=")[0] for flag in flags if flag.startswith("--"))):
+        if f"--{argument[2:].replace('-', '_')}" not in places:
+            raise InputError(
+                f"--resume continues a run as it was configured; leave out {argument} (where the data lies now may be "
+                f"said by {', '.join(places)})"
+            )
+    return flags
 
 
 def _print_outcome(run: RunFolder, result: dict[str, Any]) -> None:

@@ -46,13 +46,18 @@ def about(claim: Mapping[str, Any], config: Config, pictures: int | None) -> dic
     return dict(claim) if whole and begun else make_claim()
 
 
+def computed_keys(task: str) -> tuple[str, ...]:
+    """The keys that do not change what a run of a task trains, and the seed."""
+    return (*_COMPUTED, *find_task(task).computed)
+
+
 def is_changed(written: Config, config: Config) -> bool:
     """Whether `config` trains something else than `written`; the seed and where it is computed do not count."""
     one, other = (
         {key: value for key, value in flatten(each.content()) if not key.startswith("claim.")}
         for each in (written, config)
     )
-    computed = (*_COMPUTED, *find_task(written.task).computed)
+    computed = computed_keys(written.task)
     absent = object()  # null is a value: of the momentum it means another one than none at all
     return any(one.get(key, absent) != other.get(key, absent) for key in (one.keys() | other.keys()) - set(computed))
 

@@ -14,6 +14,9 @@ from switchnorm.report.geometry.folds import fold
 from switchnorm.runs.durations import duration
 from switchnorm.runs.run import Run
 
+#: Entries of run.json that tell readers nothing: how the normalizer is shown, and digests of the data.
+_UNTOLD = ("normalizer", "class_colors", "data")
+
 
 def provenance_section(groups: Sequence[Group]) -> str:
     """Where every run came from, and its whole configuration."""
@@ -28,8 +31,7 @@ def _origin(group: Group, run: Run) -> str:
     took = run.provenance.get("seconds")
     facts = (f"seed {run.seed}", str(run.provenance.get("status", "unknown status")), duration(took))
     config = escape(yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True))
-    # How its normalizer is shown, which run.json keeps for the report, tells readers nothing.
-    told = {name: value for name, value in run.provenance.items() if name != "normalizer"}
+    told = {name: value for name, value in run.provenance.items() if name not in _UNTOLD}
     record = _facts({"folder": run.path, **told})
     whole = f"<details><summary>Configuration</summary><pre>{config}</pre></details>"
     return folded(group.label, record + whole, " · ".join(facts))
@@ -44,5 +46,5 @@ def _fact(value: Any) -> str:
     if isinstance(value, Mapping):
         return "<br>".join(f"{escape(str(name))} {_fact(inner)}" for name, inner in value.items())
     if isinstance(value, list):
-        return escape(" ".join(map(str, value)))
+        return escape(", ".join(map(str, value)))
     return escape("–" if value is None else str(value))

@@ -129,7 +129,7 @@ class Study:
         data = str(config.data)
         if data not in self._looks:
             self._looks[data] = first_look(config, dataset)
-        return *begin(model, config, pictures).lines, *self._looks[data]
+        return *begin(model, config, pictures, dataset).lines, *self._looks[data]
 
     def _rehearse(self) -> list[str]:
         """Check every kind of run with network, weights and data before anything is written.

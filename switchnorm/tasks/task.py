@@ -38,6 +38,7 @@ class Task(pl.LightningModule):
         counted: the number of pictures of the last validation, over all processes.
         trained: mean loss and accuracy of the training steps, as `take_training_metrics` last returned them.
         left_out: whether the last step of the optimizer was left out, since it was not finite.
+        kept: entries that every checkpoint gets, such as the names of the classes.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Task(pl.LightningModule):
         self.counted = 0
         self.trained: dict[str, float] = {}
         self.left_out = False
+        self.kept: dict[str, Any] = {}
         self.pictures = SumMetric()
         self.train_loss, self.train_accuracy = SampleMean(), SampleMean()
 
@@ -144,6 +146,7 @@ class Task(pl.LightningModule):
 
         Lightning asks callbacks before, so that whatever a `WeightAverage` adds is there; every process comes here.
         """
+        checkpoint.update(self.kept)
         checkpoint["training_metrics"] = [gathered(mean.sums) for mean in self.training_means]
         keep_mean(self, checkpoint)
 

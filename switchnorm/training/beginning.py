@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from switchnorm.config.schema import Config
+from switchnorm.data import Dataset
+from switchnorm.errors import InputError
 from switchnorm.surgery import set_momentum
 from switchnorm.surgery.importance import is_sparse, mixing_layers, sparse_layers
 from switchnorm.surgery.statistics import chosen_tracking_layers, has_seen, tracking_layers
-from switchnorm.training.build import training_modes
+from switchnorm.training.build import build_model, training_modes
+from switchnorm.training.class_rows import ClassRows
 from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.optimizers import idle_keys
 from switchnorm.training.warm_start import warm_start
@@ -31,7 +35,7 @@ class Beginning:
     record: dict[str, Any] = field(default_factory=dict)
 
 
-def begin(model: nn.Module, config: Config, pictures: str = "") -> Beginning:
+def begin(model: nn.Module, config: Config, pictures: str = "", dataset: Dataset | None = None) -> Beginning:
     """Load the weights that a run starts with, and say what of them fits and which keys have no effect.
 
     Every way to start a run says these lines: a training, its dry run, and a study, before its first training.
@@ -40,6 +44,7 @@ def begin(model: nn.Module, config: Config, pictures: str = "") -> Beginning:
         model: the network.
         config: of the run.
         pictures: a line about the pictures that the network expects, see `as_expected`; "" for none.
+        dataset: of the run, by whose classes a warm start goes; its data need not be here.
 
     Raises:
         InputError: weights that cannot be loaded.
@@ -49,13 +54,25 @@ def begin(model: nn.Module, config: Config, pictures: str = "") -> Beginning:
         samples = config.train.batch_size * config.train.iteration_size
         lines.append(f"learning rate {effective_lr(config):g} for {samples} samples per step")
     if config.train.warm_start is not None:
-        report = warm_start(model, *config.train.start_files, start=config.train.start)
+        start = config.train.start
+        report = warm_start(model, *config.train.start_files, start=start, rows=_class_rows(config, dataset))
         lines.append(str(report))
         record = {"warm_start": report.record()}
     lines += [*_frozen_at_nothing(model, config), *_idle(model, config)]
     if config.train.start_epoch:
         lines.append(f"training begins with epoch {config.train.start_epoch + 1} of {config.train.epochs}")
     return Beginning(tuple(lines), record)
+
+
+def _class_rows(config: Config, dataset: Dataset | None) -> ClassRows | None:
+    """The classes of the network that is trained; None where only the data knows them, and it is missing."""
+    if dataset is None:
+        return None
+    try:
+        names = tuple(dataset.classes)
+    except InputError:
+        return None
+    return ClassRows(names, dataset.fixed_classes, partial(build_model, config))
 
 
 def _idle(model: nn.Module, config: Config) -> Iterator[str]:

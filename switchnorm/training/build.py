@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from switchnorm.classes import Classes
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded
 from switchnorm.data import Dataset, Share, TrainingLoader, create_dataset
@@ -57,8 +58,22 @@ def _input_channels(config: Config) -> dict[str, int]:
     return {} if bands is None or len(bands) == 3 else {"in_channels": len(bands)}
 
 
-def prepare(config: Config) -> tuple[nn.Module, Dataset]:
+def dataset_of(config: Config, classes: Classes | None) -> Dataset:
+    """The dataset of a run, with the classes that the run knows, if it does; nothing is read for these.
+
+    Raises:
+        InputError: as `create_dataset` and `Dataset.with_classes`.
+    """
+    dataset = create_dataset(**config.data)
+    return dataset if classes is None else dataset.with_classes(*classes)
+
+
+def prepare(config: Config, classes: Classes | None = None) -> tuple[nn.Module, Dataset]:
     """Build the network and read the data, so that whatever is wrong shows before a folder is made.
+
+    Args:
+        config: of the run.
+        classes: of a run that has begun.
 
     Raises:
         InputError: an unknown model, norm or dataset, data that is missing or damaged, a device that is not here,
@@ -66,7 +81,7 @@ def prepare(config: Config) -> tuple[nn.Module, Dataset]:
             installed, or layers that cannot be calibrated where that is asked for.
     """
     check_loggers(config)
-    model, dataset = prepare_evaluation(config)
+    model, dataset = prepare_evaluation(config, classes)
     parameter_groups(model, config.optimizer)
     optimizer_of(config.optimizer)
     world = world_size()
@@ -112,15 +127,19 @@ def training_batches(config: Config, dataset: Dataset, share: Share = Share()) -
     )
 
 
-def prepare_evaluation(config: Config) -> tuple[nn.Module, Dataset]:
+def prepare_evaluation(config: Config, classes: Classes | None = None) -> tuple[nn.Module, Dataset]:
     """Build the network and read the data for evaluation; `prepare` also checks what training needs.
+
+    Args:
+        config: which network and dataset.
+        classes: of the network, where it is known what these are.
 
     Raises:
         InputError: as `prepare`.
     """
     check_device(config)
     check_task(config)
-    dataset = create_dataset(**config.data)
+    dataset = dataset_of(config, classes)
     model = build_model(config, dataset.num_classes)
     dataset.prepare()
     check_channels(config, model, dataset)

@@ -17,6 +17,7 @@ from switchnorm.data import Dataset, ImageNet, Share, Views
 from switchnorm.data.datasets.folder import SHORT_SIDE
 from switchnorm.errors import InputError
 from switchnorm.processes import world_size
+from switchnorm.runs.classes import class_notes, run_classes
 from switchnorm.runs.folder import RunFolder
 from switchnorm.surgery.batch import batch_layers, check_support
 from switchnorm.surgery.statistics import tracking_layers
@@ -29,7 +30,7 @@ from switchnorm.training.callbacks.statistics import ChosenStatistics
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.pictures import as_expected
 from switchnorm.training.trainer import make_trainer
-from switchnorm.weights import load_published, load_state, read_checkpoint, read_state
+from switchnorm.weights import load_published, load_state, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Evaluation:
         statistics: what layers with batch statistics normalized by.
         outputs: what is still to be written about it, by the first process.
         expected: which pictures the network expects, in words; "" where nothing was set for it.
+        notes: how the classes of the data became those of the network, a line each.
     """
 
     data: str
@@ -57,6 +59,7 @@ class Evaluation:
     statistics: EvaluationStatistics
     outputs: tuple[Output, ...] = ()
     expected: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,14 @@ def evaluate(
     """
     how = _How(views, parse_statistics(statistics), limit, tuple(outputs), quiet)
     config = config or run.config()
-    model, dataset = prepare_evaluation(config)
-    load_state(model, read_state(checkpoint), f"checkpoint {str(checkpoint)!r}")
+    file = read_checkpoint(checkpoint)
+    classes = run_classes(run, file)
+    model, dataset = prepare_evaluation(config, classes)
+    load_state(model, file.state, f"checkpoint {str(checkpoint)!r}")
     # A claim is about the end of a training.
     ended = run.finished() and checkpoint in (run.last, run.best)
-    return _evaluate(config, model, dataset, how, config.claim if ended else make_claim())
+    found = _evaluate(config, model, dataset, how, config.claim if ended else make_claim())
+    return replace(found, notes=class_notes(dataset, classes, f"run {str(run.path)!r}"))
 
 
 def evaluate_weights(
@@ -132,12 +138,14 @@ def evaluate_weights(
     """
     how = _How(views, parse_statistics(statistics), limit, tuple(outputs), quiet)
     config, expected = as_expected(config, pretrained=True)
-    model, dataset = prepare_evaluation(config)
+    classes = read_checkpoint(weights[0]).classes
+    model, dataset = prepare_evaluation(config, classes)
     load_published(model, *weights)
     # What is claimed of published weights is claimed of ImageNet's pictures in the size that they have by default.
     comparable = isinstance(dataset, ImageNet) and (dataset.size, dataset.short_side) == (ImageNet.size, SHORT_SIDE)
     claim = claim_of(weights[0], config.model.name) if comparable else make_claim()
-    return replace(_evaluate(config, model, dataset, how, claim), expected=expected)
+    notes = class_notes(dataset, classes, f"checkpoint {str(weights[0])!r}")
+    return replace(_evaluate(config, model, dataset, how, claim), expected=expected, notes=notes)
 
 
 def claim_of(weights: Path, network: str) -> dict[str, Any]:

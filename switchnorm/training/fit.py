@@ -12,6 +12,7 @@ from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded
 from switchnorm.data import Dataset
 from switchnorm.optim.radius import RadiusShape
+from switchnorm.runs.classes import classes_of
 from switchnorm.runs.folder import RunFolder
 from switchnorm.signals import Ending
 from switchnorm.training.build import total_steps, training_batches, training_modes, training_task
@@ -26,10 +27,12 @@ from switchnorm.training.callbacks.progress import Progress
 from switchnorm.training.callbacks.statistics import Calibration, MeanStatistics
 from switchnorm.training.callbacks.steps import Modes, RadiusSchedule, StepSeed
 from switchnorm.training.callbacks.stopping import Patience
+from switchnorm.training.continuing import epochs_begun
 from switchnorm.training.failures import explained
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.loggers import run_loggers
 from switchnorm.training.measure import peak_memory, reset_peak_memory, steady_rate
+from switchnorm.training.settings import KEY, settings_of
 from switchnorm.training.trainer import count_as_done, make_trainer
 
 
@@ -52,6 +55,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     """
     steps = total_steps(config, dataset)
     task = training_task(config, model, dataset.num_classes, steps)
+    task.kept = {**classes_of(dataset).entries(), KEY: settings_of(config)}
     spec = find_task(config.task)
     score = spec.score.column
     every = config.train.snapshot_epochs
@@ -88,9 +92,10 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     ):
         reset_peak_memory()
         last = run.last if run.last.is_file() else None
-        if last is None:
+        begun = config.train.start_epoch if last is None else epochs_begun(last)
+        if begun is not None:
             batches = len(training_batches(config, dataset))
-            count_as_done(trainer, config.train.start_epoch, batches, steps // config.train.epochs)
+            count_as_done(trainer, begun, batches, steps // config.train.epochs)
         with explained(run, config):
             trainer.fit(task, Loaders(dataset, config), ckpt_path=last)
         memory = peak_memory(trainer.strategy.root_device)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from switchnorm.config.claim import make_claim
+from switchnorm.config.recipe import read_config, to_yaml
 from switchnorm.config.schema import Config
 from switchnorm.data import Dataset, create_dataset
 from switchnorm.errors import InputError
-from switchnorm.files import WriteError
+from switchnorm.files import WriteError, write_file
 from switchnorm.models import norm_of, parse_norm
 from switchnorm.processes import is_first, world_size
 from switchnorm.runs.appearance import registered
+from switchnorm.runs.classes import class_notes, record_of, run_classes
 from switchnorm.runs.folder import RunFolder, free_folder
 from switchnorm.signals import Interrupted
 from switchnorm.surgery import LayerImportance, importance
@@ -26,13 +30,14 @@ from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.checkpoints import read_resumable
 from switchnorm.training.callbacks.divergence import DivergedError
 from switchnorm.training.callbacks.interruption import resuming
+from switchnorm.training.continuing import adjust, check_settings, find_changes
 from switchnorm.training.first_look import first_look
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.ownership import existing_run, new_run
 from switchnorm.training.pictures import as_expected, as_found
 from switchnorm.training.recovery import check_continuable, recover_tables
-from switchnorm.weights import file_importance, load_state, read_state
+from switchnorm.weights import file_importance, load_state, read_checkpoint
 
 
 def start(
@@ -61,7 +66,8 @@ def start(
     # Processes of one run must agree on its folder: the first makes it, and none looks for a free name.
     if out is None and world_size() == 1:
         path = free_folder(path)
-    facts = {"learning_rate": effective_lr(config), "processes": world_size(), **_normalizer(config), **warm}
+    begun = {"learning_rate": effective_lr(config), "processes": world_size()}
+    facts = {**begun, **_normalizer(config), **record_of(dataset), **warm}
     with new_run(path, config, command, facts) as run, _kept_once_trained(run):
         return run, train(run, config, model, dataset, quiet=quiet)
 
@@ -88,35 +94,77 @@ def _normalizer(config: Config) -> dict[str, Any]:
     return {"normalizer": registered(str(parse_norm(norm, config.model.conv))).record()}
 
 
-def resume(path: Path, *, checkpoint: str = "last", quiet: bool = False) -> tuple[RunFolder, dict[str, Any]]:
+def resume(
+    path: Path,
+    flags: Sequence[str] = (),
+    *,
+    checkpoint: str = "last",
+    data_changed: bool = False,
+    quiet: bool = False,
+) -> tuple[RunFolder, dict[str, Any]]:
     """Continue a run from a checkpoint, or from the start if it was killed before the first one.
 
     Args:
         path: the run folder.
+        flags: where the data lies now, as `--data.root DIR`; the run's configuration is changed once the data that is
+            there was found to be the run's.
         checkpoint: "last", or "previous" for the one before, which takes its place.
+        data_changed: whether the run goes on with data that has changed, or with another batch size.
         quiet: whether to show no progress.
 
     Raises:
-        InputError: no run, one that is finished or that another process trains; or its files do not agree.
+        InputError: no run, one that is finished or that another process trains; its files do not agree; or other
+            classes, data or settings than it was trained with.
     """
     run = RunFolder.open(path)
     with existing_run(run, lambda: check_continuable(run, checkpoint)):
-        config = run.config()
-        model, dataset = prepare(config)
+        config, model, dataset = _as_it_was(run, flags, data_changed=data_changed, quiet=quiet)
         begun = run.record().get("processes") or world_size()
         if begun != world_size() and is_first() and not quiet:
             say(f"begun on {begun} processes and continued on {world_size()}: what each computes is not what it was")
-        if run.last.is_file():  # the trainer loads it too, but would not explain what does not fit
-            load_state(model, read_state(run.last), f"checkpoint {str(run.last)!r}")
-            recover_tables(run, read_resumable(run.last))
-        else:
+        if not run.last.is_file():
             _begin(model, config, dataset, quiet)
         return run, train(run, config, model, dataset, quiet=quiet)
 
 
+def _as_it_was(
+    run: RunFolder, flags: Sequence[str], *, data_changed: bool, quiet: bool
+) -> tuple[Config, nn.Module, Dataset]:
+    """The configuration, network and data that a run goes on with, found to be what it was trained with.
+
+    Args:
+        run: the run, held by this process.
+        flags, data_changed, quiet: as `resume`.
+    """
+    config = read_config(run.config_file, flags)
+    file = None
+    if run.last.is_file():
+        file = read_checkpoint(run.last)
+        check_settings(run, config, allowed=data_changed)
+    classes = run_classes(run, file)
+    model, dataset = prepare(config, classes)
+    changes = find_changes(run, config, dataset, allowed=data_changed)
+    # A claim stays with data that was found to be the same, and not with any other.
+    config = replace(config, claim=make_claim() if changes else run.config().claim)
+    if file is not None:  # the trainer loads it too, but would not explain what does not fit
+        load_state(model, file.state, f"checkpoint {str(run.last)!r}")
+        recover_tables(run, read_resumable(run.last))
+    if is_first():
+        lines = list(class_notes(dataset, classes, f"run {str(run.path)!r}"))
+        lines += adjust(run, config, model, dataset, changes) if changes else []
+        lines += ["nothing has changed that --data-changed would be for"] if data_changed and not changes else []
+        if flags:
+            lines.append(f"{run.config_file} says from now on: {' '.join(flags)}")
+        if flags or changes:
+            write_file(run.config_file, to_yaml(config))
+        if not quiet:
+            say(*lines)
+    return config, model, dataset
+
+
 def _begin(model: nn.Module, config: Config, dataset: Dataset, quiet: bool, pictures: str = "") -> dict[str, Any]:
     """Load the weights that a run starts with, look at its data, and print what a start says; for its record."""
-    beginning = begin(model, config, pictures)
+    beginning = begin(model, config, pictures, dataset)
     lines = (*beginning.lines, *first_look(config, dataset))
     if is_first() and not quiet:
         say(*lines)
@@ -164,7 +212,10 @@ def inspect(path: Path) -> list[LayerImportance]:
         return file_importance(path)
     run = RunFolder.open(run.path)
     config = run.config()
-    model = build_model(config, create_dataset(**config.data).num_classes)
     checkpoint = checkpoint_of(run, "last") if path.is_dir() else path
-    load_state(model, read_state(checkpoint), f"checkpoint {str(checkpoint)!r}")
+    file = read_checkpoint(checkpoint)
+    classes = run_classes(run, file)
+    count = create_dataset(**config.data).num_classes if classes is None else len(classes.names)
+    model = build_model(config, count)
+    load_state(model, file.state, f"checkpoint {str(checkpoint)!r}")
     return importance(model)

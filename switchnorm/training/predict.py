@@ -9,15 +9,15 @@ from typing import Any
 
 from torch import nn
 
+from switchnorm.classes import Classes
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded, tasks
-from switchnorm.data import create_dataset
 from switchnorm.data.files.listing import EXTENSIONS
 from switchnorm.data.files.walk import find_files, told
 from switchnorm.errors import InputError
 from switchnorm.processes import world_size
 from switchnorm.tasks.predictor import Predictor
-from switchnorm.training.build import build_model, check_device, check_task, make_task
+from switchnorm.training.build import build_model, check_device, check_task, dataset_of, make_task
 from switchnorm.training.trainer import make_trainer
 
 
@@ -39,7 +39,11 @@ class Predicted:
 
 
 def predict_pictures(
-    config: Config, load: Callable[[nn.Module], object], pictures: Sequence[Path], out: Path
+    config: Config,
+    load: Callable[[nn.Module], object],
+    pictures: Sequence[Path],
+    out: Path,
+    classes: Classes | None = None,
 ) -> Predicted:
     """Write what a network predicts for each picture, see its task's `Predictor`.
 
@@ -48,6 +52,7 @@ def predict_pictures(
         load: gives the network its weights.
         pictures: files, and folders of which every picture is taken.
         out: the folder to write to; files of these names are replaced, but none of the pictures.
+        classes: of the network; None where only the dataset knows them.
 
     Returns:
         What became of them; one that cannot be read stops none of the others.
@@ -66,7 +71,7 @@ def predict_pictures(
     _check_written(files, make, out)
     check_device(config)
     check_task(config)
-    dataset = create_dataset(**config.data)
+    dataset = dataset_of(config, classes)
     model = build_model(config, dataset.num_classes)
     load(model)
     task = make_task(config, model, dataset.num_classes)

@@ -111,7 +111,7 @@ def dry_run(config: Config) -> DryRun:
     if config.train.calibrate:
         check_support(model, "calibrate")
     check_frozen(config, model)
-    said = begin(model, config, pictures).lines
+    said = begin(model, config, pictures, dataset).lines
     classes = rehearse(model, config.train.batch_size, dataset, training_modes(config))
     said += () if missing else first_look(config, dataset)
     samples = min(config.train.batch_size, 2 * (config.train.samples_per_gpu or 2))

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
+from switchnorm.training.class_rows import ClassRows, TakenRows, take_rows
 from switchnorm.training.source_start import NOTHING, Started, counterparts, start_from
-from switchnorm.weights import read_state
+from switchnorm.weights import read_checkpoint, read_state
 from switchnorm.weights.pair import PARTS, check_two_files, joined
 from switchnorm.weights.values import check_values
 
@@ -36,6 +37,7 @@ class WarmStart:
         shapes: entries that both have in different shapes, as "key (theirs) for (ours)".
         classifier: entries of the checkpoint's classifier, where a network for segmentation took the rest as encoder.
         started: what was set so that layers compute nearly what other normalizers in the checkpoint did.
+        classes: how the rows of its classes were taken over, in words; "" where they are those of the network.
     """
 
     file: str
@@ -45,6 +47,7 @@ class WarmStart:
     shapes: tuple[str, ...]
     classifier: tuple[str, ...] = ()
     started: Started = NOTHING
+    classes: str = ""
 
     def __str__(self) -> str:
         text = f"warm start: {len(self.matched)} of {self.total} entries from {self.file}"
@@ -58,7 +61,8 @@ class WarmStart:
         start = [f"{logits} layers start at the batch statistic, as they were trained"] if logits else []
         start += [f"{len(self.started.importance)} layers keep their importance"] if self.started.importance else []
         start += [f"scale and shift of {fitted} make up for other statistics"] if fitted else []
-        return "; ".join([text, *(f"{len(keys)} {what} ({_some(keys)})" for what, keys in kinds if keys), *start])
+        left = [f"{len(keys)} {what} ({_some(keys)})" for what, keys in kinds if keys]
+        return "; ".join([text, *([self.classes] if self.classes else []), *left, *start])
 
     @property
     def total(self) -> int:
@@ -77,11 +81,17 @@ class WarmStart:
             "started": list(self.started.logits),
             "fitted": list(self.started.fitted),
             "importance": list(self.started.importance),
+            "classes": self.classes,
         }
 
 
 def warm_start(
-    model: nn.Module, path: str | Path, decoder: str | Path | None = None, *, start: Start = "auto"
+    model: nn.Module,
+    path: str | Path,
+    decoder: str | Path | None = None,
+    *,
+    start: Start = "auto",
+    rows: ClassRows | None = None,
 ) -> WarmStart:
     """Load what fits of a checkpoint; entries fit by name and shape, the published layouts' shapes included.
 
@@ -98,6 +108,8 @@ def warm_start(
             `switchnorm.switch`: "auto" or "source" so that they compute nearly the same; "equal" with what the
             checkpoint has, and the same importance of all statistics. "auto" is "equal" where the checkpoint shows no
             signs of training.
+        rows: the network's classes, by whose names rows of a classifier or a decoder are taken over where the file
+            names its own; None takes them as they stand.
 
     Returns:
         What was loaded and what was not.
@@ -109,12 +121,19 @@ def warm_start(
     source = repr(str(path)) if decoder is None else f"{str(path)!r} with decoder {str(decoder)!r}"
     if decoder is not None:
         check_two_files(path, decoder)
-    theirs = read_state(path) if decoder is None else joined(read_state(path), read_state(decoder), source)
+    file = read_checkpoint(path)
+    theirs = file.state if decoder is None else joined(file.state, read_state(decoder), source)
     ours = model.state_dict()
     part = _encoder(ours, theirs)
     named = _named_as(ours, theirs, part)
+    taken = (
+        TakenRows({})
+        if rows is None
+        else take_rows(rows, theirs, ours, named, None if file.classes is None else file.classes.names)
+    )
+    theirs = {**theirs, **{named[key]: value for key, value in taken.entries.items()}}
     shared = [key for key in ours if key in named]
-    fitting = [key for key in shared if _fits(theirs[named[key]], ours[key])]
+    fitting = [key for key in shared if key not in taken.left and _fits(theirs[named[key]], ours[key])]
     # Counters and schedules alone are no start.
     telling = [key for key in fitting if ours[key].is_floating_point() and ours[key].numel() > 1]
     if decoder is not None:
@@ -135,15 +154,16 @@ def warm_start(
     return WarmStart(
         str(path) if decoder is None else f"{path} and {decoder}",
         matched=tuple(fitting),
-        missing=tuple(key for key in ours if key not in named and key not in started.logits),
+        missing=tuple(key for key in ours if (key not in named or key in taken.left) and key not in started.logits),
         unexpected=tuple(key for key in unknown if key not in classifier),
         shapes=tuple(
             f"{key} {tuple(theirs[named[key]].shape)} for {tuple(ours[key].shape)}"
             for key in shared
-            if key not in fitting
+            if key not in fitting and key not in taken.left
         ),
         classifier=tuple(classifier),
         started=started,
+        classes=taken.said,
     )
 
 

@@ -57,7 +57,7 @@ def evaluation(what: str, found: Evaluation) -> list[str]:
         "batch": ", normalized by the statistics of each batch",
         "calibrate": f", normalized by statistics over {by.batches} training batches",
     }
-    lines = [*([found.expected] if found.expected else []), *found.dataset.unusual(training=False)]
+    lines = [*([found.expected] if found.expected else []), *found.dataset.unusual(training=False), *found.notes]
     lines.append(f"{what} on the {found.pictures} test pictures of {found.data}{normalized[by.kind]}")
     for column, title in names.items():
         if column in found.metrics:

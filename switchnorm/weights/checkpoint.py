@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from switchnorm.classes import Classes, classes_in
 from switchnorm.errors import InputError
 from switchnorm.weights.formats import read_content
 from switchnorm.weights.metadata import Metadata
@@ -37,6 +38,7 @@ class CheckpointFile:
             the sums from which synchronised Batch Norm of CSAILVision/semantic-segmentation-pytorch makes its averages.
         prefix: what training wrappers had put before every key, for example "module.".
         metadata: what `switchnorm convert` recorded of the file's origin.
+        classes: what the network tells apart, in the order of its labels; None where the file does not say it.
     """
 
     state: dict[str, Tensor]
@@ -45,6 +47,7 @@ class CheckpointFile:
     beside: tuple[str, ...]
     prefix: str
     metadata: Metadata
+    classes: Classes | None = None
 
 
 def read_checkpoint(path: str | Path) -> CheckpointFile:
@@ -75,7 +78,8 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
     beside += sums
     state = {key: value for key, value in state.items() if key not in set(sums)}
     metadata = Metadata.read(file.metadata, state, path)
-    return CheckpointFile(metadata.in_order(state), file.format, container, tuple(beside), prefix, metadata)
+    classes = _classes(content, path) if container else metadata.classes
+    return CheckpointFile(metadata.in_order(state), file.format, container, tuple(beside), prefix, metadata, classes)
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
@@ -142,6 +146,16 @@ def load_published(model: nn.Module, path: str | Path, decoder: str | Path | Non
     source = f"checkpoint {str(path)!r} with decoder {str(decoder)!r}"
     load_state(model, joined(read_state(path), read_state(decoder), source), source)
     return model
+
+
+def _classes(content: Mapping[Any, Any], path: Path) -> Classes | None:
+    """What a checkpoint of a run calls its classes; another system may mean something else by that entry."""
+    try:
+        return classes_in(content, f"checkpoint {str(path)!r}")
+    except InputError:
+        if "training_metrics" in content:
+            raise
+        return None
 
 
 def _is_state(entries: Mapping[Any, Any]) -> bool:

@@ -146,7 +146,7 @@ def _metadata(
     network: str | None,
 ) -> Metadata:
     """What is known of a file, but for its sum."""
-    recorded = file.metadata
+    recorded = replace(file.metadata, classes=file.classes)
     if network is not None:
         check_network(path, state, network, known)
     if known is not None:

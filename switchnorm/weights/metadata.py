@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from switchnorm.classes import Classes, classes_in
 from switchnorm.errors import InputError
 from switchnorm.text import from_json
 
@@ -31,6 +32,7 @@ class Metadata:
         decoder: the same two of the decoder's file, where there were two; None otherwise.
         shapes: of entries whose published shape cannot be told from ours.
         order: the keys as the converted file ordered them, by the network's depth; safetensors does not keep an order.
+        classes: as in `CheckpointFile`.
     """
 
     name: str | None = None
@@ -48,6 +50,7 @@ class Metadata:
     decoder: tuple[str, str] | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+    classes: Classes | None = None
 
     def write(self, version: str) -> dict[str, str]:
         """The metadata of a safetensors file: text by name.
@@ -57,7 +60,9 @@ class Metadata:
         """
         texts = {name: getattr(self, name) for name in _TEXTS}
         numbers = {name: getattr(self, name) for name in _NUMBERS}
-        origin = {name: getattr(self, name) for name in _ORIGIN}
+        origin = {name: getattr(self, name) for name in _ORIGIN} | (
+            {} if self.classes is None else self.classes.entries()
+        )
         return {
             "format": "pt",
             "switchnorm": version,
@@ -98,7 +103,8 @@ class Metadata:
             if len(texts) != 4 or not all(text is None or isinstance(text, str) for text in texts):
                 raise TypeError("no text")
             found |= {name: tuple(str(key) for key in origin.get(name, ())) for name in ("order", "alike")}
-            return cls(**found, shapes=shapes, container=texts[0], prefix=texts[1], decoder=decoder)
+            classes = classes_in(origin, f"checkpoint {str(path)!r}")
+            return cls(**found, shapes=shapes, container=texts[0], prefix=texts[1], decoder=decoder, classes=classes)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"checkpoint {str(path)!r} has damaged metadata; convert it again with `switchnorm convert`"

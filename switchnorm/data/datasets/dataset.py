@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from switchnorm.classes import listed, same
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
 from switchnorm.errors import InputError
@@ -36,11 +37,56 @@ class Dataset(ABC):
     #: How many test samples the benchmark has that published results are about; None where there is none. What is read
     #: may be fewer, and such a result is none of the benchmark's.
     benchmark_size: ClassVar[int | None] = None
+    #: The options that say where the data lies, which `switchnorm train --resume` may change.
+    places: ClassVar[tuple[str, ...]] = ("root",)
 
     @property
     @abstractmethod
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the labels; some datasets are read to know them."""
+
+    @property
+    def fixed_classes(self) -> bool:
+        """Whether the classes are the same whatever the data holds, so that no label can ever mean another one."""
+        return isinstance(getattr(type(self), "classes", None), tuple)
+
+    def with_classes(self, names: Sequence[str], colors: Sequence[str] | None = None) -> Dataset:
+        """This dataset as a run knows it: labels number `names`, and nothing is read to know them.
+
+        Data that numbers its classes otherwise is mapped by their names when it is read. This method stands for
+        datasets that cannot do so, and lets them pass where their own classes are these.
+
+        Args:
+            names: the classes of the run, in the order of its labels.
+            colors: "#rrggbb" of each, where the dataset has colours.
+
+        Raises:
+            InputError: other classes, or the same in another order.
+        """
+        own = self.classes
+        if same(own, names):
+            return self
+        other = next((label for label, pair in enumerate(zip(own, names, strict=False)) if not same(*zip(pair))), 0)
+        kind = type(self).__name__
+        raise InputError(
+            f"{kind} has {len(own)} classes ({listed(own[other:])} from {other} on), and the run {len(names)} "
+            f"({listed(names[other:])}); take the data that the run was trained with, or let {kind}.with_classes map "
+            "its labels by name"
+        )
+
+    def mapping(self) -> str:
+        """How labels of the test data became those of `with_classes`, in a line; "" where nothing had to be done.
+
+        The data may be read for it.
+        """
+        return ""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the data is known by when a run is resumed, see `switchnorm.data.fingerprint`: of "train" and "test".
+
+        It depends on names and counts alone, and not on where the data lies; a split that is absent is missing.
+        """
+        return {"train": {"count": self.train_size}}
 
     @property
     @abstractmethod
@@ -89,6 +135,10 @@ class Dataset(ABC):
             picture: as `read_picture` makes it with `pixels`.
         """
         raise InputError(f"{type(self).__name__} does not say how other pictures are shown; give it a method `shown`")
+
+    def train_name(self, index: int) -> str:
+        """What a training sample is called, by its place in the stored order; as `test_name`."""
+        return str(index)
 
     @classmethod
     def options_for(

@@ -3,11 +3,12 @@
 import functools
 import math
 import os
-from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from switchnorm.data.datasets.dataset import Dataset
 from switchnorm.data.datasets.from_files import COLORED, FromFiles
 from switchnorm.data.datasets.options import (
     LARGEST_SIDE,
@@ -21,6 +22,7 @@ from switchnorm.data.datasets.options import (
     colors_of,
     open_options,
 )
+from switchnorm.data.fingerprint import split_fingerprint
 from switchnorm.data.interpolation import Interpolation
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
@@ -31,6 +33,7 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
 
     from switchnorm.data.augment.chain import Augment
     from switchnorm.data.files.listing import Listing, Paths
+    from switchnorm.data.files.splits import Contents
     from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.loaders.picture_batches import PictureBatches, TrainingPictureBatches
     from switchnorm.data.picture import Picture
@@ -113,8 +116,11 @@ class Folder(FromFiles):
     on_damaged: Literal["stop", "skip"] = "stop"
     workers: int | None = None
 
+    places: ClassVar[tuple[str, ...]] = ("root", "train_list", "val_list", "train_folder", "val_folder")
     #: How many classes there must be; None is as many as there are.
     _num_classes: ClassVar[int | None] = None
+    #: The classes of a run, which then number the labels, where `with_classes` has named them.
+    _known: ClassVar[tuple[str, ...] | None] = None
 
     def __post_init__(self) -> None:
         check_count("size", self.size, 1)
@@ -144,10 +150,21 @@ class Folder(FromFiles):
         check_choice("on_damaged", self.on_damaged, ("stop", "skip"))
         check_workers(self.workers)
 
-    @property
+    @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes: of their folders, or the labels where nothing else names them."""
-        return self._contents[2]
+        return self._contents.names
+
+    def with_classes(self, names: Sequence[str], colors: Sequence[str] | None = None) -> Dataset:
+        """As of `Dataset`: labels of folders, and of lists that name folders, are mapped by name."""
+        known = replace(self)
+        # The one is not computed then, the other hides that of the class.
+        vars(known).update(classes=tuple(names), _known=tuple(names))
+        return known if known.classes == tuple(names) else super().with_classes(names, colors)
+
+    def mapping(self) -> str:
+        """As of `Dataset`."""
+        return self._contents.mapping
 
     @property
     def short_side(self) -> int:
@@ -175,9 +192,22 @@ class Folder(FromFiles):
         """Number of training pictures."""
         return len(self._train)
 
+    def train_name(self, index: int) -> str:
+        """The path of a training picture: as its list has it, or below the folder of the training pictures."""
+        return self._train.paths.name(index)
+
     def test_name(self, index: int) -> str:
         """The path of a test picture: as its list has it, or below the folder of the validation pictures."""
         return self._test.paths.name(index)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """As of `Dataset`: the paths of the pictures below their folder, or as lists have them."""
+        found = {"train": self._contents.train, "test": self._contents.test}
+        return {
+            split: split_fingerprint(listing.paths.names(), listing.labels.tolist(), self.num_classes)
+            for split, listing in found.items()
+            if listing is not None
+        }
 
     def prepare(self) -> None:
         """Find the pictures.
@@ -191,7 +221,7 @@ class Folder(FromFiles):
         """As of `Dataset`: what was left out, and classes without a test picture; and as of `FromFiles`."""
         from switchnorm.data.files.walk import told  # as `Dataset` explains
 
-        train, test, classes = self._contents
+        train, test, classes = self._contents.train, self._contents.test, self._contents.names
         splits = {"train": train if training else None, "val": test}
         lines = [told(name, split.left_out) for name, split in splits.items() if split is not None]
         if test is not None:
@@ -208,7 +238,7 @@ class Folder(FromFiles):
         """The training and the validation pictures, as far as they are here."""
         from switchnorm.data.files.picture_facts import SurveyedPictures  # as `Dataset` explains
 
-        train, test, _ = self._contents
+        train, test = self._contents.train, self._contents.test
         skips, side = self.on_damaged == "skip", self.short_side
         listings = {"train": train, "val": test}
         return tuple(
@@ -332,15 +362,17 @@ class Folder(FromFiles):
 
     @property
     def _pictures(self) -> "Paths":
-        return (self._contents[0] or self._test).paths
+        return (self._contents.train or self._test).paths
 
     @property
     def _train(self) -> "Listing":
-        return self._present(self._contents[0], "train", self.train_folder)
+        listing = self._present(self._contents.train, "train", self.train_folder)
+        self._contents.check_training()
+        return listing
 
     @property
     def _test(self) -> "Listing":
-        return self._present(self._contents[1], "val", self.val_folder)
+        return self._present(self._contents.test, "val", self.val_folder)
 
     def _present(self, listing: "Listing | None", name: str, folder: str) -> "Listing":
         if listing is None:
@@ -348,10 +380,10 @@ class Folder(FromFiles):
         return listing
 
     @functools.cached_property
-    def _contents(self) -> "tuple[Listing | None, Listing | None, tuple[str, ...]]":
+    def _contents(self) -> "Contents":
         """The training and the test pictures, and the names of the classes, read once."""
         from switchnorm.data.files.named import find_root  # as `Dataset` explains
-        from switchnorm.data.files.splits import Split, agree, find_split, relabelled
+        from switchnorm.data.files.splits import Split, agree, find_split, numbered
 
         root = find_root(self.root)
         may_miss = self.on_damaged == "skip"
@@ -363,8 +395,7 @@ class Folder(FromFiles):
                 "train.txt and val.txt"
             )
         self._check_classes(train, test)
-        names, labels = agree(train, test, self._num_classes)
-        return train, None if test is None else relabelled(test, labels), tuple(names)
+        return agree(train, test, self._num_classes) if self._known is None else numbered(train, test, self._known)
 
     def _check_classes(self, train: "Listing | None", test: "Listing | None") -> None:
         """Look at how the classes are called, before they are numbered."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from switchnorm.data.datasets.dataset import Dataset
+from switchnorm.data.fingerprint import split_fingerprint
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
 
@@ -77,6 +78,14 @@ class InMemory(Dataset):
 
         train, test = self.samples
         return SurveyedSamples("train", train), SurveyedSamples("test", test)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """As of `Dataset`: how many samples each class has, and in which order they come."""
+        found = {}
+        for split, samples in zip(("train", "test"), self.samples, strict=True):
+            labels = samples.labels.tolist()
+            found[split] = split_fingerprint(map(str, labels), labels, self.num_classes, marked=False)
+        return found
 
     def train_batches(
         self,

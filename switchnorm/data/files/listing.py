@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,11 @@ class Paths:
 
     def __getitem__(self, index: int) -> str:
         return os.path.join(self.folder, self.name(index))
+
+    def names(self) -> Iterator[str]:
+        """All paths below the folder in order, many times as fast as one by one."""
+        text, ends = self._text.numpy().tobytes(), self._ends.tolist()
+        return (os.fsdecode(text[start:end]) for start, end in itertools.pairwise(ends))
 
     def name(self, index: int) -> str:
         """The path below the folder, as it was given."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from switchnorm.classes import canonical, labels_among, listed, mapped, same
 from switchnorm.data.files.listing import NAMES, Listing, read_folders, read_list
 from switchnorm.data.files.named import find_named
 from switchnorm.errors import InputError, unknown
@@ -67,16 +69,40 @@ def _only(places: list[Path], option: str) -> Path | None:
     return places[0] if places else None
 
 
-def agree(train: Listing | None, test: Listing | None, num_classes: int | None = None) -> tuple[list[str], Tensor]:
-    """The names of the classes, and the test pictures' labels among them.
+@dataclass(frozen=True)
+class Contents:
+    """What a dataset of photographs holds.
 
     Args:
-        train: the training pictures, which number the classes where they are there.
+        train: the training pictures, if there are any.
+        test: the test pictures, if there are any.
+        names: of the classes, which labels number.
+        mapping: how labels of the test pictures became those of given classes, in a line; "" where they are the same.
+        problem: why the training pictures cannot be trained on; "" where they can.
+    """
+
+    train: Listing | None
+    test: Listing | None
+    names: tuple[str, ...]
+    mapping: str = ""
+    problem: str = ""
+
+    def check_training(self) -> None:
+        """Raise `InputError` where the training pictures cannot be trained on."""
+        if self.problem:
+            raise InputError(self.problem)
+
+
+def agree(train: Listing | None, test: Listing | None, num_classes: int | None = None) -> Contents:
+    """The pictures under labels that agree, in the training pictures' numbering where these are there.
+
+    Args:
+        train: the training pictures.
         test: the test pictures.
         num_classes: how many classes there must be; None takes as many as there are.
 
     Returns:
-        A name per class, a number where nothing names it; and labels (N,) int64, empty without test pictures.
+        The pictures, and a name per class, a number where nothing names it.
 
     Raises:
         InputError: labels that leave a class without training pictures or are beyond the classes, classes of which only
@@ -85,10 +111,62 @@ def agree(train: Listing | None, test: Listing | None, num_classes: int | None =
     lead = train if train is not None else test
     assert lead is not None
     count = _count(lead, num_classes, complete=train is not None or (lead.written and num_classes is None))
-    names = [lead.names.get(label, str(label)) for label in range(count)]
-    if test is None or test is lead:
-        return names, torch.empty(0, dtype=torch.int64) if test is None else test.labels
-    return names, _same_labels(lead, test, count)
+    names = tuple(lead.names.get(label, str(label)) for label in range(count))
+    if test is not None and test is not lead:
+        test = relabelled(test, _same_labels(lead, test, count))
+    return Contents(train, test, names)
+
+
+def numbered(train: Listing | None, test: Listing | None, names: Sequence[str]) -> Contents:
+    """The pictures under labels that number given classes. Test pictures may be of some of them alone.
+
+    Args:
+        train: the training pictures; what is wrong with them matters only to who trains.
+        test: the test pictures.
+        names: the classes.
+
+    Raises:
+        InputError: test pictures of another class, or with a label beyond the classes.
+    """
+    problem = ""
+    if train is not None:
+        try:
+            train = relabelled(train, _labels_of(train, names)[0])
+            _check_complete(train, names)
+        except InputError as error:
+            problem = str(error)
+    said = ""
+    if test is not None:
+        labels, said = _labels_of(test, names)
+        test = relabelled(test, labels)
+    return Contents(train, test, tuple(names), said, problem)
+
+
+def _labels_of(listing: Listing, names: Sequence[str]) -> tuple[Tensor, str]:
+    """The labels of pictures among given classes, (N,) int64, and what is to be said about them."""
+    present = listing.labels.unique().tolist()
+    own = [listing.names[label] for label in present] if listing.names else []
+    if listing.written and not set(map(canonical, own)) & set(map(canonical, names)):
+        if present[-1] >= len(names):
+            raise InputError(f"{listing.source} has label {present[-1]}; labels run from 0 to {len(names) - 1}")
+        numbers = [str(label) for label in range(len(names))]
+        named = not same(numbers, names)
+        return listing.labels, f"labels of {listing.source} are taken on trust: nothing names them" if named else ""
+    labels = labels_among(own, names, str(listing.source))
+    table = torch.zeros(present[-1] + 1, dtype=torch.int64)
+    table[present] = torch.tensor(labels)
+    return table[listing.labels], mapped(dict(zip(present, own, strict=True)), names)
+
+
+def _check_complete(train: Listing, names: Sequence[str]) -> None:
+    """Raise `InputError` unless every class has a training picture."""
+    present = set(train.labels.tolist())
+    absent = [name for label, name in enumerate(names) if label not in present]
+    if absent:
+        raise InputError(
+            f"{train.source} has no picture of {len(absent)} of the run's {len(names)} classes ({listed(absent)}); "
+            "training needs some of each"
+        )
 
 
 def relabelled(listing: Listing, labels: Tensor) -> Listing:
@@ -114,21 +192,22 @@ def _count(lead: Listing, num_classes: int | None, *, complete: bool) -> int:
 
 def _same_labels(train: Listing, test: Listing, count: int) -> Tensor:
     """The test labels in the training pictures' numbering."""
-    label_of = {name: label for label, name in train.names.items()}
+    label_of = {canonical(name): label for label, name in train.names.items()}
     if test.written:
         if int(test.labels.max()) >= count:
             raise InputError(f"{test.source} has label {int(test.labels.max())}; labels run from 0 to {count - 1}")
         for label, name in test.names.items():
-            if label_of.get(name, label) != label:
-                raise InputError(f"{test.source} gives {name!r} label {label}, but {train.source} {label_of[name]}")
+            theirs = label_of.get(canonical(name), label)
+            if theirs != label:
+                raise InputError(f"{test.source} gives {name!r} label {label}, but {train.source} {theirs}")
         return test.labels
     if not label_of:
         raise InputError(f"{test.source} has class folders, but {train.source} names none; give val_list too")
     present = test.labels.unique().tolist()
     for label in present:
-        if test.names[label] not in label_of:
+        if canonical(test.names[label]) not in label_of:
             raise unknown(f"class of {test.source}", test.names[label], label_of)
     table = torch.zeros(len(test.names), dtype=torch.int64)
     for label in present:
-        table[label] = label_of[test.names[label]]
+        table[label] = label_of[canonical(test.names[label])]
     return table[test.labels]

@@ -66,6 +66,7 @@ class Ade20k(SegmentationDataset):
     train_list: str | None = None
     val_list: str | None = None
 
+    places: ClassVar[tuple[str, ...]] = ("root", "train_list", "val_list")
     classes: ClassVar[tuple[str, ...]] = tuple(_COLORS)
     benchmark_size: ClassVar[int | None] = 2_000  # of split val
     class_colors: ClassVar[tuple[Color, ...]] = tuple(color for color in _COLORS.values() if color is not None)

@@ -42,6 +42,12 @@ def split_color(text: str) -> tuple[str, Color | None]:
     return (name, (red, green, blue)) if max(red, green, blue) <= 255 else (text.strip(), None)
 
 
+def color_of(code: str) -> Color:
+    """The colour of # and six hexadecimal digits."""
+    red, green, blue = bytes.fromhex(code.removeprefix("#"))
+    return red, green, blue
+
+
 def read_classes(file: Path) -> ClassNames:
     """The classes that a file names, one in each line, all with a colour or none.
 

@@ -1,13 +1,16 @@
 """Any pictures with masks."""
 
 import functools
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from switchnorm.classes import canonical, labels_among, listed, mapped, same
+from switchnorm.data.datasets.dataset import Dataset
 from switchnorm.data.datasets.options import check_between
 from switchnorm.data.files.named import find_named
-from switchnorm.data.segmentation.class_names import ClassNames, Color, read_classes
+from switchnorm.data.segmentation.class_names import ClassNames, Color, color_of, read_classes
 from switchnorm.data.segmentation.labels import GREATEST, IGNORED, Numbering
 from switchnorm.data.segmentation.mask_values import Values, parse_color, parse_values, written_values
 from switchnorm.data.segmentation.segmentation_dataset import SegmentationDataset
@@ -52,6 +55,10 @@ class Masks(SegmentationDataset):
     picture_suffix: str = ""
     classes_file: str | None = None
 
+    places: ClassVar[tuple[str, ...]] = ("root", "classes_file")
+    #: The dataset as its own file of the classes numbers it, where `with_classes` has named those of a run.
+    _own: ClassVar["Masks | None"] = None
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.first_label not in (0, 1):
@@ -71,12 +78,12 @@ class Masks(SegmentationDataset):
                     f"{name} {value} has no effect with values, which says what every number is; leave it out"
                 )
 
-    @property
+    @functools.cached_property
     def classes(self) -> tuple[str, ...]:
         """The names: in `values`, or in the file."""
         return self._class_names.names
 
-    @property
+    @functools.cached_property
     def class_colors(self) -> tuple[Color, ...] | None:
         """The colours: in `values`, or in the file, if either has any."""
         return self._class_names.colors
@@ -111,10 +118,31 @@ class Masks(SegmentationDataset):
         known = (*colors, *((color, IGNORED) for color in void))
         return Legend(self.numbering, self.classes, known, advice="" if colors else _COLORS)
 
+    def with_classes(self, names: Sequence[str], colors: Sequence[str] | None = None) -> Dataset:
+        """As of `Dataset`: masks are mapped by the names in the file of the classes."""
+        own = tuple(map(color_of, colors)) if colors is not None else None
+        known = replace(self)
+        # Cached properties that are not computed then, and what hides an attribute of the class.
+        vars(known).update(classes=tuple(names), class_colors=own, _own=self._as_found)
+        return known if known.classes == tuple(names) else super().with_classes(names, colors)
+
+    @property
+    def _as_found(self) -> SegmentationDataset:
+        return self if self._own is None else self._own
+
+    @functools.cached_property
+    def _known_labels(self) -> tuple[int, ...] | None:
+        own = self._as_found.classes
+        return None if same(own, self.classes) else labels_among(own, self.classes, self._source)
+
+    def mapping(self) -> str:
+        """As of `Dataset`."""
+        return mapped(dict(enumerate(self._as_found.classes)), self.classes)
+
     def prepare(self) -> None:
         """Read the names of the classes, and find the pictures; as `SegmentationDataset`."""
         super().prepare()
-        self.legend  # noqa: B018 - classes and numbers are checked by being asked for
+        self._as_found.legend, self._known_labels  # noqa: B018 - they are checked by being asked for
 
     def _find(self, root: Path, split: str) -> "Pairs | None":
         from switchnorm.data.files.pairs import find_folders  # as `Dataset` explains
@@ -130,12 +158,12 @@ class Masks(SegmentationDataset):
 
     def _remedy(self, look: "MaskLook") -> str:
         """The `values` that would give the numbers without a class to the classes without a pixel."""
-        legend = self.legend
-        missing = [name for label, name in enumerate(self.classes) if label not in look.labels]
+        legend, classes = self._as_found.legend, self._as_found.classes
+        missing = [name for label, name in enumerate(classes) if label not in look.labels]
         void = [number for number in look.numbers if number in legend.numbering.ignored]
         if self._values is not None or len(missing) != len(void):
             return "data.values says which class each number is"
-        numbers = zip(legend.numbering.classes, self.classes, strict=True)
+        numbers = zip(legend.numbering.classes, classes, strict=True)
         meant = {number: name for number, name in numbers if name not in missing}
         return (
             f"if they are classes, set data.values to {written_values(meant | dict(zip(void, missing, strict=True)))}"
@@ -144,6 +172,22 @@ class Masks(SegmentationDataset):
     @functools.cached_property
     def _values(self) -> Values | None:
         return None if self.values is None else parse_values(self.values)
+
+    def _check_training(self) -> None:
+        there = self._as_found.classes
+        absent = [name for name in self.classes if canonical(name) not in set(map(canonical, there))]
+        if absent:
+            raise InputError(
+                f"{self._source} lacks {len(absent)} of the run's {len(self.classes)} classes ({listed(absent)}); "
+                "training needs all of them"
+            )
+
+    @property
+    def _source(self) -> str:
+        """What names the classes, for errors."""
+        if self.values is not None:
+            return "data.values"
+        return self.classes_file or str(Path(self.root) / _FILE)
 
     @functools.cached_property
     def _class_names(self) -> ClassNames:

@@ -39,11 +39,13 @@ class PairReader:
         pairs: of the split.
         legend: what the pixels of masks mean.
         pixels: what pictures become.
+        known: the label that a run has for each of these labels; None where they are the same.
     """
 
     pairs: Pairs
     legend: Legend
     pixels: Pixels
+    known: tuple[int, ...] | None = None
 
     def __call__(self, index: int) -> tuple[Picture, Tensor]:
         """The picture and its labels, (H, W) uint8, both the right way up.
@@ -76,7 +78,15 @@ class PairReader:
 
     def labels(self, index: int) -> Tensor:
         """The labels alone."""
-        return torch.from_numpy(self.legend.labels(self.pairs.masks[index]))
+        labels = torch.from_numpy(self.legend.labels(self.pairs.masks[index]))
+        return labels if self.known is None else _relabelled(labels, self.known)
+
+
+def _relabelled(labels: Tensor, known: tuple[int, ...]) -> Tensor:
+    """Labels, (H, W) uint8, where `known` has other ones for the classes 0, 1, ...; void stays."""
+    table = torch.full((IGNORED + 1,), IGNORED, dtype=torch.uint8)
+    table[: len(known)] = torch.tensor(known)
+    return table[labels.int()]
 
 
 def _by(size: Size) -> str:

@@ -18,6 +18,7 @@ from switchnorm.data.datasets.options import (
     colors_of,
     open_options,
 )
+from switchnorm.data.fingerprint import split_fingerprint
 from switchnorm.data.interpolation import Interpolation
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.segmentation.class_names import Color
@@ -151,7 +152,20 @@ class SegmentationDataset(FromFiles):
     @property
     @abstractmethod
     def numbering(self) -> Numbering:
-        """How the masks number the classes."""
+        """How masks number the classes, in the order of their labels."""
+
+    @property
+    def _as_found(self) -> "SegmentationDataset":
+        """The dataset as its own files number the classes, which a run may know in another order."""
+        return self
+
+    @property
+    def _known_labels(self) -> tuple[int, ...] | None:
+        """The label that a run has for each class of `_as_found`; None where it has the same."""
+        return None
+
+    def _check_training(self) -> None:
+        """Raise `InputError` where the masks that are there lack classes to train on."""
 
     @property
     def legend(self) -> "Legend":
@@ -201,6 +215,14 @@ class SegmentationDataset(FromFiles):
     def test_size(self) -> int:
         """Number of test pictures."""
         return len(self._test)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """As of `Dataset`: the paths of the pictures and masks below their folders, or as lists have them."""
+        return {
+            name: split_fingerprint(map("\t".join, zip(pairs.pictures.names(), pairs.masks.names(), strict=True)))
+            for name, pairs in (("train", self._splits["train"]), ("test", self._splits[self.split]))
+            if pairs is not None
+        }
 
     def prepare(self) -> None:
         """Find the pictures and masks; none is opened.
@@ -253,10 +275,11 @@ class SegmentationDataset(FromFiles):
         """
         from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_batches import TrainingMaps
-        from switchnorm.data.segmentation.scene_readers import CropReader, PairReader
+        from switchnorm.data.segmentation.scene_readers import CropReader
 
+        self._check_training()
         reader = CropReader(
-            PairReader(self._train, self.legend, self._found_pixels),
+            self._pair_reader(self._train),
             self._training_sizes,
             self.flip,
             self._color_jitter,
@@ -331,6 +354,10 @@ class SegmentationDataset(FromFiles):
         for tile in self.tiling(size_of(picture)).tiles(picture, self._test_resize):
             yield tile._replace(scene=_normalized(tile.scene, self._colors))
 
+    def train_name(self, index: int) -> str:
+        """The path of a training picture, below its folder or as its list has it."""
+        return self._train.pictures.name(index)
+
     def test_name(self, index: int) -> str:
         """What the file of a test picture is called, without its folder and extension."""
         return Path(self._test.pictures[index]).stem
@@ -393,9 +420,12 @@ class SegmentationDataset(FromFiles):
 
     @functools.cached_property
     def _test_reader(self) -> "PairReader":
-        from switchnorm.data.segmentation.scene_readers import PairReader
+        return self._pair_reader(self._test)
 
-        return PairReader(self._test, self.legend, self._found_pixels)
+    def _pair_reader(self, pairs: "Pairs") -> "PairReader":
+        from switchnorm.data.segmentation.scene_readers import PairReader  # as `Dataset` explains
+
+        return PairReader(pairs, self._as_found.legend, self._found_pixels, self._known_labels)
 
     @property
     def _pictures(self) -> "Paths":
@@ -406,11 +436,11 @@ class SegmentationDataset(FromFiles):
     def _looks(self) -> "MaskLooks":
         from switchnorm.data.segmentation.mask_look import MaskLooks  # as `Dataset` explains
 
-        return MaskLooks(self.legend, self._remedy)
+        return MaskLooks(self._as_found.legend, self._remedy)
 
     def _remedy(self, look: "MaskLook") -> str:
         """What to do about masks that hold void where classes should be."""
-        return f"expected {self.numbering}"
+        return f"expected {self._as_found.numbering}"
 
     @property
     def _train(self) -> "Pairs":

@@ -29,6 +29,7 @@ def test_labels_number_the_sorted_wordnet_ids(thousand):
     dataset.prepare()
     assert torch.equal(dataset._test.labels, torch.arange(1000))
     assert dataset.test_name(7) == "n00000007/a.JPEG"
+    assert dataset.mapping().endswith("not the 1000 of ILSVRC 2012: that labels fit is taken on trust")
     labels = torch.cat([labels for _, labels in dataset.test_batches(batch_size=300)])
     assert torch.equal(labels, torch.arange(1000))
 

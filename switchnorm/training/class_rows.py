@@ -1,0 +1,94 @@
+"""Rows of a classifier by the names of the classes: what a warm start takes of a network for other classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from switchnorm.classes import canonical, listed, same
+
+
+@dataclass(frozen=True)
+class ClassRows:
+    """The classes of the network that starts.
+
+    Args:
+        names: in the order of its labels.
+        fixed: whether their order is the benchmark's, which files of others have too.
+        other: builds the same network for another number of classes, which shows what belongs to each.
+    """
+
+    names: tuple[str, ...]
+    fixed: bool
+    other: Callable[[int], nn.Module]
+
+    def keys(self, ours: Mapping[str, Tensor]) -> set[str]:
+        """The entries of the network with a row for each class."""
+        count = len(self.names)
+        with torch.random.fork_rng(devices=[]):
+            other = self.other(count + 1).state_dict()
+        return {
+            key
+            for key, value in ours.items()
+            if key in other
+            and value.shape[:1] == (count,)
+            and other[key].shape == torch.Size([count + 1, *value.shape[1:]])
+        }
+
+
+@dataclass(frozen=True)
+class TakenRows:
+    """What was made of a file's rows.
+
+    Args:
+        entries: those with rows, as they are loaded, by the network's keys.
+        left: the network's keys whose rows are all of other classes.
+        said: a phrase about it; "" where nothing had to be done.
+    """
+
+    entries: Mapping[str, Tensor]
+    left: frozenset[str] = frozenset()
+    said: str = ""
+
+
+def take_rows(
+    rows: ClassRows,
+    theirs: Mapping[str, Tensor],
+    ours: Mapping[str, Tensor],
+    named: Mapping[str, str],
+    names: Sequence[str] | None,
+) -> TakenRows:
+    """Put the rows of a file under the labels that the network has for their classes.
+
+    Args:
+        rows: the classes of the network.
+        theirs: the file's entries.
+        ours: the network's entries.
+        named: the file's key for each of the network's that it has.
+        names: the classes of the file in the order of its labels; None where it does not say them.
+    """
+    if names is not None and same(names, rows.names):
+        return TakenRows({})
+    keys = [key for key in rows.keys(ours) if key in named]
+    if names is None:
+        fit = any(theirs[named[key]].shape == ours[key].shape for key in keys)
+        trusted = fit and not rows.fixed
+        return TakenRows({}, said="the order of its classes is taken on trust, for it names none" if trusted else "")
+    label_of = {canonical(name): label for label, name in enumerate(names)}
+    pairs = [(label, label_of[canonical(name)]) for label, name in enumerate(rows.names) if canonical(name) in label_of]
+    new = [name for name in rows.names if canonical(name) not in label_of]
+    if not pairs:
+        said = f"its classes are others ({listed(names)}), and the rows of these stay as they begin"
+        return TakenRows({}, frozenset(keys), said)
+    entries = {}
+    for key in keys:
+        found, own = theirs[named[key]], ours[key]
+        if found.shape == torch.Size([len(names), *own.shape[1:]]):
+            entries[key] = own.clone()
+            here, there = zip(*pairs, strict=True)
+            entries[key][list(here)] = found[list(there)].to(own.dtype)
+    begun = f"; {len(new)} begin anew ({listed(new)})" if new else ""
+    return TakenRows(entries, said=f"{len(pairs)} of {len(rows.names)} classes are taken over by name{begun}")

@@ -1,0 +1,183 @@
+"""Going on with a run: whether data and configuration are still what it was trained with, and what to do if not.
+
+A checkpoint is a place in the run, counted in batches and steps. With other data, or another batch size, an epoch has
+another number of them, and the same place another number. So the checkpoint is written anew, as of the beginning of an
+epoch: what was trained stays, and learning rate, SSN's radius and the order of samples go on where that epoch begins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from switchnorm.config.schema import Config
+from switchnorm.data import Dataset
+from switchnorm.errors import InputError
+from switchnorm.runs.data_changes import data_changes
+from switchnorm.runs.folder import RunFolder
+from switchnorm.training.build import steps_per_epoch, training_batches
+from switchnorm.training.callbacks.checkpoints import AtomicCheckpointIO, read_resumable
+from switchnorm.training.loaders import Loaders
+from switchnorm.training.optimizer import effective_lr, make_optimizer
+from switchnorm.training.settings import KEY, changed_settings, settings_of
+
+#: How a run takes changes that are none of the configuration's.
+_FLAG = "--data-changed"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a checkpoint stands.
+
+    Args:
+        epochs: that were finished.
+        steps: of the optimizer, in all epochs.
+        position: how many batches of the next epoch were trained on.
+    """
+
+    epochs: int
+    steps: int
+    position: int
+
+
+def _read_last(run: RunFolder) -> dict[str, Any] | None:
+    """The newest checkpoint as it was written; None where there is none."""
+    return read_resumable(run.last) if run.last.is_file() else None
+
+
+def epochs_begun(path: Path) -> int | None:
+    """After how many epochs a checkpoint begins, where `adjusted` has written it; None for any other."""
+    checkpoint = read_resumable(path)
+    return int(checkpoint["epoch"]) if checkpoint["loops"] is None else None
+
+
+def place_of(checkpoint: dict[str, Any]) -> Place:
+    """Where a checkpoint of an interrupted training stands."""
+    loops = checkpoint["loops"]
+    if loops is None:
+        return Place(checkpoint["epoch"], checkpoint["global_step"], 0)
+    epochs = loops["fit_loop"]["epoch_progress"]["current"]["processed"]
+    loader = checkpoint.get(Loaders.__qualname__) or {"epoch": epochs, "position": 0}
+    return Place(epochs, checkpoint["global_step"], loader["position"] if loader["epoch"] == epochs else 0)
+
+
+def check_settings(run: RunFolder, config: Config, *, allowed: bool) -> list[str]:
+    """Which keys are not what the newest checkpoint was trained with, see `changed_settings`."""
+    checkpoint = _read_last(run)
+    saved = None if checkpoint is None else checkpoint.get(KEY)
+    return changed_settings(saved, config, f"checkpoint {str(run.last)!r}", allowed=allowed)
+
+
+def find_changes(run: RunFolder, config: Config, dataset: Dataset, *, allowed: bool) -> list[str]:
+    """What differs from what the run was trained with, in phrases.
+
+    Args:
+        run: the run.
+        config: its configuration, as it is now.
+        dataset: its data, as it is now, with the classes of the run.
+        allowed: whether anything may differ.
+
+    Raises:
+        InputError: something does that may not, or a file is damaged.
+    """
+    checkpoint = _read_last(run)
+    changes = check_settings(run, config, allowed=allowed)
+    before = run.record().get("data")
+    if before is not None:
+        changes += data_changes(before, dataset, str(run.record_file))
+    if checkpoint is not None and not changes and None in (before, checkpoint.get(KEY)):
+        changes += _other_steps(place_of(checkpoint), config, dataset)
+    if changes and not allowed:
+        raise InputError(
+            f"the data of run {str(run.path)!r} is not what it was trained on: {'; '.join(changes)}; bring that back, "
+            f"or go on with this by {_FLAG}"
+        )
+    return changes
+
+
+def _other_steps(place: Place, config: Config, dataset: Dataset) -> list[str]:
+    """What the number of steps tells of a run from before data and settings were kept; [] for nothing."""
+    steps = steps_per_epoch(config, dataset)
+    begun = -(-place.position // config.train.iteration_size)
+    if place.position <= len(training_batches(config, dataset)) and place.steps == place.epochs * steps + begun:
+        return []
+    done = place.steps - begun
+    trained = f"{done / place.epochs:g} steps per epoch" if place.epochs else f"{place.steps} steps"
+    return [f"{trained} were trained, and this data and batch size make {steps} per epoch"]
+
+
+def adjusted(checkpoint: dict[str, Any], config: Config, model: nn.Module, dataset: Dataset) -> dict[str, Any]:
+    """A checkpoint as of the beginning of its epoch, for the data and the batch size that there are now.
+
+    Args:
+        checkpoint: the whole of it; it stays as it is.
+        config: of the run, as it is now.
+        model: the network, for the groups of its optimizer.
+        dataset: as it is now.
+
+    Raises:
+        InputError: more epochs were trained than the run shall have.
+    """
+    place, steps, train = place_of(checkpoint), steps_per_epoch(config, dataset), config.train
+    if place.epochs > train.epochs or (place.epochs == train.epochs and place.position):
+        raise InputError(f"train.epochs must be at least {place.epochs}, which were trained, got {train.epochs}")
+    optimizer, schedule = make_optimizer(model, steps * train.epochs, config)
+    step = (place.epochs - train.start_epoch) * steps  # the schedule counts from where the run began
+    rates = [rate * factor(step) for rate, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)]
+    (state,), (scheduled,) = checkpoint["optimizer_states"], checkpoint["lr_schedulers"]
+    groups = [
+        {**group, "lr": rate, "initial_lr": own["initial_lr"], "lr_factor": own["lr_factor"]}
+        for group, own, rate in zip(state["param_groups"], optimizer.param_groups, rates, strict=True)
+    ]
+    places = {"last_epoch": step, "_step_count": step + 1, "_last_lr": rates, "base_lrs": schedule.base_lrs}
+    return {
+        **checkpoint,
+        "loops": None,  # of Lightning, which would go on at numbers of batches and steps that are no longer those
+        "epoch": place.epochs,
+        "global_step": place.epochs * steps,
+        Loaders.__qualname__: {"epoch": place.epochs, "position": 0},
+        "optimizer_states": [{**state, "param_groups": groups}],
+        "lr_schedulers": [{**scheduled, **places}],
+        "training_metrics": [
+            {name: torch.zeros_like(sums) for name, sums in each.items()} for each in checkpoint["training_metrics"]
+        ],
+        KEY: settings_of(config),
+    }
+
+
+def adjust(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, changes: list[str]) -> list[str]:
+    """Let a run go on with what has changed: write its newest checkpoint anew, and then its record.
+
+    A kill in between leaves a run that is refused as before, and is adjusted again.
+
+    Returns:
+        What is to be said about it, a line each.
+    """
+    files = AtomicCheckpointIO()
+    lines = [f"going on with what has changed: {'; '.join(changes)}"]
+    record: dict[str, Any] = {"after_epochs": 0, "changes": changes}
+    if run.last.is_file():
+        checkpoint = files.load_checkpoint(run.last)
+        place = place_of(checkpoint)
+        files.save_checkpoint(adjusted(checkpoint, config, model, dataset), run.last)
+        record["after_epochs"] = place.epochs
+        lines.append(_beginning(place, config, dataset))
+    continued = [*(run.record().get("continued") or []), record]
+    run.update_record(data=dataset.fingerprint(), learning_rate=effective_lr(config), continued=continued)
+    return lines
+
+
+def _beginning(place: Place, config: Config, dataset: Dataset) -> str:
+    """Where the run goes on, in a line."""
+    steps, epochs = steps_per_epoch(config, dataset), config.train.epochs
+    if place.epochs == epochs:
+        return f"all {epochs} epochs were trained; their scores are of the data before"
+    anew = f" anew, with the weights after {place.position} batches of it" if place.position else ""
+    return (
+        f"epoch {place.epochs + 1} of {epochs} begins{anew}, at step {place.epochs * steps} of {epochs * steps}; "
+        "scores of the epochs before are of the data before"
+    )
