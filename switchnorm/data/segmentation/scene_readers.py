@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -243,11 +244,11 @@ class SceneReader(BatchReader[SceneRequest, Scenes]):
         for index in request.samples:
             pair = damage.read(self.read_pair, index)
             if pair is not None:
-                scenes.append(make_scene(index, *pair, self.sizes, self.resize))
+                scenes.append(make_scene(index, *pair, self.sizes(size_of(pair[0])), self.resize))
         return Scenes(scenes, damage.found)
 
 
-def make_scene(index: int, picture: Picture, target: Tensor | None, sizes: EvaluationSizes, resize: Resize) -> Scene:
+def make_scene(index: int, picture: Picture, target: Tensor | None, sizes: Sequence[Size], resize: Resize) -> Scene:
     """A picture at all its sizes as a `Scene` of pixels, (C, h, w) uint8 each.
 
     Args:
@@ -257,8 +258,7 @@ def make_scene(index: int, picture: Picture, target: Tensor | None, sizes: Evalu
         sizes: to which it is resized.
         resize: an interpolation, by Pillow, as training resizes; or "plain", as OpenCV does, see `plain_resize`.
     """
-    size = size_of(picture)
-    return Scene(index, tuple(_shown(picture, shown, resize) for shown in sizes(size)), size, target)
+    return Scene(index, tuple(_shown(picture, size, resize) for size in sizes), size_of(picture), target)
 
 
 def _shown(picture: Picture, size: Size, resize: Resize) -> Tensor:

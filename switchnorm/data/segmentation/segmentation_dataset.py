@@ -336,10 +336,12 @@ class SegmentationDataset(FromFiles):
         """
         from PIL import Image  # as `Dataset` explains
 
+        from switchnorm.data.picture import size_of
         from switchnorm.data.segmentation.scene_readers import make_scene
 
         shown = picture.convert("RGB") if isinstance(picture, Image.Image) else picture
-        return _normalized(make_scene(0, shown, None, self._test_sizes, self._test_resize), self._colors)
+        sizes = self._test_sizes(size_of(shown))
+        return _normalized(make_scene(0, shown, None, sizes, self._test_resize), self._colors)
 
     def tiling(self, size: tuple[int, int]) -> "Tiling":
         """How a picture of a height and width is predicted, see `tiles`."""

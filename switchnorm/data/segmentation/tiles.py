@@ -85,7 +85,7 @@ class Tiling:
         """The tiles of a picture of that size, row by row, with pixels (C, h, w) uint8."""
         if self.side is None:
             whole = slice(0, self.size[0]), slice(0, self.size[1])
-            yield Tile(make_scene(0, picture, None, lambda _: list(self.shown), resize), whole, whole)
+            yield Tile(make_scene(0, picture, None, self.shown, resize), whole, whole)
             return
         starts = (range(0, extent, self.side) for extent in self.size)
         for top, left in itertools.product(*starts):
@@ -97,8 +97,7 @@ class Tiling:
                 else picture.crop((first, upper, last, lower))
             )
             shown = [self._shown(size, (lower - upper, last - first)) for size in self.shown]
-            scene = make_scene(0, part, None, lambda _, shown=shown: shown, resize)  # type: ignore[misc]
-            yield Tile(scene, core, within)
+            yield Tile(make_scene(0, part, None, shown, resize), core, within)
 
     def _spans(self, start: int, extent: int) -> tuple[slice, slice, Size]:
         """Along an axis: what a tile decides in the picture, the same within the tile, and where it begins and ends."""
