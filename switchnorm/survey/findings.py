@@ -49,8 +49,8 @@ def findings(seen: Sequence[Seen], classes: Sequence[str], known: Sequence[str] 
         known: what the dataset says of itself, `Dataset.unusual`: what was left out, and classes that a split lacks.
     """
     found = [each for one in seen for each in (*_remarks(one), *_masks(one, classes))]
-    found += _duplicates(seen)
     found += [Finding(text) for text in known]
+    found += _duplicates(seen)
     found += [each for one in seen for each in (*_empty_classes(one, classes), *_pictures(one))]
     return sorted(found, key=lambda each: not each.wrong)
 
@@ -63,9 +63,12 @@ def _remarks(one: Seen) -> Iterator[Finding]:
 
 
 def _examples(one: Seen, tally: Tally) -> str:
-    named = [f"{one.title(index)} ({detail})" if detail else one.title(index) for index, detail in tally.first]
-    more = tally.count - len(named)
-    return ", ".join(named) + (f" and {more:,} more" if more else "")
+    titles, details = [one.title(index) for index, _ in tally.first], [detail for _, detail in tally.first]
+    more = f" and {tally.count - len(titles):,} more" if tally.count > len(titles) else ""
+    if len(set(details)) == 1 and details[0]:  # which is said once
+        return f"{', '.join(titles)}{more} ({details[0]})"
+    named = [f"{title} ({detail})" if detail else title for title, detail in zip(titles, details, strict=True)]
+    return ", ".join(named) + more
 
 
 def _masks(one: Seen, classes: Sequence[str]) -> Iterator[Finding]:
@@ -141,7 +144,7 @@ def _duplicates(seen: Sequence[Seen]) -> Iterator[Finding]:
 def _pair(seen: Sequence[Seen], found: Duplicates) -> str:
     one, other = (_named(seen, place) for place in found.first)
     more = f", and {found.number - 1:,} more" if found.number > 1 else ""
-    return f"{one} is {other}{more}"
+    return (f"{one} is listed twice" if one == other else f"{one} is {other}") + more
 
 
 def _named(seen: Sequence[Seen], place: Place) -> str:
