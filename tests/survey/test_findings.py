@@ -46,6 +46,15 @@ def test_broken_files_are_named_and_counted(photos):
     assert [wrong for wrong, _ in said(folder(photos, on_damaged="skip"))] == [False]
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_none_is_too_few_to_go_on_with(photos, split):
+    for path in (photos / split).rglob("*.jpg"):
+        truncate(path)
+    ((wrong, text),) = said(folder(photos, on_damaged="skip"))
+    assert wrong
+    assert "pictures cannot be read" in text
+
+
 def test_missing_files_of_a_list(photos):
     write_lists(photos)
     (photos / "train/cat/0.jpg").unlink()
@@ -86,7 +95,7 @@ def test_what_is_the_same_for_all_is_said_once(photos):
         path.unlink()
     first, *_ = said(folder(photos))
     assert first[1].startswith(
-        "train: 12 of 12 pictures cannot be read: cat/0.tif, cat/1.tif, cat/2.tif and 9 more (has 5"
+        "train: 12 of 12 pictures do not fit the configuration: cat/0.tif, cat/1.tif, cat/2.tif and 9 more (has 5"
     )
     assert first[1].count("has 5 bands") == 1
 
@@ -109,7 +118,7 @@ def test_pictures_of_other_kinds(photos):
     Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 6).save(photos / "train/cat/d.png")
     found = said(folder(photos, resize=22))
     assert [wrong for wrong, _ in found] == [False] * 4
-    alpha, deep, turned, enlarged = (text for _, text in found)
+    deep, alpha, turned, enlarged = (text for _, text in found)
     assert alpha.startswith("train: 1 of 15 pictures has transparent pixels")
     assert deep.startswith("pictures have more than 8 bits: 0 becomes black and 4095 white")
     assert turned == "train: 1 of 15 pictures is stored turned or mirrored, as EXIF says"

@@ -17,7 +17,7 @@ from switchnorm.data.files.opening import opened, orientation
 from switchnorm.data.files.picture_file import DamagedError, Pixels, read_picture
 from switchnorm.data.files.remarks import gathered
 from switchnorm.data.files.stored import is_plain, read_stored
-from switchnorm.data.files.surveyed import MISSING, UNREADABLE, Facts, Remark, Surveyed
+from switchnorm.data.files.surveyed import MISSING, UNFIT, UNREADABLE, Facts, Remark, Surveyed
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def read_into(facts: Facts, path: str, pixels: Pixels, skips: bool) -> None:
         facts.remarks.append(Remark(UNREADABLE, reason, wrong=not skips))
         return
     except InputError as error:
-        facts.remarks.append(Remark(UNREADABLE, str(error).removeprefix(f"picture {path} "), wrong=True))
+        facts.remarks.append(Remark(UNFIT, str(error).removeprefix(f"picture {path} "), wrong=True))
         return
     facts.remarks += [Remark(what, file.removeprefix(path).strip(" :,()")) for what, file in remarked]
     _note_values(facts, picture)
