@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from switchnorm.data.files.walk import LeftOut, find_files, folders_in, same_name
+from switchnorm.data.files.walk import LeftOut, files_in, find_files, folders_in, same_name, told
 from switchnorm.errors import InputError
 from switchnorm.text import decode
 
@@ -100,12 +100,13 @@ def read_folders(folder: Path) -> Listing:
         account.extend(found.left_out)
         names.extend(os.path.relpath(path, folder) for path in found.paths)
         labels.extend([label] * len(found.paths))
-    beside = [entry.path for entry in os.scandir(folder) if entry.name.lower().endswith(EXTENSIONS)]
+    beside = files_in(folder, EXTENSIONS, account)
     if beside:
-        account.add("pictures beside the folders of classes", min(beside), len(beside))
+        account.add("pictures beside the folders of classes", beside[0], len(beside))
     if not names:
         what = "its class folders hold" if classes else "it has no class folders, so"
-        raise InputError(f"{folder}: {what} no pictures ({' '.join(EXTENSIONS)})")
+        left_out = told("it", account.total())
+        raise InputError(f"{folder}: {what} no pictures ({' '.join(EXTENSIONS)})" + (left_out and f"; {left_out}"))
     called = dict(enumerate(map(same_name, classes)))
     return Listing(folder, Paths(folder, names), torch.tensor(labels), called, written=False, left_out=account.total())
 
