@@ -122,13 +122,7 @@ def read_list(file: Path, folders: Sequence[Path], *, may_miss: bool) -> Listing
         InputError: a list that cannot be read, a line that is no path and label, or pictures that are missing.
     """
     names, labels = _parse(file)
-    names, missing, folder = find_listed(names, folders)
-    if missing and (len(missing) == len(names) or not may_miss):
-        advice = "" if len(missing) == len(names) else "; bring them, or set on_damaged to 'skip'"
-        raise InputError(
-            f"{file}: {len(missing)} of its {len(names)} pictures are missing, the first is "
-            f"{folder / missing[0]}{advice}"
-        )
+    names, folder = find_listed(names, folders, file, "pictures", may_miss=may_miss)
     return Listing(file, Paths(folder, names), torch.tensor(labels), _folder_names(names, labels), written=True)
 
 
@@ -162,7 +156,9 @@ def read_lines(file: Path) -> list[str]:
         raise InputError(f"{file} cannot be read as a list of pictures: {error.strerror}") from error
 
 
-def find_listed(names: Sequence[str], folders: Sequence[Path]) -> tuple[list[str], list[str], Path]:
+def find_listed(
+    names: Sequence[str], folders: Sequence[Path], file: Path, what: str, *, may_miss: bool
+) -> tuple[list[str], Path]:
     """The files that a list names, as the folder spells them in which the fewest are missing.
 
     A system may write é as one character or as two, and Windows separates folders by \\.
@@ -170,19 +166,31 @@ def find_listed(names: Sequence[str], folders: Sequence[Path]) -> tuple[list[str
     Args:
         names: as the list has them.
         folders: below which they may lie.
+        file: the list.
+        what: they are, for the error.
+        may_miss: whether some may be missing, as long as one is there.
 
     Returns:
-        The names, those of them that are missing, and the folder.
+        The names, and the folder.
+
+    Raises:
+        InputError: files that are missing.
     """
     best: tuple[list[str], list[str], Path] | None = None
     for folder in folders:
         spelling = _Spelling(folder)
-        found = [spelling.of(name) for name in names]
-        missing = [name for name, there in zip(names, found, strict=True) if there is None]
+        spelled = [spelling.of(name) for name in names]
+        missing = [name for name, there in zip(names, spelled, strict=True) if there is None]
         if best is None or len(missing) < len(best[1]):
-            best = [there or name for name, there in zip(names, found, strict=True)], missing, folder
+            best = [there or name for name, there in zip(names, spelled, strict=True)], missing, folder
     assert best is not None
-    return best
+    found, missing, folder = best
+    if missing and (len(missing) == len(names) or not may_miss):
+        advice = "" if len(missing) == len(names) else "; bring them, or set on_damaged to 'skip'"
+        raise InputError(
+            f"{file}: {len(missing)} of its {len(names)} {what} are missing, the first is {folder / missing[0]}{advice}"
+        )
+    return found, folder
 
 
 class _Spelling:

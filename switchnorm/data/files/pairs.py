@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from switchnorm.data.files.listing import EXTENSIONS, NAMES, Paths
+from switchnorm.data.files.opening import sides
 from switchnorm.data.files.picture_file import DamagedError, MisfitError, picture_sizes, unreadable
 from switchnorm.data.files.suffixes import NONE, Suffixes, fitting_suffixes, suffix_beside
 from switchnorm.data.files.walk import Account, LeftOut, find_files, same_name
@@ -103,9 +104,8 @@ class Pairs:
         path = self.pictures[place]
         found = picture_sizes(path)
         if self.stated is not None and (stated := tuple(self.stated[place].tolist())) not in found:
-            height, width = found.upright
             raise MisfitError(
-                f"picture {path} is {width}x{height}; expected {stated[1]}x{stated[0]} as {self.source} states"
+                f"picture {path} is {sides(found.upright)}; expected {sides(stated)} as {self.source} states"
             )
         return found.upright
 

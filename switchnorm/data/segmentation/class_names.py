@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +47,11 @@ def color_of(code: str) -> Color:
     """The colour of # and six hexadecimal digits."""
     red, green, blue = bytes.fromhex(code.removeprefix("#"))
     return red, green, blue
+
+
+def code_of(color: Sequence[int]) -> str:
+    """Red, green and blue in 0..255 as # and six hexadecimal digits."""
+    return f"#{bytes(color).hex()}"
 
 
 def read_classes(file: Path) -> ClassNames:

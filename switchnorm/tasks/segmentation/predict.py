@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from switchnorm.data import Dataset
+from switchnorm.data.files.opening import sides
 from switchnorm.data.files.picture_file import read_picture
 from switchnorm.data.picture import Picture, shown, size_of
 from switchnorm.data.segmentation import Scene, SegmentationDataset
@@ -92,7 +93,7 @@ class MaskPredictor(Predictor):
 
     def _remark(self, file: Path, tiling: Tiling) -> None:
         if tiling.unbounded is not None:
-            wanted, shown = (f"{width}x{height}" for height, width in (tiling.unbounded, max(tiling.shown)))
+            wanted, shown = map(sides, (tiling.unbounded, max(tiling.shown)))
             self.remarks.append(f"{file} is shown to the network at {shown} pixels and not at {wanted}")
         if len(tiling) > 1:
             self.remarks.append(f"{file} is predicted in {len(tiling)} parts, which see {tiling.margin} pixels around")
