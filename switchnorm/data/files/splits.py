@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from switchnorm.classes import canonical, labels_among, listed, mapped, same
 from switchnorm.data.files.listing import NAMES, Listing, read_folders, read_list
 from switchnorm.data.files.named import find_named
+from switchnorm.data.files.walk import told
 from switchnorm.errors import InputError, unknown
 from switchnorm.text import expanded
 
@@ -91,6 +93,21 @@ class Contents:
         """Raise `InputError` where the training pictures cannot be trained on."""
         if self.problem:
             raise InputError(self.problem)
+
+    def unusual(self, *, training: bool) -> Iterator[str]:
+        """What was left out, and classes without a test picture, a sentence each; about training too where asked."""
+        splits = {"train": self.train if training else None, "val": self.test}
+        yield from filter(None, (told(name, split.left_out) for name, split in splits.items() if split is not None))
+        if self.test is None:
+            return
+        present = set(self.test.labels.tolist())
+        absent = [name for label, name in enumerate(self.names) if label not in present]
+        if absent:
+            more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+            yield f"val has no picture of class {absent[0]!r}{more}"
+        source = None if self.train is None or not training else self.train.source
+        if source is not None and os.path.realpath(source) == os.path.realpath(self.test.source):
+            yield f"val is the training pictures again: both are {source}"
 
 
 def agree(train: Listing | None, test: Listing | None, num_classes: int | None = None) -> Contents:
