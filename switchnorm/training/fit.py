@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,7 +10,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from switchnorm.config.schema import Config
-from switchnorm.config.task_spec import find_task, loaded
+from switchnorm.config.task_spec import TaskSpec, find_task, loaded
 from switchnorm.data import Dataset
 from switchnorm.optim.radius import RadiusShape
 from switchnorm.runs.classes import classes_of
@@ -58,13 +59,6 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     task.kept = {**classes_of(dataset).entries(), KEY: settings_of(config)}
     spec = find_task(config.task)
     score = spec.score.column
-    every = config.train.snapshot_epochs
-    checkpoints = [
-        *([] if every is None else [Snapshots(run, every)]),
-        BestCheckpoint(run.checkpoints, score),
-        ModelCheckpoint(run.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True),
-        MidEpochCheckpoint(run.checkpoints, config.train.checkpoint_minutes),
-    ]
     agreement, ending = Agreement(), Ending()
     divergence = Divergence(run, config.train.on_divergence, agreement)
     patience = [] if config.train.patience is None else [Patience(score, config.train.patience)]
@@ -82,7 +76,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
                 *([] if quiet else [Progress(score)]),
                 *patience,
                 divergence,
-                *checkpoints,
+                *_checkpoints(run, config, score),
                 Interruption(run, ending, agreement, divergence),
             ],
             logger=loggers,
@@ -102,8 +96,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     if not trainer.is_global_zero:
         return {}
     rows = run.metrics()
-    result = {name: float(rows[-1][name]) for name in (metric.column for metric in spec.metrics) if rows[-1][name]}
-    result[f"best_{score}"] = max(float(row[score]) for row in rows)
+    result = _result(rows, spec)
     run.update_record(
         status="finished",
         result=result,
@@ -114,6 +107,24 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         peak_memory_bytes=max(memory, run.record().get("peak_memory_bytes") or 0),
     )
     return result
+
+
+def _checkpoints(run: RunFolder, config: Config, score: str) -> list[pl.Callback]:
+    """What writes the run's checkpoints."""
+    every = config.train.snapshot_epochs
+    return [
+        *([] if every is None else [Snapshots(run, every)]),
+        BestCheckpoint(run.checkpoints, score),
+        ModelCheckpoint(run.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True),
+        MidEpochCheckpoint(run.checkpoints, config.train.checkpoint_minutes),
+    ]
+
+
+def _result(rows: Sequence[Mapping[str, str]], spec: TaskSpec) -> dict[str, float]:
+    """What the last epoch of metrics.csv measured, and the best score of all."""
+    score, last = spec.score.column, rows[-1]
+    found = {metric.column: float(last[metric.column]) for metric in spec.metrics if last[metric.column]}
+    return {**found, f"best_{score}": max(float(row[score]) for row in rows)}
 
 
 def radius_shape(config: Config, steps: int) -> RadiusShape:
