@@ -81,16 +81,6 @@ def read_content(path: str) -> MaskContent:
         raise DamagedError(f"mask {path} ({reason or type(error).__name__})") from error
 
 
-def mask_values(path: str) -> dict[int | str, int]:
-    """How many pixels of a mask hold each number; of one in colour, each colour, "#804080".
-
-    Raises:
-        DamagedError, InputError: as `read_content`.
-    """
-    content = read_content(path)
-    return content.counted(by_color=content.numbers is None)
-
-
 def hexadecimal(color: int) -> str:
     """0xRRGGBB as "#rrggbb"."""
     return f"#{color:06x}"
