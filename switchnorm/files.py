@@ -26,6 +26,7 @@ _REMEDIES = {
     errno.EPERM: _CLOSED,
     errno.ENOENT: _GONE,
     errno.ENOTDIR: _GONE,
+    errno.EEXIST: "give the name of a file",
 }
 #: The name of a part: the file, the machine and the number of the process that writes it. Earlier versions had no "@".
 _PART = re.compile(r"\.(?:(?P<name>.+)@(?P<host>.+)|.+)\.(?P<pid>\d+)\.part")
@@ -73,6 +74,9 @@ def write_files(files: Mapping[Path, Callable[[Path], None]], *, keep: Mapping[P
     Raises:
         WriteError: a file cannot be written. No part is left then.
     """
+    for path in files:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # /dev/stdout, say, would be replaced for everybody
+            raise WriteError(path, OSError(errno.EEXIST, "it is a device or a pipe"))
     parts = {path: part_of(path) for path in files}
     kept = {path: part_of(to) for path, to in (keep or {}).items()}
     for path in files:

@@ -142,3 +142,11 @@ def test_files_that_may_not_be_written_are_named(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             check_free(tmp_path / path, False)
     check_free(tmp_path / "there", True)
+
+
+def test_a_device_or_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WriteError, match=r"pipe cannot be written: it is a device or a pipe; give the name of a file"):
+        write_file(tmp_path / "pipe", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    assert (tmp_path / "pipe").is_fifo()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from switchnorm.data.files.picture_facts import SurveyedPictures
-from switchnorm.data.files.surveyed import Surveyed
+from switchnorm.data.files.surveyed import MISSING, UNREADABLE, Surveyed
 from switchnorm.data.segmentation.labels import IGNORED
 from switchnorm.data.segmentation.pair_facts import ALL_VOID
 from switchnorm.survey.duplicates import Duplicates, Place, find_duplicates
@@ -17,7 +17,7 @@ _NAMED = 5
 #: A share of pixels that do not count from which on that is said, and what is not a handful of classes any more.
 _MUCH_VOID, _MANY_CLASSES = 0.5, 32
 #: Verbs of remarks, for one sample.
-_OF_ONE = {"are": "is", "have": "has", "hold": "holds"}
+_OF_ONE = {"are": "is", "have": "has", "hold": "holds", "do": "does"}
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class Seen:
 
 
 def findings(seen: Sequence[Seen], classes: Sequence[str], known: Sequence[str] = ()) -> list[Finding]:
-    """All that is wrong, then all that is unusual, split by split.
+    """All that is wrong, then what the dataset says of itself, then all else that is unusual, split by split.
 
     Args:
         seen: the splits.
         classes: names, in the order of the labels.
         known: what the dataset says of itself, `Dataset.unusual`: what was left out, and classes that a split lacks.
     """
-    found = [each for one in seen for each in (*_remarks(one), *_masks(one, classes))]
+    found = [Finding(text) for text in known]
+    found += [each for one in seen for each in (*_remarks(one), *_masks(one, classes))]
     found += _duplicates(seen)
-    found += [Finding(text) for text in known]
     found += [each for one in seen for each in (*_empty_classes(one, classes), *_pictures(one))]
     return sorted(found, key=lambda each: not each.wrong)
 
@@ -59,13 +59,18 @@ def _remarks(one: Seen) -> Iterator[Finding]:
     for kind, tally in one.summary.remarks.items():
         if kind == ALL_VOID and not one.summary.counted:  # which `_masks` says of all at once
             continue
-        yield Finding(f"{_of(one, tally.count, kind)}: {_examples(one, tally)}", tally.wrong)
+        # Training goes on without some of them, and not without any.
+        none_left = kind in (UNREADABLE, MISSING) and tally.count == one.summary.total
+        yield Finding(f"{_of(one, tally.count, kind)}: {_examples(one, tally)}", tally.wrong or none_left)
 
 
 def _examples(one: Seen, tally: Tally) -> str:
-    named = [f"{one.title(index)} ({detail})" if detail else one.title(index) for index, detail in tally.first]
-    more = tally.count - len(named)
-    return ", ".join(named) + (f" and {more:,} more" if more else "")
+    titles, details = [one.title(index) for index, _ in tally.first], [detail for _, detail in tally.first]
+    more = f" and {tally.count - len(titles):,} more" if tally.count > len(titles) else ""
+    if len(set(details)) == 1 and details[0]:  # which is said once
+        return f"{', '.join(titles)}{more} ({details[0]})"
+    named = [f"{title} ({detail})" if detail else title for title, detail in zip(titles, details, strict=True)]
+    return ", ".join(named) + more
 
 
 def _masks(one: Seen, classes: Sequence[str]) -> Iterator[Finding]:
@@ -141,7 +146,7 @@ def _duplicates(seen: Sequence[Seen]) -> Iterator[Finding]:
 def _pair(seen: Sequence[Seen], found: Duplicates) -> str:
     one, other = (_named(seen, place) for place in found.first)
     more = f", and {found.number - 1:,} more" if found.number > 1 else ""
-    return f"{one} is {other}{more}"
+    return (f"{one} is listed twice" if one == other else f"{one} is {other}") + more
 
 
 def _named(seen: Sequence[Seen], place: Place) -> str:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from switchnorm.data import Dataset
-from switchnorm.data.files.surveyed import Surveyed
+from switchnorm.data.files.surveyed import UNFIT, Surveyed
 from switchnorm.data.segmentation.pair_facts import FOREIGN
 from switchnorm.errors import InputError
 from switchnorm.survey.findings import Seen, agreeing, findings
@@ -15,7 +15,7 @@ from switchnorm.survey.summary import Summary
 
 #: Samples of a split, and bytes of their files, by the size of a few.
 _SAMPLES, _BYTES, _FEW = 128, 32 << 20, 8
-#: Lines that a start says about data.
+#: Lines that a start says about data; more where the dataset has more to say of itself, which changes what is trained.
 _LINES = 6
 
 
@@ -46,8 +46,9 @@ def quick_look(dataset: Dataset, training: Sequence[int] = ()) -> tuple[str, ...
                     raise InputError(_refusal(dataset, split, index, *facts.wrong[:2]))
                 summary.add(index, facts)
             seen.append(Seen(summary, split))
-        found = [each.text for each in findings(seen, dataset.classes, dataset.unusual())]
-    return _shortened(found)
+        known = dataset.unusual()
+        found = [each.text for each in findings(seen, dataset.classes, known)]
+    return _shortened(found, max(_LINES, len(known) + 1))
 
 
 def sample(split: Surveyed) -> Sequence[int]:
@@ -69,13 +70,14 @@ def _refusal(dataset: Dataset, split: Surveyed, index: int, kind: str, detail: s
         return f"{detail}. `switchnorm check` looks at all"
     reason = f" ({detail})" if detail else ""
     advice = ", or set data.on_damaged to 'skip'" if hasattr(dataset, "on_damaged") else ""
+    advice = "" if kind == UNFIT else f"; mend it{advice}"
     return (
-        f"a {split.name} picture {agreeing(1, kind)}: {split.place(index)}{reason}; mend it{advice}. "
+        f"a {split.name} picture {agreeing(1, kind)}: {split.place(index)}{reason}{advice}. "
         "`switchnorm check` looks at all"
     )
 
 
-def _shortened(lines: Sequence[str]) -> tuple[str, ...]:
-    if len(lines) <= _LINES:
+def _shortened(lines: Sequence[str], most: int) -> tuple[str, ...]:
+    if len(lines) <= most:
         return tuple(lines)
-    return (*lines[: _LINES - 1], f"and {len(lines) - _LINES + 1} more remarks; `switchnorm check` shows all")
+    return (*lines[: most - 1], f"and {len(lines) - most + 1} more remarks; `switchnorm check` shows all")

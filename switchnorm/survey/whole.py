@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from switchnorm.data import Dataset
@@ -56,7 +56,18 @@ def look_at(dataset: Dataset, *, seed: int = 0, limit: int | None = None, watch:
     splits = dataset.surveyed()
     seen = _look_at_samples(splits, limit, watch) if splits else _look_at_batches(dataset, seed, limit, watch)
     found = findings(seen, dataset.classes, _known(dataset))
+    if not any(each.wrong for each in found):
+        found = [*_unusable(dataset), *found]
     return Survey(dataset.classes, tuple(seen), tuple(found), normalized=not splits)
+
+
+def _unusable(dataset: Dataset) -> Iterator[Finding]:
+    """Why training would not begin although all samples are whole: a split is missing."""
+    for needed in (lambda: dataset.train_size, lambda: dataset.test_batches(batch_size=1)):
+        try:
+            needed()
+        except InputError as error:
+            yield Finding(str(error), wrong=True)
 
 
 def _known(dataset: Dataset) -> tuple[str, ...]:

@@ -65,7 +65,11 @@ def test_a_registered_dataset_is_known_by_its_name(registered):
         ("digits", Own, r"'digits' is taken by switchnorm\.data\.datasets\.digits\.Digits; .* such as 'my_digits'"),
         ("own", dict, "dataset 'own' must be a class derived from switchnorm.data.Dataset, got <class 'dict'>"),
         ("own", Digits(), "must be a class derived from switchnorm.data.Dataset, got Digits"),
-        ("own", InMemory, "must define all that a Dataset does; InMemory lacks augmentation, classes, load, size"),
+        (
+            "own",
+            InMemory,
+            "must define all that a Dataset does; InMemory lacks augmentation, channels, classes, load, size",
+        ),
     ],
 )
 def test_what_cannot_be_registered_is_refused(registered, name, cls, message):

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from switchnorm.data import Folder, Masks
@@ -41,9 +42,17 @@ def test_broken_files_are_named_and_counted(photos):
         truncate(photos / f"train/cat/{number}.jpg")
     (found,) = said(folder(photos))
     assert found[0]
-    assert found[1].startswith("train: 4 of 12 pictures cannot be read: cat/0.jpg (")
-    assert found[1].endswith(" and 1 more")
+    assert found[1].startswith("train: 4 of 12 pictures cannot be read: cat/0.jpg, cat/1.jpg, cat/2.jpg and 1 more (")
     assert [wrong for wrong, _ in said(folder(photos, on_damaged="skip"))] == [False]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_none_is_too_few_to_go_on_with(photos, split):
+    for path in (photos / split).rglob("*.jpg"):
+        truncate(path)
+    ((wrong, text),) = said(folder(photos, on_damaged="skip"))
+    assert wrong
+    assert "pictures cannot be read" in text
 
 
 def test_missing_files_of_a_list(photos):
@@ -61,6 +70,34 @@ def test_duplicates_within_across_and_under_two_labels(photos):
         (False, "1 picture is there again with other labels: train fox/9.jpg is train dog/1.jpg"),
         (False, "train: 2 pictures are there again: train dog/8.jpg is train dog/0.jpg, and 1 more"),
     ]
+
+
+def test_a_picture_that_a_list_names_twice(photos):
+    write_lists(photos)
+    with open(photos / "train.txt", "a") as file:
+        file.write("dog/1.jpg 1\n")
+    assert said(folder(photos)) == [
+        (False, "train: 1 picture is there again: train dog/1.jpg is listed twice"),
+    ]
+
+
+@pytest.mark.parametrize("gone", ["train", "val"])
+def test_a_split_that_training_needs(photos, gone):
+    shutil.rmtree(photos / gone)
+    ((wrong, text),) = said(folder(photos))
+    assert wrong
+    assert text == f"{photos}/{gone} is missing, and so is a list {gone}.txt in {photos}"
+
+
+def test_what_is_the_same_for_all_is_said_once(photos):
+    for path in photos.rglob("*.jpg"):
+        tifffile.imwrite(path.with_suffix(".tif"), np.zeros((20, 30, 5), np.uint8), planarconfig="contig")
+        path.unlink()
+    first, *_ = said(folder(photos))
+    assert first[1].startswith(
+        "train: 12 of 12 pictures do not fit the configuration: cat/0.tif, cat/1.tif, cat/2.tif and 9 more (has 5"
+    )
+    assert first[1].count("has 5 bands") == 1
 
 
 def test_the_same_picture_with_two_masks(scenes):
@@ -81,7 +118,7 @@ def test_pictures_of_other_kinds(photos):
     Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 6).save(photos / "train/cat/d.png")
     found = said(folder(photos, resize=22))
     assert [wrong for wrong, _ in found] == [False] * 4
-    alpha, deep, turned, enlarged = (text for _, text in found)
+    deep, alpha, turned, enlarged = (text for _, text in found)
     assert alpha.startswith("train: 1 of 15 pictures has transparent pixels")
     assert deep.startswith("pictures have more than 8 bits: 0 becomes black and 4095 white")
     assert turned == "train: 1 of 15 pictures is stored turned or mirrored, as EXIF says"

@@ -87,6 +87,21 @@ def test_there_are_few_lines(monkeypatch, photos):
     assert lines == (*map(str, range(5)), "and 4 more remarks; `switchnorm check` shows all")
 
 
+def test_all_is_said_that_the_dataset_says_of_itself(monkeypatch, photos):
+    truncate(photos / "train/dog/1.jpg")
+    lines = tuple(map(str, range(7)))
+    monkeypatch.setattr(Folder, "unusual", lambda self: lines)
+    data = folder(photos, on_damaged="skip", resize=90)
+    assert quick_look(data) == (*lines, "and 3 more remarks; `switchnorm check` shows all")
+
+
+def test_what_skipping_does_not_help_is_not_told_to_skip(photos):
+    with pytest.raises(
+        InputError, match=r"does not fit the configuration: .* \(has 3 bands, .* last is 2\)\. `switchnorm"
+    ):
+        quick_look(folder(photos, bands=[7], color_jitter=0, lighting=0))
+
+
 def quick_finding(number):
     from switchnorm.survey.findings import Finding
 

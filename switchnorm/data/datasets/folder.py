@@ -70,7 +70,8 @@ class Folder(FromFiles):
         bands: which bands of the files the network is shown, from 0, as in [0, 1, 4]; null for red, green and blue, to
             which other colours are converted, without alpha.
         range: the numbers that become black and white in pictures with more than 8 bits, as in [0, 4095], and in those
-            of 8 bits where it lies in 0..255. null finds it in the training pictures, and a run keeps it.
+            of 8 bits where it lies in 0..255 and not in 0..1. null finds it in the training pictures, and a run keeps
+            it.
         augment: change the training pictures at random; false crops them as validation does, whatever is set below.
         min_area: least share of a picture's area that a random crop shows, resized to `size`.
         plain_epochs: the last passes over the training pictures, in which crops are instead cut out of the picture
@@ -325,17 +326,14 @@ class Folder(FromFiles):
     def _contents(self) -> "Contents":
         """The training and the test pictures, and the names of the classes, read once."""
         from switchnorm.data.files.named import find_root  # as `Dataset` explains
-        from switchnorm.data.files.splits import Split, agree, find_split, numbered
+        from switchnorm.data.files.splits import Split, agree, find_splits, numbered
 
-        root = find_root(self.root)
-        may_miss = self.on_damaged == "skip"
-        train = find_split(root, Split("train", self.train_folder, self.train_list), may_miss=may_miss)
-        test = find_split(root, Split("val", self.val_folder, self.val_list), may_miss=may_miss)
-        if train is None and test is None:
-            raise InputError(
-                f"{root} has neither folders {self.train_folder!r} and {self.val_folder!r} nor lists "
-                "train.txt and val.txt"
-            )
+        train, test = find_splits(
+            find_root(self.root),
+            Split("train", self.train_folder, self.train_list),
+            Split("val", self.val_folder, self.val_list),
+            may_miss=self.on_damaged == "skip",
+        )
         self._check_classes(train, test)
         return agree(train, test, self._num_classes) if self._known is None else numbered(train, test, self._known)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from switchnorm.data.files.walk import LeftOut, find_files, folders_in, same_name
+from switchnorm.data.files.walk import LeftOut, find_files, folders_in, same_name, told
 from switchnorm.errors import InputError
 from switchnorm.text import decode
 
@@ -105,7 +105,8 @@ def read_folders(folder: Path) -> Listing:
         account.add("pictures beside the folders of classes", min(beside), len(beside))
     if not names:
         what = "its class folders hold" if classes else "it has no class folders, so"
-        raise InputError(f"{folder}: {what} no pictures ({' '.join(EXTENSIONS)})")
+        left_out = told("it", account.total())
+        raise InputError(f"{folder}: {what} no pictures ({' '.join(EXTENSIONS)})" + (left_out and f"; {left_out}"))
     called = dict(enumerate(map(same_name, classes)))
     return Listing(folder, Paths(folder, names), torch.tensor(labels), called, written=False, left_out=account.total())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,17 +47,32 @@ def opened(path: str) -> Iterator[Image.Image]:
         ValueError: more pixels than such a file may have.
         Exception: whatever Pillow raises for what is no picture.
     """
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    with _without_pillows_limit(), Image.open(path) as picture:
+        check_claim(path, picture.size)
+        if isinstance(picture, TiffImagePlugin.TiffImageFile):
+            # By its name Pillow would map an uncompressed one into memory, in the size that it has once it is turned,
+            # and mix up the rows of one that lies on its side (Pillow 13).
+            picture.filename = ""
+        yield picture
+
+
+_opening = threading.Lock()
+_limits: list[int | None] = []
+
+
+@contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Pillow has one limit for all threads: the first that opens a file lifts it, the last to close one restores it."""
+    with _opening:
+        _limits.append(Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
     try:
-        with Image.open(path) as picture:
-            check_claim(path, picture.size)
-            if isinstance(picture, TiffImagePlugin.TiffImageFile):
-                # By its name Pillow would map an uncompressed one into memory, in the size that it has once it is
-                # turned, and mix up the rows of one that lies on its side (Pillow 13).
-                picture.filename = ""
-            yield picture
+        yield
     finally:
-        Image.MAX_IMAGE_PIXELS = limit
+        with _opening:
+            limit = _limits.pop()
+            if not _limits:
+                Image.MAX_IMAGE_PIXELS = limit
 
 
 def check_claim(path: str, size: tuple[int, int], layers: int = 1) -> None:

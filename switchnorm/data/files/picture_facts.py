@@ -16,7 +16,8 @@ from PIL import Image
 from switchnorm.data.files.opening import opened, orientation
 from switchnorm.data.files.picture_file import DamagedError, Pixels, read_picture
 from switchnorm.data.files.remarks import gathered
-from switchnorm.data.files.surveyed import MISSING, UNREADABLE, Facts, Remark, Surveyed
+from switchnorm.data.files.stored import is_plain, read_stored
+from switchnorm.data.files.surveyed import MISSING, UNFIT, UNREADABLE, Facts, Remark, Surveyed
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def read_into(facts: Facts, path: str, pixels: Pixels, skips: bool) -> None:
         facts.remarks.append(Remark(UNREADABLE, reason, wrong=not skips))
         return
     except InputError as error:
-        facts.remarks.append(Remark(UNREADABLE, str(error), wrong=True))
+        facts.remarks.append(Remark(UNFIT, str(error).removeprefix(f"picture {path} "), wrong=True))
         return
     facts.remarks += [Remark(what, file.removeprefix(path).strip(" :,()")) for what, file in remarked]
     _note_values(facts, picture)
@@ -90,12 +91,25 @@ def digest(content: bytes) -> int:
 
 
 def _note_header(facts: Facts, path: str) -> None:
+    plain = False
     with suppress(Exception), opened(path) as picture:  # what Pillow does not know has no head for it
         facts.format, facts.mode, facts.bits = str(picture.format), picture.mode, _bits(picture)
         facts.orientation = orientation(picture)
-        if picture.mode[0] in "IF":
-            values = np.asarray(picture)
-            facts.range = (float(values.min()), float(values.max()))
+        plain = is_plain(path, picture)
+    if not plain:
+        with suppress(Exception), gathered():  # what cannot be read is said by reading it for training
+            _note_numbers(facts, path)
+
+
+def _note_numbers(facts: Facts, path: str) -> None:
+    """Of a file of which Pillow does not give every band in the bits that it has."""
+    numbers = read_stored(path).numbers
+    if not facts.mode or Image.getmodebands(facts.mode) != numbers.shape[2]:
+        facts.format, facts.mode = facts.format or "TIFF", f"{numbers.shape[2]} bands"
+    if numbers.dtype != np.uint8:
+        facts.bits = 8 * numbers.dtype.itemsize
+        if np.isfinite(numbers).any():
+            facts.range = float(np.nanmin(numbers)), float(np.nanmax(numbers))
 
 
 def _bits(picture: Image.Image) -> int:

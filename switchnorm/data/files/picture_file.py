@@ -44,7 +44,7 @@ class Pixels:
         bands: which bands of the files, from 0; None for red, green and blue, which grey is repeated in and other
             colours are converted to, and for which alpha is dropped.
         range: the numbers that become 0 and 255, of files with more than 8 bits, and also of those with 8 where it lies
-            in 0..255. None for files of 8 bits alone, whose numbers stay.
+            in 0..255 and not in 0..1, which are fractions. None for files of 8 bits alone, whose numbers stay.
     """
 
     bands: tuple[int, ...] | None = None
@@ -58,7 +58,7 @@ class Pixels:
     @property
     def stretches_bytes(self) -> bool:
         """Whether numbers of 8 bits change too."""
-        return self.range is not None and self.range != (0, 255) and self.range[0] >= 0 and self.range[1] <= 255
+        return self.range is not None and self.range != (0, 255) and self.range[0] >= 0 and 1 < self.range[1] <= 255
 
 
 def read_picture(path: str, pixels: Pixels = Pixels()) -> Picture:
@@ -123,7 +123,8 @@ def _named(path: str) -> Iterator[None]:
     except (MemoryError, InputError):
         raise
     except Exception as error:  # the decoders of damaged files raise nearly anything
-        reason = "it is missing" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
+        said = " ".join(str(error).split()).replace(f" {path!r}", "")
+        reason = "it is missing" if isinstance(error, FileNotFoundError) else said
         raise DamagedError(f"{path} ({reason or type(error).__name__})") from error
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from switchnorm.classes import canonical, labels_among, listed, mapped, same
 from switchnorm.data.files.listing import NAMES, Listing, read_folders, read_list
 from switchnorm.data.files.named import find_named
-from switchnorm.data.files.walk import told
+from switchnorm.data.files.walk import folders_in, told
 from switchnorm.errors import InputError, unknown
 from switchnorm.text import expanded
 
@@ -32,6 +32,22 @@ class Split:
     name: str
     folder: str
     list_file: str | None
+
+
+def find_splits(root: Path, train: Split, test: Split, *, may_miss: bool) -> tuple[Listing | None, Listing | None]:
+    """The pictures of both splits, as `find_split`.
+
+    Raises:
+        InputError: neither is there, or as `find_split`.
+    """
+    found = find_split(root, train, may_miss=may_miss), find_split(root, test, may_miss=may_miss)
+    if found == (None, None):
+        there = listed(folders_in(root)[0])
+        raise InputError(
+            f"{root} has neither folders {train.folder!r} and {test.folder!r} nor lists train.txt and val.txt"
+            + (there and f"; it holds {there}: say which are the splits with train_folder and val_folder")
+        )
+    return found
 
 
 def find_split(root: Path, split: Split, *, may_miss: bool) -> Listing | None:
@@ -203,7 +219,11 @@ def _count(lead: Listing, num_classes: int | None, *, complete: bool) -> int:
     absent = next((label for label, seen in enumerate([*present, None]) if label != seen), count)
     if complete and absent < count:
         name = f" ({lead.names[absent]})" if absent in lead.names else ""
-        raise InputError(f"{lead.source} has no picture of class {absent}{name}, of the classes 0 to {count - 1}")
+        left_out = told("it", lead.left_out)
+        raise InputError(
+            f"{lead.source} has no picture of class {absent}{name}, of the classes 0 to {count - 1}"
+            + (left_out and f"; {left_out}")
+        )
     return count
 
 

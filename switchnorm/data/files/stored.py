@@ -180,6 +180,10 @@ def _by_tifffile(path: str, pages: bool) -> Stored:
         # Bands last, whether they are stored pixel by pixel or one after the other.
         bands = [np.moveaxis(page.asarray(), 0, -1) if page.axes == "SYX" else page.asarray() for page in chosen]
         numbers = np.concatenate([each.reshape(*each.shape[:2], -1) for each in bands], 2)
+        if numbers.dtype.kind == "c":
+            raise ValueError("its numbers are complex, which nothing says how to show")
+        if numbers.dtype == bool:
+            numbers = numbers.astype(np.uint8) * np.uint8(255)
         return Stored(turned(numbers, _lies(first)), any(kind in (1, 2) for kind in first.extrasamples[-1:]))
 
 

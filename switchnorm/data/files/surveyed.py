@@ -26,8 +26,8 @@ class Remark(NamedTuple):
     wrong: bool = False
 
 
-#: Kinds of remarks that several readers make.
-UNREADABLE, MISSING = "cannot be read", "are missing"
+#: Kinds of remarks that several readers make; the last is about whole files, which no training goes on without.
+UNREADABLE, MISSING, UNFIT = "cannot be read", "are missing", "do not fit the configuration"
 
 
 @dataclass(slots=True)

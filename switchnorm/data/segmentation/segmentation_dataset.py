@@ -81,7 +81,8 @@ class SegmentationDataset(FromFiles):
         bands: which bands of the files the network is shown, from 0, as in [0, 1, 4]; null for red, green and blue, to
             which other colours are converted, without alpha.
         range: the numbers that become black and white in pictures with more than 8 bits, as in [0, 4095], and in those
-            of 8 bits where it lies in 0..255. null finds it in the training pictures, and a run keeps it.
+            of 8 bits where it lies in 0..255 and not in 0..1. null finds it in the training pictures, and a run keeps
+            it.
         on_damaged: stop at a picture or mask that is missing, cannot be read or does not fit the other in size, or skip
             both: training takes the next picture in its place, validation leaves it out, and both report how many there
             were. A mask with numbers or colours that mean nothing stops in any case.

@@ -169,7 +169,7 @@ def test_a_picture_with_a_mask_is_changed_alike_alone_and_in_any_batch(tmp_path,
     targets = [(181 + 7 * place, 223) for place in range(5)]
 
     def compute(places):
-        crops = reader.read(CropRequest(PASS, places, [targets[place] for place in places], (216, 224)))
+        crops = reader.read(CropRequest(PASS, 0, places, [targets[place] for place in places], (216, 224)))
         return torch.cat([crops.images, crops.labels[:, None]], 1)
 
     assert_alone_and_together_alike(compute, 5, threads, some=lambda cuts: cuts[:2])

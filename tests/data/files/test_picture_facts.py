@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from switchnorm.data.files.picture_facts import PictureItem, look_at_picture
 from switchnorm.data.files.picture_file import Pixels
+from tests.data.files.pictures import numbers, write_png16
 from tests.data.photos import photo, truncate, write_photo
 
 
@@ -48,6 +50,27 @@ def test_modes_and_bits(tmp_path, picture, options, mode, bits):
     assert facts.range == ((0, 3594) if bits == 16 else None)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "mode", "bits"),
+    [
+        ("a.png", (20, 30, 3), np.uint16, "RGB", 16),
+        ("a.png", (20, 30, 2), np.uint16, "2 bands", 16),
+        ("a.tif", (20, 30, 6), np.uint16, "6 bands", 16),
+        ("a.tif", (20, 30, 5), np.uint8, "5 bands", 8),
+        ("a.tif", (20, 30, 3), np.float32, "3 bands", 32),
+    ],
+)
+def test_what_pillow_gives_in_part_is_counted_as_a_whole(tmp_path, name, shape, dtype, mode, bits):
+    values = numbers(shape, 3, 200, dtype)
+    if name.endswith("png"):
+        write_png16(tmp_path / name, values)
+    else:
+        tifffile.imwrite(tmp_path / name, values, photometric="minisblack", planarconfig="contig")
+    facts = seen(tmp_path / name)
+    assert (facts.mode, facts.bits, facts.format) == (mode, bits, "PNG" if name == "a.png" else "TIFF")
+    assert facts.range == (None if bits == 8 else (3, 200))
+
+
 def test_what_exif_says_of_its_orientation(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -60,6 +83,7 @@ def test_what_cannot_be_read_stops_training_unless_it_goes_on(tmp_path, skips):
     write_photo(tmp_path / "a.jpg", 3)
     truncate(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_text("not a picture")
+    assert str(tmp_path) not in str(seen(tmp_path / "b.jpg").remarks)
     for name, kind in (("a.jpg", "cannot be read"), ("b.jpg", "cannot be read"), ("c.jpg", "are missing")):
         facts = seen(tmp_path / name, skips=skips)
         assert [remark.kind for remark in facts.remarks] == [kind]

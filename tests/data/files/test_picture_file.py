@@ -8,7 +8,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from switchnorm.data.files.opening import check_claim
+from switchnorm.data.files.opening import check_claim, opened
 from switchnorm.data.files.picture_file import DamagedError, Pixels, picture_sizes, read_picture
 from switchnorm.data.files.remarks import gathered
 from switchnorm.errors import InputError
@@ -230,7 +230,7 @@ def test_numbers_outside_of_the_range_are_clipped_and_said(tmp_path):
 def test_pictures_of_8_bits_keep_their_numbers_unless_the_range_is_one_of_8_bits(tmp_path):
     values = numbers((5, 8, 3), high=63)
     Image.fromarray(values).save(tmp_path / "a.png")
-    for span in (None, (0, 255), (0, 4095), (-100, 100)):
+    for span in (None, (0, 255), (0, 4095), (-100, 100), (0, 1)):
         assert np.array_equal(pixels_of(tmp_path / "a.png", Pixels(range=span)), values)
     close(pixels_of(tmp_path / "a.png", Pixels(range=(0, 63))), scaled(values, 0, 63))
     close(pixels_of(tmp_path / "a.png", Pixels((0, 1), (0, 63))), scaled(values[..., :2], 0, 63))
@@ -243,6 +243,13 @@ def test_numbers_that_are_not_finite_are_damage(value, tmp_path):
     Image.fromarray(values).save(tmp_path / "a.tif")
     with pytest.raises(DamagedError, match=r"a.tif .2 of its numbers are not finite"):
         read_picture(str(tmp_path / "a.tif"), Pixels(range=(0, 255)))
+
+
+def test_complex_numbers_are_damage(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", numbers((5, 8)).astype(np.complex64))
+    for pixels in (Pixels(), Pixels(range=(0, 255))):
+        with pytest.raises(DamagedError, match=r"a.tif .its numbers are complex"):
+            read_picture(str(tmp_path / "a.tif"), pixels)
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
@@ -323,4 +330,18 @@ def test_a_picture_larger_than_pillow_allows_is_read(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(buffer.getvalue())
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     assert pixels_of(tmp_path / "a.png").shape == (300, 400, 3)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_threads_that_open_files_at_once_leave_pillows_limit(tmp_path, monkeypatch):
+    Image.new("L", (400, 300), 7).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    first, second = opened(str(tmp_path / "a.png")), opened(str(tmp_path / "a.png"))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with opened(str(tmp_path / "a.png")):  # while the second is open
+        pass
+    assert Image.MAX_IMAGE_PIXELS is None
+    second.__exit__(None, None, None)
     assert Image.MAX_IMAGE_PIXELS == 1000

@@ -85,6 +85,8 @@ def test_one_split_is_enough_until_the_other_is_asked_for(tree, gone, asked):
 
 def test_a_root_without_anything_is_refused(tmp_path):
     refused(tmp_path, "has neither folders 'train' and 'val' nor lists train.txt and val.txt")
+    (tmp_path / "Train").mkdir()
+    refused(tmp_path, "val.txt; it holds Train: say which are the splits with train_folder and val_folder")
     refused(tmp_path / "gone", "root '.*gone' is not a folder")
 
 
@@ -99,7 +101,9 @@ def test_a_class_that_training_lacks_is_answered_with_the_nearest(tree):
 
 def test_a_class_without_training_pictures_is_named(tree):
     (tree / "train/dot").mkdir()
-    refused(tree, r"/train has no picture of class 2 \(dot\), of the classes 0 to 3")
+    refused(tree, r"/train has no picture of class 2 \(dot\), of the classes 0 to 3$")
+    (tree / "train/dot/a.heic").write_bytes(b"x")
+    refused(tree, r"/train has no picture of class 2 .* 3; it leaves out files of type .heic: 1 \(.*dot/a.heic\)")
 
 
 @pytest.mark.parametrize("alone", [False, True])
