@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 import pytorch_lightning as pl
 
 from switchnorm.data import Dataset
-from switchnorm.data.files.picture_file import DamagedError
+from switchnorm.data.files.picture_file import DamagedError, read_picture
+from switchnorm.data.files.remarks import Remarks, gathered
+from switchnorm.data.picture import Picture
 from switchnorm.errors import InputError
 
 
@@ -27,6 +29,7 @@ class Predictor(pl.Callback):
         noun: a file that is written for one picture, "mask".
         failed: the pictures that could not be predicted so far, and why.
         remarks: what is to be said about others.
+        noticed: what was unusual about the files of those that were read.
     """
 
     title: ClassVar[str]
@@ -38,6 +41,7 @@ class Predictor(pl.Callback):
         self.out = out
         self.failed: dict[Path, str] = {}
         self.remarks: list[str] = []
+        self.noticed = Remarks("pictures", len(files))
 
     @staticmethod
     @abstractmethod
@@ -51,6 +55,17 @@ class Predictor(pl.Callback):
         Raises:
             DamagedError, InputError: a picture that cannot be read.
         """
+
+    def read(self, index: int) -> Picture:
+        """The picture in that place, as the dataset's `pixels` say.
+
+        Raises:
+            DamagedError, InputError: as `read_picture`.
+        """
+        with gathered() as remarks:
+            picture = read_picture(str(self.files[index]), self.dataset.pixels)
+        self.noticed.add(remarks)
+        return picture
 
     @abstractmethod
     def take(self, output: Any) -> None:

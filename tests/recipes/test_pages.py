@@ -13,7 +13,7 @@ import pytest
 
 from switchnorm.cli import parser as command_line
 from switchnorm.cli.networks import split, weights_config
-from switchnorm.cli.predict import classes_flags
+from switchnorm.cli.predict import named_classes
 from switchnorm.config.claim import make_claim
 from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import SECTIONS, Config
@@ -143,9 +143,8 @@ def test_its_commands_are_understood(command, tmp_path, monkeypatch):
             Path(name).write_text(own_recipe())
         read_config(find_recipe(name), rest[1:])
     elif options.command in ("eval", "predict") and options.weights is not None:
-        weights_config(
-            options, [*(classes_flags(options, rest) if options.command == "predict" else []), *split(rest)[1]]
-        )
+        named = named_classes(options, rest)[0] if options.command == "predict" else []
+        weights_config(options, [*named, *split(rest)[1]])
     elif options.command == "predict":
         assert split(rest) == (["RUN", "street.jpg", "holiday/"], [])
     else:

@@ -315,7 +315,8 @@ class Folder(FromFiles):
         from switchnorm.data.augment.normalization import color_normalization  # as `Dataset` explains
         from switchnorm.data.augment.picture_crops import EvaluationCrops
 
-        crops = EvaluationCrops(self.size, self.short_side, interpolation=self.interpolation or "bilinear")
+        by = self.interpolation or "bilinear"
+        crops = EvaluationCrops(self.size, self.short_side, interpolation=by, channels=self.channels)
         return color_normalization(self.mean, self.std, channels=self.channels)(crops(picture)[0])
 
     def _training_crops(self, passes: int | None) -> Any:
