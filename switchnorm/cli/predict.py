@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -225,20 +225,15 @@ def _predict(
 
     found = predict_pictures(config, load, [Path(picture) for picture in pictures], out, classes)
     count = f"{found.count} picture{'' if found.count == 1 else 's'}"
-    say(*found.lines, *_failures(found.failed), f"{out}: {found.title} of {count}, by {what}")
-    if found.failed:
-        failed, first = len(found.failed), _why(*next(iter(found.failed.items())))
-        more = f", and {failed - 1} more" if failed > 1 else ""
-        raise InputError(f"{failed} of {found.count + failed} pictures could not be predicted; {first}{more}")
+    failures = list(found.failed.values())
+    say(*found.lines, *_listed(failures), *([f"{out}: {found.title} of {count}, by {what}"] if found.count else []))
+    if failures:
+        more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+        of = found.count + len(failures)
+        raise InputError(f"{len(failures)} of {of} pictures could not be predicted; {failures[0]}{more}")
 
 
-def _failures(failed: Mapping[Path, str]) -> Iterator[str]:
-    """What could not be predicted, a line each, where the error does not say all; of many the beginning."""
-    if len(failed) > 1:
-        yield from (_why(file, reason) for file, reason in itertools.islice(failed.items(), _NAMED))
-    if len(failed) > _NAMED:
-        yield f"and {len(failed) - _NAMED} more that could not be predicted"
-
-
-def _why(file: Path, reason: str) -> str:
-    return f"{file}: {reason}" if str(file) not in reason else f"cannot read {reason}"
+def _listed(failures: Sequence[str]) -> list[str]:
+    """Why pictures could not be predicted, where the error does not say all; of many the beginning."""
+    more = [f"and {len(failures) - _NAMED} more"] if len(failures) > _NAMED else []
+    return [*failures[:_NAMED], *more] if len(failures) > 1 else []

@@ -27,7 +27,7 @@ class Predictor(pl.Callback):
     Attributes:
         title: what is written, "masks and overlays".
         noun: a file that is written for one picture, "mask".
-        failed: the pictures that could not be predicted so far, and why.
+        failed: the pictures that could not be predicted so far, and why, in words that name them.
         remarks: what is to be said about others.
         noticed: what was unusual about the files of those that were read.
     """
@@ -80,7 +80,9 @@ class Predictor(pl.Callback):
         for index, file in enumerate(self.files):
             try:
                 yield from self.inputs(index)
-            except (DamagedError, InputError) as error:
+            except DamagedError as error:
+                self.failed[file] = f"cannot read {error}"
+            except InputError as error:
                 self.failed[file] = str(error)
 
     def on_predict_batch_end(

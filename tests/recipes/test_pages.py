@@ -15,7 +15,7 @@ from switchnorm.cli import parser as command_line
 from switchnorm.cli.networks import split, weights_config
 from switchnorm.cli.predict import named_classes
 from switchnorm.config.claim import make_claim
-from switchnorm.config.recipe import read_config
+from switchnorm.config.recipe import data_config, read_config
 from switchnorm.config.schema import SECTIONS, Config
 from switchnorm.config.task_spec import tasks
 from switchnorm.data import dataset_classes
@@ -146,7 +146,13 @@ def test_its_commands_are_understood(command, tmp_path, monkeypatch):
         named = named_classes(options, rest)[0] if options.command == "predict" else []
         weights_config(options, [*named, *split(rest)[1]])
     elif options.command == "predict":
-        assert split(rest) == (["RUN", "street.jpg", "holiday/"], [])
+        assert split(rest) in [(["RUN", picture, "holiday/"], []) for picture in ("cat.jpg", "street.jpg")]
+    elif options.command == "check":
+        if rest[0].startswith("-"):
+            data_config(rest)
+        elif rest != ["RUN"]:
+            Path("my.yaml").write_text(own_recipe())
+            read_config(find_recipe(rest[0]), rest[1:])
     else:
         assert rest in ([], ["RUN"], ["RUN", "--data.root", "OTHER"]), "nobody would understand these"
 

@@ -77,7 +77,7 @@ class MaskPredictor(Predictor):
         for number, labels in output:
             begun, tile = self._tiles.pop(number)
             if isinstance(labels, str):
-                self.failed[begun.file] = labels
+                self.failed[begun.file] = f"{begun.file}: {labels}"
                 continue
             begun.labels[tile.core] = labels[tile.within]
             begun.missing -= 1
