@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from switchnorm.errors import InputError, unknown
-from switchnorm.text import printable
+from switchnorm.text import decode, printable
 
 _MOST = 1_000_000
 _LONGEST = 100_000
@@ -56,6 +57,32 @@ def classes_in(entries: Any, title: str) -> Classes | None:
     ):
         raise InputError(f"{title} is damaged: expected a colour such as '#804080' for each class as class_colors")
     return Classes(tuple(names), None if colors is None else tuple(colors))
+
+
+def names_in(file: Path, most: int = _MOST) -> tuple[str, ...]:
+    """The lines of a file that names a class in each, without the spaces around.
+
+    Args:
+        file: text, in the encodings of `switchnorm.text.decode`.
+        most: how many classes there may be.
+
+    Raises:
+        InputError: a file that is missing or cannot be read, no classes or too many, or a line that names none.
+    """
+    try:
+        text = unicodedata.normalize("NFC", decode(file.read_bytes(), str(file))).rstrip()
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing; expected the name of a class in each line") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
+    names = tuple(map(str.strip, text.split("\n"))) if text else ()
+    if not 1 <= len(names) <= most:
+        raise InputError(f"{file} names {len(names)} classes; expected 1 to {most:,}, one in each line")
+    if "" in names:
+        raise InputError(
+            f"{file}: line {names.index('') + 1} is empty; expected the name of another class in each line"
+        )
+    return names
 
 
 def _is_name(name: object) -> bool:

@@ -147,8 +147,11 @@ def _parser(dataset: str) -> ArgumentParser:
 def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) -> Config:
     keys = _keys(parser)
     known = [f"--{key}" for key in (*SHORT, *keys)]
+    key = ""
     for flag in flags:
-        key, _, value = flag.partition("=") if flag.startswith("--") else ("", "", flag)
+        value = flag
+        if flag.startswith("--"):
+            key, _, value = flag.partition("=")
         check_value(value, key or "a flag's value")
         if flag.startswith("--") and not _is_key(key[2:].removesuffix("+"), keys):
             raise unknown_flag("flag", key, known)

@@ -80,7 +80,7 @@ def predict_pictures(
     options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
     with make_trainer(config.train, callbacks=[predictor], **options) as trainer:
         trainer.predict(task, predictor, return_predictions=False)
-    lines = *left_out, *predictor.remarks, *predictor.finish()
+    lines = *left_out, *predictor.remarks, *predictor.noticed.unsaid(), *predictor.finish()
     return Predicted(len(files) - len(predictor.failed), predictor.title, lines, predictor.failed)
 
 

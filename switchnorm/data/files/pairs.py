@@ -16,7 +16,7 @@ from torch import Tensor
 from switchnorm.data.files.listing import EXTENSIONS, NAMES, Paths
 from switchnorm.data.files.opening import sides
 from switchnorm.data.files.picture_file import DamagedError, MisfitError, picture_sizes, unreadable
-from switchnorm.data.files.suffixes import NONE, Suffixes, fitting_suffixes, suffix_beside
+from switchnorm.data.files.suffixes import NONE, Suffixes, fitting_prefixes, fitting_suffixes, suffix_beside
 from switchnorm.data.files.walk import Account, LeftOut, find_files, same_name
 from switchnorm.errors import InputError
 
@@ -245,12 +245,16 @@ def _stems(folder: Path, extensions: tuple[str, ...]) -> list[str]:
 
 
 def _advice(pictures: Path, masks: Path, suffixes: Suffixes) -> str:
-    """Which endings would make the names fit, if any would."""
+    """Which endings would make the names fit, or how they begin otherwise, if any would."""
+    named = _stems(pictures, EXTENSIONS), _stems(masks, MASK_EXTENSIONS)
     if pictures == masks:
-        ending = suffix_beside(_stems(pictures, EXTENSIONS), _stems(masks, MASK_EXTENSIONS))
+        ending = suffix_beside(*named)
         fitting = None if ending is None else Suffixes(mask=ending)
     else:
-        fitting = fitting_suffixes(_stems(pictures, EXTENSIONS), _stems(masks, MASK_EXTENSIONS))
+        fitting = fitting_suffixes(*named)
+        if fitting is None and (beginnings := fitting_prefixes(*named)) is not None:
+            own, theirs = beginnings
+            return f"; rename the masks, whose names begin with {theirs!r} where those of pictures begin with {own!r}"
     if fitting is None or (fitting.picture, fitting.mask) == (suffixes.picture, suffixes.mask):
         return ""
     return f"; set {fitting}" if suffixes.named else f"; their names fit with data.name masks, which can set {fitting}"

@@ -92,7 +92,7 @@ class Masks(SegmentationDataset):
     def numbering(self) -> Numbering:
         """The numbers that the options say."""
         if self._values is not None:
-            return self._values.numbering
+            return self._values.numbering_of(self.classes)
         numbers = tuple(range(self.first_label, self.first_label + self.num_classes))
         ignored = tuple(number for number in self.ignore if isinstance(number, int))
         void = ignored if self.first_label == 0 or 0 in ignored else (*ignored, 0)
