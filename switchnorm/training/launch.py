@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +81,7 @@ def _kept_once_trained(run: RunFolder) -> Iterator[None]:
             if isinstance(error, Interrupted) and not error.said:
                 raise Interrupted(error.number, f"continue with `{resuming(run)}`") from None
         elif is_first() and not isinstance(error, DivergedError | WriteError):
-            shutil.rmtree(run.path, ignore_errors=True)
+            run.clear()
         raise
 
 
@@ -137,21 +136,19 @@ def _as_it_was(
         flags, data_changed, quiet: as `resume`.
     """
     config = read_config(run.config_file, flags)
-    file = None
-    if run.last.is_file():
-        file = read_checkpoint(run.last)
-        check_settings(run, config, allowed=data_changed)
+    checkpoint, file = read_resumable(run.last) if run.last.is_file() else (None, None)
+    check_settings(run, checkpoint, config, allowed=data_changed)
     classes = run_classes(run, file)
     model, dataset = prepare(config, classes)
-    changes = find_changes(run, config, dataset, allowed=data_changed)
+    changes = find_changes(run, checkpoint, config, dataset, allowed=data_changed)
     # A claim stays with data that was found to be the same, and not with any other.
     config = replace(config, claim=make_claim() if changes else run.config().claim)
-    if file is not None:  # the trainer loads it too, but would not explain what does not fit
+    if checkpoint is not None and file is not None:  # the trainer loads it too, but would not explain what does not fit
         load_state(model, file.state, f"checkpoint {str(run.last)!r}")
-        recover_tables(run, read_resumable(run.last))
+        recover_tables(run, checkpoint)
     if is_first():
         lines = list(class_notes(dataset, classes, f"run {str(run.path)!r}"))
-        lines += adjust(run, config, model, dataset, changes) if changes else []
+        lines += adjust(run, checkpoint, config, model, dataset, changes) if changes else []
         lines += ["nothing has changed that --data-changed would be for"] if data_changed and not changes else []
         if flags:
             lines.append(f"{run.config_file} says from now on: {' '.join(flags)}")

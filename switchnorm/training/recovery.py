@@ -12,6 +12,7 @@ from switchnorm.files import writing
 from switchnorm.processes import is_first
 from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.tables import TABLES, restore_tables
+from switchnorm.training.callbacks.interruption import resuming
 from switchnorm.weights import read_state
 
 _ANEW = "begin anew with another --out"
@@ -46,7 +47,7 @@ def check_continuable(run: RunFolder, checkpoint: str) -> None:
         with writing(run.last):
             os.replace(run.previous, run.last)
     elif run.last.is_file():
-        back = f"continue from the one before with `switchnorm train --resume {run.path} --checkpoint previous`"
+        back = f"continue from the one before with `{resuming(run)} --checkpoint previous`"
         _check_whole(run.last, back if run.previous.is_file() else _ANEW)
     elif run.metrics_file.is_file() and (done := len(run.metrics())) > 1:  # a kill loses the checkpoint of one epoch
         raise InputError(f"{run.last} is missing after {done} epochs; put it back, or {_ANEW}")
