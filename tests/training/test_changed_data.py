@@ -118,7 +118,7 @@ def test_a_grown_data_set_is_trained_to_the_end_when_told_so(photos, stopped, st
     done = step // 4
     anew = " anew, with the weights after 2 batches of it" if step % 4 else ""
     assert f"epoch {done + 1} of 3 begins{anew}, at step {5 * done} of 15" in out
-    assert epochs(run) == [(e, 4 * (e + 1) if e < done else 5 * (e + 1)) for e in range(3)]
+    assert epochs(run) == [(e, 4 * e if e <= done else 5 * e) for e in (1, 2, 3)]
     record = run.record()
     assert record["status"] == "finished"
     assert record["data"]["train"]["count"] == 15
@@ -143,7 +143,7 @@ def test_what_goes_on_is_at_its_place_in_the_schedule(photos, stopped):
     resume(run.path, data_changed=True, quiet=True)
     config = run.config()
     rows = run.metrics()
-    assert epochs(run) == [(0, 4), (1, 12), (2, 18)]
+    assert epochs(run) == [(1, 4), (2, 12), (3, 18)]
     radius = RadiusShape(18, 0.0, 1.0, 1.0)
     for epoch in (1, 2):
         expected = 0.05 * factor(config.schedule, 6 * (epoch + 1) - 1, 18, 3, 0.05)
@@ -178,7 +178,7 @@ def test_what_was_stopped_again_goes_on_without_being_told(photos, stopped, tmp_
         resume(run.path, quiet=True)
     resume(run.path, quiet=True)
     assert_same_run(copy, run.path)
-    assert epochs(run) == [(0, 4), (1, 10), (2, 15)]
+    assert epochs(run) == [(1, 4), (2, 10), (3, 15)]
 
 
 def test_fewer_epochs_than_were_trained_are_refused(stopped):
@@ -210,7 +210,7 @@ def test_a_run_from_before_is_told_by_its_steps(photos, stopped, capsys):
     edit(run, "train", batch_size=2)
     assert "4 steps per epoch were trained, and this data and batch size make 6" in refusal(run)
     resume(run.path, data_changed=True, quiet=True)
-    assert [epoch for epoch, _ in epochs(run)] == [0, 1, 2]
+    assert [epoch for epoch, _ in epochs(run)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
