@@ -156,8 +156,9 @@ def _as_it_was(
         load_state(model, file.state, title)  # the trainer loads it too, but would not explain what does not fit
         check_tables(run, checkpoint)
     if is_first():
-        say(*make_last(run, source), *([] if checkpoint is None else recover_tables(run, checkpoint)))
         lines = list(class_notes(dataset, classes, f"run {str(run.path)!r}"))
+        lines += first_look(config, dataset) if changes and checkpoint is not None else []
+        say(*make_last(run, source), *([] if checkpoint is None else recover_tables(run, checkpoint)))
         lines += adjust(run, config, model, dataset, changes) if changes else []
         lines += ["nothing has changed that --data-changed would be for"] if data_changed and not changes else []
         if flags:

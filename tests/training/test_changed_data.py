@@ -72,6 +72,14 @@ def test_moved_data_is_named_once_and_the_run_ends_as_if_it_had_not_moved(photos
     assert run.config().data["size"] == 16
 
 
+def test_what_is_refused_has_not_gone_back_to_the_checkpoint_before(photos, stopped):
+    run = stopped(6)
+    (photos / "train/dog/3.jpg").unlink()
+    assert "1 training picture fewer" in refusal(run, checkpoint="previous")
+    resume(run.path, checkpoint="previous", data_changed=True, quiet=True)
+    assert epochs(run)[-1][0] == 3
+
+
 def test_a_place_with_other_data_is_refused_and_the_configuration_stays(stopped, tmp_path):
     run = stopped(5)
     other = write_tree(tmp_path / "other", train=5, val=2)
@@ -179,6 +187,18 @@ def test_what_was_stopped_again_goes_on_without_being_told(photos, stopped, tmp_
     resume(run.path, quiet=True)
     assert_same_run(copy, run.path)
     assert epochs(run) == [(1, 4), (2, 10), (3, 15)]
+
+
+def test_new_pictures_are_looked_at_before_anything_is_written(photos, stopped, capsys):
+    run = stopped(5)
+    write_photo(photos / "train/cat/9.jpg", 9)
+    (photos / "train/cat/notes.xml").write_text("<a/>")
+    (photos / "val/cat/9.jpg").write_bytes((photos / "train/cat/9.jpg").read_bytes()[:-300])
+    assert "a val picture cannot be read" in refusal(run, data_changed=True)
+    (photos / "val/cat/9.jpg").unlink()
+    with patch("switchnorm.training.launch.train"):
+        resume(run.path, data_changed=True)
+    assert "train leaves out files of type .xml: 1 (" in capsys.readouterr().out
 
 
 def test_fewer_epochs_than_were_trained_are_refused(stopped):
