@@ -14,16 +14,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from switchnorm.config.recipe import to_yaml
 from switchnorm.config.schema import Config
 from switchnorm.data import Dataset
 from switchnorm.errors import InputError
+from switchnorm.files import write_file
 from switchnorm.runs.data_changes import data_changes
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training.build import steps_per_epoch, training_batches
 from switchnorm.training.callbacks.checkpoints import AtomicCheckpointIO
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.optimizer import effective_lr, make_optimizer
-from switchnorm.training.settings import KEY, changed_settings, settings_of
+from switchnorm.training.settings import KEY, settings_of
 
 #: How a run takes changes that are none of the configuration's.
 _FLAG = "--data-changed"
@@ -57,31 +59,23 @@ def place_of(checkpoint: Checkpoint) -> Place:
     return Place(epochs, checkpoint["global_step"], loader["position"] if loader["epoch"] == epochs else 0)
 
 
-def check_settings(run: RunFolder, checkpoint: Checkpoint | None, config: Config, *, allowed: bool) -> list[str]:
-    """Which keys are not what the newest checkpoint was trained with, see `changed_settings`."""
-    saved = None if checkpoint is None else checkpoint.get(KEY)
-    return changed_settings(saved, config, f"checkpoint {str(run.last)!r}", allowed=allowed)
-
-
 def find_changes(
     run: RunFolder, checkpoint: Checkpoint | None, config: Config, dataset: Dataset, *, allowed: bool
 ) -> list[str]:
-    """What differs from what the run was trained with, in phrases.
+    """What differs from the data that the run was trained on, in phrases.
 
     Args:
         run: the run.
-        checkpoint: its newest one, or None.
+        checkpoint: that it goes on from; None where it has none.
         config: its configuration, as it is now.
         dataset: its data, as it is now, with the classes of the run.
         allowed: whether anything may differ.
 
     Raises:
-        InputError: something does that may not, or a file is damaged.
+        InputError: something does that may not, or run.json is damaged.
     """
-    changes = check_settings(run, checkpoint, config, allowed=allowed)
     before = run.record().get("data")
-    if before is not None:
-        changes += data_changes(before, dataset, str(run.record_file))
+    changes = [] if before is None else data_changes(before, dataset, str(run.record_file))
     if checkpoint is not None and not changes and None in (before, checkpoint.get(KEY)):
         changes += _other_steps(place_of(checkpoint), config, dataset)
     if changes and not allowed:
@@ -150,7 +144,7 @@ def adjust(
     dataset: Dataset,
     changes: list[str],
 ) -> list[str]:
-    """Let a run go on with what has changed: write its newest checkpoint anew, and then its record.
+    """Let a run go on with what has changed: write its last checkpoint anew, its configuration, and then its record.
 
     A kill in between leaves a run that is refused as before, and is adjusted again.
 
@@ -170,6 +164,7 @@ def adjust(
         record["after_epochs"] = place.epochs
         lines.append(_beginning(place, config, dataset))
     continued = [*(run.record().get("continued") or []), record]
+    write_file(run.config_file, to_yaml(config))
     run.update_record(data=dataset.fingerprint(), learning_rate=effective_lr(config), continued=continued)
     return lines
 

@@ -180,3 +180,14 @@ def test_the_configuration_keeps_them(recipe, tmp_path):
         made = config(recipe, names)
         (tmp_path / "config.yaml").write_text(to_yaml(made))
         assert read_config(tmp_path / "config.yaml") == made
+
+
+def test_files_of_tensorboard_that_cannot_be_made_are_a_line_and_leave_a_run(recipe, tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.EventFileWriter.__init__", refuse)
+    with pytest.raises(InputError, match=r"run/tensorboard cannot be written: No space .*, then continue with `switch"):
+        start(config(recipe, "[tensorboard]"), tmp_path / "run", default=tmp_path, command=(), quiet=True)
+    monkeypatch.undo()
+    assert resume(tmp_path / "run", quiet=True)[0].finished()

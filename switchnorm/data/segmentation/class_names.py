@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from switchnorm.data.files.walk import same_name
 from switchnorm.data.segmentation.labels import IGNORED
 from switchnorm.errors import InputError
-from switchnorm.text import decode
+from switchnorm.text import canonical, decode
 
 #: Red, green and blue in 0..255.
 Color = tuple[int, int, int]
@@ -56,7 +55,7 @@ def read_classes(file: Path) -> ClassNames:
             one again, or has no colour where others have.
     """
     try:
-        text = same_name(decode(file.read_bytes(), str(file))).rstrip()
+        text = decode(file.read_bytes(), str(file)).rstrip()
         lines = text.split("\n") if text else []
     except FileNotFoundError:
         raise InputError(f"{file} is missing; expected the name of a class in each line") from None
@@ -64,7 +63,7 @@ def read_classes(file: Path) -> ClassNames:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
     if not lines or len(lines) > IGNORED:
         raise InputError(f"{file} names {len(lines)} classes; expected 1 to {IGNORED}, one in each line")
-    entries = [split_color(line) for line in lines]
+    entries = [(canonical(name), color) for name, color in map(split_color, lines)]
     names = [name for name, _ in entries]
     for number, name in enumerate(names, 1):
         if not name or names.index(name) < number - 1:
