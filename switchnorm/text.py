@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import textwrap
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,19 @@ def decode(content: bytes, title: str) -> str:
 
 def printable(text: str) -> str:
     """The text with control characters spelled out, so that a terminal shows them and obeys none."""
+    if text.isprintable():
+        return text
     return "".join(
         each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def canonical(name: str) -> str:
+    """The name of a class or a file as it is compared, kept and shown, on one line.
+
+    Systems differ in whether they write é as one character or as two; what a terminal would obey is spelled out.
+    """
+    return printable(unicodedata.normalize("NFC", str(name))).replace("\n", "\\n")
 
 
 def say(*lines: str) -> None:

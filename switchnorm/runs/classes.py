@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from switchnorm.classes import Classes, canonical, classes_in, same
+from switchnorm.classes import Classes, classes_in, same
 from switchnorm.data import Dataset, SegmentationDataset
 from switchnorm.data.segmentation.class_names import code_of
 from switchnorm.errors import InputError
 from switchnorm.runs.folder import RunFolder
+from switchnorm.text import canonical
 
 if TYPE_CHECKING:  # its room imports torch
     from switchnorm.weights import CheckpointFile

@@ -85,5 +85,6 @@ _ENTRIES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("name", "command", "created", "status"), _TEXT),
     **dict.fromkeys(("seconds", "learning_rate", "images_per_second", "peak_memory_bytes"), _NUMBER),
     **dict.fromkeys(("test_pictures", "processes"), _COUNT),
-    **dict.fromkeys(("result", "versions", "stopped", "loggers", "warm_start", "normalizer"), _MAPPING),
+    **dict.fromkeys(("result", "versions", "stopped", "loggers", "warm_start", "normalizer", "diverged"), _MAPPING),
+    "continued": (lambda value: isinstance(value, list), "a list"),
 }

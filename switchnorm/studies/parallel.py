@@ -25,6 +25,7 @@ from switchnorm import signals
 from switchnorm.config import plugins
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
+from switchnorm.files import WriteError
 from switchnorm.processes import cores, end_with_parent, ending
 from switchnorm.runs.folder import RunFolder
 from switchnorm.studies.folder import Plan
@@ -189,6 +190,9 @@ def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], l
                 outcome = train_one(path, config, command)
         except signals.Interrupted:
             return
+        except OSError as error:  # of its log: whatever the training raises is an outcome
+            assert logs is not None
+            outcome = Outcome(error=str(WriteError(logs / f"{path.name}.log", error)))
         if logs is not None and outcome.traceback:
             outcome = replace(outcome, error=f"{outcome.error} (see {logs / path.name}.log)")
         pipe.send(outcome)

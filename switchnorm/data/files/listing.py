@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from switchnorm.data.files.walk import LeftOut, find_files, folders_in, same_name, told
+from switchnorm.data.files.walk import LeftOut, find_files, folders_in, told
 from switchnorm.errors import InputError
-from switchnorm.text import decode
+from switchnorm.text import canonical, decode
 
 #: The extensions of pictures' names, in lower case.
 EXTENSIONS = (
@@ -107,7 +107,7 @@ def read_folders(folder: Path) -> Listing:
         what = "its class folders hold" if classes else "it has no class folders, so"
         left_out = told("it", account.total())
         raise InputError(f"{folder}: {what} no pictures ({' '.join(EXTENSIONS)})" + (left_out and f"; {left_out}"))
-    called = dict(enumerate(map(same_name, classes)))
+    called = dict(enumerate(map(canonical, classes)))
     return Listing(folder, Paths(folder, names), torch.tensor(labels), called, written=False, left_out=account.total())
 
 
@@ -213,7 +213,7 @@ class _Spelling:
         if parent not in self._entries:
             self._entries[parent] = self._look(parent)
         folder, entries = self._entries[parent]
-        spelled = entries.get(file) or entries.get(same_name(file))
+        spelled = entries.get(file) or entries.get(canonical(file))
         return None if spelled is None else os.path.join(folder, spelled)
 
     def _look(self, parent: str) -> tuple[str, dict[str, str]]:
@@ -224,12 +224,12 @@ class _Spelling:
             names = [] if folder is None else os.listdir(os.path.join(self.folder, folder))
         except OSError:
             names = []
-        return folder or parent, {same_name(name): name for name in names} | {name: name for name in names}
+        return folder or parent, {canonical(name): name for name in names} | {name: name for name in names}
 
 
 def _folder_names(names: Sequence[str], labels: Sequence[int]) -> dict[int, str]:
     """The folder of each label's pictures, where every label has one of its own; otherwise nothing."""
     pairs = {(label, os.path.basename(os.path.dirname(name))) for name, label in zip(names, labels, strict=True)}
-    known = {label: same_name(name) for label, name in pairs}
+    known = {label: canonical(name) for label, name in pairs}
     own = len(pairs) == len(known) == len(set(known.values()))
     return known if own and "" not in known.values() else {}

@@ -17,8 +17,9 @@ from switchnorm.data.files.listing import EXTENSIONS, NAMES, Paths
 from switchnorm.data.files.opening import sides
 from switchnorm.data.files.picture_file import DamagedError, MisfitError, picture_sizes, unreadable
 from switchnorm.data.files.suffixes import NONE, Suffixes, fitting_prefixes, fitting_suffixes, suffix_beside
-from switchnorm.data.files.walk import Account, LeftOut, find_files, same_name
+from switchnorm.data.files.walk import Account, LeftOut, find_files
 from switchnorm.errors import InputError
+from switchnorm.text import canonical
 
 #: The extensions of masks' names, in lower case.
 MASK_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm")
@@ -226,7 +227,7 @@ def _by_name(
     account.extend(below.left_out)
     for path in below.paths:
         file = os.path.relpath(path, folder)
-        stem = same_name(os.path.splitext(file)[0])
+        stem = canonical(os.path.splitext(file)[0])
         if without is not None and stem.endswith(without):
             continue
         if not stem.endswith(suffix):
@@ -241,7 +242,7 @@ def _by_name(
 def _stems(folder: Path, extensions: tuple[str, ...]) -> list[str]:
     """The names below a folder without extension."""
     paths = find_files(folder, extensions).paths
-    return [same_name(os.path.splitext(os.path.relpath(path, folder))[0]) for path in paths]
+    return [canonical(os.path.splitext(os.path.relpath(path, folder))[0]) for path in paths]
 
 
 def _advice(pictures: Path, masks: Path, suffixes: Suffixes) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from switchnorm.classes import names_in
 from switchnorm.data.segmentation.labels import IGNORED
 from switchnorm.errors import InputError
+from switchnorm.text import canonical
 
 #: Red, green and blue in 0..255.
 Color = tuple[int, int, int]
@@ -61,7 +62,7 @@ def read_classes(file: Path) -> ClassNames:
             one again, or has no colour where others have.
     """
     lines = names_in(file, IGNORED)
-    entries = [split_color(line) for line in lines]
+    entries = [(canonical(name), color) for name, color in map(split_color, lines)]
     names = [name for name, _ in entries]
     for number, name in enumerate(names, 1):
         if names.index(name) < number - 1:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from switchnorm.classes import canonical
 from switchnorm.data.segmentation.labels import GREATEST, IGNORED, Numbering
 from switchnorm.errors import InputError
+from switchnorm.text import canonical
 
 #: What a map says of a number that does not count, besides null.
 VOID = ("void", "ignore")
@@ -137,4 +137,4 @@ def _class(key: Any, name: Any) -> str | None:
             f"values says that {key!r} is {name!r}; expected the name of a class, in quotes where YAML takes it for "
             "something else, or null for what does not count"
         )
-    return name.strip()
+    return canonical(name.strip())

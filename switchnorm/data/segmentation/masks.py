@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from switchnorm.classes import canonical, labels_among, listed, mapped, same
+from switchnorm.classes import labels_among, lacking, mapped, same
 from switchnorm.data.datasets.dataset import Dataset
 from switchnorm.data.datasets.options import check_between
 from switchnorm.data.files.named import find_named
@@ -137,7 +137,10 @@ class Masks(SegmentationDataset):
 
     def mapping(self) -> str:
         """As of `Dataset`."""
-        return mapped(dict(enumerate(self._as_found.classes)), self.classes)
+        there = self._as_found.classes
+        absent = lacking(there, self.classes)
+        parts = (mapped(dict(enumerate(there)), self.classes), f"the data lacks {absent}" if absent else "")
+        return "; ".join(filter(None, parts))
 
     def prepare(self) -> None:
         """Read the names of the classes, and find the pictures; as `SegmentationDataset`."""
@@ -174,13 +177,8 @@ class Masks(SegmentationDataset):
         return None if self.values is None else parse_values(self.values)
 
     def _check_training(self) -> None:
-        there = self._as_found.classes
-        absent = [name for name in self.classes if canonical(name) not in set(map(canonical, there))]
-        if absent:
-            raise InputError(
-                f"{self._source} lacks {len(absent)} of the run's {len(self.classes)} classes ({listed(absent)}); "
-                "training needs all of them"
-            )
+        if absent := lacking(self._as_found.classes, self.classes):
+            raise InputError(f"{self._source} lacks {absent}; training needs all of them")
 
     @property
     def _source(self) -> str:
