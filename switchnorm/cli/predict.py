@@ -17,7 +17,7 @@ from switchnorm.config.task_spec import find_task
 from switchnorm.data import create_dataset, dataset_class, dataset_classes
 from switchnorm.errors import InputError
 from switchnorm.runs.classes import classes_of, run_classes
-from switchnorm.text import say
+from switchnorm.text import canonical, say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -161,7 +161,7 @@ def named_classes(options: argparse.Namespace, flags: Sequence[str]) -> tuple[li
     chosen = [f"--data={name}", *_root(name, given)]
     if "classes_file" in inspect.signature(dataset_class(name)).parameters:
         return [*chosen, f"--data.classes_file={options.classes}"], None
-    return chosen, Classes(names_in(Path(options.classes)))
+    return chosen, Classes(tuple(map(canonical, names_in(Path(options.classes)))))
 
 
 def _any_data(flags: Sequence[str]) -> str:
