@@ -16,6 +16,7 @@ from switchnorm.errors import InputError
 _FULL = "free some space there"
 _CLOSED = "make its folder writable"
 _GONE = "its folder is gone; put it back"
+_IN_THE_WAY = "a file is where a folder belongs; choose another place"
 #: What helps against an error of the operating system, where that is known.
 _REMEDIES = {
     errno.ENOSPC: _FULL,
@@ -25,7 +26,8 @@ _REMEDIES = {
     errno.EACCES: _CLOSED,
     errno.EPERM: _CLOSED,
     errno.ENOENT: _GONE,
-    errno.ENOTDIR: _GONE,
+    errno.EEXIST: _IN_THE_WAY,
+    errno.ENOTDIR: _IN_THE_WAY,
 }
 #: The name of a part: the file, the machine and the number of the process that writes it. Earlier versions had no "@".
 _PART = re.compile(r"\.(?:(?P<name>.+)@(?P<host>.+)|.+)\.(?P<pid>\d+)\.part")
