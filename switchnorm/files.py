@@ -170,6 +170,19 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
+def check_page(path: Path, name: str) -> None:
+    """Raise `InputError` where a page cannot be written, or would take the place of a file that is none.
+
+    Args:
+        path: of the page.
+        name: what it is called by default.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; the page is one file: give {path / name}")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{path} is no name of a page; the nearest is {path.with_suffix('.html')}")
+
+
 def check_free(path: Path, force: bool) -> None:
     """Raise `InputError` if `path` cannot be written, or exists and `force` does not say to replace it."""
     if not path.parent.is_dir():

@@ -14,6 +14,7 @@ from switchnorm.cli.flags import add_task_flags
 from switchnorm.cli.networks import add_network_flags, open_run, split, weights_config
 from switchnorm.errors import InputError
 from switchnorm.runs.classes import run_classes
+from switchnorm.text import say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,7 +99,7 @@ def _by_weights(options: argparse.Namespace, pictures: Sequence[str], flags: Seq
 
     config, said = as_expected(config, pretrained=True)
     if said:
-        print(said)
+        say(said)
 
     _predict(
         config,
@@ -188,9 +189,8 @@ def _predict(
     from switchnorm.training.predict import predict_pictures
 
     found = predict_pictures(config, load, [Path(picture) for picture in pictures], out, classes)
-    for line in found.lines:
-        print(line)
-    print(f"{out}: {found.title} of {found.count} picture{'' if found.count == 1 else 's'}, by {what}")
+    say(*found.lines)
+    say(f"{out}: {found.title} of {found.count} picture{'' if found.count == 1 else 's'}, by {what}")
     if found.failed:
         (file, reason), *others = found.failed.items()
         more = f", and {len(others)} more" if others else ""

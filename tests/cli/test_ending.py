@@ -137,6 +137,7 @@ def test_any_name_can_be_said(environment):
         (("train", "digits/resnet9", "--lr=1", "--optimizer.lr", "2"), "--lr and --optimizer.lr say the same"),
         (("study", "compare", "--variants", "bn", "--variants", "sn"), "--variants is given twice"),
         (("study", "geometry", "--seeds", "0", "0"), "seeds must differ, got 0 0"),
+        (("check", "digits/resnet9", "--out", "run.json"), "run.json is no name of a page; the nearest is run.html"),
         (("train", "digits/resnet9", "--optimizer.groups", "[3]"), "expected {match: GLOB, lr_factor: FACTOR, weight"),
         (
             ("train", "digits/resnet9", "--optimizer.groups", "[{match: a, lr_factor: x}]"),
