@@ -13,6 +13,7 @@ from switchnorm.cli import check, checkpoints, evaluate, predict, runs, study, t
 from switchnorm.cli.command import Commands, Parser
 from switchnorm.cli.ending import complain, complain_unexpected, lost_output, open_streams
 from switchnorm.config import plugins
+from switchnorm.config.recipe import check_once
 from switchnorm.errors import InputError, unknown
 from switchnorm.processes import first_to_say
 
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # Plugins come first: the other arguments may name what they register.
             named, arguments = plugins.split(arguments)
             plugins.load(named)
+            check_once(arguments)
             options, rest = parser().parse_known_args(arguments)
             if rest and options.flags is not None:
                 raise unknown("argument", rest[0], options.flags)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from switchnorm.cli.command import Commands
 from switchnorm.config.ranges import Range
 from switchnorm.errors import InputError
+from switchnorm.files import check_page
 from switchnorm.text import say
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ would stop at something."""
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     Range(1).check("--limit", options.limit)
     out = options.out or Path("check.html")
-    if out.is_dir():
-        raise InputError(f"--out {str(out)!r} is a folder; the page is one file: give {str(out / 'check.html')!r}")
+    check_page(out, "check.html")
     config = _config(arguments)
 
     # What follows imports torch, which takes seconds: wrong flags have been reported by now.
