@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from switchnorm.errors import InputError, unknown
-from switchnorm.text import canonical, decode
+from switchnorm.text import canonical, read_text
 
 _MOST = 1_000_000
 _LONGEST = 100_000
@@ -62,18 +62,16 @@ def names_in(file: Path, most: int = _MOST) -> tuple[str, ...]:
     """The lines of a file that names a class in each, without the spaces around.
 
     Args:
-        file: text, in the encodings of `switchnorm.text.decode`.
+        file: text, as `switchnorm.text.read_text` reads it.
         most: how many classes there may be.
 
     Raises:
         InputError: a file that is missing or cannot be read, no classes or too many, or a line that names none.
     """
     try:
-        text = decode(file.read_bytes(), str(file)).rstrip()
+        text = read_text(file, str(file)).rstrip()
     except FileNotFoundError:
         raise InputError(f"{file} is missing; expected the name of a class in each line") from None
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from error
     names = tuple(map(str.strip, text.split("\n"))) if text else ()
     if not 1 <= len(names) <= most:
         raise InputError(f"{file} names {len(names)} classes; expected 1 to {most:,}, one in each line")

@@ -42,6 +42,34 @@ def decode(content: bytes, title: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def read_text(path: Path, title: str, largest: int = 64 << 20) -> str:
+    """The text of a file, see `decode`.
+
+    Args:
+        path: of the file; what is no file, such as a pipe, may never end, and is not read.
+        title: what an error calls it.
+        largest: bytes that it may have.
+
+    Raises:
+        FileNotFoundError: no such file.
+        InputError: it cannot be read, is too large, or no text.
+    """
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"{title} is no file")
+        if path.stat().st_size > largest:
+            raise InputError(f"{title} has more than {largest >> 20} MB; no such file is as large")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"{title} cannot be read: {error.strerror}") from error
+    if not content.startswith(_UTF16) and b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise InputError(f"{title} is damaged: line {line} is no text")
+    return decode(content, title)
+
+
 def printable(text: str) -> str:
     """The text with control characters spelled out, so that a terminal shows them and obeys none."""
     if text.isprintable():

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from switchnorm.data.files.walk import LeftOut, find_files, folders_in, told
 from switchnorm.errors import InputError
-from switchnorm.text import canonical, decode
+from switchnorm.text import canonical, read_text
 
 #: The extensions of pictures' names, in lower case.
 EXTENSIONS = (
@@ -24,7 +24,9 @@ EXTENSIONS = (
 #: What a split's folder or list may be called.
 NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test", "testing")}
 
-_MOST_LABELS = 1_000_000
+_MOST_LABELS, _MOST_DIGITS = 1_000_000, 20
+# Of a list; one of ImageNet's 14 million pictures has 600 MB.
+_LARGEST_LIST = 1 << 30
 
 
 class Paths:
@@ -135,9 +137,11 @@ def _parse(file: Path) -> tuple[list[str], list[int]]:
             continue
         name, label = line.rsplit(maxsplit=1) if len(line.split()) > 1 else (line, "")
         if not (label.isascii() and label.removeprefix("-").isdigit()):
-            raise InputError(f"{file}: line {number} must be a path and a label, 'n01440764/a.JPEG 0', got {line!r}")
-        if not 0 <= int(label) < _MOST_LABELS:
-            raise InputError(f"{file}: line {number} has label {label}; labels run from 0 to {_MOST_LABELS - 1}")
+            raise InputError(
+                f"{file}: line {number} must be a path and a label, 'n01440764/a.JPEG 0', got {line!r:.100}"
+            )
+        if len(label) > _MOST_DIGITS or not 0 <= int(label) < _MOST_LABELS:
+            raise InputError(f"{file}: line {number} has label {label:.40}; labels run from 0 to {_MOST_LABELS - 1}")
         names.append(name.strip())
         labels.append(int(label))
     if not names:
@@ -151,10 +155,11 @@ def read_lines(file: Path) -> list[str]:
     Raises:
         InputError: the file cannot be read, or is no text.
     """
+    title = f"list of pictures {file}"
     try:
-        return decode(file.read_bytes(), f"{file} cannot be read as a list of pictures").split("\n")
-    except OSError as error:
-        raise InputError(f"{file} cannot be read as a list of pictures: {error.strerror}") from error
+        return read_text(file, title, _LARGEST_LIST).split("\n")
+    except FileNotFoundError as error:
+        raise InputError(f"{title} is missing") from error
 
 
 def find_listed(
