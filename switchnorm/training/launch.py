@@ -76,7 +76,7 @@ def _kept_once_trained(run: RunFolder) -> Iterator[None]:
     """Take the folder of a new run away where it ends before anything is trained, as it would only be in the way."""
     try:
         yield
-    except (Interrupted, InputError) as error:
+    except (Interrupted, Exception) as error:
         if run.last.is_file():
             if isinstance(error, Interrupted) and not error.said:
                 raise Interrupted(error.number, f"continue with `{resuming(run)}`") from None
