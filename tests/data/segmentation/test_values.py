@@ -175,13 +175,13 @@ def test_recipes_flags_and_the_configuration_of_a_run_keep_the_map(tmp_path):
     (tmp_path / "again.yaml").write_text(to_yaml(config))
     assert read_config(tmp_path / "again.yaml").data == config.data
     for values in ({0: "background", 1: "road"}, {"#804080": "road", "#000000": None}):
-        for text in (yaml.safe_dump(values, default_flow_style=True), json.dumps(values)):
-            for flags in (["--data.values", text], [f"--data.values={text}"]):
-                found = read_config(tmp_path / "r.yaml", flags)
-                (tmp_path / "again.yaml").write_text(to_yaml(found))
-                again = read_config(tmp_path / "again.yaml")
-                assert again.data == found.data
-                assert dataset("x", values=again.data["values"])._values == dataset("x", values=values)._values
+        text = yaml.safe_dump(values, default_flow_style=True)
+        for flags in (["--data.values", text], [f"--data.values={json.dumps(values)}"]):
+            found = read_config(tmp_path / "r.yaml", flags)
+            (tmp_path / "again.yaml").write_text(to_yaml(found))
+            again = read_config(tmp_path / "again.yaml")
+            assert again.data == found.data
+            assert dataset("x", values=again.data["values"])._values == dataset("x", values=values)._values
     (tmp_path / "s.yaml").write_text("base: ./r.yaml\ndata:\n  values: {7: tree}\n")
     assert read_config(tmp_path / "s.yaml").data["values"] == {0: "background", 255: "road", 7: "tree"}
     (tmp_path / "s.yaml").write_text("base: ./r.yaml\ndata:\n  values: 7\n")
