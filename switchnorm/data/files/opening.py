@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
 import warnings
@@ -34,6 +35,9 @@ _TURNS = {
 _SAYING = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 
 Array = np.ndarray[Any, Any]
+
+# Pillow logs what it raises as well, and logging prints what nobody listens to: a line for each TIFF of many bands.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @contextmanager

@@ -103,13 +103,15 @@ def _note_header(facts: Facts, path: str) -> None:
 
 def _note_numbers(facts: Facts, path: str) -> None:
     """Of a file of which Pillow does not give every band in the bits that it has."""
-    numbers = read_stored(path).numbers
+    numbers, _, lies = read_stored(path)
+    if not facts.mode:
+        facts.format, facts.orientation = "TIFF", lies
     if not facts.mode or Image.getmodebands(facts.mode) != numbers.shape[2]:
-        facts.format, facts.mode = facts.format or "TIFF", f"{numbers.shape[2]} bands"
-    if numbers.dtype != np.uint8:
+        facts.mode = f"{numbers.shape[2]} bands"
+    if facts.bits == 8:  # as far as Pillow says it
         facts.bits = 8 * numbers.dtype.itemsize
-        if np.isfinite(numbers).any():
-            facts.range = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+    if numbers.dtype != np.uint8 and np.isfinite(numbers).any():
+        facts.range = float(np.nanmin(numbers)), float(np.nanmax(numbers))
 
 
 def _bits(picture: Image.Image) -> int:

@@ -15,7 +15,7 @@ from switchnorm.errors import InputError
 Array = np.ndarray[Any, Any]
 
 #: Tags of TIFF.
-_BITS, _SAMPLES, _KIND = 258, 277, 339
+_BITS, _COMPRESSION, _SAMPLES, _KIND = 258, 259, 277, 339
 _UNSIGNED, _SIGNED = 1, 2  # of `_KIND`
 _WITH_ALPHA = ("LA", "PA", "RGBA")
 
@@ -26,10 +26,12 @@ class Stored(NamedTuple):
     Args:
         numbers: (H, W, B), the right way up, in the type that the file has.
         alpha: whether the last band says how opaque the others are.
+        orientation: how the picture lies in the file, 1 to 8, where Pillow cannot say it.
     """
 
     numbers: Array
     alpha: bool
+    orientation: int = 1
 
 
 def is_plain(path: str, picture: Image.Image) -> bool:
@@ -106,6 +108,10 @@ def _png_of_16_bits(path: str, picture: Image.Image) -> bool:
 
 def _is_whole(path: str, picture: Image.Image) -> bool:
     """Whether Pillow gives all numbers of an opened TIFF, in more than 8 bits perhaps."""
+    # Where the first byte is the highest one, it swaps those of numbers that libtiff has swapped already (Pillow 13).
+    big_endian = picture.tag_v2.prefix == b"MM"  # type: ignore[attr-defined]  # of TiffImageFile
+    if big_endian and picture.mode in ("I", "F") and _tag(picture, _COMPRESSION) != 1:
+        return False
     samples = _tag(picture, _SAMPLES)
     return samples <= len(picture.getbands()) and (samples == 1 or is_plain(path, picture))
 
@@ -178,13 +184,28 @@ def _by_tifffile(path: str, pages: bool) -> Stored:
         if any(page.axes not in ("YX", "YXS", "SYX") or page.shape != first.shape for page in chosen):
             raise ValueError("its pages are not flat, or of different sizes")
         # Bands last, whether they are stored pixel by pixel or one after the other.
-        bands = [np.moveaxis(page.asarray(), 0, -1) if page.axes == "SYX" else page.asarray() for page in chosen]
+        bands = [np.moveaxis(_page(path, page), 0, -1 if page.axes == "SYX" else 0) for page in chosen]
         numbers = np.concatenate([each.reshape(*each.shape[:2], -1) for each in bands], 2)
         if numbers.dtype.kind == "c":
             raise ValueError("its numbers are complex, which nothing says how to show")
         if numbers.dtype == bool:
             numbers = numbers.astype(np.uint8) * np.uint8(255)
-        return Stored(turned(numbers, _lies(first)), any(kind in (1, 2) for kind in first.extrasamples[-1:]))
+        lies = _lies(first)
+        return Stored(turned(numbers, lies), any(kind in (1, 2) for kind in first.extrasamples[-1:]), lies)
+
+
+def _page(path: str, page: Any) -> Array:
+    """The numbers of a page of tifffile."""
+    try:
+        numbers: Array = page.asarray()
+    except ValueError as error:
+        if "imagecodecs" not in str(error):
+            raise
+        raise InputError(
+            f"picture {path} is compressed by {page.compression.name}, for which tifffile needs imagecodecs; run "
+            "`pip install imagecodecs`"
+        ) from error
+    return numbers
 
 
 def _lies(page: Any) -> int:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from switchnorm.data.files.picture_facts import PictureItem, look_at_picture
 from switchnorm.data.files.picture_file import Pixels
-from tests.data.files.pictures import numbers, write_png16
+from tests.data.files.pictures import numbers, stored, write_png16
 from tests.data.photos import photo, truncate, write_photo
 
 
@@ -60,15 +60,25 @@ def test_modes_and_bits(tmp_path, picture, options, mode, bits):
         ("a.tif", (20, 30, 3), np.float32, "3 bands", 32),
     ],
 )
-def test_what_pillow_gives_in_part_is_counted_as_a_whole(tmp_path, name, shape, dtype, mode, bits):
+def test_what_pillow_gives_in_part_is_counted_as_a_whole(tmp_path, capfd, name, shape, dtype, mode, bits):
     values = numbers(shape, 3, 200, dtype)
     if name.endswith("png"):
         write_png16(tmp_path / name, values)
     else:
         tifffile.imwrite(tmp_path / name, values, photometric="minisblack", planarconfig="contig")
     facts = seen(tmp_path / name)
+    assert capfd.readouterr().err == ""
     assert (facts.mode, facts.bits, facts.format) == (mode, bits, "PNG" if name == "a.png" else "TIFF")
     assert facts.range == (None if bits == 8 else (3, 200))
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_how_a_picture_of_deep_bands_lies(tmp_path, count):
+    values = stored(numbers((20, 30, count), 3, 200, np.float32), 6)
+    options = {"photometric": "minisblack", "planarconfig": "contig", "extratags": [(274, "H", 1, 6, True)]}
+    tifffile.imwrite(tmp_path / "a.tif", values, **options)
+    facts = look_at_picture(PictureItem(str(tmp_path / "a.tif"), 0), Pixels(tuple(range(count)), (3, 200)), False)
+    assert (facts.orientation, facts.size, facts.bits) == (6, (20, 30), 32)
 
 
 def test_what_exif_says_of_its_orientation(tmp_path):

@@ -245,6 +245,24 @@ def test_numbers_that_are_not_finite_are_damage(value, tmp_path):
         read_picture(str(tmp_path / "a.tif"), Pixels(range=(0, 255)))
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int32, np.uint32, np.float32])
+def test_the_highest_byte_may_come_first(dtype, compression, tmp_path):
+    values = numbers((5, 8), 3, 2000, dtype)
+    tifffile.imwrite(tmp_path / "a.tif", values, byteorder=">", compression=compression)
+    found = pixels_of(tmp_path / "a.tif", Pixels((0,), (0, 2000)))
+    close(found[..., 0], scaled(values, 0, 2000))
+
+
+def test_what_tifffile_needs_to_decompress_is_no_damage(tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "a.tif", numbers((5, 8, 6)), planarconfig="contig", compression="zlib")
+    monkeypatch.setattr(
+        tifffile.TiffPage, "asarray", lambda self: (_ for _ in ()).throw(ValueError("... 'imagecodecs'"))
+    )
+    with pytest.raises(InputError, match=r"a.tif is compressed by ADOBE_DEFLATE, .* run `pip install imagecodecs`"):
+        read_picture(str(tmp_path / "a.tif"), Pixels(tuple(range(6))))
+
+
 def test_complex_numbers_are_damage(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", numbers((5, 8)).astype(np.complex64))
     for pixels in (Pixels(), Pixels(range=(0, 255))):
