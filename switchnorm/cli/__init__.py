@@ -9,14 +9,14 @@ import sys
 from collections.abc import Sequence
 
 from switchnorm import __version__, signals
-from switchnorm.cli import check, checkpoints, evaluate, predict, runs, study, train
 from switchnorm.cli.command import Commands, Parser
 from switchnorm.cli.ending import complain, complain_unexpected, lost_output, open_streams
 from switchnorm.config import plugins
 from switchnorm.errors import InputError, unknown
 from switchnorm.processes import first_to_say
 
-# Each command imports what it needs when it runs, so that --help and errors appear at once.
+# What takes time to import is imported where signals are heard: the commands by `parser`, and what each of them needs
+# as it runs, so that --help and errors appear at once.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,6 +78,8 @@ def _complain_once(line: str) -> None:
 
 def parser() -> Parser:
     """The parser of the whole command line, its commands in the order of a reader's first steps."""
+    from switchnorm.cli import check, checkpoints, evaluate, predict, runs, study, train
+
     whole = Parser(
         prog="switchnorm",
         description="Train networks with any normalization at any batch geometry, and see what every layer chose.",

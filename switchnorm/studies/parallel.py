@@ -191,9 +191,11 @@ def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], l
         except EOFError:
             return
         try:
-            with _printing_to(None if logs is None else logs / f"{path.name}.log"), signals.Ending():
+            with _printing_to(None if logs is None else logs / f"{path.name}.log"), signals.Ending() as heard:
                 outcome = train_one(path, config, command)
         except signals.Interrupted:
+            return
+        if heard.received:  # too late to stop the training, and not to stop
             return
         if logs is not None and outcome.traceback:
             outcome = replace(outcome, error=f"{outcome.error} (see {logs / path.name}.log)")
