@@ -186,8 +186,10 @@ def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], l
         except EOFError:
             return
         try:
-            with _printing_to(None if logs is None else logs / f"{path.name}.log"), signals.Ending():
+            with _printing_to(None if logs is None else logs / f"{path.name}.log"), signals.Ending() as heard:
                 outcome = train_one(path, config, command)
+            if heard.received:  # too late to stop the training, and not to stop
+                return
         except signals.Interrupted:
             return
         except OSError as error:  # of its log: whatever the training raises is an outcome

@@ -1,4 +1,4 @@
-"""What ends a training from outside, in one line: short memory, processes that are gone, data that cannot be read."""
+"""What ends a training in one line: short memory, processes that are gone, data that cannot be read, a step too far."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from switchnorm.training.callbacks.interruption import resuming
 #: What a CPU's allocator says in a plain RuntimeError.
 _CPU_MEMORY = ("can't allocate memory", "not enough memory")
 
+#: What an optimizer says in a plain RuntimeError of a number that it multiplies float32 by, and that is beyond it.
+_OVERFLOW = "without overflow"
+
 #: What gloo says in a plain RuntimeError where the other end is gone.
 _GLOO = ("gloo", "Connection closed by peer", "Connection reset by peer")
 
@@ -33,6 +36,11 @@ def explained(run: RunFolder, config: Config) -> Iterator[None]:
     except InputError as error:
         raise InputError(f"{error}{_going_on(run)}") from error
     except (MemoryError, RuntimeError) as error:
+        if _OVERFLOW in str(error):
+            lr = config.optimizer.lr
+            raise InputError(
+                f"the step of {config.optimizer.name} overflows at --optimizer.lr {lr:g}; lower it"
+            ) from error
         if is_memory(error):
             raise InputError(_memory(config)) from error
         if is_lost(error):

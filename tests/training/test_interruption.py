@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 
+from switchnorm.cli import main
+from switchnorm.config import plugins
 from switchnorm.config.recipe import read_config
 from switchnorm.runs.folder import RunFolder
 from switchnorm.signals import ENDING, Interrupted
@@ -100,6 +102,19 @@ def test_a_run_that_a_signal_ended_goes_on_bit_for_bit(begin, tmp_path, more, pl
 def test_a_signal_in_the_last_epochs_end_lets_the_run_finish(begin):
     with sending("on_validation_end", 2):
         assert begin("run").finished()
+
+
+def test_a_signal_of_which_a_library_makes_another_error_is_an_interruption_all_the_same(tmp_path, monkeypatch, capsys):
+    def load(names):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ImportError("numpy is broken") from None
+
+    monkeypatch.setattr(plugins, "load", load)
+    with pytest.raises(SystemExit) as caught:
+        main(["report", str(tmp_path)])
+    assert (caught.value.code, capsys.readouterr().err) == (143, "switchnorm: interrupted\n")
 
 
 @pytest.mark.parametrize("hook", ["setup", "on_train_start"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,7 +49,7 @@ class Classification(Task):
         super().__init__(model, make_optimizer, channels_last)
         self.label_smoothing = label_smoothing
         self._mix = mix
-        self.val_loss = MeanMetric()
+        self.val_loss = MeanMetric(nan_strategy=math.nan)  # which would leave out NaN
         ranks = (1, 5) if num_classes > 5 else (1,)
         self.val_accuracy = nn.ModuleDict(
             {
