@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from switchnorm.cli.command import Commands
 from switchnorm.cli.flags import add_task_flags
 from switchnorm.cli.networks import add_network_flags, open_run, split, weights_config
+from switchnorm.data import create_dataset
 from switchnorm.errors import InputError
-from switchnorm.runs.classes import run_classes
+from switchnorm.runs.classes import class_notes, run_classes
+from switchnorm.text import say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,13 +78,16 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
     checkpoint = checkpoint_of(run, options.checkpoint or "best")
     file = read_checkpoint(checkpoint)
+    classes, dataset = run_classes(run, file), create_dataset(**config.data)
+    if classes is None and not dataset.fixed_classes:
+        say(*class_notes(dataset, None, f"run {str(run.path)!r}"))
     _predict(
         config,
         lambda model: load_state(model, file.state, f"checkpoint {str(checkpoint)!r}"),
         positional[1:],
         options.out or run.path / "predictions",
         str(checkpoint),
-        run_classes(run, file),
+        classes,
     )
 
 

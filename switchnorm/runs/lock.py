@@ -48,8 +48,9 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # the folder may be gone
-                path.unlink()
+            with contextlib.suppress(OSError):
+                if _is(file, path):  # the folder may be gone, or another one have its name
+                    path.unlink()
 
 
 def _acquired(path: Path, folder: Path) -> IO[str] | None:

@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
+from switchnorm.files import WriteError
 from switchnorm.processes import world_size
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training.callbacks.divergence import DivergedError
@@ -27,7 +28,7 @@ def explained(run: RunFolder, config: Config) -> Iterator[None]:
     """Raise what is known to end a training as an `InputError` that says how to go on; everything else as it is."""
     try:
         yield
-    except DivergedError:
+    except (DivergedError, WriteError):  # the latter is told how to go on by whoever holds the run
         raise
     except InputError as error:
         raise InputError(f"{error}{_going_on(run)}") from error

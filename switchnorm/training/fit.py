@@ -27,13 +27,12 @@ from switchnorm.training.callbacks.progress import Progress
 from switchnorm.training.callbacks.statistics import Calibration, MeanStatistics
 from switchnorm.training.callbacks.steps import Modes, RadiusSchedule, StepSeed
 from switchnorm.training.callbacks.stopping import Patience
-from switchnorm.training.continuing import epochs_begun
 from switchnorm.training.failures import explained
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.loggers import run_loggers
 from switchnorm.training.measure import peak_memory, reset_peak_memory, steady_rate
 from switchnorm.training.settings import KEY, settings_of
-from switchnorm.training.trainer import count_as_done, make_trainer
+from switchnorm.training.trainer import EpochsBegun, count_as_done, make_trainer
 
 
 def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *, quiet: bool = False) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         InputError: the training diverged (`DivergedError`); or what is not of its own making: memory, data, processes.
         Interrupted: a signal asked for the end; what was saved, and how to continue, is said.
     """
-    steps = total_steps(config, dataset)
+    steps, batches = total_steps(config, dataset), len(training_batches(config, dataset))
     task = training_task(config, model, dataset.num_classes, steps)
     task.kept = {**classes_of(dataset).entries(), KEY: settings_of(config)}
     spec = find_task(config.task)
@@ -77,6 +76,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
             accumulate_grad_batches=config.train.iteration_size,
             gradient_clip_val=config.optimizer.clip_norm,
             callbacks=[
+                EpochsBegun(batches, steps // config.train.epochs),
                 *step_callbacks(config, steps),
                 *_records(run, config, dataset),
                 *([] if quiet else [Progress(score)]),
@@ -92,10 +92,8 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     ):
         reset_peak_memory()
         last = run.last if run.last.is_file() else None
-        begun = config.train.start_epoch if last is None else epochs_begun(last)
-        if begun is not None:
-            batches = len(training_batches(config, dataset))
-            count_as_done(trainer, begun, batches, steps // config.train.epochs)
+        if last is None:
+            count_as_done(trainer, config.train.start_epoch, batches, steps // config.train.epochs)
         with explained(run, config):
             trainer.fit(task, Loaders(dataset, config), ckpt_path=last)
         memory = peak_memory(trainer.strategy.root_device)

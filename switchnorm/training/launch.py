@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +82,7 @@ def _kept_once_trained(run: RunFolder) -> Iterator[None]:
             if isinstance(error, Interrupted) and not error.said:
                 raise Interrupted(error.number, f"continue with `{resuming(run)}`") from None
         elif is_first() and not isinstance(error, DivergedError | WriteError):
-            shutil.rmtree(run.path, ignore_errors=True)
+            run.clear()
         raise
 
 
@@ -144,7 +143,7 @@ def _as_it_was(
     config = read_config(run.config_file, flags)
     file, checkpoint, changes = None, None, []
     if source is not None:
-        file, checkpoint = read_checkpoint(source), read_resumable(source)
+        checkpoint, file = read_resumable(source)
         title = f"checkpoint {str(source)!r}"
         changes += changed_settings(checkpoint.get(KEY), config, title, allowed=data_changed)
     classes = run_classes(run, file)
@@ -159,11 +158,13 @@ def _as_it_was(
         lines = list(class_notes(dataset, classes, f"run {str(run.path)!r}"))
         lines += first_look(config, dataset) if changes and checkpoint is not None else []
         say(*make_last(run, source), *([] if checkpoint is None else recover_tables(run, checkpoint)))
-        lines += adjust(run, config, model, dataset, changes) if changes else []
+        lines += adjust(run, checkpoint, config, model, dataset, changes) if changes else []
         lines += ["nothing has changed that --data-changed would be for"] if data_changed and not changes else []
         if flags:
             lines.append(f"{run.config_file} says from now on: {' '.join(flags)}")
             write_file(run.config_file, to_yaml(config))
+        if "data" not in run.record():  # a run from before that was kept knows it from here on
+            run.update_record(**record_of(dataset))
         if not quiet:
             say(*lines)
     return config, model, dataset
@@ -222,7 +223,10 @@ def inspect(path: Path) -> list[LayerImportance]:
     checkpoint = checkpoint_of(run, "last") if path.is_dir() else path
     file = read_checkpoint(checkpoint)
     classes = run_classes(run, file)
-    count = create_dataset(**config.data).num_classes if classes is None else len(classes.names)
+    try:
+        count = create_dataset(**config.data).num_classes if classes is None else len(classes.names)
+    except InputError:  # a run from before it knew its classes, whose data is gone
+        return file_importance(checkpoint)
     model = build_model(config, count)
     load_state(model, file.state, f"checkpoint {str(checkpoint)!r}")
     return importance(model)

@@ -78,7 +78,7 @@ def _begun(run: RunFolder, config: Config) -> list[Logger]:
         except Exception as error:  # each library has its own
             said = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
             raise InputError(
-                f"train.loggers: {name} does not start: {said}; when that is mended, continue with --resume {run.path}"
+                f"train.loggers: {name} does not start: {said}; when that is mended, give the same command"
             ) from error
         made.append(logger)
     if known:

@@ -18,6 +18,7 @@ from switchnorm.errors import InputError
 from switchnorm.files import WriteError
 from switchnorm.processes import is_first, rank, world_size
 from switchnorm.runs.folder import RunFolder
+from switchnorm.training.callbacks.interruption import resuming
 
 #: How long the first process waits for the others to read why it ends.
 _SECONDS = 10
@@ -27,7 +28,7 @@ _T = TypeVar("_T")
 
 @contextlib.contextmanager
 def new_run(path: Path, config: Config, command: Sequence[str], facts: dict[str, Any]) -> Iterator[RunFolder]:
-    """Make a run folder, and hold it.
+    """Make a run folder, and hold it; one that is empty at the end, and was not there before, is taken away.
 
     Args:
         path, config, command: as `RunFolder.create`.
@@ -46,6 +47,7 @@ def new_run(path: Path, config: Config, command: Sequence[str], facts: dict[str,
             run.create(path, config, command, **facts)
         else:
             run.create(path, config, command, **facts)
+            held.callback(_remove_empty, path)
             held.enter_context(run.lock())
         run.sweep()
 
@@ -97,16 +99,20 @@ def _owned(run: RunFolder, begin: Callable[[ExitStack], _T]) -> Iterator[_T | No
         try:
             yield found
         except WriteError as error:
-            raise InputError(f"{error}, then continue with `switchnorm train --resume {run.path}`") from error
+            raise InputError(f"{error}, then continue with `{resuming(run)}`") from error
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # it holds something
+        folder.rmdir()
 
 
 @functools.cache
 def _store() -> Any:
     """What the processes of a run share before they have a group: torchrun's own store."""
     store = next(iter(dist.rendezvous("env://")))[0]
-    store.set_timeout(
-        timedelta(days=1)
-    )  # to prepare may take the first process long; if it dies torchrun ends the others
+    # To prepare may take the first process long; if it dies torchrun ends the others.
+    store.set_timeout(timedelta(days=1))
     return store
 
 

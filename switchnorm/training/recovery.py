@@ -11,6 +11,7 @@ from switchnorm.errors import InputError
 from switchnorm.files import writing
 from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.tables import TABLES, restore_tables
+from switchnorm.training.callbacks.interruption import resuming
 from switchnorm.weights import read_state
 
 _ANEW = "begin anew with another --out"
@@ -40,7 +41,7 @@ def continued_from(run: RunFolder, checkpoint: str) -> Path | None:
         _check_whole(run.previous, _ANEW)
         return run.previous
     if run.last.is_file():
-        back = f"continue from the one before with `switchnorm train --resume {run.path} --checkpoint previous`"
+        back = f"continue from the one before with `{resuming(run)} --checkpoint previous`"
         _check_whole(run.last, back if run.previous.is_file() else _ANEW)
         return run.last
     if run.metrics_file.is_file() and (done := len(run.metrics())) > 1:  # a kill loses the checkpoint of one epoch

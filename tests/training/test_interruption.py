@@ -103,10 +103,14 @@ def test_a_signal_in_the_last_epochs_end_lets_the_run_finish(begin):
 
 
 @pytest.mark.parametrize("hook", ["setup", "on_train_start"])
-def test_before_the_first_step_nothing_is_left(begin, tmp_path, hook):
+@pytest.mark.parametrize("there", [False, True])
+def test_before_the_first_step_nothing_is_left(begin, tmp_path, hook, there):
+    if there:
+        (tmp_path / "run").mkdir()
     with sending(hook, 1, signal.SIGINT), pytest.raises(KeyboardInterrupt):
         begin("run")
-    assert not (tmp_path / "run").exists()
+    assert (tmp_path / "run").exists() == there
+    assert not there or os.listdir(tmp_path / "run") == []
 
 
 def test_handlers_are_put_back_and_those_of_others_stay(begin, tmp_path):

@@ -42,7 +42,7 @@ def test_of_several_at_once_one_goes_on(recipe, tmp_path):
     assert list(left_behind(tmp_path)) == []
 
 
-def test_every_process_of_torchrun_ends_with_the_line(tmp_path):
+def test_the_processes_of_torchrun_end_with_the_line(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     for name in ("config.yaml", "run.json"):
@@ -52,8 +52,8 @@ def test_every_process_of_torchrun_ends_with_the_line(tmp_path):
         done = torchrun(tmp_path, 2, "train", "--resume", "run")
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if line.startswith("switchnorm: ")]
-    assert len(said) == 2
-    assert all(f"'run' is in use by process {os.getpid()} on " in line for line in said)
+    assert len(said) == 1, "both have it, and one says it"
+    assert f"'run' is in use by process {os.getpid()} on " in said[0]
     assert time.monotonic() - before < 60
 
 

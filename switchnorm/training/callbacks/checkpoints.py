@@ -16,6 +16,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from switchnorm.errors import InputError
 from switchnorm.files import write_files
 from switchnorm.runs.folder import RunFolder
+from switchnorm.weights.checkpoint import CheckpointFile, as_checkpoint
 from switchnorm.weights.checksum import write_with_checksum
 from switchnorm.weights.formats import read_content
 
@@ -41,13 +42,18 @@ def _save(checkpoint: dict[str, Any], path: Path) -> None:
     write_with_checksum(path, lambda file: torch.save(checkpoint, file))
 
 
-def read_resumable(path: Path) -> dict[str, Any]:
-    """A readable checkpoint; raise `InputError` if it is not the state of a training."""
-    checkpoint = read_content(path).value
+def read_resumable(path: Path) -> tuple[dict[str, Any], CheckpointFile]:
+    """All entries of a checkpoint, and the network in them.
+
+    Raises:
+        InputError: it is damaged, or not the state of a training.
+    """
+    content = read_content(path)
+    file, checkpoint = as_checkpoint(content, path), content.value
     parts = {"loops", "optimizer_states", "lr_schedulers", "training_metrics"}
     if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():
         raise InputError(f"checkpoint {str(path)!r} holds weights alone; expected the state of an interrupted training")
-    return checkpoint
+    return checkpoint, file
 
 
 class BestCheckpoint(ModelCheckpoint):
