@@ -16,7 +16,7 @@ from switchnorm.cli.networks import add_network_flags, open_run, split, weights_
 from switchnorm.config.task_spec import find_task
 from switchnorm.data import create_dataset, dataset_class, dataset_classes
 from switchnorm.errors import InputError
-from switchnorm.runs.classes import classes_of, run_classes
+from switchnorm.runs.classes import class_notes, classes_of, run_classes
 from switchnorm.text import canonical, say
 
 if TYPE_CHECKING:
@@ -84,13 +84,16 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
     checkpoint = checkpoint_of(run, options.checkpoint or "best")
     file = read_checkpoint(checkpoint)
+    classes, dataset = run_classes(run, file), create_dataset(**config.data)
+    if classes is None and not dataset.fixed_classes:
+        say(*class_notes(dataset, None, f"run {str(run.path)!r}"))
     _predict(
         config,
         lambda model: load_state(model, file.state, f"checkpoint {str(checkpoint)!r}"),
         positional[1:],
         options.out or run.path / "predictions",
         str(checkpoint),
-        run_classes(run, file),
+        classes,
     )
 
 

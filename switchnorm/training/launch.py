@@ -161,6 +161,8 @@ def _as_it_was(
         if flags:
             lines.append(f"{run.config_file} says from now on: {' '.join(flags)}")
             write_file(run.config_file, to_yaml(config))
+        if "data" not in run.record():  # a run from before that was kept knows it from here on
+            run.update_record(**record_of(dataset))
         if not quiet:
             say(*lines)
     return config, model, dataset
@@ -219,7 +221,10 @@ def inspect(path: Path) -> list[LayerImportance]:
     checkpoint = checkpoint_of(run, "last") if path.is_dir() else path
     file = read_checkpoint(checkpoint)
     classes = run_classes(run, file)
-    count = create_dataset(**config.data).num_classes if classes is None else len(classes.names)
+    try:
+        count = create_dataset(**config.data).num_classes if classes is None else len(classes.names)
+    except InputError:  # a run from before it knew its classes, whose data is gone
+        return file_importance(checkpoint)
     model = build_model(config, count)
     load_state(model, file.state, f"checkpoint {str(checkpoint)!r}")
     return importance(model)

@@ -1,6 +1,5 @@
 """A run whose data was moved goes on; one whose data or batch size has changed says what, and goes on when told to."""
 
-import json
 import shutil
 import signal
 from unittest.mock import patch
@@ -17,7 +16,7 @@ from switchnorm.training.callbacks.checkpoints import MidEpochCheckpoint
 from switchnorm.training.launch import resume
 from switchnorm.training.schedule import factor
 from tests.data.photos import CLASSES, write_photo, write_tree
-from tests.training.photo_runs import recipe_for, train
+from tests.training.photo_runs import forget, recipe_for, train
 from tests.training.test_resume import assert_same_run, wait_for
 from tests.training.trainings import StoppedError, stopping
 
@@ -207,19 +206,6 @@ def test_fewer_epochs_than_were_trained_are_refused(stopped):
     assert "train.epochs must be at least 1" in refusal(run, data_changed=True)
 
 
-def forget(run: RunFolder) -> None:
-    """Make it a run from before classes, data and settings were kept."""
-    record = run.record()
-    for key in ("classes", "data"):
-        del record[key]
-    run.record_file.write_text(json.dumps(record))
-    for path in run.checkpoints.glob("*.ckpt"):
-        checkpoint = torch.load(path)
-        for key in ("classes", "settings"):
-            del checkpoint[key]
-        torch.save(checkpoint, path)
-
-
 def test_a_run_from_before_is_told_by_its_steps(photos, stopped, capsys):
     run = stopped(8)
     forget(run)
@@ -227,6 +213,8 @@ def test_a_run_from_before_is_told_by_its_steps(photos, stopped, capsys):
     with patch("switchnorm.training.launch.train"):
         resume(run.path)
     assert "names no classes: that they have the order of this data is taken on trust" in capsys.readouterr().out
+    assert run.record()["classes"] == list(CLASSES)
+    assert run.record()["data"]["train"]["count"] == 13
     edit(run, "train", batch_size=2)
     assert "4 steps per epoch were trained, and this data and batch size make 6" in refusal(run)
     resume(run.path, data_changed=True, quiet=True)
