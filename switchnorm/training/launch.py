@@ -160,6 +160,7 @@ def _as_it_was(
         lines += ["nothing has changed that --data-changed would be for"] if data_changed and not changes else []
         if flags:
             lines.append(f"{run.config_file} says from now on: {' '.join(flags)}")
+        if flags and not changes:  # which `adjust` has written with them
             write_file(run.config_file, to_yaml(config))
         if "data" not in run.record():  # a run from before that was kept knows it from here on
             run.update_record(**record_of(dataset))
