@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
 from datetime import timedelta
 
 
@@ -50,6 +52,22 @@ def first_to_say(line: str) -> bool:
         return store.add(f"switchnorm/{again}/{line}", 1) == 1
     except (RuntimeError, ValueError):
         return True
+
+
+def end_with_parent() -> None:
+    """From now on, end this process of multiprocessing as soon as the one that started it is gone.
+
+    A process that is killed ends none of those that it started. These would wait for work for ever, or write to a run
+    that somebody continues; and the server that forks readers lives as long as one of them.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def ending(code: int) -> str:

@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections import deque
@@ -26,7 +25,7 @@ from switchnorm import signals
 from switchnorm.config import plugins
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
-from switchnorm.processes import ending
+from switchnorm.processes import end_with_parent, ending
 from switchnorm.runs.folder import RunFolder
 from switchnorm.studies.folder import Plan
 from switchnorm.training.launch import resume, start
@@ -180,7 +179,7 @@ class _Worker:
 
 
 def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], logs: Path | None) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):  # it was started with all of them blocked
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # which the parent sends, whatever it got itself
@@ -203,14 +202,6 @@ def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], l
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-
-
-def _end_with_parent() -> None:
-    """End this worker with the study: left alone it would write to the run folder that a continued study writes to."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 @contextlib.contextmanager
