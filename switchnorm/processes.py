@@ -61,18 +61,19 @@ def first_to_say(line: str) -> bool:
 
 
 def end_with_parent() -> None:
-    """Let this process, which multiprocessing started, end as soon as its parent does, however that ends.
+    """From now on, end this process of multiprocessing as soon as the one that started it is gone.
 
-    A killed process ends none of those that it started: they would wait for ever, or write where another works by now.
+    A process that is killed ends none of those that it started. These would wait for work for ever, or write to a run
+    that somebody continues; and the server that forks readers lives as long as one of them.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
 
-    def watch() -> None:
+    def wait() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def ending(code: int) -> str:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from switchnorm.data.files.remarks import Remarks
 from switchnorm.data.loaders.reader import BatchReader, Failure, ReadT, RequestT, Success
 from switchnorm.errors import InputError
-from switchnorm.processes import cores, ending
+from switchnorm.processes import cores, end_with_parent, ending
 from switchnorm.signals import blocked
 
 #: How long the end of a process may take to be known after what it broke.
@@ -112,6 +112,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start(_: int) -> None:
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where they are not forked with it blocked
     for name in ("SIGSEGV", "SIGBUS", "SIGFPE"):  # of which torch lets workers print a line
         if hasattr(signal, name):
