@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from switchnorm.errors import InputError, unknown
-from switchnorm.text import printable
+from switchnorm.text import canonical, read_text
 
 _MOST = 1_000_000
 _LONGEST = 100_000
@@ -58,16 +58,32 @@ def classes_in(entries: Any, title: str) -> Classes | None:
     return Classes(tuple(names), None if colors is None else tuple(colors))
 
 
+def names_in(file: Path, most: int = _MOST) -> tuple[str, ...]:
+    """The lines of a file that names a class in each, without the spaces around.
+
+    Args:
+        file: text, as `switchnorm.text.read_text` reads it.
+        most: how many classes there may be.
+
+    Raises:
+        InputError: a file that is missing or cannot be read, no classes or too many, or a line that names none.
+    """
+    try:
+        text = read_text(file, str(file)).rstrip()
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing; expected the name of a class in each line") from None
+    names = tuple(map(str.strip, text.split("\n"))) if text else ()
+    if not 1 <= len(names) <= most:
+        raise InputError(f"{file} names {len(names)} classes; expected 1 to {most:,}, one in each line")
+    if "" in names:
+        raise InputError(
+            f"{file}: line {names.index('') + 1} is empty; expected the name of another class in each line"
+        )
+    return names
+
+
 def _is_name(name: object) -> bool:
     return isinstance(name, str) and len(name) <= _LONGEST and name.isprintable()
-
-
-def canonical(name: str) -> str:
-    """The name in the one spelling of all that look alike, without anything that a terminal would obey.
-
-    Systems differ in how they write an accented letter.
-    """
-    return printable(unicodedata.normalize("NFC", str(name))).replace("\n", "\\n")
 
 
 def same(one: Sequence[str], other: Sequence[str]) -> bool:
@@ -107,20 +123,19 @@ def mapped(names: Mapping[int, str], known: Sequence[str]) -> str:
         names: the classes that the data has, by the numbers that it gives them; all of them are known.
         known: the classes of the run.
     """
-    if same(list(names.values()), known):
+    labels = labels_among(list(names.values()), known, "the data")
+    moved = [(name, here, there) for (here, name), there in zip(names.items(), labels, strict=True) if here != there]
+    if not moved:
         return ""
-    label_of = {canonical(name): label for label, name in enumerate(known)}
-    moved = [(name, label, label_of[canonical(name)]) for label, name in names.items()]
-    moved = [each for each in moved if each[1] != each[2]]
-    parts = []
-    if moved:
-        some = ", ".join(f"{name} {here} -> {there}" for name, here, there in moved[:_NAMED])
-        parts.append(f"labels are mapped by name to the run's {len(known)} classes ({some}{_more(moved)})")
-    there = set(map(canonical, names.values()))
+    some = ", ".join(f"{name} {here} -> {there}" for name, here, there in moved[:_NAMED])
+    return f"labels are mapped by name to the run's {len(known)} classes ({some}{_more(moved)})"
+
+
+def lacking(names: Iterable[str], known: Sequence[str]) -> str:
+    """Which classes of a run are not among some names, as in "1 of the run's 3 classes (cat)"; "" for none."""
+    there = set(map(canonical, names))
     absent = [name for name in known if canonical(name) not in there]
-    if absent:
-        parts.append(f"the data lacks {len(absent)} of the run's {len(known)} classes ({listed(absent)})")
-    return "; ".join(parts)
+    return f"{len(absent)} of the run's {len(known)} classes ({listed(absent)})" if absent else ""
 
 
 def listed(names: Sequence[str]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-#: Names that an error lists.
-_MOST = 24
+#: Names that an error lists, and how long the list may be.
+_MOST, _LONGEST = 24, 200
 
 
 class InputError(ValueError):
@@ -32,5 +32,8 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:
     if close:
         return InputError(f"{kind} {name!r} is unknown; did you mean {by_lower_case[close[0]]!r}?")
     listed = list(by_lower_case.values())
-    more = f", and {len(listed) - _MOST} more" if len(listed) > _MOST else ""
-    return InputError(f"{kind} {name!r} is unknown; choose from {', '.join(listed[:_MOST])}{more}")
+    shown = listed[:_MOST]
+    while len(", ".join(shown)) > _LONGEST:
+        shown.pop()
+    more = f", and {len(listed) - len(shown)} more" if len(listed) > len(shown) else ""
+    return InputError(f"{kind} {name!r} is unknown; choose from {', '.join(shown)}{more}")

@@ -16,6 +16,7 @@ from switchnorm.errors import InputError
 _FULL = "free some space there"
 _CLOSED = "make its folder writable"
 _GONE = "its folder is gone; put it back"
+_IN_THE_WAY = "a file is where a folder belongs; choose another place"
 #: What helps against an error of the operating system, where that is known.
 _REMEDIES = {
     errno.ENOSPC: _FULL,
@@ -25,8 +26,9 @@ _REMEDIES = {
     errno.EACCES: _CLOSED,
     errno.EPERM: _CLOSED,
     errno.ENOENT: _GONE,
-    errno.ENOTDIR: _GONE,
-    errno.EEXIST: "give the name of a file",
+    errno.EEXIST: _IN_THE_WAY,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.ENXIO: "give the name of a file",
 }
 #: The name of a part: the file, the machine and the number of the process that writes it. Earlier versions had no "@".
 _PART = re.compile(r"\.(?:(?P<name>.+)@(?P<host>.+)|.+)\.(?P<pid>\d+)\.part")
@@ -76,7 +78,7 @@ def write_files(files: Mapping[Path, Callable[[Path], None]], *, keep: Mapping[P
     """
     for path in files:
         if path.exists() and not (path.is_file() or path.is_dir()):  # /dev/stdout, say, would be replaced for everybody
-            raise WriteError(path, OSError(errno.EEXIST, "it is a device or a pipe"))
+            raise WriteError(path, OSError(errno.ENXIO, "it is a device or a pipe"))
     parts = {path: part_of(path) for path in files}
     kept = {path: part_of(to) for path, to in (keep or {}).items()}
     for path in files:
@@ -170,6 +172,19 @@ def _runs(pid: int) -> bool:
 
 def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
+
+
+def check_page(path: Path, name: str) -> None:
+    """Raise `InputError` where a page cannot be written, or would take the place of a file that is none.
+
+    Args:
+        path: of the page.
+        name: what it is called by default.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; the page is one file: give {path / name}")
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{path} is no name of a page; the nearest is {path.with_suffix('.html')}")
 
 
 def check_free(path: Path, force: bool) -> None:

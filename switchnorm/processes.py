@@ -1,9 +1,11 @@
-"""Which of the processes that torchrun started this is, and how processes end; needs no torch."""
+"""Which of the processes that torchrun started this is, its cores, and how processes end; needs no torch."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
 from datetime import timedelta
 
 
@@ -15,6 +17,12 @@ def world_size() -> int:
 def local_world_size() -> int:
     """How many processes there are on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def cores() -> int:
+    """The cores that this process may use, shared by those that torchrun started on this machine."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(there // local_world_size(), 1)
 
 
 def rank() -> int:
@@ -50,6 +58,22 @@ def first_to_say(line: str) -> bool:
         return store.add(f"switchnorm/{again}/{line}", 1) == 1
     except (RuntimeError, ValueError):
         return True
+
+
+def end_with_parent() -> None:
+    """From now on, end this process of multiprocessing as soon as the one that started it is gone.
+
+    A process that is killed ends none of those that it started. These would wait for work for ever, or write to a run
+    that somebody continues; and the server that forks readers lives as long as one of them.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def ending(code: int) -> str:

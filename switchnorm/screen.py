@@ -18,9 +18,9 @@ Parts = Sequence[tuple[int, str]]
 _GAP = 2
 
 
-def make_console() -> Console:
-    """Standard output; a terminal only where it is one, whatever FORCE_COLOR says: a file would get its codes."""
-    return Console(force_terminal=sys.stdout.isatty())
+def make_console(*, stderr: bool = False) -> Console:
+    """Standard output or error; a terminal only where it is one, whatever FORCE_COLOR says: a file would get codes."""
+    return Console(stderr=stderr, force_terminal=(sys.stderr if stderr else sys.stdout).isatty())
 
 
 def is_screen(console: Console) -> bool:

@@ -52,10 +52,12 @@ class Ending:
 
     Attributes:
         received: the number of the first signal; 0 as long as there is none.
+        raised: whether `Interrupted` was raised for it, of which a library in between may make another error.
     """
 
     def __init__(self) -> None:
         self.received = 0
+        self.raised = False
         self._raises = True
         self._since = 0.0
         self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
@@ -73,7 +75,7 @@ class Ending:
             signal.signal(number, handler)
             outer = getattr(handler, "__self__", None)
             if self.received and isinstance(outer, Ending):  # it is one request for both
-                outer.received, outer._since = self.received, self._since
+                outer.received, outer.raised, outer._since = self.received, self.raised, self._since
         self._before = {}
 
     def wait(self) -> None:
@@ -87,6 +89,7 @@ class Ending:
             return
         self.received, self._since = number, time.monotonic()
         if self._raises:
+            self.raised = True
             raise Interrupted(number)
 
 

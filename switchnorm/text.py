@@ -7,11 +7,11 @@ import json
 import math
 import os
 import re
-import shutil
 import sys
 import textwrap
+import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from switchnorm.errors import InputError
 
@@ -42,26 +42,83 @@ def decode(content: bytes, title: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def read_text(path: Path, title: str, largest: int = 64 << 20) -> str:
+    """The text of a file, see `decode`.
+
+    Args:
+        path: of the file; what is no file, such as a pipe, may never end, and is not read.
+        title: what an error calls it.
+        largest: bytes that it may have.
+
+    Raises:
+        FileNotFoundError: no such file.
+        InputError: it cannot be read, is too large, or no text.
+    """
+    try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise InputError(f"{title} is no file")
+        if path.stat().st_size > largest:
+            raise InputError(f"{title} has more than {largest >> 20} MB; no such file is as large")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"{title} cannot be read: {error.strerror}") from error
+    if not content.startswith(_UTF16) and b"\0" in content:
+        line = content.count(b"\n", 0, content.index(b"\0")) + 1
+        raise InputError(f"{title} is damaged: line {line} is no text")
+    return decode(content, title)
+
+
 def printable(text: str) -> str:
     """The text with control characters spelled out, so that a terminal shows them and obeys none."""
-    return "".join(
-        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text
-    )
+    if text.isprintable():
+        return text
+    return "".join(each if _is_printable(each) else each.encode("unicode_escape").decode() for each in text)
 
 
-def say(*lines: str) -> None:
-    """Print lines, control characters spelled out; a terminal narrower than a line gets it broken between words."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+def _is_printable(character: str) -> bool:
+    # For Python no space is printable but " "; those of other widths, and those that break no line, do no harm.
+    return character.isprintable() or character == "\n" or unicodedata.category(character) == "Zs"
+
+
+def canonical(name: str) -> str:
+    """The name of a class or a file as it is compared, kept and shown, on one line.
+
+    Systems differ in whether they write é as one character or as two; what a terminal would obey is spelled out.
+    """
+    return printable(unicodedata.normalize("NFC", str(name))).replace("\n", "\\n")
+
+
+def say(*lines: str, file: TextIO | None = None) -> None:
+    """Print lines, control characters spelled out; a terminal narrower than a line gets it broken between words.
+
+    Args:
+        lines: to print.
+        file: standard output if None, or standard error.
+    """
+    file = sys.stdout if file is None else file
+    width = _width(file)
     for line in (part for each in lines for part in printable(each).split("\n")):
         if width is None or len(line) <= width:
-            print(line, flush=True)
+            print(line, file=file, flush=True)
         else:
             # A path stays in one piece, so that it can be copied.
             indent = " " * (len(line) - len(line.lstrip()) + 2)
             wrapper = textwrap.TextWrapper(
                 width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
             )
-            print(wrapper.fill(line), flush=True)
+            print(wrapper.fill(line), file=file, flush=True)
+
+
+def _width(file: TextIO) -> int | None:
+    """The columns of a terminal; None where there is none."""
+    if not file.isatty():
+        return None
+    try:
+        return os.get_terminal_size(file.fileno()).columns or None
+    except OSError:
+        return None
 
 
 def expanded(option: str, name: str) -> Path:

@@ -14,11 +14,14 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-# Reading a code or its argument is a step, and makes objects of about 75 bytes. A tensor takes some 70 steps.
-_STEPS, _BYTES_PER_STEP = 1_500_000, 64
+# Reading a code or its argument is a step, and makes objects of up to 200 bytes, with what is noted of each while it is
+# checked. What a stand-in is made of is copied, at about the same price. A tensor takes some 70 steps.
+_STEPS, _BYTES_PER_STEP = 1_000_000, 64
 # Of an empty set, which is four times as large as other objects.
 _STEPS_OF_SET = 4
 _DEEPEST, _MOST_VALUES = 100, 4_000_000
+# Of a key: characters, and parts of a tuple.
+_LONGEST_KEY, _MOST_PARTS = 10_000, 16
 # Of a line, which holds a name.
 _LONGEST_LINE = 1_000
 # Text with one character beyond Latin-1 takes up to four bytes for each; so many bytes of it are read.
@@ -83,19 +86,23 @@ class Program:
 
 
 def scalar_key(key: Any) -> Hashable:
-    """A key of a dictionary or an entry of a set, which costs no more to compare than it is long.
+    """A key of a dictionary or an entry of a set, which costs little to compare, however often a file does so.
 
     Hashes of nested tuples take as long as a file wants, and those of tuples and huge numbers can be made to collide.
 
     Raises:
-        pickle.UnpicklingError: neither text, nor bytes, a number of 64 bits, None, nor a tuple of texts.
+        pickle.UnpicklingError: neither text, nor bytes, a number of 64 bits, None, nor a tuple of texts; or a long one.
     """
     small = isinstance(key, int) and abs(key) < 1 << 64
-    texts = isinstance(key, tuple) and all(isinstance(part, str) for part in key)
-    if key is None or small or texts or isinstance(key, str | bytes | float):
+    texts = isinstance(key, tuple) and len(key) <= _MOST_PARTS and all(map(_is_text, key))
+    if key is None or small or texts or isinstance(key, float) or _is_text(key):
         found: Hashable = key
         return found
-    raise pickle.UnpicklingError(f"{type(key).__name__} is no key of a dictionary")
+    raise pickle.UnpicklingError(f"{type(key).__name__} is no key of a dictionary, or a long one")
+
+
+def _is_text(key: Any) -> bool:
+    return isinstance(key, str | bytes) and len(key) <= _LONGEST_KEY
 
 
 def _ordered(pairs: Iterable[Any] = ()) -> OrderedDict[Any, Any]:
@@ -108,7 +115,9 @@ def _counter(counts: Any = None) -> Counter[Any]:
     return Counter(counts)
 
 
-def _set(items: Iterable[Any] = ()) -> set[Hashable]:
+def _set(items: Any = ()) -> set[Hashable]:
+    if not isinstance(items, list | tuple):
+        raise pickle.UnpicklingError("a set is made of a list")
     return {scalar_key(item) for item in items}
 
 
@@ -149,6 +158,12 @@ _CODES = [
 ]
 
 
+def _steps_to_copy(value: Any) -> int:
+    if isinstance(value, str | bytes):
+        return len(value) // _BYTES_PER_STEP
+    return len(value) if isinstance(value, list | tuple | dict | set) else 0
+
+
 # Python's implementation, not that in C, which allocates as many memo entries as a file claims to have. Type checkers
 # know little of it.
 _Pythons: Any = pickle._Unpickler
@@ -187,6 +202,8 @@ class _Machine(_Pythons):
         maker = self.stack[-1]
         if not isinstance(maker, Maker) or not isinstance(parts, tuple):
             raise pickle.UnpicklingError("it calls what cannot be called")
+        # A file names one object as often as it likes, and each stand-in would have a copy of it.
+        self.program.take(sum(map(_steps_to_copy, parts)))
         self.stack[-1] = maker.make(*parts)
 
     def load_build(self) -> None:

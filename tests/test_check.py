@@ -69,7 +69,7 @@ def test_what_is_wrong_is_code_1(photos, capsys):
         (("camvid/smal",), "did you mean 'camvid/small'?"),
         (("photos",), "is no run folder"),
         (("camvid/small", "--limit", "0"), "--limit must be at least 1, got 0"),
-        (("camvid/small", "--out", "."), "--out '.' is a folder; the page is one file: give 'check.html'"),
+        (("camvid/small", "--out", "."), ". is a folder; the page is one file: give check.html"),
     ],
 )
 def test_what_cannot_be_looked_at_is_code_2_and_a_line(photos, capsys, arguments, message):

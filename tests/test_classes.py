@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from switchnorm.classes import Classes, classes_in, labels_among, mapped, same
+from switchnorm.classes import Classes, classes_in, labels_among, lacking, mapped, same
 
 KNOWN = ("cat", "dog", "fox")
 
@@ -32,24 +32,25 @@ def test_names_that_stand_for_two_classes_map_nothing():
 
 
 @pytest.mark.parametrize(
-    ("names", "line"),
+    ("names", "moved", "absent"),
     [
-        (KNOWN, ""),
-        (("fox", "dog", "cat"), "labels are mapped by name to the run's 3 classes (fox 0 -> 2, cat 2 -> 0)"),
-        (("cat", "dog"), "the data lacks 1 of the run's 3 classes (fox)"),
+        ({0: "cat", 1: "dog", 2: "fox"}, "", ""),
+        ({0: "fox", 1: "dog", 2: "cat"}, "(fox 0 -> 2, cat 2 -> 0)", ""),
+        ({0: "cat", 1: "dog"}, "", "1 of the run's 3 classes (fox)"),
+        ({1: "cat", 2: "dog", 3: "fox"}, "(cat 1 -> 0, dog 2 -> 1, fox 3 -> 2)", ""),
     ],
 )
-def test_what_is_said_about_a_mapping(names, line):
-    assert mapped(dict(enumerate(names)), KNOWN) == line
+def test_what_is_said_about_a_mapping(names, moved, absent):
+    assert mapped(names, KNOWN) == (f"labels are mapped by name to the run's 3 classes {moved}" if moved else "")
+    assert lacking(names.values(), KNOWN) == absent
 
 
 def test_a_long_mapping_is_a_short_line():
     known = [f"c{number:03}" for number in range(300)]
-    line = mapped(dict(enumerate(known[150:])), known)
-    assert line == (
-        "labels are mapped by name to the run's 300 classes (c150 0 -> 150, c151 1 -> 151, c152 2 -> 152, ...); the "
-        "data lacks 150 of the run's 300 classes (c000, c001, c002, ...)"
+    assert mapped(dict(enumerate(known[150:])), known) == (
+        "labels are mapped by name to the run's 300 classes (c150 0 -> 150, c151 1 -> 151, c152 2 -> 152, ...)"
     )
+    assert lacking(known[150:], known) == "150 of the run's 300 classes (c000, c001, c002, ...)"
 
 
 def test_entries_there_and_back():

@@ -130,7 +130,7 @@ DAMAGE = {
 
 #: What each command must not stumble over: a command that never reads the damaged file just works.
 READS = {
-    "train --resume": set(DAMAGE),
+    "train --resume": set(DAMAGE) - {"foreign metrics"},  # written anew from the checkpoint
     "eval": {"truncated checkpoint", "another network", "unknown key", "no YAML"},
     "inspect": {"truncated checkpoint", "another network", "unknown key", "no YAML"},
     "report": {"no YAML", "truncated record", "a record of another kind", "foreign metrics"},
@@ -144,7 +144,7 @@ def test_damaged_runs_are_named_in_one_line_and_left_as_they_are(fails, finished
     (run / "run.json").write_text(json.dumps({**record, "status": "running"}))
     name, spoil = DAMAGE[damage]
     spoil(run / name)
-    named = "last.ckpt" if damage == "another network" else Path(name).name
+    named = "last.ckpt" if damage == "another network" and command != "train --resume" else Path(name).name
     assert named in fails(*command.split(), "run")
 
 

@@ -21,6 +21,7 @@ def test_what_is_no_text_is_named(content, message):
 
 def test_control_characters_are_spelled_out():
     assert printable("a\x1b[31mred\x07\tü\n") == "a\\x1b[31mred\\x07\\tü\n"
+    assert printable("(8,\u00a02) \u3000\u2028\u200b") == "(8,\u00a02) \u3000\\u2028\\u200b"
 
 
 def test_a_path_with_a_dollar_that_exists_is_itself(tmp_path):

@@ -60,6 +60,9 @@ def test_stand_ins_are_made_of_what_the_pickle_says():
         (b"}}\x85K\x01s.", "tuple is no key"),
         (b"K\x01Q.", "asks for what is not in the file"),
         (b"ccollections\nCounter\n]\x85R.", "a counter is made of"),
+        (b"}X" + b"\x11\x27\0\0" + b"a" * 10_001 + b"Ns.", "str is no key"),
+        (b"}(" + b"U\0" * 17 + b"tNs.", "tuple is no key"),
+        (b"cbuiltins\nset\nX\x02\0\0\0ab\x85R.", "a set is made of a list"),
         (b"c_codecs\nencode\nX\x01\0\0\0aX\x05\0\0\0utf16\x86R.", "encoding"),
     ],
 )
@@ -74,3 +77,17 @@ def test_programs_that_ask_for_more_are_refused(program, message):
 def test_damaged_programs_raise_something(program):
     with pytest.raises(Exception, match=r".*"):
         read(b"\x80\x02" + program)
+
+
+@pytest.mark.parametrize(
+    ("maker", "whole"),
+    [
+        (b"ccollections\nCounter\n", b"}(" + b"".join(b"J%sN" % n.to_bytes(4, "little") for n in range(9999)) + b"u"),
+        (b"cbuiltins\nset\n", b"](" + b"".join(b"J%s" % n.to_bytes(4, "little") for n in range(9999)) + b"e"),
+        (b"c_codecs\nencode\n", b"X\0\0\x10\0" + b"a" * (1 << 20)),
+    ],
+)
+def test_copies_of_what_is_named_again_are_paid_for(maker, whole):
+    program = b"\x80\x02" + maker + b"q\0" + whole + b"\x85q\1(" + b"h\0h\1R" * 1000 + b"t."
+    with pytest.raises(pickle.UnpicklingError, match="more steps than"):
+        read(program)

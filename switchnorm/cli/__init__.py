@@ -9,26 +9,28 @@ import sys
 from collections.abc import Sequence
 
 from switchnorm import __version__, signals
-from switchnorm.cli import check, checkpoints, evaluate, predict, runs, study, train
 from switchnorm.cli.command import Commands, Parser
 from switchnorm.cli.ending import complain, complain_unexpected, lost_output, open_streams
 from switchnorm.config import plugins
+from switchnorm.config.recipe import check_once
 from switchnorm.errors import InputError, unknown
 from switchnorm.processes import first_to_say
 
-# Each command imports what it needs when it runs, so that --help and errors appear at once.
+# What takes time to import is imported where signals are heard: the commands by `parser`, and what each of them needs
+# as it runs, so that --help and errors appear at once.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends with exit code 2 and one line on bad input, with 1 on a fault of its own."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     open_streams()
-    hint = ""
+    hint, ending = "", signals.Ending()
     try:
-        with signals.Ending():
+        with ending:
             # Plugins come first: the other arguments may name what they register.
             named, arguments = plugins.split(arguments)
             plugins.load(named)
+            check_once(arguments)
             options, rest = parser().parse_known_args(arguments)
             if rest and options.flags is not None:
                 raise unknown("argument", rest[0], options.flags)
@@ -37,26 +39,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hint = _hint(options)
             options.run(options, rest)
             sys.stdout.flush()  # whatever keeps the output from being written shows here, and not as Python ends
-    except InputError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if ending.raised and not isinstance(error, KeyboardInterrupt):  # a library has made another error of it
+            error = signals.Interrupted(ending.received)
+        raise SystemExit(_exit_code(error, hint)) from None
+
+
+def _exit_code(error: Exception | KeyboardInterrupt, hint: str) -> int:
+    """Say in a line why a command ended; the hint is for one that was interrupted."""
+    if isinstance(error, InputError):
         _complain_once(str(error))
-        raise SystemExit(2) from None
-    except KeyboardInterrupt as error:
+        return 2
+    if isinstance(error, KeyboardInterrupt):
         signals.forget()
         ended = error if isinstance(error, signals.Interrupted) else signals.Interrupted(signal.SIGINT)
         _complain_once(f"interrupted; {ended.said or hint}".removesuffix("; "))
-        raise SystemExit(ended.exit_code) from None
-    except Exception as error:
-        lost = lost_output() if isinstance(error, OSError) and error.filename is None else None
-        if isinstance(lost, BrokenPipeError):  # whoever reads the output has had enough, as `head` has
-            raise SystemExit(141) from None
-        if lost is not None:
-            complain(f"standard output cannot be written: {lost.strerror}")
-            raise SystemExit(2) from None
-        if isinstance(error, OSError) and error.filename is not None:
-            complain(f"{error.filename}: {error.strerror or error}")
-            raise SystemExit(2) from None
-        complain_unexpected(error)
-        raise SystemExit(1) from None
+        return ended.exit_code
+    lost = lost_output() if isinstance(error, OSError) and error.filename is None else None
+    if isinstance(lost, BrokenPipeError):  # whoever reads the output has had enough, as `head` has
+        return 141
+    if lost is not None:
+        complain(f"standard output cannot be written: {lost.strerror}")
+        return 2
+    if isinstance(error, OSError) and error.filename is not None:
+        complain(f"{error.filename}: {error.strerror or error}")
+        return 2
+    complain_unexpected(error)
+    return 1
 
 
 def _hint(options: argparse.Namespace) -> str:
@@ -78,6 +87,8 @@ def _complain_once(line: str) -> None:
 
 def parser() -> Parser:
     """The parser of the whole command line, its commands in the order of a reader's first steps."""
+    from switchnorm.cli import check, checkpoints, evaluate, predict, runs, study, train
+
     whole = Parser(
         prog="switchnorm",
         description="Train networks with any normalization at any batch geometry, and see what every layer chose.",

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from switchnorm.cli.command import Commands
 from switchnorm.config.ranges import Range
 from switchnorm.errors import InputError
+from switchnorm.files import check_page
+from switchnorm.text import say
 
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
 
-#: Seconds between the lines of progress where there is no screen.
-_SECONDS = 30.0
+#: Seconds between the lines of progress where there is no screen, and between drawings of one where there is.
+_SECONDS, _REDRAW = 30.0, 0.2
 
 
 def add(commands: Commands) -> None:
@@ -43,8 +45,7 @@ would stop at something."""
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     Range(1).check("--limit", options.limit)
     out = options.out or Path("check.html")
-    if out.is_dir():
-        raise InputError(f"--out {str(out)!r} is a folder; the page is one file: give {str(out / 'check.html')!r}")
+    check_page(out, "check.html")
     config = _config(arguments)
 
     # What follows imports torch, which takes seconds: wrong flags have been reported by now.
@@ -64,7 +65,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     name = config.data["name"]
     print_survey(name, survey)
     drawing = loaded(find_task(config.task).drawing) or Drawing
-    print(f"page: {write_page(name, survey, drawing(dataset), out, seed=config.seed, epochs=config.train.epochs)}")
+    say(f"page: {write_page(name, survey, drawing(dataset), out, seed=config.seed, epochs=config.train.epochs)}")
     if survey.wrong:
         raise SystemExit(1)
 
@@ -86,22 +87,29 @@ def _config(arguments: Sequence[str]) -> Config:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on a screen, elsewhere a line now and then; both beside what is printed in the end."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    """A line with a bar on a screen, elsewhere one now and then; both beside what is printed in the end."""
+    from switchnorm.runs.durations import clock
+    from switchnorm.screen import StatusLine, fitted, is_screen, make_console
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        last = [time.monotonic()]
+    console = make_console(stderr=True)
+    line = StatusLine(console) if is_screen(console) else None
+    started = shown = time.monotonic()
 
-        def line(done: int, total: int) -> None:
-            if time.monotonic() - last[0] >= _SECONDS:
-                last[0] = time.monotonic()
-                console.out(f"looked at {done:,} of {total:,}", highlight=False)
+    def watch(done: int, total: int) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < (_SECONDS if line is None else _REDRAW):
+            return
+        shown = now
+        left = (now - started) / done * (total - done)
+        parts = [(0, f"looked at {done:,} of {total:,}"), (1, f"{clock(left)} left")]
+        if line is None:
+            console.out(fitted(parts, None), highlight=False)
+        else:
+            line.show(parts, done / total)
 
-        yield line
-        return
-    columns = (TextColumn("looking"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(bar, completed=done, total=total)
+    try:
+        yield watch
+    finally:
+        if line is not None:
+            line.stop()

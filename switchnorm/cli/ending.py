@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 from switchnorm.processes import world_size
-from switchnorm.text import printable
+from switchnorm.text import say
 
 #: In the environment: print the traceback of an unexpected error, and keep no file of it.
 TRACEBACK = "SWITCHNORM_TRACEBACK"
@@ -31,9 +31,9 @@ def open_streams() -> None:
 
 
 def complain(message: str) -> None:
-    """Print a failure, in one line that a terminal can take."""
+    """Print a failure, in one line; a narrow terminal gets it broken between words."""
     with contextlib.suppress(OSError):  # nobody is there to be told
-        print(f"switchnorm: {' '.join(printable(message).split())}", file=sys.stderr, flush=True)
+        say(f"switchnorm: {' '.join(message.split())}", file=sys.stderr)
 
 
 def lost_output() -> OSError | None:

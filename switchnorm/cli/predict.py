@@ -9,20 +9,28 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from switchnorm.classes import Classes, listed, names_in, same
 from switchnorm.cli.command import Commands
 from switchnorm.cli.flags import add_task_flags
 from switchnorm.cli.networks import add_network_flags, open_run, split, weights_config
+from switchnorm.config.task_spec import find_task
+from switchnorm.data import create_dataset, dataset_class, dataset_classes
 from switchnorm.errors import InputError
-from switchnorm.runs.classes import run_classes
+from switchnorm.runs.classes import class_notes, classes_of, run_classes
+from switchnorm.text import canonical, say
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from switchnorm.classes import Classes
     from switchnorm.config.schema import Config
 
 #: Flags with RUN, besides those of its task; all other keys are as the run was configured.
 _FLAGS = ("--checkpoint", "--weights", "--classes", "--out", "--plugins", "--device", "--precision", "--data.root")
+#: Pictures that could not be predicted, of which the terminal says why.
+_NAMED = 20
+#: Flags that name a dataset, and those that say which classes there are.
+_DATA = frozenset({"--data", "--data.name"})
+_NAMING = _DATA | {"--data.classes_file"}
 
 
 def add(commands: Commands) -> None:
@@ -76,42 +84,46 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
     checkpoint = checkpoint_of(run, options.checkpoint or "best")
     file = read_checkpoint(checkpoint)
+    classes, dataset = run_classes(run, file), create_dataset(**config.data)
+    if classes is None and not dataset.fixed_classes:
+        say(*class_notes(dataset, None, f"run {str(run.path)!r}"))
     _predict(
         config,
         lambda model: load_state(model, file.state, f"checkpoint {str(checkpoint)!r}"),
         positional[1:],
         options.out or run.path / "predictions",
         str(checkpoint),
-        run_classes(run, file),
+        classes,
     )
 
 
 def _by_weights(options: argparse.Namespace, pictures: Sequence[str], flags: Sequence[str]) -> None:
-    classes = None
-    if options.classes is None and not _names_data(flags):
-        classes = _classes_in(options.weights)
-    own = classes_flags(options, flags) if classes is None else ["--data=masks", "--data.root=."]
-    config = weights_config(options, [*own, *flags])
     _check_pictures(pictures)
+    named, classes = named_classes(options, flags)
+    config = weights_config(options, [*named, *flags])
+    own = _classes_in(options.weights)
+    if own is None and options.classes is None and not _NAMING & _names(flags):
+        raise InputError(
+            "predict --weights needs --classes: a dataset's name such as ade20k, or a file that names a class in each "
+            "line"
+        )
+    of_file = classes is not None or config.data.get("classes_file") is not None
+    if own is not None and of_file:
+        _check_same(classes or classes_of(create_dataset(**config.data)), own, options.weights[0])
     from switchnorm.training.pictures import as_expected
     from switchnorm.weights import load_published
 
     config, said = as_expected(config, pretrained=True)
     if said:
-        print(said)
-
+        say(said)
     _predict(
         config,
         lambda model: load_published(model, *options.weights),
         pictures,
         options.out or Path("predictions"),
         " and ".join(map(str, options.weights)),
-        classes,
+        classes if of_file else own,
     )
-
-
-def _names_data(flags: Sequence[str]) -> bool:
-    return any(flag.partition("=")[0] in ("--data", "--data.name", "--data.classes_file") for flag in flags)
 
 
 def _classes_in(weights: Sequence[Path]) -> Classes | None:
@@ -121,53 +133,80 @@ def _classes_in(weights: Sequence[Path]) -> Classes | None:
     return read_checkpoint(weights[0]).classes if len(weights) == 1 else None
 
 
-def classes_flags(options: argparse.Namespace, flags: Sequence[str]) -> list[str]:
-    """The flags that choose a dataset by its classes; its pictures and masks need not be here."""
-    from switchnorm.config.task_spec import find_task
-    from switchnorm.data import dataset_class, dataset_classes
+def named_classes(options: argparse.Namespace, flags: Sequence[str]) -> tuple[list[str], Classes | None]:
+    """What a command line says of the classes of weights.
 
-    given = {flag.partition("=")[0] for flag in flags}
-    named = {"--data", "--data.name"} & given
+    Returns:
+        The flags that choose a dataset, whose pictures and masks need not be here, and the names in the file of
+        `--classes` where the dataset does not read it; None where the dataset or the weights name the classes.
+
+    Raises:
+        InputError: two flags name classes; no such dataset, or no such file.
+    """
+    given = _names(flags)
     if options.classes is None:
-        if not named:
-            raise InputError(
-                "predict --weights needs --classes: a dataset's name such as ade20k, or a file that names a class in "
-                "each line"
-            )
-        return _root(_value(flags, ("--data", "--data.name")), given)
-    named |= {"--data.classes_file"} & given
-    if named:
-        raise InputError(f"--classes and {min(named)} say the same; leave one of them out")
+        data = _value(flags, _DATA)
+        name = data or _any_data(flags)
+        return [*([] if data else [f"--data={name}"]), *_root(name, given)], None
+    if _NAMING & given:
+        raise InputError(f"--classes and {min(_NAMING & given)} say the same; leave one of them out")
     if options.classes in dataset_classes():
-        chosen = dataset_class(options.classes)
-        if find_task(chosen.task).predictor is None:
-            raise InputError(f"--classes {options.classes!r} is for {chosen.task}, of which predict writes nothing")
-        return [f"--data={options.classes}", *_root(options.classes, given)]
+        task = dataset_class(options.classes).task
+        if find_task(task).predictor is None:
+            raise InputError(f"--classes {options.classes!r} is for {task}, of which predict writes nothing")
+        return [f"--data={options.classes}", *_root(options.classes, given)], None
     if not Path(options.classes).is_file():
         able = [name for name, each in dataset_classes().items() if find_task(each.task).predictor is not None]
         raise InputError(
             f"--classes {options.classes!r} is no file and no dataset; the datasets are {', '.join(sorted(able))}"
         )
-    return ["--data=masks", f"--data.classes_file={options.classes}", *_root("masks", given)]
+    name = _any_data(flags)
+    chosen = [f"--data={name}", *_root(name, given)]
+    if "classes_file" in inspect.signature(dataset_class(name)).parameters:
+        return [*chosen, f"--data.classes_file={options.classes}"], None
+    return chosen, Classes(tuple(map(canonical, names_in(Path(options.classes)))))
+
+
+def _any_data(flags: Sequence[str]) -> str:
+    """The dataset that takes any classes, of the task that the network is for."""
+    from switchnorm.models import task_of
+
+    name = _value(flags, ("--model", "--model.name"))
+    task = task_of(name)
+    if not find_task(task).dataset:
+        raise InputError(f"model {name!r} is for {task}, whose classes a dataset has to name; add --data")
+    return find_task(task).dataset
+
+
+def _check_same(named: Classes, own: Classes, weights: Path) -> None:
+    """Raise `InputError` where a file names other classes than the weights do."""
+    if not same(named.names, own.names):
+        raise InputError(
+            f"{weights} names its {len(own.names)} classes itself ({listed(own.names)}), and the file others "
+            f"({len(named.names)}: {listed(named.names)}); leave the file out"
+        )
 
 
 def _root(name: str, given: Collection[str]) -> list[str]:
     """Some root for a dataset whose data is not read, where one has to be given."""
-    from switchnorm.data import dataset_class
-
     root = inspect.signature(dataset_class(name)).parameters.get("root")
     return ["--data.root=."] if root is not None and root.default is root.empty and "--data.root" not in given else []
 
 
+def _names(flags: Sequence[str]) -> set[str]:
+    """What stands before "=" in flags; their values are among them, which begin otherwise."""
+    return {flag.partition("=")[0] for flag in flags}
+
+
 def _value(flags: Sequence[str], names: Collection[str]) -> str:
-    """The value of the last flag of some name."""
+    """The value of the last flag of some name; "" where there is none."""
     values = (
         attached if equals else following
         for flag, following in itertools.pairwise([*flags, ""])
         for name, equals, attached in [flag.partition("=")]
         if name in names
     )
-    return list(values)[-1]
+    return ["", *values][-1]
 
 
 def _check_pictures(pictures: Sequence[str]) -> None:
@@ -188,12 +227,16 @@ def _predict(
     from switchnorm.training.predict import predict_pictures
 
     found = predict_pictures(config, load, [Path(picture) for picture in pictures], out, classes)
-    for line in found.lines:
-        print(line)
-    print(f"{out}: {found.title} of {found.count} picture{'' if found.count == 1 else 's'}, by {what}")
-    if found.failed:
-        (file, reason), *others = found.failed.items()
-        more = f", and {len(others)} more" if others else ""
-        why = f"{file}: {reason}" if str(file) not in reason else f"cannot read {reason}"
-        of = found.count + len(found.failed)
-        raise InputError(f"{len(found.failed)} of {of} pictures could not be predicted; {why}{more}")
+    count = f"{found.count} picture{'' if found.count == 1 else 's'}"
+    failures = list(found.failed.values())
+    say(*found.lines, *_listed(failures), *([f"{out}: {found.title} of {count}, by {what}"] if found.count else []))
+    if failures:
+        more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+        of = found.count + len(failures)
+        raise InputError(f"{len(failures)} of {of} pictures could not be predicted; {failures[0]}{more}")
+
+
+def _listed(failures: Sequence[str]) -> list[str]:
+    """Why pictures could not be predicted, where the error does not say all; of many the beginning."""
+    more = [f"and {len(failures) - _NAMED} more"] if len(failures) > _NAMED else []
+    return [*failures[:_NAMED], *more] if len(failures) > 1 else []

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchnorm.cli.command import Commands
-from switchnorm.config.limits import RANGES, WORKERS
+from switchnorm.config.limits import WORKERS, check_seeds
+from switchnorm.config.norms import check_norm
 from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
@@ -92,8 +93,7 @@ def _study(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         raise InputError(f"study starts with a name, one of {', '.join(STUDIES)}; see `switchnorm study --help`")
     name = find_study(arguments[0])
     WORKERS.check("--workers", options.workers)
-    for seed in options.seeds or ():
-        RANGES["seed"].check("seed", seed)
+    check_seeds(options.seeds)
     for other, flags in _FLAGS.items():
         wrong = next((flag for flag in flags if other != name and getattr(options, flag[2:]) is not None), None)
         if wrong is not None:
@@ -105,7 +105,9 @@ def _study(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 def _geometry(options: argparse.Namespace, out: Path, flags: Sequence[str]) -> None:
     geometries = [Geometry.parse(text) for text in options.geometries] if options.geometries else None
     # Whatever is wrong with the flags shows now; only then is it worth waiting for torch.
-    read_config(find_recipe(options.recipe or _ANY_PRESET), flags)
+    check_norm(read_config(find_recipe(options.recipe or _ANY_PRESET), flags).model.norm)
+    for norm in options.norms or ():
+        check_norm(norm)
 
     from switchnorm.report import live_grid, print_grids, write, write_grids
     from switchnorm.studies.geometry import plan_study
@@ -136,7 +138,10 @@ def _compare(options: argparse.Namespace, out: Path, flags: Sequence[str]) -> No
     variants = read_variants(options.variants or ())
     if options.recipe is None:
         raise InputError("study compare needs --recipe, a YAML file or a shipped one such as 'digits/resnet9'")
-    read_config(find_recipe(options.recipe), flags)
+    check_norm(read_config(find_recipe(options.recipe), flags).model.norm)
+    for variant in variants:
+        if variant.label is None:
+            check_norm(variant.name)
 
     from switchnorm.report import live_results, print_results, write, write_results
     from switchnorm.studies.compare import SEEDS, plan_comparison

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchnorm.cli.command import Commands
-from switchnorm.config.limits import RANGES, WORKERS
+from switchnorm.config.limits import WORKERS, check_seeds
+from switchnorm.config.norms import check_norm
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe, recipes
 from switchnorm.text import say
@@ -89,6 +90,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
     recipe = find_recipe(arguments[0])
     config = read_config(recipe, arguments[1:])
+    check_norm(config.model.norm)
     name = arguments[0].replace("/", "-") if arguments[0] in recipes() else recipe.stem
     norm = config.model.norm
     folder = Path("runs", name if norm is None else f"{name}-{norm.replace(':', '')}")
@@ -117,10 +119,7 @@ def _check_together(options: argparse.Namespace, arguments: Sequence[str]) -> No
             "--workers is for several trainings; give --seeds, or --data.workers for those that read pictures"
         )
     WORKERS.check("--workers", options.workers)
-    for seed in options.seeds or ():
-        RANGES["seed"].check("seed", seed)
-    if len(set(options.seeds or ())) < len(options.seeds or ()):
-        raise InputError(f"seeds must differ, got {' '.join(map(str, options.seeds))}")
+    check_seeds(options.seeds)
     if options.dry_run and (options.out is not None or options.seeds is not None):
         raise InputError("--dry-run writes nothing and takes one seed; leave out --out and --seeds")
     if options.seeds is not None and any(flag.partition("=")[0] == "--seed" for flag in arguments):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +60,15 @@ RANGES = {
 
 #: Trainings side by side.
 WORKERS = Range(1, most=1024)
+
+
+def check_seeds(seeds: Sequence[int] | None) -> None:
+    """Raise `InputError` for seeds of several trainings that are out of range or not different."""
+    for seed in seeds or ():
+        RANGES["seed"].check("seed", seed)
+    if len(set(seeds or ())) < len(seeds or ()):
+        raise InputError(f"seeds must differ, got {' '.join(map(str, seeds or ()))}")
+
 
 _PERCENT = Range(0, most=100)
 

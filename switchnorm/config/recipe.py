@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -27,6 +27,9 @@ from switchnorm.recipes.located import Located, check_value
 
 #: Sections whose keys are not known here: network and optimizer check their options themselves.
 OPEN = ("model.options", "optimizer.options")
+
+#: How errors describe an element of optimizer.groups.
+_GROUP = "expected {match: GLOB, lr_factor: FACTOR, weight_decay: W}"
 
 #: Short flags, and the keys that they stand for.
 SHORT = {
@@ -147,8 +150,11 @@ def _parser(dataset: str) -> ArgumentParser:
 def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) -> Config:
     keys = _keys(parser)
     known = [f"--{key}" for key in (*SHORT, *keys)]
+    key = ""
     for flag in flags:
-        key, _, value = flag.partition("=") if flag.startswith("--") else ("", "", flag)
+        value = flag
+        if flag.startswith("--"):
+            key, _, value = flag.partition("=")
         check_value(value, key or "a flag's value")
         if flag.startswith("--") and not _is_key(key[2:].removesuffix("+"), keys):
             raise unknown_flag("flag", key, known)
@@ -212,6 +218,18 @@ def _located(message: str, written: Located, flags: Sequence[str]) -> str:
     return f"{written.origin[key]}: {message}" if key in written.origin and not by_flag else message
 
 
+def check_once(flags: Iterable[str]) -> None:
+    """Raise `InputError` for a flag that is given twice: the second would win without a word."""
+    given: dict[str, str] = {}
+    for flag in (each.partition("=")[0] for each in flags if each.startswith("--")):
+        key = flag[2:].replace("-", "_")
+        key = SHORT.get(key, key)
+        if key in given and not key.endswith("+"):
+            same = f"{flag} is given twice" if flag == given[key] else f"{given[key]} and {flag} say the same"
+            raise InputError(f"{same}; leave one of them out")
+        given[key] = flag
+
+
 def _keys(parser: ArgumentParser) -> list[str]:
     return [key for key in parser.get_defaults().keys() if key != "config"]  # noqa: SIM118, not a dict
 
@@ -260,7 +278,9 @@ def _long(flags: Sequence[str]) -> list[str]:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    text = re.sub(r"^Parser key \"([^\"]+)\":", r"\1:", text)
+    text = re.sub(r"Problem with given class_path '\S+': ", "", text)
+    text = re.sub(r"Parser key \"([^\"]+)\":", r"\1:", text)
+    text = re.sub(r"Not a valid subclass of GroupConfig\. (Got value: .*?) Subclass types .*", rf"{_GROUP}. \1", text)
     text = re.sub(r"[Ee]xpected (?:an? )?(?:<class '(\w+)'>|typing\.Literal\[(.*?)\])", r"expected \1\2", text)
     several = re.fullmatch(
         r"(.*?): Does not validate against any of the Union.* Errors: (.*?) Given .*( value: .*)", text

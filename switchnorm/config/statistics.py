@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from switchnorm.config.ranges import Range
 from switchnorm.errors import InputError, unknown
 
 #: How each kind is written; N is a number of batches.
 KINDS = ("running", "batch", "calibrate:N")
+#: Of a number that is too large; Python reads no thousands of them.
+_DIGITS = 40
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ def parse_statistics(text: str) -> EvaluationStatistics:
     """
     kind, _, count = text.partition(":")
     if kind == "calibrate":
-        if count.isdecimal() and int(count) > 0:
+        if count.isdecimal() and count.strip("0"):
+            Range(1).check("the batches of calibrate:N", int(count[:_DIGITS]))
             return EvaluationStatistics("calibrate", int(count))
         raise InputError(
             f"statistics {text!r} must name a number of batches of at least 1; the nearest is 'calibrate:1'"

@@ -96,6 +96,7 @@ class TaskSpec:
         task: the `switchnorm.tasks.Task` that trains: the class, or "package.module:Class".
         metrics: what validation measures, losses aside; the first is the score, by which runs are judged.
         score_title: the score where a result is printed, "validation accuracy".
+        dataset: its name, for any pictures and any classes, which a file or a checkpoint names; "" for none.
         targets: what its datasets have with their pictures, "masks".
         example: a network for this task, which the error about a network for another task suggests.
         section: a dataclass whose fields, all with defaults, are the keys `NAME.*` of the configuration; None for none.
@@ -126,6 +127,7 @@ class TaskSpec:
     metrics: tuple[Metric, ...]
     score_title: str
     example: str
+    dataset: str = ""
     targets: str = "labels"
     section: type | None = None
     ranges: Mapping[str, Range] = field(default_factory=dict)

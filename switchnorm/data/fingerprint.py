@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from switchnorm.text import canonical
 
 #: So many samples of a split at most have a mark of their own, by which one that is new can be named.
 MARKED = 2_000
@@ -55,9 +56,8 @@ def split_fingerprint(
 
 
 def _entry(name: str, label: int | None) -> bytes:
-    """A sample as digests take it. Systems spell accented letters of names differently."""
-    spelled = name if name.isascii() else unicodedata.normalize("NFC", name)
-    return f"{spelled}\0{'' if label is None else label}\n".encode("utf-8", "surrogateescape")
+    """A sample as digests take it."""
+    return f"{canonical(name)}\0{'' if label is None else label}\n".encode()
 
 
 def _mark(encoded: bytes) -> bytes:

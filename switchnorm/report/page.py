@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs
 
 from switchnorm.config.task_spec import find_task, loaded
 from switchnorm.errors import InputError
-from switchnorm.files import write_file
+from switchnorm.files import check_page, write_file, writing
 from switchnorm.report.common.document import asset, document
 from switchnorm.report.common.groups import Group, by_score, group_runs
 from switchnorm.report.geometry.grid import grids
@@ -37,15 +37,15 @@ def write(runs: Sequence[Path], out: Path, absent: Sequence[Absent] = (), notes:
         The file that was written.
 
     Raises:
-        InputError: no run was given, one cannot be read, or `out` is a folder.
+        InputError: no run was given, one cannot be read, or `out` is a folder or no name of a page.
     """
     out = Path(out)
     if not runs:
         raise InputError("a report needs at least one run folder; none was given")
-    if out.is_dir():
-        raise InputError(f"{out} is a folder; the report is one file: give {out / 'report.html'}")
+    check_page(out, "report.html")
     text = _page(runs, absent, notes)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
     write_file(out, text)
     return out
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich import box
-from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table as Drawing
 from rich.text import Text
 
@@ -27,6 +28,8 @@ from switchnorm.text import printable
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 # A pipe has no width: rich would take it for 80 columns and cut numbers off.
 _PIPE_WIDTH = 400
+# Columns that a row's name may fold into, and what lines below it begin with.
+_NAME, _INDENT = 12, "  "
 
 
 def print_results(runs: Sequence[Path], console: Console | None = None, notes: Sequence[str] = ()) -> None:
@@ -77,6 +80,46 @@ def print_table(table: Table, console: Console | None = None) -> None:
 
 def _drawing(table: Table, on_screen: bool) -> RenderableType:
     caption, shown = _condensed(table)
+    notes = [Text(""), *map(_said, table.notes)] if table.notes else []
+    return Group(_said(caption, "bold"), Text(""), _Rows(table, shown, on_screen), *notes)
+
+
+class _Rows:
+    """The rows of a table side by side, or each as lines of its own where the terminal is too narrow for them.
+
+    Args:
+        table: whose rows they are.
+        shown: the columns.
+        on_screen: as `_text`.
+    """
+
+    def __init__(self, table: Table, shown: Sequence[int], on_screen: bool) -> None:
+        self.table, self.shown, self.on_screen = table, shown, on_screen
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        drawing = _side_by_side(self.table, self.shown, self.on_screen)
+        needed = Measurement.get(console, options.update(max_width=_PIPE_WIDTH), drawing).maximum
+        longest = max((len(row[0].text) for row in self.table.rows), default=0)
+        if needed - max(longest - _NAME, 0) <= options.max_width:
+            yield drawing
+        else:
+            yield from self._lines(options.max_width)
+
+    def _lines(self, width: int) -> Iterator[Text]:
+        """The name of each row, and below it what the columns say, as many in a line as fit."""
+        for row in self.table.rows:
+            yield _said(row[0].text, "bold" if row[0].strong else "")
+            line = Text(_INDENT)
+            for column in (each for each in self.shown[1:] if row[each].text):
+                part = Text.assemble(f"{self.table.columns[column].lower()} ", _text(row[column], self.on_screen))
+                if line.cell_len > len(_INDENT) and line.cell_len + len(_INDENT) + part.cell_len > width:
+                    yield line
+                    line = Text(_INDENT)
+                line.append_text(part if line.cell_len == len(_INDENT) else Text(_INDENT) + part)
+            yield line
+
+
+def _side_by_side(table: Table, shown: Sequence[int], on_screen: bool) -> Drawing:
     drawing = Drawing(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for column in shown:
         # A title wraps between its words, so that a column is as narrow as its numbers; only names of rows may fold.
@@ -85,8 +128,7 @@ def _drawing(table: Table, on_screen: bool) -> RenderableType:
         drawing.add_column(title, justify=justify, vertical="bottom", overflow="fold", no_wrap=column > 0)
     for place, row in enumerate(table.rows, start=1):
         drawing.add_row(*(_text(row[column], on_screen) for column in shown), end_section=place in table.blocks)
-    notes = [Text(""), *map(_said, table.notes)] if table.notes else []
-    return Group(_said(caption, "bold"), Text(""), drawing, *notes)
+    return drawing
 
 
 def _condensed(table: Table) -> tuple[str, list[int]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from switchnorm.classes import Classes, canonical, classes_in, same
+from switchnorm.classes import Classes, classes_in, same
 from switchnorm.data import Dataset, SegmentationDataset
+from switchnorm.data.segmentation.class_names import code_of
 from switchnorm.errors import InputError
 from switchnorm.runs.folder import RunFolder
+from switchnorm.text import canonical
 
 if TYPE_CHECKING:  # its room imports torch
     from switchnorm.weights import CheckpointFile
@@ -16,7 +18,7 @@ if TYPE_CHECKING:  # its room imports torch
 def classes_of(dataset: Dataset) -> Classes:
     """The classes of a dataset that is here, and the colours that it shows them in."""
     colors = dataset.class_colors if isinstance(dataset, SegmentationDataset) else None
-    codes = None if colors is None else tuple(f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colors)
+    codes = None if colors is None else tuple(map(code_of, colors))
     return Classes(tuple(map(canonical, dataset.classes)), codes)
 
 

@@ -18,7 +18,7 @@ from switchnorm.config.recipe import read_config, to_yaml
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task
 from switchnorm.errors import InputError
-from switchnorm.files import WriteError, is_part, part_of, remove_parts, write_file, writing
+from switchnorm.files import WriteError, is_part, part_of, remove, remove_parts, write_file, writing
 from switchnorm.runs import lock
 from switchnorm.runs.reading import read_provenance
 from switchnorm.runs.tables import read_rows
@@ -152,6 +152,16 @@ class RunFolder:
         remove_parts(self.path.parent, self.path.name, owned=True)
         for folder in (self.path, *(each for each in self.path.iterdir() if each.is_dir() and not each.is_symlink())):
             remove_parts(folder, owned=True)
+
+    def clear(self) -> None:
+        """Remove all that is in the folder, for the one that holds it.
+
+        A kill in between leaves a run, or a beginning that was cut off (see `check_new`).
+        """
+        last = [self.record_file, self.checkpoints, self.config_file]
+        others = sorted(set(self.path.glob("*")) - {self.path / lock.NAME, *last})
+        for each in (*others, *last):
+            remove(each)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

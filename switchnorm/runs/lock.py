@@ -43,12 +43,12 @@ def locked(folder: Path) -> Iterator[None]:
     if file is None:
         yield
         return
-    with file:
-        _name_holder(file)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):  # the folder may be gone
+    _name_holder(file)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError), file:
+            if _is(file, path):  # the folder may be gone, or another one have its name
                 path.unlink()
 
 
@@ -95,8 +95,7 @@ def _name_holder(file: IO[str]) -> None:
     holder = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, "command": command}
     with contextlib.suppress(OSError):  # on a full disk it holds all the same
         file.truncate(0)
-        file.write(json.dumps(holder) + "\n")
-        file.flush()
+        os.write(file.fileno(), (json.dumps(holder) + "\n").encode())  # a buffer would be written once more at the end
 
 
 def _holder(file: IO[str]) -> str:

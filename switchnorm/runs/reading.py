@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from switchnorm import text
 from switchnorm.errors import InputError
-from switchnorm.text import decode, from_json
-
-# Tables of a thousand epochs of a hundred layers have about 30 MB.
-_LARGEST = 64 << 20
+from switchnorm.text import from_json
 
 
 def read_record(path: Path, what: str) -> dict[str, Any]:
@@ -42,19 +40,9 @@ def read_provenance(path: Path) -> dict[str, Any]:
 def read_text(path: Path) -> str:
     """The whole of a text file."""
     try:
-        # What is no file, such as a pipe, may never end.
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path} is no file")
-        if path.stat().st_size > _LARGEST:
-            raise InputError(f"{path} has more than {_LARGEST >> 20} MB; no such file of a run is as large")
-        text = decode(path.read_bytes(), str(path))
+        return text.read_text(path, str(path))
     except FileNotFoundError as error:
         raise InputError(f"{path} is missing: a run folder holds config.yaml, run.json and metrics.csv") from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    if "\0" in text:
-        raise InputError(f"{path} is damaged: line {text.count(chr(10), 0, text.index(chr(0))) + 1} is no text")
-    return text
 
 
 def check_inside(run: Path, path: Path) -> None:
@@ -85,5 +73,6 @@ _ENTRIES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("name", "command", "created", "status"), _TEXT),
     **dict.fromkeys(("seconds", "learning_rate", "images_per_second", "peak_memory_bytes"), _NUMBER),
     **dict.fromkeys(("test_pictures", "processes"), _COUNT),
-    **dict.fromkeys(("result", "versions", "stopped", "loggers", "warm_start", "normalizer"), _MAPPING),
+    **dict.fromkeys(("result", "versions", "stopped", "loggers", "warm_start", "normalizer", "diverged"), _MAPPING),
+    "continued": (lambda value: isinstance(value, list), "a list"),
 }

@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections import deque
@@ -26,7 +25,8 @@ from switchnorm import signals
 from switchnorm.config import plugins
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
-from switchnorm.processes import ending
+from switchnorm.files import WriteError
+from switchnorm.processes import cores, end_with_parent, ending
 from switchnorm.runs.folder import RunFolder
 from switchnorm.studies.folder import Plan
 from switchnorm.training.launch import resume, start
@@ -63,11 +63,6 @@ class Watch(Protocol):
 
     def tick(self) -> None:
         """About a second has passed."""
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_workers(device: str) -> int:
@@ -180,7 +175,7 @@ class _Worker:
 
 
 def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], logs: Path | None) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()  # left alone it would write to the run folder that a continued study writes to
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):  # it was started with all of them blocked
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # which the parent sends, whatever it got itself
@@ -191,24 +186,21 @@ def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], l
         except EOFError:
             return
         try:
-            with _printing_to(None if logs is None else logs / f"{path.name}.log"), signals.Ending():
+            with _printing_to(None if logs is None else logs / f"{path.name}.log"), signals.Ending() as heard:
                 outcome = train_one(path, config, command)
+            if heard.received:  # too late to stop the training, and not to stop
+                return
         except signals.Interrupted:
             return
+        except OSError as error:  # of its log: whatever the training raises is an outcome
+            assert logs is not None
+            outcome = Outcome(error=str(WriteError(logs / f"{path.name}.log", error)))
         if logs is not None and outcome.traceback:
             outcome = replace(outcome, error=f"{outcome.error} (see {logs / path.name}.log)")
         pipe.send(outcome)
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-
-
-def _end_with_parent() -> None:
-    """End this worker with the study: left alone it would write to the run folder that a continued study writes to."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import torch
 from switchnorm.config.limits import check
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
-from switchnorm.studies.parallel import cores
+from switchnorm.processes import cores
 from switchnorm.studies.study import Study
 
 

@@ -21,11 +21,12 @@ from switchnorm.files import writing
 from switchnorm.processes import world_size
 from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.lock import locked
+from switchnorm.runs.reading import read_record
 from switchnorm.screen import is_screen, make_console
 from switchnorm.studies.folder import Plan, check_folder
 from switchnorm.studies.parallel import Outcome, default_workers, train_all
 from switchnorm.studies.progress import StudyProgress
-from switchnorm.text import decode, from_json, printable
+from switchnorm.text import printable
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import prepare
 from switchnorm.training.first_look import first_look
@@ -186,6 +187,6 @@ def origin(study: str, recipe: str, plan: Plan, device: str) -> dict[str, Any]:
 def _earlier_seconds(table: Path) -> float:
     """What the study took before it was interrupted, by the table that it left."""
     try:
-        return float(from_json(decode(table.read_bytes(), str(table)), str(table))["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return float(read_record(table, "a study's table")["seconds"])
+    except (ValueError, KeyError, TypeError):
         return 0.0

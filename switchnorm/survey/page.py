@@ -9,7 +9,7 @@ from pathlib import Path
 from switchnorm.data import Dataset
 from switchnorm.data.files.shown import as_pictures
 from switchnorm.errors import InputError
-from switchnorm.files import write_file
+from switchnorm.files import check_page, write_file, writing
 from switchnorm.report.common.document import document
 from switchnorm.report.common.elements import note, section, table
 from switchnorm.report.common.legends import colour_legend
@@ -41,10 +41,9 @@ def write_page(name: str, survey: Survey, drawing: Drawing, out: Path, *, seed: 
         The file.
 
     Raises:
-        InputError: `out` is a folder.
+        InputError: `out` is a folder or no name of a page.
     """
-    if out.is_dir():
-        raise InputError(f"{out} is a folder; the page is one file: give {out / 'check.html'}")
+    check_page(out, "check.html")
     colours = drawing.colours()
     sections = (
         section("Findings", _findings(survey)),
@@ -57,7 +56,8 @@ def write_page(name: str, survey: Survey, drawing: Drawing, out: Path, *, seed: 
         section("Files and values", table(split_table(survey))),
     )
     text = document("switchnorm check", verdict(name, survey).partition(";")[0], _lede(survey), sections)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out.parent):
+        out.parent.mkdir(parents=True, exist_ok=True)
     write_file(out, text)
     return out
 

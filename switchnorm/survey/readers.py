@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import os
 import signal
-import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,18 +14,12 @@ from typing import Any
 
 from switchnorm.data.files.surveyed import Facts, Surveyed
 from switchnorm.errors import InputError
-from switchnorm.processes import local_world_size
+from switchnorm.processes import cores, end_with_parent
 
 #: Samples that a process looks at before it answers, and answers that are waited for, for each process.
 _CHUNK, _AHEAD = 16, 4
 #: Fewer samples than these are looked at faster than processes start.
 _FEW = 64
-
-
-def cores() -> int:
-    """The cores that this process may use, shared by the processes that torchrun started on this machine."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(there // local_world_size(), 1)
 
 
 def look_in_processes(split: Surveyed, indices: Sequence[int]) -> Iterator[tuple[int, Facts]]:
@@ -49,15 +41,7 @@ def look_in_processes(split: Surveyed, indices: Sequence[int]) -> Iterator[tuple
 
 def _start() -> None:
     warnings.simplefilter("ignore")  # of decoders; what matters is among the facts
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A killed process ends none of those that it started, and they would wait for items for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    end_with_parent()
 
 
 def look_in_threads(split: Surveyed, indices: Sequence[int]) -> Iterator[tuple[int, Facts]]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 
+from switchnorm.data.files.opening import sides
 from switchnorm.report.common.table import Cell, Table
 from switchnorm.survey.findings import Seen
 from switchnorm.survey.summary import Summary
@@ -64,19 +64,14 @@ def _sizes(summary: Summary) -> dict[str, str]:
     distinct, counts = np.unique(sizes, axis=0, return_counts=True)
     common = int(counts.argmax())
     if len(distinct) == 1:
-        return {"size": _name(distinct[0])}
+        return {"size": sides(distinct[0])}
     areas = sizes.prod(1)
     return {
-        "smallest": _name(sizes[areas.argmin()]),
-        "median": _name(sizes[np.argsort(areas, kind="stable")[len(areas) // 2]]),
-        "largest": _name(sizes[areas.argmax()]),
-        "most frequent": f"{_name(distinct[common])},\n{100 * counts[common] / len(sizes):.1f} %",
+        "smallest": sides(sizes[areas.argmin()]),
+        "median": sides(sizes[np.argsort(areas, kind="stable")[len(areas) // 2]]),
+        "largest": sides(sizes[areas.argmax()]),
+        "most frequent": f"{sides(distinct[common])},\n{100 * counts[common] / len(sizes):.1f} %",
     }
-
-
-def _name(size: Sequence[int]) -> str:
-    """Width and height, as everybody writes them."""
-    return f"{size[1]}x{size[0]}"
 
 
 def _by(summary: Summary, place: int) -> Counter[str]:

@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 import pytorch_lightning as pl
 
 from switchnorm.data import Dataset
-from switchnorm.data.files.picture_file import DamagedError
+from switchnorm.data.files.picture_file import DamagedError, read_picture
+from switchnorm.data.files.remarks import Remarks, gathered
+from switchnorm.data.picture import Picture
 from switchnorm.errors import InputError
 
 
@@ -25,8 +27,9 @@ class Predictor(pl.Callback):
     Attributes:
         title: what is written, "masks and overlays".
         noun: a file that is written for one picture, "mask".
-        failed: the pictures that could not be predicted so far, and why.
+        failed: the pictures that could not be predicted so far, and why, in words that name them.
         remarks: what is to be said about others.
+        noticed: what was unusual about the files of those that were read.
     """
 
     title: ClassVar[str]
@@ -38,6 +41,7 @@ class Predictor(pl.Callback):
         self.out = out
         self.failed: dict[Path, str] = {}
         self.remarks: list[str] = []
+        self.noticed = Remarks("pictures", len(files))
 
     @staticmethod
     @abstractmethod
@@ -52,6 +56,17 @@ class Predictor(pl.Callback):
             DamagedError, InputError: a picture that cannot be read.
         """
 
+    def read(self, index: int) -> Picture:
+        """The picture in that place, as the dataset's `pixels` say.
+
+        Raises:
+            DamagedError, InputError: as `read_picture`.
+        """
+        with gathered() as remarks:
+            picture = read_picture(str(self.files[index]), self.dataset.pixels)
+        self.noticed.add(remarks)
+        return picture
+
     @abstractmethod
     def take(self, output: Any) -> None:
         """Keep or write what `predict_step` has returned for the last input."""
@@ -65,7 +80,9 @@ class Predictor(pl.Callback):
         for index, file in enumerate(self.files):
             try:
                 yield from self.inputs(index)
-            except (DamagedError, InputError) as error:
+            except DamagedError as error:
+                self.failed[file] = f"cannot read {error}"
+            except InputError as error:
                 self.failed[file] = str(error)
 
     def on_predict_batch_end(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from switchnorm.classes import canonical, listed, same
+from switchnorm.classes import listed, same
+from switchnorm.text import canonical
 
 
 @dataclass(frozen=True)
@@ -90,5 +91,6 @@ def take_rows(
             entries[key] = own.clone()
             here, there = zip(*pairs, strict=True)
             entries[key][list(here)] = found[list(there)].to(own.dtype)
-    begun = f"; {len(new)} begin anew ({listed(new)})" if new else ""
-    return TakenRows(entries, said=f"{len(pairs)} of {len(rows.names)} classes are taken over by name{begun}")
+    begun = f"; {len(new)} {'begins' if len(new) == 1 else 'begin'} anew ({listed(new)})" if new else ""
+    taken = f"{len(pairs)} of {len(rows.names)} classes {'is' if len(pairs) == 1 else 'are'} taken over by name"
+    return TakenRows(entries, said=taken + begun)

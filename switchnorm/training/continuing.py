@@ -7,26 +7,31 @@ epoch: what was trained stays, and learning rate, SSN's radius and the order of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from switchnorm.config.recipe import to_yaml
 from switchnorm.config.schema import Config
 from switchnorm.data import Dataset
 from switchnorm.errors import InputError
+from switchnorm.files import write_file
 from switchnorm.runs.data_changes import data_changes
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training.build import steps_per_epoch, training_batches
-from switchnorm.training.callbacks.checkpoints import AtomicCheckpointIO, read_resumable
+from switchnorm.training.callbacks.checkpoints import AtomicCheckpointIO
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.optimizer import effective_lr, make_optimizer
-from switchnorm.training.settings import KEY, changed_settings, settings_of
+from switchnorm.training.settings import KEY, settings_of
 
 #: How a run takes changes that are none of the configuration's.
 _FLAG = "--data-changed"
+
+#: All entries of a checkpoint of a training.
+Checkpoint = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,18 +49,7 @@ class Place:
     position: int
 
 
-def _read_last(run: RunFolder) -> dict[str, Any] | None:
-    """The newest checkpoint as it was written; None where there is none."""
-    return read_resumable(run.last) if run.last.is_file() else None
-
-
-def epochs_begun(path: Path) -> int | None:
-    """After how many epochs a checkpoint begins, where `adjusted` has written it; None for any other."""
-    checkpoint = read_resumable(path)
-    return int(checkpoint["epoch"]) if checkpoint["loops"] is None else None
-
-
-def place_of(checkpoint: dict[str, Any]) -> Place:
+def place_of(checkpoint: Checkpoint) -> Place:
     """Where a checkpoint of an interrupted training stands."""
     loops = checkpoint["loops"]
     if loops is None:
@@ -65,30 +59,23 @@ def place_of(checkpoint: dict[str, Any]) -> Place:
     return Place(epochs, checkpoint["global_step"], loader["position"] if loader["epoch"] == epochs else 0)
 
 
-def check_settings(run: RunFolder, config: Config, *, allowed: bool) -> list[str]:
-    """Which keys are not what the newest checkpoint was trained with, see `changed_settings`."""
-    checkpoint = _read_last(run)
-    saved = None if checkpoint is None else checkpoint.get(KEY)
-    return changed_settings(saved, config, f"checkpoint {str(run.last)!r}", allowed=allowed)
-
-
-def find_changes(run: RunFolder, config: Config, dataset: Dataset, *, allowed: bool) -> list[str]:
-    """What differs from what the run was trained with, in phrases.
+def find_changes(
+    run: RunFolder, checkpoint: Checkpoint | None, config: Config, dataset: Dataset, *, allowed: bool
+) -> list[str]:
+    """What differs from the data that the run was trained on, in phrases.
 
     Args:
         run: the run.
+        checkpoint: that it goes on from; None where it has none.
         config: its configuration, as it is now.
         dataset: its data, as it is now, with the classes of the run.
         allowed: whether anything may differ.
 
     Raises:
-        InputError: something does that may not, or a file is damaged.
+        InputError: something does that may not, or run.json is damaged.
     """
-    checkpoint = _read_last(run)
-    changes = check_settings(run, config, allowed=allowed)
     before = run.record().get("data")
-    if before is not None:
-        changes += data_changes(before, dataset, str(run.record_file))
+    changes = [] if before is None else data_changes(before, dataset, str(run.record_file))
     if checkpoint is not None and not changes and None in (before, checkpoint.get(KEY)):
         changes += _other_steps(place_of(checkpoint), config, dataset)
     if changes and not allowed:
@@ -110,7 +97,7 @@ def _other_steps(place: Place, config: Config, dataset: Dataset) -> list[str]:
     return [f"{trained} were trained, and this data and batch size make {steps} per epoch"]
 
 
-def adjusted(checkpoint: dict[str, Any], config: Config, model: nn.Module, dataset: Dataset) -> dict[str, Any]:
+def adjusted(checkpoint: Checkpoint, config: Config, model: nn.Module, dataset: Dataset) -> dict[str, Any]:
     """A checkpoint as of the beginning of its epoch, for the data and the batch size that there are now.
 
     Args:
@@ -149,24 +136,35 @@ def adjusted(checkpoint: dict[str, Any], config: Config, model: nn.Module, datas
     }
 
 
-def adjust(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, changes: list[str]) -> list[str]:
-    """Let a run go on with what has changed: write its newest checkpoint anew, and then its record.
+def adjust(
+    run: RunFolder,
+    checkpoint: Checkpoint | None,
+    config: Config,
+    model: nn.Module,
+    dataset: Dataset,
+    changes: list[str],
+) -> list[str]:
+    """Let a run go on with what has changed: write its last checkpoint anew, its configuration, and then its record.
 
     A kill in between leaves a run that is refused as before, and is adjusted again.
+
+    Args:
+        run, checkpoint, config, dataset: as `find_changes`.
+        model: the network.
+        changes: what that has found.
 
     Returns:
         What is to be said about it, a line each.
     """
-    files = AtomicCheckpointIO()
     lines = [f"going on with what has changed: {'; '.join(changes)}"]
     record: dict[str, Any] = {"after_epochs": 0, "changes": changes}
-    if run.last.is_file():
-        checkpoint = files.load_checkpoint(run.last)
+    if checkpoint is not None:
         place = place_of(checkpoint)
-        files.save_checkpoint(adjusted(checkpoint, config, model, dataset), run.last)
+        AtomicCheckpointIO().save_checkpoint(adjusted(checkpoint, config, model, dataset), run.last)
         record["after_epochs"] = place.epochs
         lines.append(_beginning(place, config, dataset))
     continued = [*(run.record().get("continued") or []), record]
+    write_file(run.config_file, to_yaml(config))
     run.update_record(data=dataset.fingerprint(), learning_rate=effective_lr(config), continued=continued)
     return lines
 

@@ -1,4 +1,4 @@
-"""What ends a training from outside, in one line: short memory, processes that are gone, data that cannot be read."""
+"""What ends a training in one line: short memory, processes that are gone, data that cannot be read, a step too far."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
+from switchnorm.files import WriteError
 from switchnorm.processes import world_size
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training.callbacks.divergence import DivergedError
@@ -17,6 +18,9 @@ from switchnorm.training.callbacks.interruption import resuming
 
 #: What a CPU's allocator says in a plain RuntimeError.
 _CPU_MEMORY = ("can't allocate memory", "not enough memory")
+
+#: What an optimizer says in a plain RuntimeError of a number that it multiplies float32 by, and that is beyond it.
+_OVERFLOW = "without overflow"
 
 #: What gloo says in a plain RuntimeError where the other end is gone.
 _GLOO = ("gloo", "Connection closed by peer", "Connection reset by peer")
@@ -27,11 +31,16 @@ def explained(run: RunFolder, config: Config) -> Iterator[None]:
     """Raise what is known to end a training as an `InputError` that says how to go on; everything else as it is."""
     try:
         yield
-    except DivergedError:
+    except (DivergedError, WriteError):  # the latter is told how to go on by whoever holds the run
         raise
     except InputError as error:
         raise InputError(f"{error}{_going_on(run)}") from error
     except (MemoryError, RuntimeError) as error:
+        if _OVERFLOW in str(error):
+            lr = config.optimizer.lr
+            raise InputError(
+                f"the step of {config.optimizer.name} overflows at --optimizer.lr {lr:g}; lower it"
+            ) from error
         if is_memory(error):
             raise InputError(_memory(config)) from error
         if is_lost(error):

@@ -28,6 +28,11 @@ def is_finite(*tensors: Tensor) -> bool:
     return bool(magnitude(tensors).isfinite())
 
 
+def bad_batch(batch: Any) -> bool:
+    """Whether numbers of a batch, such as its pictures, are not finite."""
+    return not is_finite(*_tensors(batch))
+
+
 def bad_gradients(model: nn.Module) -> list[str]:
     """The parameters with a gradient that is not finite, by name."""
     return [name for name, p in model.named_parameters() if p.grad is not None and not is_finite(p.grad)]
@@ -64,8 +69,6 @@ def first_layer(task: Task, batch: Any, context: Callable[[], Any], gradients: I
     try:
         # What a network of somebody else makes of such numbers is its own matter.
         with contextlib.suppress(Exception), context():
-            if batch is not None and not is_finite(batch[0]):
-                return "the pictures of the batch"
             if batch is not None:
                 task(batch[0])
     finally:

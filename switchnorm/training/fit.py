@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,7 +10,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
 from switchnorm.config.schema import Config
-from switchnorm.config.task_spec import find_task, loaded
+from switchnorm.config.task_spec import TaskSpec, find_task, loaded
 from switchnorm.data import Dataset
 from switchnorm.optim.radius import RadiusShape
 from switchnorm.runs.classes import classes_of
@@ -27,13 +28,12 @@ from switchnorm.training.callbacks.progress import Progress
 from switchnorm.training.callbacks.statistics import Calibration, MeanStatistics
 from switchnorm.training.callbacks.steps import Modes, RadiusSchedule, StepSeed
 from switchnorm.training.callbacks.stopping import Patience
-from switchnorm.training.continuing import epochs_begun
 from switchnorm.training.failures import explained
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.loggers import run_loggers
 from switchnorm.training.measure import peak_memory, reset_peak_memory, steady_rate
 from switchnorm.training.settings import KEY, settings_of
-from switchnorm.training.trainer import count_as_done, make_trainer
+from switchnorm.training.trainer import EpochsBegun, count_as_done, make_trainer
 
 
 def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *, quiet: bool = False) -> dict[str, Any]:
@@ -53,18 +53,11 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         InputError: the training diverged (`DivergedError`); or what is not of its own making: memory, data, processes.
         Interrupted: a signal asked for the end; what was saved, and how to continue, is said.
     """
-    steps = total_steps(config, dataset)
+    steps, batches = total_steps(config, dataset), len(training_batches(config, dataset))
     task = training_task(config, model, dataset.num_classes, steps)
     task.kept = {**classes_of(dataset).entries(), KEY: settings_of(config)}
     spec = find_task(config.task)
     score = spec.score.column
-    every = config.train.snapshot_epochs
-    checkpoints = [
-        *([] if every is None else [Snapshots(run, every)]),
-        BestCheckpoint(run.checkpoints, score),
-        ModelCheckpoint(run.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True),
-        MidEpochCheckpoint(run.checkpoints, config.train.checkpoint_minutes),
-    ]
     agreement, ending = Agreement(), Ending()
     divergence = Divergence(run, config.train.on_divergence, agreement)
     patience = [] if config.train.patience is None else [Patience(score, config.train.patience)]
@@ -77,12 +70,13 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
             accumulate_grad_batches=config.train.iteration_size,
             gradient_clip_val=config.optimizer.clip_norm,
             callbacks=[
+                EpochsBegun(batches, steps // config.train.epochs),
                 *step_callbacks(config, steps),
                 *_records(run, config, dataset),
                 *([] if quiet else [Progress(score)]),
                 *patience,
                 divergence,
-                *checkpoints,
+                *_checkpoints(run, config, score),
                 Interruption(run, ending, agreement, divergence),
             ],
             logger=loggers,
@@ -92,18 +86,15 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     ):
         reset_peak_memory()
         last = run.last if run.last.is_file() else None
-        begun = config.train.start_epoch if last is None else epochs_begun(last)
-        if begun is not None:
-            batches = len(training_batches(config, dataset))
-            count_as_done(trainer, begun, batches, steps // config.train.epochs)
+        if last is None:
+            count_as_done(trainer, config.train.start_epoch, batches, steps // config.train.epochs)
         with explained(run, config):
             trainer.fit(task, Loaders(dataset, config), ckpt_path=last)
         memory = peak_memory(trainer.strategy.root_device)
     if not trainer.is_global_zero:
         return {}
     rows = run.metrics()
-    result = {name: float(rows[-1][name]) for name in (metric.column for metric in spec.metrics) if rows[-1][name]}
-    result[f"best_{score}"] = max(float(row[score]) for row in rows)
+    result = _result(rows, spec)
     run.update_record(
         status="finished",
         result=result,
@@ -114,6 +105,24 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
         peak_memory_bytes=max(memory, run.record().get("peak_memory_bytes") or 0),
     )
     return result
+
+
+def _checkpoints(run: RunFolder, config: Config, score: str) -> list[pl.Callback]:
+    """What writes the run's checkpoints."""
+    every = config.train.snapshot_epochs
+    return [
+        *([] if every is None else [Snapshots(run, every)]),
+        BestCheckpoint(run.checkpoints, score),
+        ModelCheckpoint(run.checkpoints, "last", enable_version_counter=False, save_on_train_epoch_end=True),
+        MidEpochCheckpoint(run.checkpoints, config.train.checkpoint_minutes),
+    ]
+
+
+def _result(rows: Sequence[Mapping[str, str]], spec: TaskSpec) -> dict[str, float]:
+    """What the last epoch of metrics.csv measured, and the best score of all."""
+    score, last = spec.score.column, rows[-1]
+    found = {metric.column: float(last[metric.column]) for metric in spec.metrics if last[metric.column]}
+    return {**found, f"best_{score}": max(float(row[score]) for row in rows)}
 
 
 def radius_shape(config: Config, steps: int) -> RadiusShape:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,16 +26,16 @@ from switchnorm.surgery import LayerImportance, importance
 from switchnorm.text import say
 from switchnorm.training.beginning import begin
 from switchnorm.training.build import build_model, prepare
-from switchnorm.training.callbacks.checkpoints import read_resumable
 from switchnorm.training.callbacks.divergence import DivergedError
 from switchnorm.training.callbacks.interruption import resuming
-from switchnorm.training.continuing import adjust, check_settings, find_changes
+from switchnorm.training.continuing import adjust, find_changes
 from switchnorm.training.first_look import first_look
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.ownership import existing_run, new_run
 from switchnorm.training.pictures import as_expected, as_found
-from switchnorm.training.recovery import check_continuable, recover_tables
+from switchnorm.training.recovery import check_tables, continued_from, make_last, recover_tables
+from switchnorm.training.settings import KEY, changed_settings
 from switchnorm.weights import file_importance, load_state, read_checkpoint
 
 
@@ -77,12 +76,12 @@ def _kept_once_trained(run: RunFolder) -> Iterator[None]:
     """Take the folder of a new run away where it ends before anything is trained, as it would only be in the way."""
     try:
         yield
-    except (Interrupted, InputError) as error:
+    except (Interrupted, Exception) as error:
         if run.last.is_file():
             if isinstance(error, Interrupted) and not error.said:
                 raise Interrupted(error.number, f"continue with `{resuming(run)}`") from None
         elif is_first() and not isinstance(error, DivergedError | WriteError):
-            shutil.rmtree(run.path, ignore_errors=True)
+            run.clear()
         raise
 
 
@@ -117,8 +116,8 @@ def resume(
             classes, data or settings than it was trained with.
     """
     run = RunFolder.open(path)
-    with existing_run(run, lambda: check_continuable(run, checkpoint)):
-        config, model, dataset = _as_it_was(run, flags, data_changed=data_changed, quiet=quiet)
+    with existing_run(run, lambda: _as_it_was(run, flags, checkpoint, data_changed, quiet)) as found:
+        config, model, dataset = found
         begun = run.record().get("processes") or world_size()
         if begun != world_size() and is_first() and not quiet:
             say(f"begun on {begun} processes and continued on {world_size()}: what each computes is not what it was")
@@ -128,35 +127,43 @@ def resume(
 
 
 def _as_it_was(
-    run: RunFolder, flags: Sequence[str], *, data_changed: bool, quiet: bool
+    run: RunFolder, flags: Sequence[str], which: str, data_changed: bool, quiet: bool
 ) -> tuple[Config, nn.Module, Dataset]:
     """The configuration, network and data that a run goes on with, found to be what it was trained with.
 
+    The first process writes what goes on otherwise, once nothing can be refused any more.
+
     Args:
-        run: the run, held by this process.
+        run: the run, held by the first process.
+        which: the checkpoint that it goes on from, "last" or "previous".
         flags, data_changed, quiet: as `resume`.
     """
+    source = continued_from(run, which if is_first() else "last")  # the others come when the first has made it the last
     config = read_config(run.config_file, flags)
-    file = None
-    if run.last.is_file():
-        file = read_checkpoint(run.last)
-        check_settings(run, config, allowed=data_changed)
-    classes = run_classes(run, file)
+    checkpoint, changes = None, []
+    if source is not None:
+        checkpoint, title = source.entries, f"checkpoint {str(source.path)!r}"
+        changes += changed_settings(checkpoint.get(KEY), config, title, allowed=data_changed)
+    classes = run_classes(run, None if source is None else source.file)
     model, dataset = prepare(config, classes)
-    changes = find_changes(run, config, dataset, allowed=data_changed)
+    changes += find_changes(run, checkpoint, config, dataset, allowed=data_changed)
     # A claim stays with data that was found to be the same, and not with any other.
     config = replace(config, claim=make_claim() if changes else run.config().claim)
-    if file is not None:  # the trainer loads it too, but would not explain what does not fit
-        load_state(model, file.state, f"checkpoint {str(run.last)!r}")
-        recover_tables(run, read_resumable(run.last))
+    if source is not None:
+        load_state(model, source.file.state, title)  # the trainer loads it too, but would not explain what does not fit
+        check_tables(run, source.entries)
     if is_first():
         lines = list(class_notes(dataset, classes, f"run {str(run.path)!r}"))
-        lines += adjust(run, config, model, dataset, changes) if changes else []
+        lines += first_look(config, dataset) if changes and checkpoint is not None else []
+        say(*make_last(run, source), *([] if checkpoint is None else recover_tables(run, checkpoint)))
+        lines += adjust(run, checkpoint, config, model, dataset, changes) if changes else []
         lines += ["nothing has changed that --data-changed would be for"] if data_changed and not changes else []
         if flags:
             lines.append(f"{run.config_file} says from now on: {' '.join(flags)}")
-        if flags or changes:
+        if flags and not changes:  # which `adjust` has written with them
             write_file(run.config_file, to_yaml(config))
+        if "data" not in run.record():  # a run from before that was kept knows it from here on
+            run.update_record(**record_of(dataset))
         if not quiet:
             say(*lines)
     return config, model, dataset
@@ -215,7 +222,10 @@ def inspect(path: Path) -> list[LayerImportance]:
     checkpoint = checkpoint_of(run, "last") if path.is_dir() else path
     file = read_checkpoint(checkpoint)
     classes = run_classes(run, file)
-    count = create_dataset(**config.data).num_classes if classes is None else len(classes.names)
+    try:
+        count = create_dataset(**config.data).num_classes if classes is None else len(classes.names)
+    except InputError:  # a run from before it knew its classes, whose data is gone
+        return file_importance(checkpoint)
     model = build_model(config, count)
     load_state(model, file.state, f"checkpoint {str(checkpoint)!r}")
     return importance(model)

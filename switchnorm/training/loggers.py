@@ -78,7 +78,7 @@ def _begun(run: RunFolder, config: Config) -> list[Logger]:
         except Exception as error:  # each library has its own
             said = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
             raise InputError(
-                f"train.loggers: {name} does not start: {said}; when that is mended, continue with --resume {run.path}"
+                f"train.loggers: {name} does not start: {said}; when that is mended, give the same command"
             ) from error
         made.append(logger)
     if known:
@@ -106,6 +106,12 @@ def _make(name: str, run: RunFolder, title: str | None, known: str | None) -> Lo
 class _TensorBoard(TensorBoardLogger):
     """TensorBoard's files; where they cannot be written the run ends in a line, as with its other files."""
 
+    @property
+    def experiment(self) -> Any:
+        """The writer, whose first use makes its file."""
+        with self._writing():
+            return super().experiment
+
     def log_metrics(self, *args: Any, **kwargs: Any) -> None:
         """Write scalars."""
         with self._writing():
@@ -127,7 +133,7 @@ class _TensorBoard(TensorBoardLogger):
             try:
                 yield
             except ValueError as error:  # as which Lightning raises whatever comes from below
-                if isinstance(error.__cause__, OSError):
+                if isinstance(error.__cause__, OSError | WriteError):
                     raise error.__cause__ from None
                 raise
 

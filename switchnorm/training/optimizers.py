@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch.optim import Optimizer
@@ -21,8 +21,9 @@ _UNFIT = {
 }
 #: Arguments that have a key of their own.
 _KEYS = ("lr", "weight_decay", "momentum", "nesterov")
-#: What options are numbers of.
+#: What options are numbers of, and those that torch takes out of range.
 _NUMBERS = Range(-1e6, most=1e6)
+_RANGES = {"dampening": Range(0, most=1), "alpha": Range(0, below=1)}
 #: Arguments that the run decides on.
 _DECIDED = ("params", "fused", "capturable", "differentiable")
 
@@ -52,7 +53,7 @@ def optimizer_of(settings: OptimizerConfig) -> partial[Optimizer]:
             raise InputError(f"optimizer.options.{key} is a key of its own, optimizer.{key}")
         if key not in options:
             raise unknown(f"option of {name}", key, options)
-        _check(f"optimizer.options.{key}", value, takes[key].default)
+        _check(key, value, takes[key])
     given = {key: getattr(settings, key) for key in ("momentum", "nesterov") if key in takes}
     arguments = {**settings.options, **{key: value for key, value in given.items() if value is not None}}
     made = partial(kind, lr=settings.lr, **arguments)
@@ -81,15 +82,18 @@ def _kind(name: str) -> type[Optimizer]:
     return known[name]
 
 
-def _check(key: str, value: Any, default: Any) -> None:
+def _check(name: str, value: Any, parameter: inspect.Parameter) -> None:
     """Raise `InputError` for a value of another kind than the default, or one that no optimizer can mean.
 
     torch itself looks at ranges alone, and at few of their upper ends.
     """
+    key, default = f"optimizer.options.{name}", parameter.default
     for number in value if isinstance(value, list) else [value]:
         if isinstance(number, int | float):
-            _NUMBERS.check(key, number)
-    if isinstance(default, bool):
+            _RANGES.get(name, _NUMBERS).check(key, number)
+    if bool in get_args(parameter.annotation) and value is None:
+        return
+    if isinstance(default, bool) or bool in get_args(parameter.annotation):
         if not isinstance(value, bool):
             raise InputError(f"{key} must be true or false, got {value!r}")
     elif isinstance(default, tuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import distributed as dist
 
@@ -18,15 +18,17 @@ from switchnorm.errors import InputError
 from switchnorm.files import WriteError
 from switchnorm.processes import is_first, rank, world_size
 from switchnorm.runs.folder import RunFolder
+from switchnorm.training.callbacks.interruption import resuming
 
 #: How long the first process waits for the others to read why it ends.
 _SECONDS = 10
 _turns = itertools.count()
+_T = TypeVar("_T")
 
 
 @contextlib.contextmanager
 def new_run(path: Path, config: Config, command: Sequence[str], facts: dict[str, Any]) -> Iterator[RunFolder]:
-    """Make a run folder, and hold it.
+    """Make a run folder, and hold it; one that is empty at the end, and was not there before, is taken away.
 
     Args:
         path, config, command: as `RunFolder.create`.
@@ -45,6 +47,7 @@ def new_run(path: Path, config: Config, command: Sequence[str], facts: dict[str,
             run.create(path, config, command, **facts)
         else:
             run.create(path, config, command, **facts)
+            held.callback(_remove_empty, path)
             held.enter_context(run.lock())
         run.sweep()
 
@@ -53,33 +56,40 @@ def new_run(path: Path, config: Config, command: Sequence[str], facts: dict[str,
 
 
 @contextlib.contextmanager
-def existing_run(run: RunFolder, prepare: Callable[[], None]) -> Iterator[None]:
+def existing_run(run: RunFolder, prepare: Callable[[], _T]) -> Iterator[_T]:
     """Hold a run that is continued.
 
     Args:
         run: the run.
-        prepare: called by the first process once it holds the run, before any process goes on.
+        prepare: finds what the run goes on with. The first process calls it once it holds the run, and the others when
+            that has written what it writes, so that all of them find the same.
+
+    Yields:
+        What `prepare` found.
 
     Raises:
         InputError: another process is at work in it, or `prepare` found something; in every process of the run.
         WriteError: the folder cannot be written.
     """
 
-    def begin(held: ExitStack) -> None:
+    def begin(held: ExitStack) -> _T:
         held.enter_context(run.lock())
-        prepare()
+        found = prepare()
         run.sweep()
+        return found
 
-    with _owned(run, begin):
-        yield
+    with _owned(run, begin) as found:
+        yield prepare() if found is None else found
 
 
 @contextlib.contextmanager
-def _owned(run: RunFolder, begin: Callable[[ExitStack], None]) -> Iterator[None]:
+def _owned(run: RunFolder, begin: Callable[[ExitStack], _T]) -> Iterator[_T | None]:
+    """Let the first process begin; yields what that returned, there, and None in the others."""
+    found = None
     with ExitStack() as held:
         if is_first():
             try:
-                begin(held)
+                found = begin(held)
             except Exception as error:
                 _tell(str(error) or type(error).__name__)
                 raise
@@ -87,18 +97,22 @@ def _owned(run: RunFolder, begin: Callable[[ExitStack], None]) -> Iterator[None]
         elif world_size() > 1 and (said := _heard()):
             raise InputError(said)
         try:
-            yield
+            yield found
         except WriteError as error:
-            raise InputError(f"{error}, then continue with `switchnorm train --resume {run.path}`") from error
+            raise InputError(f"{error}, then continue with `{resuming(run)}`") from error
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # it holds something
+        folder.rmdir()
 
 
 @functools.cache
 def _store() -> Any:
     """What the processes of a run share before they have a group: torchrun's own store."""
     store = next(iter(dist.rendezvous("env://")))[0]
-    store.set_timeout(
-        timedelta(days=1)
-    )  # to prepare may take the first process long; if it dies torchrun ends the others
+    # To prepare may take the first process long; if it dies torchrun ends the others.
+    store.set_timeout(timedelta(days=1))
     return store
 
 

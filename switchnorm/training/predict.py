@@ -15,6 +15,7 @@ from switchnorm.config.task_spec import find_task, loaded, tasks
 from switchnorm.data.files.listing import EXTENSIONS
 from switchnorm.data.files.walk import find_files, told
 from switchnorm.errors import InputError
+from switchnorm.files import writing
 from switchnorm.processes import world_size
 from switchnorm.tasks.predictor import Predictor
 from switchnorm.training.build import build_model, check_device, check_task, dataset_of, make_task
@@ -75,12 +76,13 @@ def predict_pictures(
     model = build_model(config, dataset.num_classes)
     load(model)
     task = make_task(config, model, dataset.num_classes)
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     predictor = make(dataset, files, out)
     options: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
     with make_trainer(config.train, callbacks=[predictor], **options) as trainer:
         trainer.predict(task, predictor, return_predictions=False)
-    lines = *left_out, *predictor.remarks, *predictor.finish()
+    lines = *left_out, *predictor.remarks, *predictor.noticed.unsaid(), *predictor.finish()
     return Predicted(len(files) - len(predictor.failed), predictor.title, lines, predictor.failed)
 
 

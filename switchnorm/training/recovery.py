@@ -9,16 +9,16 @@ from typing import Any
 
 from switchnorm.errors import InputError
 from switchnorm.files import writing
-from switchnorm.processes import is_first
 from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.tables import TABLES, restore_tables
-from switchnorm.weights import read_state
+from switchnorm.training.callbacks.checkpoints import Resumable, read_resumable
+from switchnorm.training.callbacks.interruption import resuming
 
 _ANEW = "begin anew with another --out"
 
 
-def check_continuable(run: RunFolder, checkpoint: str) -> None:
-    """Check that a run can go on, and let the checkpoint that it goes on from be its last; for the one that holds it.
+def continued_from(run: RunFolder, checkpoint: str) -> Resumable | None:
+    """The checkpoint that a run goes on from, found whole; None where it was ended before it had one.
 
     Args:
         run: the run.
@@ -35,44 +35,66 @@ def check_continuable(run: RunFolder, checkpoint: str) -> None:
         )
     if run.finished():
         raise InputError(f"run {str(run.path)!r} is finished; evaluate it with `switchnorm eval {run.path}`")
-    with writing(run.checkpoints):
-        run.checkpoints.mkdir(exist_ok=True)
     if checkpoint == "previous" or (run.previous.is_file() and not run.last.is_file()):
         if not run.previous.is_file():
             raise InputError(f"run {str(run.path)!r} has no {run.previous.name}; leave out --checkpoint")
-        _check_whole(run.previous, _ANEW)
-        if checkpoint != "previous":
-            print(f"{run.last} is missing; continued from {run.previous.name}")
-        with writing(run.last):
-            os.replace(run.previous, run.last)
-    elif run.last.is_file():
-        back = f"continue from the one before with `switchnorm train --resume {run.path} --checkpoint previous`"
-        _check_whole(run.last, back if run.previous.is_file() else _ANEW)
-    elif run.metrics_file.is_file() and (done := len(run.metrics())) > 1:  # a kill loses the checkpoint of one epoch
+        return _read(run.previous, _ANEW)
+    if run.last.is_file():
+        back = f"continue from the one before with `{resuming(run)} --checkpoint previous`"
+        return _read(run.last, back if run.previous.is_file() else _ANEW)
+    if run.metrics_file.is_file() and (done := len(run.metrics())) > 1:  # a kill loses the checkpoint of one epoch
         raise InputError(f"{run.last} is missing after {done} epochs; put it back, or {_ANEW}")
+    return None
 
 
-def _check_whole(path: Path, remedy: str) -> None:
+def make_last(run: RunFolder, source: Resumable | None) -> list[str]:
+    """Let what a run goes on from be its last checkpoint.
+
+    Returns:
+        What is to be said about it, a line each.
+
+    Raises:
+        WriteError: the folder cannot be written.
+    """
+    with writing(run.checkpoints):
+        run.checkpoints.mkdir(exist_ok=True)
+    if source is None or source.path == run.last:
+        return []
+    said = [] if run.last.is_file() else [f"{run.last} is missing; continued from {source.path.name}"]
+    with writing(run.last):
+        os.replace(source.path, run.last)
+    return said
+
+
+def _read(path: Path, remedy: str) -> Resumable:
     try:
-        read_state(path)
+        return read_resumable(path)
     except InputError as error:
         raise InputError(f"{error}; {remedy}") from error
 
 
-def recover_tables(run: RunFolder, checkpoint: Mapping[str, Any]) -> None:
-    """Let the tables of a run agree with the checkpoint that it goes on from; say where they did not.
+def check_tables(run: RunFolder, checkpoint: Mapping[str, Any]) -> None:
+    """Look whether `recover_tables` can write again what is lost of the tables.
 
     Raises:
         InputError: a checkpoint of an earlier version, which holds no tables, and metrics.csv lacks epochs before it.
-        WriteError: a table cannot be written.
     """
-    if not is_first():
-        return
     if TABLES not in checkpoint:
         rows = run.metrics() if run.metrics_file.is_file() else []
         found = {int(row["epoch"]) for row in rows}
         missing = set(range(run.config().train.start_epoch + 1, int(checkpoint["epoch"]) + 1)) - found
         if missing:
             raise InputError(f"{run.metrics_file} has no row of epoch {min(missing)}; put it back, or {_ANEW}")
-    for name in restore_tables(run.path, checkpoint):
-        print(f"{run.path / name} was not as {run.last.name} knows it; written again from there")
+
+
+def recover_tables(run: RunFolder, checkpoint: Mapping[str, Any]) -> list[str]:
+    """Let the tables of a run agree with the checkpoint that it goes on from.
+
+    Returns:
+        What is to be said about those that did not, a line each.
+
+    Raises:
+        WriteError: a table cannot be written.
+    """
+    restored = restore_tables(run.path, checkpoint)
+    return [f"{run.path / name} was not as {run.last.name} knows it; written again from there" for name in restored]

@@ -24,7 +24,8 @@ def settings_of(config: Config) -> dict[str, Any]:
     places = (f"data.{option}" for option in dataset_class(config.data["name"]).places)
     left_out = {*computed_keys(config.task), *places} - {"seed"}
     sections = tuple(f"{name}." for name in ("claim", *tasks()) if name != config.task)
-    settings = flatten(config.content())
+    # Options are values though they be mappings, of which a key more is another value.
+    settings = flatten(config.content(), {*OPEN, *(f"data.{option}" for option in config.data)})
     return {key: value for key, value in settings if key not in left_out and not key.startswith(sections)}
 
 
@@ -45,15 +46,13 @@ def changed_settings(saved: Any, config: Config, source: str, *, allowed: bool) 
     if not isinstance(saved, dict) or not all(isinstance(key, str) for key in saved):
         raise InputError(f"{source} is damaged: expected keys of the configuration as {KEY}")
     now = settings_of(config)
-    # A key that only one of them knows is another version's, but for options of networks and optimizers.
-    both = saved.keys() & now.keys()
-    own = {key for key in saved.keys() ^ now.keys() if key.startswith(OPEN)}
-    differing = [key for key in sorted(both | own) if saved.get(key) != now.get(key)]
+    # A key that only one of them knows is another version's.
+    differing = [key for key in sorted(saved.keys() & now.keys()) if saved[key] != now[key]]
     for key in differing:
         adjustable = key in _ADJUSTABLE or (key.startswith("data.") and key != "data.name")
         if adjustable and allowed:
             continue
-        what = f"{key} is {now.get(key)!r} in config.yaml, and the run was trained with {saved.get(key)!r}"
+        what = f"{key} is {now[key]!r:.200} in config.yaml, and the run was trained with {saved[key]!r:.200}"
         way = "go on with this one by --data-changed" if adjustable else "begin another run, with train.warm_start"
         raise InputError(f"{what}; put that back, or {way}")
-    return [f"{key} {saved.get(key)!r} -> {now.get(key)!r}" for key in differing]
+    return [f"{key} {saved[key]!r:.200} -> {now[key]!r:.200}" for key in differing]

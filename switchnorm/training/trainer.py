@@ -98,6 +98,25 @@ def count_as_done(trainer: pl.Trainer, epochs: int, batches: int, steps: int) ->
     loop.epoch_loop._batches_that_stepped = epochs * steps
 
 
+class EpochsBegun(pl.Callback):
+    """Lets a trainer go on from a checkpoint that has no counters of Lightning, as `continuing.adjusted` writes it.
+
+    Args:
+        batches, steps: of each epoch, as of `count_as_done`.
+    """
+
+    def __init__(self, batches: int, steps: int) -> None:
+        self.batches = batches
+        self.steps = steps
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Count the epochs before it."""
+        if checkpoint["loops"] is None:
+            count_as_done(trainer, int(checkpoint["epoch"]), self.batches, self.steps)
+
+
 def _leave_processes() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from switchnorm.config.task_spec import find_task
 from switchnorm.runs.durations import clock
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training.evaluate import Evaluation
+
+#: Said wherever a test set is evaluated.
+LOSS_NOT_FINITE = "the loss of some test pictures is not finite; what the scores count of these means nothing"
 
 
 def outcome(run: RunFolder, result: Mapping[str, Any]) -> list[str]:
@@ -64,6 +68,8 @@ def evaluation(what: str, found: Evaluation) -> list[str]:
             value = found.metrics[column]
             said = f"{value:.4f}" if column == "val_loss" else f"{100 * value:.2f} %"
             lines.append(f"  {title:{width}} {said}")
+    if not math.isfinite(found.metrics.get("val_loss", 0)):
+        lines.append(f"  {LOSS_NOT_FINITE}")
     claim = beside(found.claim, found.dataset.task, found.metrics)
     lines += [] if claim is None else [f"  {claim}"]
     details = found.task.details(found.dataset)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from switchnorm.classes import Classes, classes_in
 from switchnorm.errors import InputError
-from switchnorm.weights.formats import read_content
+from switchnorm.weights.formats import Content, read_content
 from switchnorm.weights.metadata import Metadata
 from switchnorm.weights.pair import PARTS, check_two_files, joined
 from switchnorm.weights.tensors import NoPlainTensor
@@ -57,7 +57,11 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
         InputError: as `read_state`.
     """
     path = Path(path)
-    file = read_content(path)
+    return as_checkpoint(read_content(path), path)
+
+
+def as_checkpoint(file: Content, path: Path) -> CheckpointFile:
+    """The network in what was read, as `read_checkpoint`; `path` is the file's."""
     content = _entries(file.value)
     container = next((name for name in _CONTAINERS if _is_state(_entries(content.get(name)))), "")
     state = _entries(content[container]) if container else content

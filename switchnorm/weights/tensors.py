@@ -15,6 +15,8 @@ from switchnorm.unpickling import CONTAINERS, Inert, Maker
 # Tensors that share a storage take no memory of their own until somebody copies them.
 _SHARED, _SHARED_LEAST = 16, 128 << 20
 _MOST_DIMENSIONS = 64
+# Of what a tensor with attributes is made of.
+_MOST_PARTS = 16
 
 _STORAGES = {
     "FloatStorage": torch.float32,
@@ -46,6 +48,8 @@ class NoPlainTensor(Inert):
 
 _NO_PLAIN_TENSORS = (
     "_rebuild_sparse_tensor",
+    "_rebuild_sparse_csr_tensor",
+    "_rebuild_nested_tensor",
     "_rebuild_qtensor",
     "_rebuild_meta_tensor_no_storage",
     "_rebuild_wrapper_subclass",
@@ -87,18 +91,19 @@ class Tensors:
 
     def __init__(self, size: int) -> None:
         self._left = _SHARED * size + _SHARED_LEAST
-        rebuilt: dict[str, Callable[..., Tensor]] = {
+        rebuilt: dict[str, Callable[..., Any]] = {
             "_rebuild_tensor": self.view,
             "_rebuild_tensor_v2": self._with_gradient,
             "_rebuild_tensor_v3": self._of_type,
             "_rebuild_parameter": _parameter,
             "_rebuild_parameter_with_state": _parameter,
+            **dict.fromkeys(_NO_PLAIN_TENSORS, NoPlainTensor),
         }
+        self._makers = {f"torch._utils.{name}": Maker(make) for name, make in rebuilt.items()}
         self.names: Mapping[str, Any] = {
             **VALUES,
-            **{f"torch._utils.{name}": Maker(make) for name, make in rebuilt.items()},
-            **{f"torch._utils.{name}": Maker(NoPlainTensor) for name in _NO_PLAIN_TENSORS},
-            "torch._tensor._rebuild_from_type_v2": Maker(_with_attributes),
+            **self._makers,
+            "torch._tensor._rebuild_from_type_v2": Maker(self._with_attributes),
             "torch.nn.parameter.Parameter": Maker(_parameter),
         }
 
@@ -110,9 +115,10 @@ class Tensors:
         """
         if not isinstance(flat, Tensor) or flat.dim() != 1:
             raise pickle.UnpicklingError("a tensor lies in no storage")
-        size, stride = tuple(size), tuple(stride)
-        numbers = (offset, *size, *stride)
-        if not all(type(n) is int and 0 <= n < 1 << 63 for n in numbers) or len(size) > _MOST_DIMENSIONS:
+        sizes = isinstance(size, tuple | list) and isinstance(stride, tuple | list) and len(size) == len(stride)
+        if not sizes or len(size) > _MOST_DIMENSIONS:
+            raise pickle.UnpicklingError("a tensor has no sizes and strides, or too many")
+        if not all(type(n) is int and 0 <= n < 1 << 63 for n in (offset, *size, *stride)):
             raise pickle.UnpicklingError("a tensor has sizes that no tensor has")
         count = math.prod(size)
         if not count:
@@ -155,15 +161,14 @@ class Tensors:
     ) -> Tensor:
         return self._with_gradient(flat.view(dtype), offset, size, stride, metadata=metadata)
 
+    def _with_attributes(self, function: Any, kind: Any, parts: tuple[Any, ...], state: Any) -> Any:
+        """A tensor without what Python code had attached to it."""
+        if function not in self._makers.values() or len(parts) > _MOST_PARTS:
+            raise pickle.UnpicklingError("it makes a tensor of something else")
+        return function.make(*parts)
+
 
 def _parameter(data: Any = None, *rest: Any) -> Tensor:
     if not isinstance(data, Tensor):
         raise pickle.UnpicklingError("a parameter is made of a tensor")
     return data
-
-
-def _with_attributes(function: Any, kind: Any, parts: tuple[Any, ...], state: Any) -> Any:
-    """A tensor without what Python code had attached to it."""
-    if not isinstance(function, Maker):
-        raise pickle.UnpicklingError("it calls what cannot be called")
-    return function.make(*parts)

@@ -132,6 +132,17 @@ def test_any_name_can_be_said(environment):
         (("study", "geometry", "--workers", "0"), "--workers must be at least 1, got 0"),
         (("study", "geometry", "--seeds", "-1"), "seed must be at least 0, got -1"),
         (("eval", "--weights", "a", "b", "c"), "got 'c' as a third"),
+        (("eval", "run", "--statistics", "calibrate:" + "9" * 5000), "must be at most 2147483647, got "),
+        (("train", "digits/resnet9", "--epochs", "2", "--epochs", "3"), "--epochs is given twice; leave one of them"),
+        (("train", "digits/resnet9", "--lr=1", "--optimizer.lr", "2"), "--lr and --optimizer.lr say the same"),
+        (("study", "compare", "--variants", "bn", "--variants", "sn"), "--variants is given twice"),
+        (("study", "geometry", "--seeds", "0", "0"), "seeds must differ, got 0 0"),
+        (("check", "digits/resnet9", "--out", "run.json"), "run.json is no name of a page; the nearest is run.html"),
+        (("train", "digits/resnet9", "--optimizer.groups", "[3]"), "expected {match: GLOB, lr_factor: FACTOR, weight"),
+        (
+            ("train", "digits/resnet9", "--optimizer.groups", "[{match: a, lr_factor: x}]"),
+            "groups: lr_factor: expected",
+        ),
     ],
 )
 def test_wrong_flags_are_one_short_line(capsys, arguments, message):

@@ -172,6 +172,14 @@ CHECKPOINTS: dict[str, Callable[[], bytes]] = {
     "entries that overlap": overlapping,
     "entries without end": many_entries,
     "sets without end": lambda: packed(b"\x80\x02(" + b"\x8f" * 600_000 + b"t."),
+    "lists without end": lambda: packed(b"\x80\x02(" + b"]" * 1_400_000 + b"t."),
+    "a key that is long to compare": lambda: packed(
+        b"\x80\x02" + text("a" * 1_000_000) + b"q\0" + text("a" * 1_000_000) + b"q\1}" + b"h\0Nsh\1Ns" * 90_000 + b"."
+    ),
+    "copies by way of a tensor's class": lambda: packed(
+        b"\x80\x02}(" + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(20_000)) + b"u\x85q\2"
+        b"ctorch._tensor\n_rebuild_from_type_v2\nq\0(ccollections\nCounter\nNh\2Ntq\1(" + b"h\0h\1R" * 500 + b"t."
+    ),
     "a memo without end": lambda: packed(b"\x80\x02Nr\xff\xff\xff\x7f."),
     "a key of nested tuples": lambda: packed(b"\x80\x02}N" + b"\x85" * 400_000 + b"Ns."),
     "a key of doubled tuples": lambda: packed(b"\x80\x02}N" + b"q\0h\0\x86" * 60 + b"Ns."),

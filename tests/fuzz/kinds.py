@@ -20,7 +20,11 @@ from torch import nn
 
 from switchnorm.config.recipe import read_config
 from switchnorm.data.files.cifar_files import read_binary, read_pickle
+from switchnorm.data.files.listing import read_list
 from switchnorm.data.files.odgt import read_odgt
+from switchnorm.data.files.picture_file import DamagedError, picture_size, read_picture, unreadable
+from switchnorm.data.segmentation.class_names import read_classes
+from switchnorm.data.segmentation.mask_file import mask_values
 from switchnorm.layers import SwitchNorm2d
 from switchnorm.report.common.groups import group_runs
 from switchnorm.report.results.result import results
@@ -171,6 +175,34 @@ def _odgt(folder: Path) -> Path:
     return _bytes(_ODGT, "list.odgt")(folder)
 
 
+def _list(folder: Path) -> Path:
+    for name in ("1.jpg", "2.jpg"):
+        (folder / name).touch()
+    return _bytes(b"1.jpg 0\n2.jpg 12\n", "list.txt")(folder)
+
+
+def _picture(name: str, mode: str) -> Callable[[Path], Path]:
+    def whole(folder: Path) -> Path:
+        levels = np.random.default_rng(0).integers(0, 9, (24, 32, 3), dtype=np.uint8)
+        Image.fromarray(levels).convert(mode).save(folder / name, exif=Image.Exif())
+        return folder / name
+
+    return whole
+
+
+def _seen(*readers: Callable[[str], object]) -> Callable[[Path], None]:
+    """What reads a picture, as training says what is wrong with it."""
+
+    def read(path: Path) -> None:
+        try:
+            for reader in readers:
+                reader(str(path))
+        except DamagedError as error:
+            raise unreadable(error) from error
+
+    return read
+
+
 _RUN = {
     "config.yaml": "task: segmentation\nseed: 1\nmodel: {name: resnet18_dilated8+ppm, norm: sn}\ndata: {name: camvid}\n"
     "train: {epochs: 2, batch_size: 8, samples_per_gpu: 2}\n",
@@ -230,6 +262,16 @@ KINDS = {
     ),
     "CIFAR, binary": Kind(_bytes(bytes(3073 * 2)), lambda path: read_binary(path, "C", label_bytes=1)),
     "recipe": Kind(_bytes(_RECIPE, "r.yaml"), read_config),
+    "classes.txt": Kind(_bytes(b"road #804080\nsky 70 130 180\ncar 0 0 142\n", "classes.txt"), read_classes),
+    "list": Kind(_list, lambda path: read_list(path, [path.parent], may_miss=True)),
+    **{
+        f"picture, {name}": Kind(_picture(f"x.{name}", mode), _seen(picture_size, read_picture))
+        for name, mode in (("jpg", "RGB"), ("png", "RGB"), ("tif", "L"), ("gif", "P"), ("webp", "RGB"))
+    },
+    **{
+        f"mask, {name} {mode}": Kind(_picture(f"x.{name}", mode), _seen(mask_values))
+        for name, mode in (("png", "P"), ("png", "L"), ("tif", "I;16"), ("bmp", "RGB"))
+    },
     "odgt": Kind(_odgt, lambda path: read_odgt(path, [path.parent])),
     **{name: _of_run(name) for name in (*_RUN, "examples/a.jpg", "examples/a.truth.png")},
 }

@@ -13,9 +13,9 @@ import pytest
 
 from switchnorm.cli import parser as command_line
 from switchnorm.cli.networks import split, weights_config
-from switchnorm.cli.predict import classes_flags
+from switchnorm.cli.predict import named_classes
 from switchnorm.config.claim import make_claim
-from switchnorm.config.recipe import read_config
+from switchnorm.config.recipe import data_config, read_config
 from switchnorm.config.schema import SECTIONS, Config
 from switchnorm.config.task_spec import tasks
 from switchnorm.data import dataset_classes
@@ -143,11 +143,16 @@ def test_its_commands_are_understood(command, tmp_path, monkeypatch):
             Path(name).write_text(own_recipe())
         read_config(find_recipe(name), rest[1:])
     elif options.command in ("eval", "predict") and options.weights is not None:
-        weights_config(
-            options, [*(classes_flags(options, rest) if options.command == "predict" else []), *split(rest)[1]]
-        )
+        named = named_classes(options, rest)[0] if options.command == "predict" else []
+        weights_config(options, [*named, *split(rest)[1]])
     elif options.command == "predict":
-        assert split(rest) == (["RUN", "street.jpg", "holiday/"], [])
+        assert split(rest) in [(["RUN", picture, "holiday/"], []) for picture in ("cat.jpg", "street.jpg")]
+    elif options.command == "check":
+        if rest[0].startswith("-"):
+            data_config(rest)
+        elif rest != ["RUN"]:
+            Path("my.yaml").write_text(own_recipe())
+            read_config(find_recipe(rest[0]), rest[1:])
     else:
         assert rest in ([], ["RUN"], ["RUN", "--data.root", "OTHER"]), "nobody would understand these"
 

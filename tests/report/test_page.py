@@ -38,6 +38,11 @@ class TestFile:
         assert write([make_run("bn")], out) == out
         assert [path.name for path in out.parent.iterdir()] == ["report.html"]
 
+    def test_no_other_file_is_lost(self, make_run: Make) -> None:
+        run = make_run("bn")
+        with pytest.raises(InputError, match=r"run\.json is no name of a page; the nearest is .*/run\.html"):
+            write([run], run / "run.json")
+
     def test_the_same_run_twice_counts_once(self, make_run: Make, tmp_path: Path) -> None:
         path = make_run("sn")
         assert "1 normalizer with 1 seed:" in write([path, path], tmp_path / "report.html").read_text()
@@ -63,7 +68,7 @@ class TestFile:
             write([], tmp_path / "report.html")
 
     def test_a_folder_as_output_is_refused(self, make_run: Make, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"the report is one file: give .*report\.html"):
+        with pytest.raises(InputError, match=r"the page is one file: give .*report\.html"):
             write([make_run("bn")], tmp_path)
 
     def test_without_a_mixing_layer_there_is_no_section_for_it(self, make_run: Make, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,16 @@ def test_eighty_columns_hold_every_number(layers: list[Record]) -> None:
     assert "…" not in text
     assert "\x1b[1m" in text
     assert all(name in text for name in ("conv1.norm", "60 %", "frozen", "one-hot", "█ 100 %"))
+
+
+@pytest.mark.parametrize("width", [30, 45, 60])
+def test_a_narrow_terminal_shows_every_name_and_number(width: int) -> None:
+    lines = re.sub(r"\x1b\[[\d;]*m", "", printed(True, layers=[MIXED, HARD], width=width)).splitlines()
+    assert all(len(line) <= width for line in lines)
+    assert [line for line in lines[2:] if not line.startswith(" ")] == [MIXED.layer, HARD.layer]
+    assert "  ".join(line.strip() for line in lines[2:]).count("%") == 2 * sum(
+        len(each.statistics) for each in (MIXED, HARD)
+    )
 
 
 def test_names_are_never_markup() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
-from switchnorm.files import WriteError
+from switchnorm.files import WriteError, remove
 from switchnorm.recipes import find_recipe
+from switchnorm.runs import folder as module
 from switchnorm.runs.folder import RunFolder
 
 WHOLE = ["checkpoints", "config.yaml", "run.json"]
@@ -139,3 +140,33 @@ def test_the_owner_sweeps_its_run_and_no_other(tmp_path, config):
     assert not any((run.path / name).exists() for name in names)
     assert all((other.path / name).exists() for name in names)
     assert sorted(os.listdir(tmp_path)) == [".run.b@elsewhere.5.part", "run", "run.b"]
+
+
+class KilledError(BaseException):
+    """What no clean-up comes after."""
+
+
+@pytest.mark.parametrize("killed", range(6))
+def test_a_clearing_that_is_cut_off_leaves_a_run_or_a_beginning(tmp_path, config, monkeypatch, killed):
+    run = make(tmp_path / "run", config)
+    for name in (".lock", "metrics.csv", "tensorboard"):
+        (run.path / name).write_text("")
+
+    removed = iter(range(10))
+
+    def remove_some(path) -> None:
+        if next(removed) == killed:
+            raise KilledError
+        remove(path)
+
+    monkeypatch.setattr(module, "remove", remove_some)
+    if killed < 5:
+        with pytest.raises(KilledError):
+            run.clear()
+    else:
+        run.clear()
+        assert os.listdir(run.path) == [".lock"]
+    if killed < 3:
+        assert RunFolder.open(run.path).config() == config
+    else:
+        assert make(run.path, config).config() == config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -115,6 +116,18 @@ def test_where_there_are_no_locks_a_line_says_so(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "no locks on this file system; see that no other process works there" in said
     assert said.count("\n") == 1
+
+
+def test_a_full_disk_is_in_the_way_of_no_lock(tmp_path):
+    """The file is there, and what it says of the holder does not fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(KeyError, match="what ended it"), locked(tmp_path):
+            raise KeyError("what ended it")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_that_is_gone_is_named(tmp_path):

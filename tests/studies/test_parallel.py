@@ -1,13 +1,19 @@
 """Trainings side by side: kept when finished, continued when interrupted, and none lost through another's failure."""
 
+import contextlib
 import multiprocessing
+import os
+import signal
 from dataclasses import replace
 
 import pytest
+import torch
 
+from switchnorm import signals
 from switchnorm.config.recipe import read_config
 from switchnorm.recipes import find_recipe
 from switchnorm.runs.folder import RunFolder
+from switchnorm.studies import parallel
 from switchnorm.studies.parallel import Outcome, train_all, train_one
 from tests.data.photos import write_tree
 
@@ -77,6 +83,38 @@ def test_a_worker_that_is_killed_takes_no_other_training_with_it(tmp_path, confi
     assert outcomes[tmp_path / "well"].result["val_accuracy"] > 0
     assert not list((tmp_path / "logs").glob("well*")), "a log of nothing"
     assert multiprocessing.active_children() == []
+
+
+class Pipe:
+    """Gives a worker one run, and nothing more."""
+
+    def __init__(self, *runs):
+        self.runs, self.sent = list(runs), []
+        self.send = self.sent.append
+
+    def recv(self):
+        if not self.runs:
+            raise EOFError
+        return self.runs.pop()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals are POSIX")
+def test_a_worker_that_is_told_to_end_as_its_training_ends_takes_no_other(tmp_path, config, monkeypatch):
+    def train(*_):
+        with signals.Ending() as ending:
+            ending.wait()
+            os.kill(os.getpid(), signal.SIGTERM)
+        return Outcome()
+
+    ignored = signal.getsignal(signal.SIGINT)
+    for name, instead in (("train_one", train), ("end_with_parent", int), ("_printing_to", contextlib.nullcontext)):
+        monkeypatch.setattr(parallel, name, instead)
+    pipe = Pipe((tmp_path / "run", config))
+    try:
+        parallel._work(pipe, torch.get_num_threads(), (), None)
+    finally:
+        signal.signal(signal.SIGINT, ignored)
+    assert not pipe.sent
 
 
 def test_a_mistake_is_its_line(tmp_path, config):

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.terminal.terminal import Terminal
+from tests.terminal.terminal import Terminal, start
 
-SWITCHNORM = [sys.executable, "-m", "switchnorm"]
 SHORT = [
-    *SWITCHNORM,
     "train",
     "digits/resnet9",
     "--device",
@@ -83,10 +78,9 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(tmp_path: Path)
 
 def test_a_log_file_has_the_same_words_in_plain_lines(tmp_path: Path) -> None:
     """Also where FORCE_COLOR is set, as in many services that run tests."""
-    environment = {**os.environ, "FORCE_COLOR": "1"}
-    with (tmp_path / "log").open("wb") as log:
-        command = [*SHORT, "--epochs", "2"]
-        subprocess.run(command, cwd=tmp_path, stdout=log, stderr=log, env=environment, check=True)
+    process = start([*SHORT, "--epochs", "2"], tmp_path, str(tmp_path / "log"), {"FORCE_COLOR": "1"})
+    process.join()
+    assert process.exitcode == 0
     written = (tmp_path / "log").read_bytes()
     assert b"\x1b" not in written
     assert b"\r" not in written
@@ -106,3 +100,9 @@ def test_several_trainings_fit_a_narrow_terminal(tmp_path: Path) -> None:
     assert all(len(line) <= 45 for lines in terminal.seen for line in lines)
     assert any(re.fullmatch(r"0 of 2 trainings  ━+", lines[0].rstrip()) for lines in terminal.seen if lines)
     assert not terminal.screen.cursor.hidden
+
+
+def test_a_long_error_is_broken_between_words(tmp_path: Path) -> None:
+    terminal = Terminal(["train", "digits/resnet9", "--modle", "x"], 45, tmp_path)
+    assert terminal.finish() == 2
+    assert terminal.lines == ["switchnorm: flag '--modle' is unknown; did", "  you mean '--model'?"]

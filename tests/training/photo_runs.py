@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+import torch
 import yaml
 
 from switchnorm.config.recipe import read_config
@@ -29,6 +31,19 @@ def recipe_for(root: Path, folder: Path, **changes: object) -> Path:
     path = folder / "photos.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def forget(run: RunFolder) -> None:
+    """Make it a run from before classes, data and settings were kept."""
+    record = run.record()
+    for key in ("classes", "data"):
+        del record[key]
+    run.record_file.write_text(json.dumps(record))
+    for path in run.checkpoints.glob("*.ckpt"):
+        checkpoint = torch.load(path)
+        for key in ("classes", "settings"):
+            checkpoint.pop(key, None)
+        torch.save(checkpoint, path)
 
 
 def train(recipe: Path, path: Path, *flags: str, stop: int | None = None) -> RunFolder:

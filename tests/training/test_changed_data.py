@@ -1,6 +1,5 @@
 """A run whose data was moved goes on; one whose data or batch size has changed says what, and goes on when told to."""
 
-import json
 import shutil
 import signal
 from unittest.mock import patch
@@ -17,7 +16,7 @@ from switchnorm.training.callbacks.checkpoints import MidEpochCheckpoint
 from switchnorm.training.launch import resume
 from switchnorm.training.schedule import factor
 from tests.data.photos import CLASSES, write_photo, write_tree
-from tests.training.photo_runs import recipe_for, train
+from tests.training.photo_runs import forget, recipe_for, train
 from tests.training.test_resume import assert_same_run, wait_for
 from tests.training.trainings import StoppedError, stopping
 
@@ -72,6 +71,14 @@ def test_moved_data_is_named_once_and_the_run_ends_as_if_it_had_not_moved(photos
     assert run.config().data["size"] == 16
 
 
+def test_what_is_refused_has_not_gone_back_to_the_checkpoint_before(photos, stopped):
+    run = stopped(6)
+    (photos / "train/dog/3.jpg").unlink()
+    assert "1 training picture fewer" in refusal(run, checkpoint="previous")
+    resume(run.path, checkpoint="previous", data_changed=True, quiet=True)
+    assert epochs(run)[-1][0] == 3
+
+
 def test_a_place_with_other_data_is_refused_and_the_configuration_stays(stopped, tmp_path):
     run = stopped(5)
     other = write_tree(tmp_path / "other", train=5, val=2)
@@ -118,7 +125,7 @@ def test_a_grown_data_set_is_trained_to_the_end_when_told_so(photos, stopped, st
     done = step // 4
     anew = " anew, with the weights after 2 batches of it" if step % 4 else ""
     assert f"epoch {done + 1} of 3 begins{anew}, at step {5 * done} of 15" in out
-    assert epochs(run) == [(e, 4 * (e + 1) if e < done else 5 * (e + 1)) for e in range(3)]
+    assert epochs(run) == [(e, 4 * e if e <= done else 5 * e) for e in (1, 2, 3)]
     record = run.record()
     assert record["status"] == "finished"
     assert record["data"]["train"]["count"] == 15
@@ -143,7 +150,7 @@ def test_what_goes_on_is_at_its_place_in_the_schedule(photos, stopped):
     resume(run.path, data_changed=True, quiet=True)
     config = run.config()
     rows = run.metrics()
-    assert epochs(run) == [(0, 4), (1, 12), (2, 18)]
+    assert epochs(run) == [(1, 4), (2, 12), (3, 18)]
     radius = RadiusShape(18, 0.0, 1.0, 1.0)
     for epoch in (1, 2):
         expected = 0.05 * factor(config.schedule, 6 * (epoch + 1) - 1, 18, 3, 0.05)
@@ -178,26 +185,25 @@ def test_what_was_stopped_again_goes_on_without_being_told(photos, stopped, tmp_
         resume(run.path, quiet=True)
     resume(run.path, quiet=True)
     assert_same_run(copy, run.path)
-    assert epochs(run) == [(0, 4), (1, 10), (2, 15)]
+    assert epochs(run) == [(1, 4), (2, 10), (3, 15)]
+
+
+def test_new_pictures_are_looked_at_before_anything_is_written(photos, stopped, capsys):
+    run = stopped(5)
+    write_photo(photos / "train/cat/9.jpg", 9)
+    (photos / "train/cat/notes.xml").write_text("<a/>")
+    (photos / "val/cat/9.jpg").write_bytes((photos / "train/cat/9.jpg").read_bytes()[:-300])
+    assert "a val picture cannot be read" in refusal(run, data_changed=True)
+    (photos / "val/cat/9.jpg").unlink()
+    with patch("switchnorm.training.launch.train"):
+        resume(run.path, data_changed=True)
+    assert "train leaves out files of type .xml: 1 (" in capsys.readouterr().out
 
 
 def test_fewer_epochs_than_were_trained_are_refused(stopped):
     run = stopped(6)
     edit(run, "train", epochs=1)
     assert "train.epochs must be at least 1" in refusal(run, data_changed=True)
-
-
-def forget(run: RunFolder) -> None:
-    """Make it a run from before classes, data and settings were kept."""
-    record = run.record()
-    for key in ("classes", "data"):
-        del record[key]
-    run.record_file.write_text(json.dumps(record))
-    for path in run.checkpoints.glob("*.ckpt"):
-        checkpoint = torch.load(path)
-        for key in ("classes", "settings"):
-            del checkpoint[key]
-        torch.save(checkpoint, path)
 
 
 def test_a_run_from_before_is_told_by_its_steps(photos, stopped, capsys):
@@ -207,10 +213,12 @@ def test_a_run_from_before_is_told_by_its_steps(photos, stopped, capsys):
     with patch("switchnorm.training.launch.train"):
         resume(run.path)
     assert "names no classes: that they have the order of this data is taken on trust" in capsys.readouterr().out
+    assert run.record()["classes"] == list(CLASSES)
+    assert run.record()["data"]["train"]["count"] == 13
     edit(run, "train", batch_size=2)
     assert "4 steps per epoch were trained, and this data and batch size make 6" in refusal(run)
     resume(run.path, data_changed=True, quiet=True)
-    assert [epoch for epoch, _ in epochs(run)] == [0, 1, 2]
+    assert [epoch for epoch, _ in epochs(run)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

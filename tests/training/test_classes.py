@@ -26,7 +26,7 @@ from switchnorm.training.predict import predict_pictures
 from switchnorm.training.words import evaluation
 from switchnorm.weights import convert, load_state, read_checkpoint
 from tests.data.photos import write_tree
-from tests.training.photo_runs import recipe_for, train
+from tests.training.photo_runs import forget, recipe_for, train
 from tests.training.scenes import CLASSES as THINGS
 from tests.training.scenes import VOID, write_scenes
 from tests.training.test_resume import assert_same_run
@@ -100,10 +100,10 @@ def test_a_subset_of_the_classes_is_mapped_by_name(copied):
     whole, _ = found(run, root)
     shutil.rmtree(root / "val/cat")
     part, lines = found(run, root)
-    assert lines[0] == (
-        "labels are mapped by name to the run's 3 classes (dog 0 -> 1, fox 1 -> 2); the data lacks 1 of the run's 3 "
-        "classes (cat)"
-    )
+    assert lines[:2] == [
+        "val has no picture of class 'cat'",
+        "labels are mapped by name to the run's 3 classes (dog 0 -> 1, fox 1 -> 2)",
+    ]
     write_tree(copied / "again", train=1, val=3)
     shutil.rmtree(root / "val")
     shutil.copytree(copied / "again/val/cat", root / "val/cat")
@@ -233,6 +233,19 @@ def test_looking_and_predicting_need_no_data(copied, monkeypatch, tmp_path):
     for out in ("out", "by-weights"):
         mask = Image.open(tmp_path / out / "val00.png")
         assert mask.getpalette()[:9] == [0, 0, 255, 0, 255, 0, 255, 0, 0]
+
+
+def test_a_run_from_before_takes_the_order_of_its_data_and_says_so(copied, capsys):
+    run = RunFolder(copied / "run")
+    chosen = inspect(run.path)
+    forget(run)
+    main(["predict", str(run.path), str(copied / "photos/val/cat/0.jpg"), "--data.root", str(copied / "photos")])
+    said = f"run {str(run.path)!r} names no classes: that they have the order of this data is taken on trust\n"
+    assert capsys.readouterr().out.startswith(said)
+    run.config_file.write_text(run.config_file.read_text().replace(run.config().data["root"], "gone"))
+    for one, other in zip(inspect(run.path), chosen, strict=True):
+        assert one[:2] == other[:2]
+        assert one.mean + one.var == pytest.approx(other.mean + other.var, abs=1e-6)
 
 
 def test_weights_of_a_run_are_evaluated_by_its_names(copied, tmp_path):

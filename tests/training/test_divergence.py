@@ -2,21 +2,28 @@
 
 import contextlib
 import math
+import os
+from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 from switchnorm.cli import main
 from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
 from switchnorm.runs.folder import RunFolder
 from switchnorm.studies.parallel import train_all
+from switchnorm.surgery import switch, sync
+from switchnorm.tasks.classification.task import Classification
 from switchnorm.training import fit
 from switchnorm.training.callbacks.agreement import Agreement
 from switchnorm.training.callbacks.divergence import IN_A_ROW, DivergedError, Divergence
 from switchnorm.training.launch import resume, start
+from tests import processes
 from tests.studies.test_parallel import Recorder
 
 #: Two epochs of 5 batches.
@@ -79,7 +86,7 @@ def weight(task, *_):
 @pytest.mark.parametrize(
     ("hook", "spoil", "time", "place", "first"),
     [
-        ("on_train_batch_start", picture, 7, "epoch 2, step 2 of 5", "the pictures of the batch"),
+        ("on_train_batch_start", picture, 7, "epoch 2, step 2 of 5", "the batch of pictures"),
         ("on_after_backward", gradient, 8, "epoch 2, step 3 of 5", "the gradient of 'fc.weight'"),
         ("on_after_backward", statistics, 9, "epoch 2, step 4 of 5", "running_var'"),
         ("on_train_batch_start", weight, 10, "epoch 2, step 5 of 5", "'fc.weight'"),
@@ -127,6 +134,43 @@ def test_a_diverged_run_is_shown_as_one(begin, recipe, tmp_path, capsys):
 def test_ssn_diverges_in_a_line_too(begin):
     with pytest.raises(DivergedError, match="training diverged in epoch 1, step 2 of 5"):
         begin("--norm", "ssn", "--optimizer.lr", "1e38", "--schedule.warmup_epochs", "0")
+
+
+def test_a_step_too_far_for_the_optimizer_is_a_line_and_leaves_no_folder(begin, tmp_path):
+    flags = ("--optimizer.name", "adamw", "--optimizer.lr", "1e38", "--schedule.warmup_epochs", "0")
+    with pytest.raises(InputError, match=r"^the step of adamw overflows at --optimizer.lr 1e\+38; lower it$"):
+        begin(*flags)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_of_test_pictures_that_is_not_finite_is_kept_and_said(begin):
+    with (
+        spoiling("on_validation_batch_start", picture, 1),
+        pytest.warns(UserWarning, match="^epoch 1: the loss of some"),
+    ):
+        run = begin()
+    assert [row["val_loss"] == "nan" for row in run.metrics()] == [True, False]
+
+
+def share_statistics(rank: int, world: int) -> dict[str, str]:
+    """One process has pictures that are not finite, and layers that wait for the other."""
+    os.environ["WORLD_SIZE"] = str(world)
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2))
+    task = Classification(sync(switch(network, "bn")), 2)
+    divergence = Divergence(RunFolder(Path("nowhere")), "stop", Agreement())
+    divergence._step = {"epoch": 1, "step": 1, "steps": 1, "learning_rate": 0.1}
+    divergence._batch = (torch.full((2, 1, 1, 1), math.nan if rank else 1.0), torch.zeros(2).long())
+    trainer = SimpleNamespace(precision_plugin=SimpleNamespace(forward_context=nullcontext), is_global_zero=False)
+    try:
+        divergence.end(trainer, task)
+    except DivergedError as error:
+        return {"said": str(error)}
+    return {}
+
+
+def test_processes_that_share_statistics_end_together(tmp_path):
+    for found in processes.run(__name__, 2, tmp_path):
+        assert "the batch of pictures is not finite first" in found["said"]
 
 
 def everything(task, averaged):
@@ -194,3 +238,7 @@ def test_on_a_gpu_too(begin, flags):
 def test_precision_16_trains_on_a_gpu(begin):
     with spoiling("on_after_backward", gradient, 2, 3):
         assert begin("--precision", "16", "--device", "cuda").finished()
+
+
+if __name__ == "__main__":
+    processes.process(share_statistics)

@@ -71,3 +71,13 @@ def test_no_folder_is_left_where_several_processes_find_it(scenes, tmp_path):
     assert done.returncode != 0
     assert f"switchnorm: cannot read mask {scenes}/valannot/val02.png (" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_whatever_fails_before_anything_is_trained_leaves_no_folder(tmp_path, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError("a layer of the user's own")
+
+    monkeypatch.setattr("switchnorm.training.launch.train", fail)
+    with pytest.raises(KeyError, match="of the user's own"):
+        start(read_config(find_recipe("digits/resnet9")), tmp_path / "run", default=tmp_path, command=["x"])
+    assert list(tmp_path.iterdir()) == []

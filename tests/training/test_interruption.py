@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 
+from switchnorm.cli import main
+from switchnorm.config import plugins
 from switchnorm.config.recipe import read_config
 from switchnorm.runs.folder import RunFolder
 from switchnorm.signals import ENDING, Interrupted
@@ -102,11 +104,28 @@ def test_a_signal_in_the_last_epochs_end_lets_the_run_finish(begin):
         assert begin("run").finished()
 
 
+def test_a_signal_of_which_a_library_makes_another_error_is_an_interruption_all_the_same(tmp_path, monkeypatch, capsys):
+    def load(names):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ImportError("numpy is broken") from None
+
+    monkeypatch.setattr(plugins, "load", load)
+    with pytest.raises(SystemExit) as caught:
+        main(["report", str(tmp_path)])
+    assert (caught.value.code, capsys.readouterr().err) == (143, "switchnorm: interrupted\n")
+
+
 @pytest.mark.parametrize("hook", ["setup", "on_train_start"])
-def test_before_the_first_step_nothing_is_left(begin, tmp_path, hook):
+@pytest.mark.parametrize("there", [False, True])
+def test_before_the_first_step_nothing_is_left(begin, tmp_path, hook, there):
+    if there:
+        (tmp_path / "run").mkdir()
     with sending(hook, 1, signal.SIGINT), pytest.raises(KeyboardInterrupt):
         begin("run")
-    assert not (tmp_path / "run").exists()
+    assert (tmp_path / "run").exists() == there
+    assert not there or os.listdir(tmp_path / "run") == []
 
 
 def test_handlers_are_put_back_and_those_of_others_stay(begin, tmp_path):

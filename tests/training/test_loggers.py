@@ -155,13 +155,9 @@ def test_one_that_does_not_start_is_a_line(recipe, tmp_path, libraries, monkeypa
     with pytest.raises(InputError) as caught:
         start(config(recipe, "[wandb]"), tmp_path / "run", default=tmp_path, command=(), quiet=True)
     assert str(caught.value) == (
-        "train.loggers: wandb does not start: No API key configured; when that is mended, continue with --resume "
-        f"{tmp_path / 'run'}"
+        "train.loggers: wandb does not start: No API key configured; when that is mended, give the same command"
     )
-    monkeypatch.undo()
-    monkeypatch.setattr(module, "WandbLogger", Account)
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(finish=lambda: None, __spec__=True))
-    assert resume(tmp_path / "run", quiet=True)[0].finished()
+    assert not (tmp_path / "run").exists(), "the same command would be refused"
 
 
 @pytest.mark.parametrize(
@@ -184,3 +180,14 @@ def test_the_configuration_keeps_them(recipe, tmp_path):
         made = config(recipe, names)
         (tmp_path / "config.yaml").write_text(to_yaml(made))
         assert read_config(tmp_path / "config.yaml") == made
+
+
+def test_files_of_tensorboard_that_cannot_be_made_are_a_line_and_leave_a_run(recipe, tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.EventFileWriter.__init__", refuse)
+    with pytest.raises(InputError, match=r"run/tensorboard cannot be written: No space .*, then continue with `switch"):
+        start(config(recipe, "[tensorboard]"), tmp_path / "run", default=tmp_path, command=(), quiet=True)
+    monkeypatch.undo()
+    assert resume(tmp_path / "run", quiet=True)[0].finished()

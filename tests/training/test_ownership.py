@@ -16,7 +16,9 @@ from switchnorm.config.recipe import read_config
 from switchnorm.data import create_dataset
 from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.lock import locked
+from switchnorm.training import ownership
 from switchnorm.training.launch import resume
+from switchnorm.training.ownership import existing_run
 from tests.training.operations import differences, in_child, left_behind, train
 from tests.training.test_processes import torchrun
 
@@ -40,7 +42,7 @@ def test_of_several_at_once_one_goes_on(recipe, tmp_path):
     assert list(left_behind(tmp_path)) == []
 
 
-def test_every_process_of_torchrun_ends_with_the_line(tmp_path):
+def test_the_processes_of_torchrun_end_with_the_line(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     for name in ("config.yaml", "run.json"):
@@ -50,9 +52,28 @@ def test_every_process_of_torchrun_ends_with_the_line(tmp_path):
         done = torchrun(tmp_path, 2, "train", "--resume", "run")
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if line.startswith("switchnorm: ")]
-    assert len(said) == 2
-    assert all(f"'run' is in use by process {os.getpid()} on " in line for line in said)
+    assert len(said) == 1, "both have it, and one says it"
+    assert f"'run' is in use by process {os.getpid()} on " in said[0]
     assert time.monotonic() - before < 60
+
+
+def test_the_others_look_at_a_run_when_the_first_process_has_written(recipe, tmp_path, monkeypatch):
+    """Which may write the checkpoint anew: a process that reads it before counts other steps, and waits for ever."""
+    run, happened = RunFolder.create(tmp_path / "run", read_config(recipe), ()), []
+
+    def find() -> int:
+        happened.append("looks")
+        return 5
+
+    monkeypatch.setattr(ownership, "_tell", lambda line: happened.append("tells"))
+    monkeypatch.setattr(ownership, "_heard", lambda: happened.append("hears") or "")
+    monkeypatch.setattr(ownership, "world_size", lambda: 2)
+    for first, order in ((True, ["looks", "tells"]), (False, ["hears", "looks"])):
+        monkeypatch.setattr(ownership, "is_first", lambda first=first: first)
+        with existing_run(run, find) as found:
+            assert found == 5
+        assert happened == order
+        happened.clear()
 
 
 def several(recipe: Path, folder: Path) -> None:

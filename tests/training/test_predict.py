@@ -1,5 +1,6 @@
 """What becomes of pictures that nobody has labelled."""
 
+import contextlib
 import csv
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from switchnorm.training.build import build_model
 from switchnorm.training.predict import predict_pictures
 from tests.data.photos import photo, write_photo, write_tree
 
+GERMAN = ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun")
 DIGITS = read_config(find_recipe("digits/resnet9"))
 
 
@@ -93,10 +95,85 @@ def test_the_command_names_what_could_not_be_predicted_and_fails(pictures, tmp_p
         main(command)
     assert ended.value.code == 2
     out, err = capsys.readouterr()
-    assert out.splitlines()[-1] == "predictions: the likeliest classes of 10 pictures, by weights.pt"
+    *_, first, second, last = out.splitlines()
+    assert last == "predictions: the likeliest classes of 10 pictures, by weights.pt"
+    assert [line.partition(" (")[0] for line in (first, second)] == ["cannot read in/00.png", "cannot read in/07.png"]
     assert err.startswith("switchnorm: 2 of 12 pictures could not be predicted; cannot read in/00.png (")
     assert err.endswith(", and 1 more\n")
     assert err.count("\n") == 1
+
+
+def predicted(capsys, *flags):
+    """What `switchnorm predict` says of a picture and digits' weights: on the terminal, or as its error."""
+    with contextlib.suppress(SystemExit):
+        main(["predict", "in/00.png", "--weights", *flags, "--model", "digits_resnet9", "--device", "cpu"])
+    out, err = capsys.readouterr()
+    assert err.count("\n") <= 1
+    return err or out
+
+
+@pytest.fixture
+def weights(pictures, tmp_path, monkeypatch):
+    """weights.pt names no classes and run.pt those of digits, as a run's checkpoint does."""
+    monkeypatch.chdir(tmp_path)
+    state = build_model(DIGITS, 10).state_dict()
+    torch.save(state, "weights.pt")
+    digits = [str(digit) for digit in range(10)]
+    torch.save({"state_dict": {f"model.{key}": value for key, value in state.items()}, "classes": digits}, "run.pt")
+    (tmp_path / "german.txt").write_text("\n".join(GERMAN))
+    (tmp_path / "two.txt").write_text("null\neins\n")
+    (tmp_path / "digits.txt").write_text("\n".join(digits) + "\n")
+
+
+def test_a_classifiers_classes_come_from_a_file_or_the_checkpoint(weights, capsys):
+    shown = ("--data.bands", "[0]", "--data.size", "32", "--data.mean", "[0.5]", "--data.std", "[0.5]")
+    texts = [predicted(capsys, "weights.pt", "--classes", f"{name}.txt", *shown) for name in ("german", "digits")]
+    texts.append(predicted(capsys, "run.pt", *shown))
+    texts.append(predicted(capsys, "run.pt", "--classes", "digits.txt", *shown))
+    found = [[line.split() for line in text.splitlines() if " % " in line] for text in texts]
+    assert found[1] == found[2] == found[3]
+    assert len(found[1]) == 5
+    assert found[0] == [[share, sign, GERMAN[int(digit)]] for share, sign, digit in found[1]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("weights.pt",), "predict --weights needs --classes: a dataset's name such as ade20k, or a file"),
+        (("weights.pt", "--classes", "two.txt"), "does not fit"),
+        (
+            ("weights.pt", "--classes", "german.txt"),
+            "the network takes no pictures (channels, height, width) = (3, 224,",
+        ),
+        (("weights.pt", "--classes", "gone.txt"), "--classes 'gone.txt' is no file and no dataset"),
+        (("weights.pt", "--classes", "two.txt", "--data", "digits"), "--classes and --data say the same"),
+        (("weights.pt", "--classes", "ade20k"), "is for classification, and 'ade20k' for segmentation"),
+        (
+            ("run.pt", "--classes", "german.txt"),
+            "run.pt names its 10 classes itself (0, 1, 2, ...), and the file others",
+        ),
+        (
+            ("run.pt", "--data", "cifar10"),
+            "Cifar10 has 10 classes (airplane, automobile, bird, ... from 0 on), and the",
+        ),
+    ],
+)
+def test_classes_that_do_not_fit_the_weights_are_refused(weights, capsys, flags, said):
+    assert said in predicted(capsys, *flags)
+
+
+def test_what_is_unusual_about_pictures_is_said_once(tmp_path):
+    for number in range(3):
+        picture = photo(number)
+        if number:
+            picture.putalpha(100)
+        picture.save(tmp_path / f"{number}.png")
+    found = predict_pictures(DIGITS, lambda model: None, [tmp_path], tmp_path / "out")
+    said = [line for line in found.lines if "transparent" in line]
+    assert said == [
+        "2 of 3 pictures have transparent pixels, whose colours are taken as if they were opaque; "
+        f"the first is {tmp_path}/1.png"
+    ]
 
 
 def segmentation(root, **options):
@@ -137,7 +214,7 @@ def test_a_picture_that_the_network_refuses_stops_none_of_the_others(tmp_path, m
     monkeypatch.setattr(Segmentation, "forward", refusing)
     config = segmentation(tmp_path, test_sides="[]")
     found = predict_pictures(config, lambda model: None, [tmp_path], tmp_path / "out")
-    assert (found.count, found.failed) == (2, {tmp_path / "1.png": "not enough memory"})
+    assert (found.count, found.failed) == (2, {tmp_path / "1.png": f"{tmp_path}/1.png: not enough memory"})
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "0.png",
         "0_overlay.jpg",

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from switchnorm.errors import InputError
+from switchnorm.files import WriteError
 from switchnorm.weights import convert, read_state
 from tests.weights.files import write_zip
 from tests.weights.small import md5, small_state
@@ -68,7 +69,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, out):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(WriteError, match="No space left"):
         convert(tmp_path / "source.pth", tmp_path / out, force=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

@@ -2,7 +2,6 @@
 
 import functools
 import math
-import os
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,6 @@ from switchnorm.errors import InputError
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from torch import Tensor
 
-    from switchnorm.data.augment.chain import Augment
     from switchnorm.data.files.listing import Listing, Paths
     from switchnorm.data.files.splits import Contents
     from switchnorm.data.files.surveyed import Surveyed
@@ -220,20 +218,7 @@ class Folder(FromFiles):
 
     def unusual(self, *, training: bool = True) -> tuple[str, ...]:
         """As of `Dataset`: what was left out, and classes without a test picture; and as of `FromFiles`."""
-        from switchnorm.data.files.walk import told  # as `Dataset` explains
-
-        train, test, classes = self._contents.train, self._contents.test, self._contents.names
-        splits = {"train": train if training else None, "val": test}
-        lines = [told(name, split.left_out) for name, split in splits.items() if split is not None]
-        if test is not None:
-            present = set(test.labels.tolist())
-            absent = [name for label, name in enumerate(classes) if label not in present]
-            if absent:
-                more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-                lines.append(f"val has no picture of class {absent[0]!r}{more}")
-            if training and train is not None and os.path.realpath(train.source) == os.path.realpath(test.source):
-                lines.append(f"val is the training pictures again: both are {train.source}")
-        return (*filter(None, lines), *super().unusual(training=training))
+        return (*self._contents.unusual(training=training), *super().unusual(training=training))
 
     def surveyed(self) -> "tuple[Surveyed, ...]":
         """The training and the validation pictures, as far as they are here."""
@@ -258,7 +243,7 @@ class Folder(FromFiles):
         share: Share = Share(),
     ) -> "TrainingPictureBatches":
         """The loader for training; see `TrainingPictureBatches` and `Dataset`. Without `epochs` no pass is plain."""
-        from switchnorm.data.augment.normalization import color_normalization  # as `Dataset` explains
+        from switchnorm.data.datasets.photographs import finish, normalization, training_crops  # as `Dataset` explains
         from switchnorm.data.loaders.picture_batches import TrainingPictureBatches
         from switchnorm.data.loaders.picture_readers import TrainingPictureReader
 
@@ -270,13 +255,13 @@ class Folder(FromFiles):
             self._train.labels,
             self.on_damaged == "skip",
             self._found_pixels,
-            self._training_crops(passes),
+            training_crops(self, passes, self._color_jitter),
             seed,
         )
         return TrainingPictureBatches(
             reader,
-            color_normalization(self.mean, self.std, share.device, self.channels),
-            self._finish(),
+            normalization(self, share.device),
+            finish(self),
             batch_size=batch_size,
             steps=steps,
             workers=self.workers,
@@ -291,8 +276,7 @@ class Folder(FromFiles):
         views: Views = "centre",
     ) -> "PictureBatches":
         """The loader for evaluation; see `PictureBatches` and `Dataset`."""
-        from switchnorm.data.augment.normalization import color_normalization  # as `Dataset` explains
-        from switchnorm.data.augment.picture_crops import EvaluationCrops
+        from switchnorm.data.datasets.photographs import evaluation_crops, normalization  # as `Dataset` explains
         from switchnorm.data.loaders.picture_batches import PictureBatches
         from switchnorm.data.loaders.picture_readers import EvaluationPictureReader
 
@@ -300,12 +284,11 @@ class Folder(FromFiles):
             raise InputError(f"views {views!r} is unknown; choose 'centre', 'flip' or 'ten'")
         if views == "ten" and self.short_side == self.size:
             raise InputError(f"views 'ten' needs pictures larger than the crops; set resize above {self.size}")
-        crops = EvaluationCrops(self.size, self.short_side, views, self.interpolation or "bilinear", self.channels)
-        skip, pixels = self.on_damaged == "skip", self._found_pixels
+        skip, pixels, crops = self.on_damaged == "skip", self._found_pixels, evaluation_crops(self, views)
         reader = EvaluationPictureReader(self._test.paths, self._test.labels, skip, pixels, crops)
         return PictureBatches(
             reader,
-            color_normalization(self.mean, self.std, share.device, self.channels),
+            normalization(self, share.device),
             batch_size=batch_size,
             workers=self.workers,
             share=share,
@@ -313,51 +296,9 @@ class Folder(FromFiles):
 
     def shown(self, picture: "Picture") -> "Tensor":
         """As of `Dataset`."""
-        from switchnorm.data.augment.normalization import color_normalization  # as `Dataset` explains
-        from switchnorm.data.augment.picture_crops import EvaluationCrops
+        from switchnorm.data.datasets.photographs import evaluation_crops, normalization  # as `Dataset` explains
 
-        by = self.interpolation or "bilinear"
-        crops = EvaluationCrops(self.size, self.short_side, interpolation=by, channels=self.channels)
-        return color_normalization(self.mean, self.std, channels=self.channels)(crops(picture)[0])
-
-    def _training_crops(self, passes: int | None) -> Any:
-        from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops, centre_crops  # torchvision
-
-        if not self.augment:
-            by = self.interpolation or "bilinear"
-            crops = EvaluationCrops(self.size, self.short_side, interpolation=by, channels=self.channels)
-            return functools.partial(centre_crops, crops=crops)
-        return TrainingCrops(
-            self.size,
-            self.short_side,
-            self.min_area,
-            self._color_jitter,
-            self.rand_augment,
-            self.magnitude,
-            None if passes is None else passes - self.plain_epochs,
-            self.plain_crop,
-            self.interpolation or "bilinear",
-            self.channels,
-        )
-
-    def _finish(self) -> "Augment | None":
-        if not self.augment:
-            return None
-        from switchnorm.data.augment.chain import chain  # as `Dataset` explains
-        from switchnorm.data.augment.erasing import erase
-        from switchnorm.data.augment.lighting import COMPONENTS, PUBLISHED_COMPONENTS, PUBLISHED_DEVIATION, lighting
-        from switchnorm.data.augment.normalization import IMAGENET_STD
-
-        if self.lighting == "published":
-            deviation, components = PUBLISHED_DEVIATION, PUBLISHED_COMPONENTS
-        else:
-            deviation, components = self.lighting, COMPONENTS
-        std = IMAGENET_STD if self.std is None else tuple(self.std)
-        light = functools.partial(lighting, deviation=deviation, std=std, components=components)
-        return chain(
-            light if self.lighting and self.channels == 3 else None,
-            functools.partial(erase, probability=self.random_erasing) if self.random_erasing else None,
-        )
+        return normalization(self)(evaluation_crops(self)(picture)[0])
 
     def _left_out(self) -> list[str]:
         return [*super()._left_out(), *(["lighting"] if self.lighting and self.channels != 3 else [])]

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from switchnorm.data.files.walk import LeftOut, files_in, find_files, folders_in, same_name, told
+from switchnorm.data.files.walk import LeftOut, files_in, find_files, folders_in, told
 from switchnorm.errors import InputError
-from switchnorm.text import decode
+from switchnorm.text import canonical, read_text
 
 #: The extensions of pictures' names, in lower case.
 EXTENSIONS = (
@@ -24,7 +24,9 @@ EXTENSIONS = (
 #: What a split's folder or list may be called.
 NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test", "testing")}
 
-_MOST_LABELS = 1_000_000
+_MOST_LABELS, _MOST_DIGITS = 1_000_000, 20
+# Of a list; one of ImageNet's 14 million pictures has 600 MB.
+_LARGEST_LIST = 1 << 30
 
 
 class Paths:
@@ -107,7 +109,7 @@ def read_folders(folder: Path) -> Listing:
         what = "its class folders hold" if classes else "it has no class folders, so"
         left_out = told("it", account.total())
         raise InputError(f"{folder}: {what} no pictures ({' '.join(EXTENSIONS)})" + (left_out and f"; {left_out}"))
-    called = dict(enumerate(map(same_name, classes)))
+    called = dict(enumerate(map(canonical, classes)))
     return Listing(folder, Paths(folder, names), torch.tensor(labels), called, written=False, left_out=account.total())
 
 
@@ -123,13 +125,7 @@ def read_list(file: Path, folders: Sequence[Path], *, may_miss: bool) -> Listing
         InputError: a list that cannot be read, a line that is no path and label, or pictures that are missing.
     """
     names, labels = _parse(file)
-    names, missing, folder = find_listed(names, folders)
-    if missing and (len(missing) == len(names) or not may_miss):
-        advice = "" if len(missing) == len(names) else "; bring them, or set on_damaged to 'skip'"
-        raise InputError(
-            f"{file}: {len(missing)} of its {len(names)} pictures are missing, the first is "
-            f"{folder / missing[0]}{advice}"
-        )
+    names, folder = find_listed(names, folders, file, "pictures", may_miss=may_miss)
     return Listing(file, Paths(folder, names), torch.tensor(labels), _folder_names(names, labels), written=True)
 
 
@@ -141,9 +137,11 @@ def _parse(file: Path) -> tuple[list[str], list[int]]:
             continue
         name, label = line.rsplit(maxsplit=1) if len(line.split()) > 1 else (line, "")
         if not (label.isascii() and label.removeprefix("-").isdigit()):
-            raise InputError(f"{file}: line {number} must be a path and a label, 'n01440764/a.JPEG 0', got {line!r}")
-        if not 0 <= int(label) < _MOST_LABELS:
-            raise InputError(f"{file}: line {number} has label {label}; labels run from 0 to {_MOST_LABELS - 1}")
+            raise InputError(
+                f"{file}: line {number} must be a path and a label, 'n01440764/a.JPEG 0', got {line!r:.100}"
+            )
+        if len(label) > _MOST_DIGITS or not 0 <= int(label) < _MOST_LABELS:
+            raise InputError(f"{file}: line {number} has label {label:.40}; labels run from 0 to {_MOST_LABELS - 1}")
         names.append(name.strip())
         labels.append(int(label))
     if not names:
@@ -157,13 +155,16 @@ def read_lines(file: Path) -> list[str]:
     Raises:
         InputError: the file cannot be read, or is no text.
     """
+    title = f"list of pictures {file}"
     try:
-        return decode(file.read_bytes(), f"{file} cannot be read as a list of pictures").split("\n")
-    except OSError as error:
-        raise InputError(f"{file} cannot be read as a list of pictures: {error.strerror}") from error
+        return read_text(file, title, _LARGEST_LIST).split("\n")
+    except FileNotFoundError as error:
+        raise InputError(f"{title} is missing") from error
 
 
-def find_listed(names: Sequence[str], folders: Sequence[Path]) -> tuple[list[str], list[str], Path]:
+def find_listed(
+    names: Sequence[str], folders: Sequence[Path], file: Path, what: str, *, may_miss: bool
+) -> tuple[list[str], Path]:
     """The files that a list names, as the folder spells them in which the fewest are missing.
 
     A system may write é as one character or as two, and Windows separates folders by \\.
@@ -171,19 +172,31 @@ def find_listed(names: Sequence[str], folders: Sequence[Path]) -> tuple[list[str
     Args:
         names: as the list has them.
         folders: below which they may lie.
+        file: the list.
+        what: they are, for the error.
+        may_miss: whether some may be missing, as long as one is there.
 
     Returns:
-        The names, those of them that are missing, and the folder.
+        The names, and the folder.
+
+    Raises:
+        InputError: files that are missing.
     """
     best: tuple[list[str], list[str], Path] | None = None
     for folder in folders:
         spelling = _Spelling(folder)
-        found = [spelling.of(name) for name in names]
-        missing = [name for name, there in zip(names, found, strict=True) if there is None]
+        spelled = [spelling.of(name) for name in names]
+        missing = [name for name, there in zip(names, spelled, strict=True) if there is None]
         if best is None or len(missing) < len(best[1]):
-            best = [there or name for name, there in zip(names, found, strict=True)], missing, folder
+            best = [there or name for name, there in zip(names, spelled, strict=True)], missing, folder
     assert best is not None
-    return best
+    found, missing, folder = best
+    if missing and (len(missing) == len(names) or not may_miss):
+        advice = "" if len(missing) == len(names) else "; bring them, or set on_damaged to 'skip'"
+        raise InputError(
+            f"{file}: {len(missing)} of its {len(names)} {what} are missing, the first is {folder / missing[0]}{advice}"
+        )
+    return found, folder
 
 
 class _Spelling:
@@ -205,7 +218,7 @@ class _Spelling:
         if parent not in self._entries:
             self._entries[parent] = self._look(parent)
         folder, entries = self._entries[parent]
-        spelled = entries.get(file) or entries.get(same_name(file))
+        spelled = entries.get(file) or entries.get(canonical(file))
         return None if spelled is None else os.path.join(folder, spelled)
 
     def _look(self, parent: str) -> tuple[str, dict[str, str]]:
@@ -216,12 +229,12 @@ class _Spelling:
             names = [] if folder is None else os.listdir(os.path.join(self.folder, folder))
         except OSError:
             names = []
-        return folder or parent, {same_name(name): name for name in names} | {name: name for name in names}
+        return folder or parent, {canonical(name): name for name in names} | {name: name for name in names}
 
 
 def _folder_names(names: Sequence[str], labels: Sequence[int]) -> dict[int, str]:
     """The folder of each label's pictures, where every label has one of its own; otherwise nothing."""
     pairs = {(label, os.path.basename(os.path.dirname(name))) for name, label in zip(names, labels, strict=True)}
-    known = {label: same_name(name) for label, name in pairs}
+    known = {label: canonical(name) for label, name in pairs}
     own = len(pairs) == len(known) == len(set(known.values()))
     return known if own and "" not in known.values() else {}

@@ -33,13 +33,7 @@ def read_odgt(file: Path, folders: Sequence[Path], *, may_miss: bool = False) ->
     if not entries:
         raise InputError(f"{file} is empty; expected {_EXAMPLE} in each line")
     names = [name for entry in entries for name in entry[:2]]
-    names, missing, folder = find_listed(names, folders)
-    if missing and (len(missing) == len(names) or not may_miss):
-        advice = "" if len(missing) == len(names) else "; bring them, or set on_damaged to 'skip'"
-        raise InputError(
-            f"{file}: {len(missing)} of its {len(names)} pictures and masks are missing, the first is "
-            f"{folder / missing[0]}{advice}"
-        )
+    names, folder = find_listed(names, folders, file, "pictures and masks", may_miss=may_miss)
     sizes = torch.tensor([entry[2:] for entry in entries])
     return Pairs(file, Paths(folder, names[::2]), Paths(folder, names[1::2]), sizes, may_miss=may_miss)
 

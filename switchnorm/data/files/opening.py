@@ -6,7 +6,7 @@ import logging
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,8 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 #: many a byte may stand for in larger pictures. Photographs of any size need more bytes than that.
 _ALWAYS, _FLAT, _PER_BYTE_FLAT, _PER_BYTE = 1 << 26, 1 << 28, 1032, 32
 
-_ORIENTATION = 0x0112  # the tag of EXIF
+#: The tag of EXIF, and of TIFF.
+ORIENTATION = 0x0112
 _WIDTH, _LENGTH = 256, 257  # tags of TIFF
 #: What turns a stored picture the right way up, by its EXIF orientation.
 _TURNS = {
@@ -102,7 +103,7 @@ def orientation(picture: Image.Image) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of data that is cut off
-            found = picture.getexif().get(_ORIENTATION, 1)
+            found = picture.getexif().get(ORIENTATION, 1)
     except Exception:  # damaged data about a picture says nothing, and its pixels may be whole
         return 1
     return found if found in _TURNS else 1
@@ -126,6 +127,11 @@ def turned(pixels: Array, how: int) -> Array:
     vertical, horizontal = how in (3, 4, 7, 8), how in (2, 3, 6, 7)
     pixels = pixels[:: -1 if vertical else 1, :: -1 if horizontal else 1]
     return np.ascontiguousarray(pixels)
+
+
+def sides(size: Sequence[int]) -> str:
+    """A height and a width as everybody writes them: "640x480" is 640 wide."""
+    return f"{size[1]}x{size[0]}"
 
 
 class Sizes(NamedTuple):

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from switchnorm.data.files.listing import EXTENSIONS, NAMES, Paths
+from switchnorm.data.files.opening import sides
 from switchnorm.data.files.picture_file import DamagedError, MisfitError, picture_sizes, unreadable
-from switchnorm.data.files.suffixes import NONE, Suffixes, fitting_suffixes, suffix_beside
-from switchnorm.data.files.walk import Account, LeftOut, find_files, same_name
+from switchnorm.data.files.suffixes import NONE, Suffixes, fitting_prefixes, fitting_suffixes, suffix_beside
+from switchnorm.data.files.walk import Account, LeftOut, find_files
 from switchnorm.errors import InputError
+from switchnorm.text import canonical
 
 #: The extensions of masks' names, in lower case.
 MASK_EXTENSIONS = (".png", ".bmp", ".tif", ".tiff", ".gif", ".pgm")
@@ -103,9 +105,8 @@ class Pairs:
         path = self.pictures[place]
         found = picture_sizes(path)
         if self.stated is not None and (stated := tuple(self.stated[place].tolist())) not in found:
-            height, width = found.upright
             raise MisfitError(
-                f"picture {path} is {width}x{height}; expected {stated[1]}x{stated[0]} as {self.source} states"
+                f"picture {path} is {sides(found.upright)}; expected {sides(stated)} as {self.source} states"
             )
         return found.upright
 
@@ -226,7 +227,7 @@ def _by_name(
     account.extend(below.left_out)
     for path in below.paths:
         file = os.path.relpath(path, folder)
-        stem = same_name(os.path.splitext(file)[0])
+        stem = canonical(os.path.splitext(file)[0])
         if without is not None and stem.endswith(without):
             continue
         if not stem.endswith(suffix):
@@ -241,16 +242,20 @@ def _by_name(
 def _stems(folder: Path, extensions: tuple[str, ...]) -> list[str]:
     """The names below a folder without extension."""
     paths = find_files(folder, extensions).paths
-    return [same_name(os.path.splitext(os.path.relpath(path, folder))[0]) for path in paths]
+    return [canonical(os.path.splitext(os.path.relpath(path, folder))[0]) for path in paths]
 
 
 def _advice(pictures: Path, masks: Path, suffixes: Suffixes) -> str:
-    """Which endings would make the names fit, if any would."""
+    """Which endings would make the names fit, or how they begin otherwise, if any would."""
+    named = _stems(pictures, EXTENSIONS), _stems(masks, MASK_EXTENSIONS)
     if pictures == masks:
-        ending = suffix_beside(_stems(pictures, EXTENSIONS), _stems(masks, MASK_EXTENSIONS))
+        ending = suffix_beside(*named)
         fitting = None if ending is None else Suffixes(mask=ending)
     else:
-        fitting = fitting_suffixes(_stems(pictures, EXTENSIONS), _stems(masks, MASK_EXTENSIONS))
+        fitting = fitting_suffixes(*named)
+        if fitting is None and (beginnings := fitting_prefixes(*named)) is not None:
+            own, theirs = beginnings
+            return f"; rename the masks, whose names begin with {theirs!r} where those of pictures begin with {own!r}"
     if fitting is None or (fitting.picture, fitting.mask) == (suffixes.picture, suffixes.mask):
         return ""
     return f"; set {fitting}" if suffixes.named else f"; their names fit with data.name masks, which can set {fitting}"

@@ -99,11 +99,6 @@ def read_picture(path: str, pixels: Pixels = Pixels()) -> Picture:
         return torch.from_numpy(np.ascontiguousarray(numbers.transpose(2, 0, 1)))
 
 
-def picture_size(path: str) -> tuple[int, int]:
-    """Height and width of a picture the right way up, by the head of its file; errors as `picture_sizes`."""
-    return picture_sizes(path).upright
-
-
 def picture_sizes(path: str) -> Sizes:
     """Height and width of a picture, the right way up and as it is stored, by the head of its file.
 

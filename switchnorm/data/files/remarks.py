@@ -73,9 +73,14 @@ class Remarks:
 
     def say(self) -> None:
         """Warn, in a line for each kind, of what has not been said."""
-        for what in [what for what in self._known if what in self._new]:
-            files = self._known[what]
-            warnings.warn(
-                f"{len(files)} of {self._total} {self._files} {what}; the first is {next(iter(files))}", stacklevel=2
-            )
+        for line in self.unsaid():
+            warnings.warn(line, stacklevel=2)
+
+    def unsaid(self) -> list[str]:
+        """A line for each kind of what has not been said; with it, it has been."""
+        new = {what: files for what, files in self._known.items() if what in self._new}
         self._new.clear()
+        return [
+            f"{len(files)} of {self._total} {self._files} {what}; the first is {next(iter(files))}"
+            for what, files in new.items()
+        ]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from switchnorm.classes import canonical, labels_among, listed, mapped, same
+from switchnorm.classes import labels_among, lacking, listed, mapped, same
 from switchnorm.data.files.listing import NAMES, Listing, read_folders, read_list
 from switchnorm.data.files.named import find_named
 from switchnorm.data.files.walk import folders_in, told
 from switchnorm.errors import InputError, unknown
-from switchnorm.text import expanded
+from switchnorm.text import canonical, expanded
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,21 @@ class Contents:
         if self.problem:
             raise InputError(self.problem)
 
+    def unusual(self, *, training: bool) -> Iterator[str]:
+        """What was left out, and classes without a test picture, a sentence each; about training too where asked."""
+        splits = {"train": self.train if training else None, "val": self.test}
+        yield from filter(None, (told(name, split.left_out) for name, split in splits.items() if split is not None))
+        if self.test is None:
+            return
+        present = set(self.test.labels.tolist())
+        absent = [name for label, name in enumerate(self.names) if label not in present]
+        if absent:
+            more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+            yield f"val has no picture of class {absent[0]!r}{more}"
+        source = None if self.train is None or not training else self.train.source
+        if source is not None and os.path.realpath(source) == os.path.realpath(self.test.source):
+            yield f"val is the training pictures again: both are {source}"
+
 
 def agree(train: Listing | None, test: Listing | None, num_classes: int | None = None) -> Contents:
     """The pictures under labels that agree, in the training pictures' numbering where these are there.
@@ -167,8 +183,9 @@ def _labels_of(listing: Listing, names: Sequence[str]) -> tuple[Tensor, str]:
         if present[-1] >= len(names):
             raise InputError(f"{listing.source} has label {present[-1]}; labels run from 0 to {len(names) - 1}")
         numbers = [str(label) for label in range(len(names))]
-        named = not same(numbers, names)
-        return listing.labels, f"labels of {listing.source} are taken on trust: nothing names them" if named else ""
+        why = f"its folders ({listed(own)}) are none of the run's classes" if own else "nothing names them"
+        said = "" if same(numbers, names) else f"labels of {listing.source} are taken on trust: {why}"
+        return listing.labels, said
     labels = labels_among(own, names, str(listing.source))
     table = torch.zeros(present[-1] + 1, dtype=torch.int64)
     table[present] = torch.tensor(labels)
@@ -177,13 +194,8 @@ def _labels_of(listing: Listing, names: Sequence[str]) -> tuple[Tensor, str]:
 
 def _check_complete(train: Listing, names: Sequence[str]) -> None:
     """Raise `InputError` unless every class has a training picture."""
-    present = set(train.labels.tolist())
-    absent = [name for label, name in enumerate(names) if label not in present]
-    if absent:
-        raise InputError(
-            f"{train.source} has no picture of {len(absent)} of the run's {len(names)} classes ({listed(absent)}); "
-            "training needs some of each"
-        )
+    if absent := lacking([names[label] for label in train.labels.unique().tolist()], names):
+        raise InputError(f"{train.source} has no picture of {absent}; training needs some of each")
 
 
 def relabelled(listing: Listing, labels: Tensor) -> Listing:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from switchnorm.data.files.opening import Sizes, check_claim, opened, orientation, turned, upright
+from switchnorm.data.files.opening import ORIENTATION, Sizes, check_claim, opened, orientation, turned, upright
 from switchnorm.data.files.remarks import remark
 from switchnorm.errors import InputError
 
@@ -210,7 +210,7 @@ def _page(path: str, page: Any) -> Array:
 
 def _lies(page: Any) -> int:
     """The orientation of a page of tifffile."""
-    tag = page.tags.get(274)
+    tag = page.tags.get(ORIENTATION)
     return 1 if tag is None else int(tag.value)
 
 

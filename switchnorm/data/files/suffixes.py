@@ -1,4 +1,4 @@
-"""What the names of pictures and of their masks end with, and which endings would make names fit."""
+"""What the names of pictures and of their masks end with, and which endings, or beginnings, would make names fit."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ def fitting_suffixes(pictures: Collection[str], masks: Collection[str]) -> Suffi
         masks: likewise.
     """
     return next((each for each in _candidates(pictures, masks) if _fit(pictures, masks, each)), None)
+
+
+def fitting_prefixes(pictures: Collection[str], masks: Collection[str]) -> tuple[str, str] | None:
+    """The beginnings of pictures and masks without which most pictures have a mask; None where none do that."""
+    found = fitting_suffixes(*([name[::-1] for name in names] for names in (pictures, masks)))
+    return None if found is None else (found.picture[::-1], found.mask[::-1])
 
 
 def suffix_beside(pictures: Collection[str], masks: Collection[str]) -> str | None:

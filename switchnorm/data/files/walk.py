@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from switchnorm.errors import InputError
+from switchnorm.text import canonical
 
 #: Folders and files that systems and tools put beside pictures, in lower case; besides all that begin with a dot.
 _FOLDERS_OF_SYSTEMS = {
@@ -82,11 +82,6 @@ def told(split: str, left_out: Iterable[LeftOut]) -> str:
     return f"{split} leaves out {parts}" if parts else ""
 
 
-def same_name(name: str) -> str:
-    """A name as it compares: systems differ in whether they write é as one character or as two."""
-    return unicodedata.normalize("NFC", name)
-
-
 def find_files(folder: str | Path, extensions: tuple[str, ...]) -> Found:
     """The files at any depth of a folder whose names end so, in whatever letters.
 
@@ -110,13 +105,13 @@ def folders_in(folder: Path) -> tuple[list[str], Account]:
     """
     account = Account()
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: same_name(entry.name))
+        entries = sorted(os.scandir(folder), key=lambda entry: canonical(entry.name))
     except OSError as error:
         raise InputError(f"folder {folder} cannot be read: {error.strerror}") from error
     names = [entry.name for entry in entries if _is_folder(entry) and _is_entered(entry, account)]
     for name, other in itertools.pairwise(names):
-        if same_name(name) == same_name(other):
-            raise InputError(f"{folder} holds two folders that are both called {same_name(name)!r}; rename one")
+        if canonical(name) == canonical(other):
+            raise InputError(f"{folder} holds two folders that are both called {canonical(name)!r}; rename one")
     return names, account
 
 

@@ -57,7 +57,8 @@ class Damage:
             sample = self.read(read, place)
             if sample is not None:
                 return sample, place
-        raise InputError(f"none of the {total} training pictures in {what} can be read")
+        first = next(iter(self.found.values()))
+        raise InputError(f"none of the {total} training pictures in {what} can be read; the first is {first}")
 
 
 def read_one(read: Callable[[int], SampleT], index: int) -> SampleT:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
-import os
 import signal
 from collections.abc import Iterable, Iterator
 from multiprocessing import context, forkserver
@@ -16,7 +15,7 @@ from torch.utils.data import DataLoader
 from switchnorm.data.files.remarks import Remarks
 from switchnorm.data.loaders.reader import BatchReader, Failure, ReadT, RequestT, Success
 from switchnorm.errors import InputError
-from switchnorm.processes import ending, local_world_size
+from switchnorm.processes import cores, end_with_parent, ending
 from switchnorm.signals import blocked
 
 #: How long the end of a process may take to be known after what it broke.
@@ -24,9 +23,8 @@ _ENDING_SECONDS = 2.0
 
 
 def default_workers() -> int:
-    """The cores that this process may use less one, shared by the processes that torchrun started on this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores // local_world_size() - 1, 0)
+    """The cores of this process less one."""
+    return cores() - 1
 
 
 def read_batches(
@@ -114,6 +112,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start(_: int) -> None:
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where they are not forked with it blocked
     for name in ("SIGSEGV", "SIGBUS", "SIGFPE"):  # of which torch lets workers print a line
         if hasattr(signal, name):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from switchnorm.data.files.walk import same_name
+from switchnorm.classes import names_in
 from switchnorm.data.segmentation.labels import IGNORED
 from switchnorm.errors import InputError
-from switchnorm.text import decode
+from switchnorm.text import canonical
 
 #: Red, green and blue in 0..255.
 Color = tuple[int, int, int]
@@ -48,6 +49,11 @@ def color_of(code: str) -> Color:
     return red, green, blue
 
 
+def code_of(color: Sequence[int]) -> str:
+    """Red, green and blue in 0..255 as # and six hexadecimal digits."""
+    return f"#{bytes(color).hex()}"
+
+
 def read_classes(file: Path) -> ClassNames:
     """The classes that a file names, one in each line, all with a colour or none.
 
@@ -55,31 +61,22 @@ def read_classes(file: Path) -> ClassNames:
         InputError: a file that is missing or cannot be read, no classes or too many, or a line that names none, names
             one again, or has no colour where others have.
     """
-    try:
-        text = same_name(decode(file.read_bytes(), str(file))).rstrip()
-        lines = text.split("\n") if text else []
-    except FileNotFoundError:
-        raise InputError(f"{file} is missing; expected the name of a class in each line") from None
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    if not lines or len(lines) > IGNORED:
-        raise InputError(f"{file} names {len(lines)} classes; expected 1 to {IGNORED}, one in each line")
-    entries = [split_color(line) for line in lines]
+    lines = names_in(file, IGNORED)
+    entries = [(canonical(name), color) for name, color in map(split_color, lines)]
     names = [name for name, _ in entries]
     for number, name in enumerate(names, 1):
-        if not name or names.index(name) < number - 1:
-            what = f"repeats {name!r}" if name else "is empty"
-            raise InputError(f"{file}: line {number} {what}; expected the name of another class in each line")
+        if names.index(name) < number - 1:
+            raise InputError(f"{file}: line {number} repeats {name!r}; expected the name of another class in each line")
         if re.search(r"(^|\s)#", name):
             raise InputError(
-                f"{file}: line {number}, {lines[number - 1].strip()!r}, has a # that is no colour; expected 'NAME', or "
+                f"{file}: line {number}, {lines[number - 1]!r}, has a # that is no colour; expected 'NAME', or "
                 "'NAME #804080' with six hexadecimal digits"
             )
     colors = [color for _, color in entries if color is not None]
     if colors and len(colors) < len(entries):
         plain = next(number for number, (_, color) in enumerate(entries, 1) if color is None)
         raise InputError(
-            f"{file}: line {plain}, {lines[plain - 1].strip()!r}, ends with no colour as others do; expected "
+            f"{file}: line {plain}, {lines[plain - 1]!r}, ends with no colour as others do; expected "
             "'NAME #804080' or 'NAME 128 64 128' in all lines or in none"
         )
     return ClassNames(tuple(names), tuple(colors) or None)

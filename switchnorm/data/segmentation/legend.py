@@ -10,12 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from switchnorm.data.segmentation.labels import IGNORED, UNKNOWN, Numbering
-from switchnorm.data.segmentation.mask_file import (
-    MaskContent,
-    first_place,
-    hexadecimal,
-    read_content,
-)
+from switchnorm.data.segmentation.mask_file import MaskContent, counted, first_place, hexadecimal, read_content
 from switchnorm.errors import InputError
 
 Array = np.ndarray[Any, Any]
@@ -70,10 +65,9 @@ class Legend:
         """What is in a mask; raises as `labels`."""
         content = read_content(path)
         labels, by_color = self._read(path, content)
-        counts = np.bincount(labels.ravel(), minlength=IGNORED + 1)
-        there = counts.nonzero()[0]
-        found = dict(zip(there.tolist(), counts[there].tolist(), strict=True))
-        return MaskFacts(found, content.counted(by_color=by_color), content.colors is not None and not by_color)
+        return MaskFacts(
+            counted(labels), content.counted(by_color=by_color), content.colors is not None and not by_color
+        )
 
     def _read(self, path: str, content: MaskContent) -> tuple[Array, bool]:
         """The labels of what was read, (H, W) uint8, and whether colours decided them; raises as `labels`."""

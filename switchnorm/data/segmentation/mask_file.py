@@ -59,7 +59,7 @@ class MaskContent(NamedTuple):
         """How many pixels hold each number, or are shown in each colour, "#804080"."""
         values = self.shown() if by_color else self.numbers
         assert values is not None
-        return {hexadecimal(value) if by_color else value: count for value, count in _counted(values)}
+        return {hexadecimal(value) if by_color else value: count for value, count in counted(values).items()}
 
 
 def read_content(path: str) -> MaskContent:
@@ -78,17 +78,7 @@ def read_content(path: str) -> MaskContent:
         raise
     except Exception as error:  # as `read_picture`
         reason = "it is missing" if isinstance(error, FileNotFoundError) else " ".join(str(error).split())
-        raise DamagedError(f"mask {path} ({reason})") from error
-
-
-def mask_values(path: str) -> dict[int | str, int]:
-    """How many pixels of a mask hold each number; of one in colour, each colour, "#804080".
-
-    Raises:
-        DamagedError, InputError: as `read_content`.
-    """
-    content = read_content(path)
-    return content.counted(by_color=content.numbers is None)
+        raise DamagedError(f"mask {path} ({reason or type(error).__name__})") from error
 
 
 def hexadecimal(color: int) -> str:
@@ -96,13 +86,14 @@ def hexadecimal(color: int) -> str:
     return f"#{color:06x}"
 
 
-def _counted(values: Array) -> list[tuple[int, int]]:
+def counted(values: Array) -> dict[int, int]:
+    """How many pixels of (H, W) integers hold each number, ascending."""
     if values.dtype == np.uint8:
         counts = np.bincount(values.ravel(), minlength=256)
         found = counts.nonzero()[0]
-        return list(zip(found.tolist(), counts[found].tolist(), strict=True))
+        return dict(zip(found.tolist(), counts[found].tolist(), strict=True))
     found, counts = np.unique(values, return_counts=True)
-    return list(zip(found.tolist(), counts.tolist(), strict=True))
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 def _check_kind(path: str, mask: Image.Image) -> None:

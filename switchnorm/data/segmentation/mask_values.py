@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from switchnorm.data.segmentation.labels import GREATEST, IGNORED, Numbering
 from switchnorm.errors import InputError
+from switchnorm.text import canonical
 
 #: What a map says of a number that does not count, besides null.
 VOID = ("void", "ignore")
@@ -33,13 +34,23 @@ class Values:
     void: tuple[int, ...]
     by_color: bool
 
-    @property
-    def numbering(self) -> Numbering:
-        """How masks of numbers are read, and predictions written; those of colours are written by their labels."""
+    def numbering_of(self, names: Sequence[str]) -> Numbering:
+        """How masks of numbers are read, and predictions written; those of colours are written by their labels.
+
+        Args:
+            names: the classes in the order of their labels, which a run may have in another one.
+
+        Raises:
+            InputError: a class without a number.
+        """
         if self.by_color:
-            return Numbering(tuple(range(len(self.classes))), (IGNORED,))
-        also = tuple((number, label) for label, each in enumerate(self.numbers) for number in each[1:])
-        return Numbering(tuple(each[0] for each in self.numbers), self.void, also, f"data.values {self}")
+            return Numbering(tuple(range(len(names))), (IGNORED,))
+        numbers_of = dict(zip(map(canonical, self.classes), self.numbers, strict=True))
+        if absent := [name for name in names if canonical(name) not in numbers_of]:
+            raise InputError(f"data.values {self} has no number for class {absent[0]!r}; give it one")
+        numbers = [numbers_of[canonical(name)] for name in names]
+        also = tuple((number, label) for label, each in enumerate(numbers) for number in each[1:])
+        return Numbering(tuple(each[0] for each in numbers), self.void, also, f"data.values {self}")
 
     @property
     def colors(self) -> tuple[tuple[int, int], ...]:
@@ -126,4 +137,4 @@ def _class(key: Any, name: Any) -> str | None:
             f"values says that {key!r} is {name!r}; expected the name of a class, in quotes where YAML takes it for "
             "something else, or null for what does not count"
         )
-    return name.strip()
+    return canonical(name.strip())

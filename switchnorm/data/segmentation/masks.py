@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from switchnorm.classes import canonical, labels_among, listed, mapped, same
+from switchnorm.classes import labels_among, lacking, mapped, same
 from switchnorm.data.datasets.dataset import Dataset
 from switchnorm.data.datasets.options import check_between
 from switchnorm.data.files.named import find_named
@@ -92,7 +92,7 @@ class Masks(SegmentationDataset):
     def numbering(self) -> Numbering:
         """The numbers that the options say."""
         if self._values is not None:
-            return self._values.numbering
+            return self._values.numbering_of(self.classes)
         numbers = tuple(range(self.first_label, self.first_label + self.num_classes))
         ignored = tuple(number for number in self.ignore if isinstance(number, int))
         void = ignored if self.first_label == 0 or 0 in ignored else (*ignored, 0)
@@ -137,7 +137,10 @@ class Masks(SegmentationDataset):
 
     def mapping(self) -> str:
         """As of `Dataset`."""
-        return mapped(dict(enumerate(self._as_found.classes)), self.classes)
+        there = self._as_found.classes
+        absent = lacking(there, self.classes)
+        parts = (mapped(dict(enumerate(there)), self.classes), f"the data lacks {absent}" if absent else "")
+        return "; ".join(filter(None, parts))
 
     def prepare(self) -> None:
         """Read the names of the classes, and find the pictures; as `SegmentationDataset`."""
@@ -174,13 +177,8 @@ class Masks(SegmentationDataset):
         return None if self.values is None else parse_values(self.values)
 
     def _check_training(self) -> None:
-        there = self._as_found.classes
-        absent = [name for name in self.classes if canonical(name) not in set(map(canonical, there))]
-        if absent:
-            raise InputError(
-                f"{self._source} lacks {len(absent)} of the run's {len(self.classes)} classes ({listed(absent)}); "
-                "training needs all of them"
-            )
+        if absent := lacking(self._as_found.classes, self.classes):
+            raise InputError(f"{self._source} lacks {absent}; training needs all of them")
 
     @property
     def _source(self) -> str:

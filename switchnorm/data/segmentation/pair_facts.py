@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 from PIL import Image
 
+from switchnorm.data.files.opening import sides
 from switchnorm.data.files.picture_facts import digest, file_bytes, read_into, readable
 from switchnorm.data.files.picture_file import DamagedError, Pixels
 from switchnorm.data.files.surveyed import Facts, Remark, Surveyed
 from switchnorm.data.segmentation.labels import IGNORED
 from switchnorm.data.segmentation.legend import Legend
+from switchnorm.data.segmentation.mask_file import counted
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def look_at_pair(item: PairItem, pixels: Pixels, legend: Legend, skips: bool) ->
     facts = Facts()
     read_into(facts, item.picture, pixels, skips)
     if item.stated is not None and facts.size is not None and item.stated not in _sizes(facts):
-        detail = f"{_by(facts.size)} where the list states {_by(item.stated)}"
+        detail = f"{sides(facts.size)} where the list states {sides(item.stated)}"
         facts.remarks.append(Remark("are of another size than the list states", detail, wrong=not skips))
     try:
         with open(item.mask, "rb") as file:
@@ -71,10 +73,8 @@ def look_at_pair(item: PairItem, pixels: Pixels, legend: Legend, skips: bool) ->
 def _note_labels(facts: Facts, labels: np.ndarray[Any, Any], skips: bool) -> None:
     if facts.size is not None and labels.shape != facts.size:
         kind = STORED if labels.shape in _sizes(facts) else OTHER_SIZE
-        facts.remarks.append(Remark(kind, f"{_by(labels.shape)}, its picture {_by(facts.size)}", wrong=not skips))
-    counts = np.bincount(labels.ravel(), minlength=IGNORED + 1)
-    there = counts.nonzero()[0]
-    facts.counts = dict(zip(there.tolist(), counts[there].tolist(), strict=True))
+        facts.remarks.append(Remark(kind, f"{sides(labels.shape)}, its picture {sides(facts.size)}", wrong=not skips))
+    facts.counts = counted(labels)
     if set(facts.counts) <= {IGNORED}:
         facts.remarks.append(Remark(ALL_VOID))
 
@@ -83,10 +83,6 @@ def _sizes(facts: Facts) -> tuple[tuple[int, int] | None, ...]:
     """Of the picture the right way up, and as it is stored."""
     assert facts.size is not None
     return (facts.size, facts.size[::-1]) if facts.orientation >= 5 else (facts.size,)
-
-
-def _by(size: Any) -> str:
-    return f"{size[1]}x{size[0]}"
 
 
 class SurveyedPairs(Surveyed):
@@ -156,8 +152,8 @@ class SurveyedPairs(Surveyed):
         small = sum(count for size, count in zip(distinct.tolist(), counts.tolist(), strict=True) if self._pads(size))
         if small:
             yield (
-                f"{small:,} of {len(sizes):,} can be smaller than the windows of {_by(self.sizes.crop)} when they are "
-                "resized; what is beside them does not count"
+                f"{small:,} of {len(sizes):,} can be smaller than the windows of {sides(self.sizes.crop)} when they "
+                "are resized; what is beside them does not count"
             )
 
     def _pads(self, size: list[int]) -> bool:

@@ -17,6 +17,7 @@ from torchvision.transforms import InterpolationMode, v2
 from switchnorm.data.augment.crop_and_flip import flips
 from switchnorm.data.augment.policy import reproducible_torchvision
 from switchnorm.data.counter import Stream, seeds
+from switchnorm.data.files.opening import sides
 from switchnorm.data.files.pairs import Pairs
 from switchnorm.data.files.picture_file import MisfitError, Pixels, picture_sizes, read_picture
 from switchnorm.data.interpolation import Interpolation
@@ -59,13 +60,13 @@ class PairReader:
         found, size = size_of(picture), (labels.shape[0], labels.shape[1])
         if found != size and size == picture_sizes(self.pairs.pictures[index]).stored:
             raise MisfitError(
-                f"mask {self.pairs.masks[index]} is {_by(size)}, as its picture {self.pairs.pictures[index]} is stored "
-                f"before its EXIF data turns it to {_by(found)}; turn the mask too, or take the orientation out of the "
-                "picture's EXIF data"
+                f"mask {self.pairs.masks[index]} is {sides(size)}, as its picture {self.pairs.pictures[index]} is "
+                f"stored before its EXIF data turns it to {sides(found)}; turn the mask too, or take the orientation "
+                "out of the picture's EXIF data"
             )
         if found != size:
             raise MisfitError(
-                f"mask {self.pairs.masks[index]} is {_by(size)}; expected {_by(found)} as its picture "
+                f"mask {self.pairs.masks[index]} is {sides(size)}; expected {sides(found)} as its picture "
                 f"{self.pairs.pictures[index]}"
             )
         return picture, labels
@@ -88,10 +89,6 @@ def _relabelled(labels: Tensor, known: tuple[int, ...]) -> Tensor:
     table = torch.full((IGNORED + 1,), IGNORED, dtype=torch.uint8)
     table[: len(known)] = torch.tensor(known)
     return table[labels.int()]
-
-
-def _by(size: Size) -> str:
-    return f"{size[1]}x{size[0]}"
 
 
 class CropRequest(NamedTuple):

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from switchnorm.data import Dataset
-from switchnorm.data.files.picture_file import read_picture
 from switchnorm.data.picture import shown
 from switchnorm.files import write_file
 from switchnorm.report.common.document import document
@@ -58,7 +57,7 @@ class ClassPredictor(Predictor):
 
     def inputs(self, index: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The picture as evaluation shows it to the network, (1, C, H, W) float32, and its place, (1,)."""
-        picture = read_picture(str(self.files[index]), self.dataset.pixels)
+        picture = self.read(index)
         if len(self._photos) < _SHOWN:
             self._photos[index] = photo(shown(picture), "", self.files[index].name)
         yield self.dataset.shown(picture)[None], torch.tensor([index])

@@ -12,6 +12,7 @@ CLASSIFICATION = TaskSpec(
     metrics=(Metric("val_accuracy", "top-1", "accuracy"), Metric("val_accuracy_top5", "top-5")),
     score_title="validation accuracy",
     example="resnetv1sn50",
+    dataset="folder",
     claims=(
         Claim("top1", "top-1", "val_accuracy"),
         Claim("top5", "top-5", "val_accuracy_top5"),

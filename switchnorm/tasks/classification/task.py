@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from switchnorm.errors import InputError
 from switchnorm.tasks.classification.mix import Mix, mixing
 from switchnorm.tasks.classification.predict import TOP, Likely
 from switchnorm.tasks.task import MakeOptimizer, Task
@@ -47,7 +49,7 @@ class Classification(Task):
         super().__init__(model, make_optimizer, channels_last)
         self.label_smoothing = label_smoothing
         self._mix = mix
-        self.val_loss = MeanMetric()
+        self.val_loss = MeanMetric(nan_strategy=math.nan)  # which would leave out NaN
         ranks = (1, 5) if num_classes > 5 else (1,)
         self.val_accuracy = nn.ModuleDict(
             {
@@ -102,9 +104,17 @@ class Classification(Task):
         return logits
 
     def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> list[Likely]:
-        """The likeliest classes of pictures (N, C, H, W), each with its place, (N,)."""
+        """The likeliest classes of pictures (N, C, H, W), each with its place, (N,).
+
+        Raises:
+            InputError: the network does not take such pictures; all have the same shape.
+        """
         images, places = batch
-        logits = self(images)
+        try:
+            logits = self(images)
+        except RuntimeError as error:
+            shape, reason = tuple(images.shape[1:]), str(error).strip().partition("\n")[0]
+            raise InputError(f"the network takes no pictures (channels, height, width) = {shape}: {reason}") from error
         shares = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
         top = shares.cpu().topk(min(TOP, shares.shape[1]), 1)
         return [Likely(*each) for each in zip(places.tolist(), top.indices, top.values, strict=True)]

@@ -10,6 +10,7 @@ from switchnorm.data.files.surveyed import Surveyed
 from switchnorm.data.loaders.damage import read_one
 from switchnorm.data.picture import shown
 from switchnorm.data.segmentation import SegmentationDataset
+from switchnorm.data.segmentation.class_names import code_of
 from switchnorm.data.segmentation.pair_facts import SurveyedPairs
 from switchnorm.data.segmentation.palette import overlay
 from switchnorm.data.segmentation.scene_readers import PairReader
@@ -35,5 +36,4 @@ class MaskDrawing(Drawing):
 
     def colours(self) -> dict[str, str]:
         """As `Drawing`: of the classes."""
-        codes = (f"#{bytes(color).hex()}" for color in self.dataset.palette.tolist())
-        return dict(zip(self.dataset.classes, codes, strict=True))
+        return dict(zip(self.dataset.classes, map(code_of, self.dataset.palette.tolist()), strict=True))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from switchnorm.data import Dataset
-from switchnorm.data.files.picture_file import read_picture
+from switchnorm.data.files.opening import sides
 from switchnorm.data.picture import Picture, shown, size_of
 from switchnorm.data.segmentation import Scene, SegmentationDataset
 from switchnorm.data.segmentation.palette import overlay, written_mask
@@ -52,6 +52,8 @@ class MaskPredictor(Predictor):
 
     def __init__(self, dataset: Dataset, files: Sequence[Path], out: Path) -> None:
         super().__init__(dataset, files, out)
+        assert isinstance(dataset, SegmentationDataset)
+        self._numbering = dataset.numbering  # which may be refused, before anything is predicted
         self._tiles: dict[int, tuple[_Begun, Tile]] = {}
         self._numbers = itertools.count()
 
@@ -63,8 +65,7 @@ class MaskPredictor(Predictor):
     def inputs(self, index: int) -> Iterator[list[Scene]]:
         """The tiles of a picture, one by one."""
         assert isinstance(self.dataset, SegmentationDataset)
-        file = self.files[index]
-        picture = read_picture(str(file), self.dataset.pixels)
+        file, picture = self.files[index], self.read(index)
         tiling = self.dataset.tiling(size_of(picture))
         self._remark(file, tiling)
         begun = _Begun(file, picture, torch.empty(tiling.size, dtype=torch.uint8), len(tiling))
@@ -77,7 +78,7 @@ class MaskPredictor(Predictor):
         for number, labels in output:
             begun, tile = self._tiles.pop(number)
             if isinstance(labels, str):
-                self.failed[begun.file] = labels
+                self.failed[begun.file] = f"{begun.file}: {labels}"
                 continue
             begun.labels[tile.core] = labels[tile.within]
             begun.missing -= 1
@@ -88,11 +89,11 @@ class MaskPredictor(Predictor):
         assert isinstance(self.dataset, SegmentationDataset)
         mask, beside = self.written(done.file, self.out)
         write_image(beside, overlay(shown(done.picture), done.labels, self.dataset.palette), quality=90)
-        write_image(mask, written_mask(done.labels, self.dataset.numbering, self.dataset.palette))
+        write_image(mask, written_mask(done.labels, self._numbering, self.dataset.palette))
 
     def _remark(self, file: Path, tiling: Tiling) -> None:
         if tiling.unbounded is not None:
-            wanted, shown = (f"{width}x{height}" for height, width in (tiling.unbounded, max(tiling.shown)))
+            wanted, shown = map(sides, (tiling.unbounded, max(tiling.shown)))
             self.remarks.append(f"{file} is shown to the network at {shown} pixels and not at {wanted}")
         if len(tiling) > 1:
             self.remarks.append(f"{file} is predicted in {len(tiling)} parts, which see {tiling.margin} pixels around")

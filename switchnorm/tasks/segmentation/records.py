@@ -14,6 +14,7 @@ from torch import Tensor
 from switchnorm.config.schema import Config
 from switchnorm.data import Dataset
 from switchnorm.data.segmentation import SegmentationDataset
+from switchnorm.data.segmentation.class_names import code_of
 from switchnorm.data.segmentation.palette import mask_image
 from switchnorm.files import write_file, writing
 from switchnorm.runs.folder import RunFolder
@@ -124,7 +125,7 @@ def write_examples(folder: Path, dataset: SegmentationDataset, predictions: Mapp
         numbers = {"accuracy": scores.pixel_accuracy, "mean_iou": scores.mean_iou_present}
         # JSON has no NaN, which a picture of void alone gets.
         described.append({"name": name, **{key: None if math.isnan(v) else v for key, v in numbers.items()}})
-    colors = (f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in dataset.palette.tolist())
+    colors = map(code_of, dataset.palette.tolist())
     classes = [{"name": name, "color": color} for name, color in zip(dataset.classes, colors, strict=True)]
     content = {"epoch": epoch, "classes": classes, "pictures": described}
     write_file(folder / files.EXAMPLES_LIST, json.dumps(content, indent=1) + "\n")

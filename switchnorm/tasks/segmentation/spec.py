@@ -57,6 +57,7 @@ SEGMENTATION = TaskSpec(
     ),
     score_title="mean IoU",
     example="resnet50_dilated8+c1_bilinear_deepsup",
+    dataset="masks",
     targets="masks",
     section=SegmentationConfig,
     ranges={

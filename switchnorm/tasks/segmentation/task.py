@@ -65,7 +65,7 @@ class Segmentation(Task):
         self.inference = inference or Inference()
         self.scores: Scores | None = None
         self.confusion = ConfusionMatrix(num_classes)
-        self.val_loss = SumMetric()
+        self.val_loss = SumMetric(nan_strategy=math.nan)  # which would leave out NaN
 
     @classmethod
     def build(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from switchnorm.errors import InputError
 from switchnorm.files import write_files
 from switchnorm.runs.folder import RunFolder
+from switchnorm.weights.checkpoint import CheckpointFile, as_checkpoint
 from switchnorm.weights.checksum import write_with_checksum
 from switchnorm.weights.formats import read_content
 
@@ -41,13 +43,33 @@ def _save(checkpoint: dict[str, Any], path: Path) -> None:
     write_with_checksum(path, lambda file: torch.save(checkpoint, file))
 
 
-def read_resumable(path: Path) -> dict[str, Any]:
-    """A readable checkpoint; raise `InputError` if it is not the state of a training."""
-    checkpoint = read_content(path).value
+@dataclass(frozen=True)
+class Resumable:
+    """A checkpoint that a training goes on from.
+
+    Attributes:
+        path: of the file.
+        entries: all that it holds.
+        file: the network in them.
+    """
+
+    path: Path
+    entries: dict[str, Any]
+    file: CheckpointFile
+
+
+def read_resumable(path: Path) -> Resumable:
+    """Read a checkpoint that a training goes on from.
+
+    Raises:
+        InputError: it is damaged, or not the state of a training.
+    """
+    content = read_content(path)
+    file, entries = as_checkpoint(content, path), content.value
     parts = {"loops", "optimizer_states", "lr_schedulers", "training_metrics"}
-    if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():
+    if not isinstance(entries, dict) or not parts <= entries.keys():
         raise InputError(f"checkpoint {str(path)!r} holds weights alone; expected the state of an interrupted training")
-    return checkpoint
+    return Resumable(path, entries, file)
 
 
 class BestCheckpoint(ModelCheckpoint):

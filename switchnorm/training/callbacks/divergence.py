@@ -16,8 +16,9 @@ from switchnorm.runs.folder import RunFolder
 from switchnorm.surgery.statistics import running_statistics
 from switchnorm.tasks.task import Task
 from switchnorm.training.callbacks.agreement import Agreement
-from switchnorm.training.first_layer import bad_gradients, first_layer, magnitude
+from switchnorm.training.first_layer import bad_batch, bad_gradients, first_layer, magnitude
 from switchnorm.training.optimizer import current_lr
+from switchnorm.training.words import LOSS_NOT_FINITE
 
 #: So many steps in a row that are left out, by us or by the loss scaler of precision 16, are a divergence. That scaler
 #: begins at 2**16 and is halved by each.
@@ -121,6 +122,12 @@ class Divergence(pl.Callback):
         """Look at all that is to be evaluated, and kept by its score."""
         self._check(trainer, pl_module, pl_module.state_dict().values())
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say where finite weights give pictures a loss that is not: by its test data, or for a while."""
+        loss = trainer.callback_metrics.get("val_loss")
+        if loss is not None and not loss.isfinite() and trainer.is_global_zero:
+            warnings.warn(f"epoch {trainer.current_epoch + 1}: {LOSS_NOT_FINITE}", stacklevel=1)
+
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
@@ -154,8 +161,12 @@ class Divergence(pl.Callback):
             DivergedError: always.
         """
         assert isinstance(pl_module, Task)
-        context = trainer.precision_plugin.forward_context
-        what = self.agreement.first(first_layer(pl_module, self._batch, context, self._gradients)) or "the loss"
+        # Agreed on before any layer is called: those that share statistics wait for the other processes.
+        if self.agreement.largest(bad_batch(self._batch)):
+            what = "the batch of pictures"
+        else:
+            context = trainer.precision_plugin.forward_context
+            what = self.agreement.first(first_layer(pl_module, self._batch, context, self._gradients)) or "the loss"
         place = self._place or self._step or self._here(trainer)
         if trainer.is_global_zero:
             self.run.update_record(status="diverged", diverged={**place, "first": what})

@@ -42,7 +42,7 @@ class History(pl.Callback):
         self.run_started = time.monotonic()
         self.epoch_started = self.run_started - self.epoch_seconds
         if trainer.is_global_zero:
-            self.earlier_seconds = float(self.run.record()["seconds"] or 0)
+            self.earlier_seconds = float(self.run.record().get("seconds") or 0)
             done, start = trainer.current_epoch, self.run.config().train.start_epoch
             self.metrics = EpochTable(self.run.metrics_file, self.columns, done, start)
             self.tables = [self.metrics]

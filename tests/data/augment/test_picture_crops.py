@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from switchnorm.data.augment import picture_crops
 from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops
 from switchnorm.data.counter import Stream, seeds
 from switchnorm.data.files.picture_file import DamagedError, read_picture
@@ -81,6 +82,18 @@ def test_evaluation_shows_what_torchvision_shows(shape):
     picture = photo(1, *shape)
     expected = v2.Compose([v2.Resize(20), v2.CenterCrop(16)])(picture)
     assert torch.equal(EvaluationCrops(16, 20)(picture), tensor(expected)[None])
+
+
+@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (3, 2000)])
+def test_the_middle_of_a_thin_picture_is_shown_without_resizing_the_rest(shape, monkeypatch):
+    picture, resize = photo(1, *shape), picture_crops.TF.resize
+    whole = v2.Compose([v2.Resize(20), v2.CenterCrop(16)])(picture)
+    monkeypatch.setattr(picture_crops, "_LONGEST", 400)
+    resized = []
+    monkeypatch.setattr(picture_crops.TF, "resize", lambda *asked: resized.append(resize(*asked)) or resized[-1])
+    shown = EvaluationCrops(16, 20)(picture)
+    assert max(resized[0].size) <= 400
+    assert (shown[0].int() - tensor(whole).int()).abs().max() <= 2
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)

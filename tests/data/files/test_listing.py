@@ -1,3 +1,4 @@
+import os
 import pickle
 
 import pytest
@@ -39,6 +40,17 @@ def test_pictures_are_found_at_any_depth_by_any_usual_name_and_nothing_else(tmp_
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(jpeg_bytes())
     assert pairs(read_folders(tmp_path)) == [("a/1.JPEG", 0), ("a/3.WebP", 0), ("a/deep/er/2.png", 0), ("b/4.tiff", 1)]
+
+
+def test_a_list_that_never_ends_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "l.txt")
+    with pytest.raises(InputError, match=r"list of pictures .*l\.txt is no file"):
+        read_list(tmp_path / "l.txt", [tmp_path], may_miss=True)
+
+
+def test_a_label_of_many_digits_is_refused(tree):
+    with pytest.raises(InputError, match=r"line 1 has label 9{40}; labels run"):
+        read_list(write(tree / "l.txt", "cat/0.jpg " + "9" * 5000), [tree / "train"], may_miss=True)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +119,7 @@ def test_lists_of_something_else_are_refused_with_the_line(tree, content, messag
 
 
 def test_a_list_that_is_no_text_is_refused(tree):
-    with pytest.raises(InputError, match="cannot be read as a list of pictures"):
+    with pytest.raises(InputError, match=r"list of pictures .*0\.jpg is damaged: line 1 is no text"):
         read_list(tree / "train/cat/0.jpg", [tree], may_miss=True)
 
 

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from multiprocessing import forkserver
 
@@ -67,6 +69,32 @@ def test_the_loss_of_the_server_is_a_line_and_the_next_reading_starts_another():
     server = forkserver._forkserver._forkserver_pid
     assert len(list(workers.read_batches(Ending(""), requests[:1], 1, 1, "cpu"))) == 1
     assert forkserver._forkserver._forkserver_pid != server
+
+
+SCRIPT = """
+import sys, time
+from multiprocessing import active_children
+from switchnorm.data.loaders.picture_readers import PictureRequest
+from switchnorm.data.loaders.workers import read_batches
+from tests.data.loaders.test_lost_readers import Ending
+
+if __name__ == "__main__":
+    batches = read_batches(Ending(""), [PictureRequest(0, [place]) for place in (0, 2, 3, 4, 5)], 5, 2, "cpu")
+    next(batches)
+    print(*[process.pid for process in active_children()], flush=True)
+    time.sleep(300)
+"""
+
+
+def test_readers_end_with_a_process_that_is_killed(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    process = subprocess.Popen([sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert len(process.stdout.readline().split()) == 2
+        process.kill()
+        process.communicate(timeout=60)  # ends once the readers and their server have closed the pipe
+    finally:
+        process.kill()
 
 
 def test_readers_that_cannot_be_started_are_a_line(monkeypatch):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from switchnorm.data import create_dataset
 from switchnorm.data.segmentation import IGNORED
-from switchnorm.data.segmentation.mask_file import mask_values
+from switchnorm.data.segmentation.mask_file import read_content
 from tests.data.segmentation.mapped import COLORS, dataset, labels_of, refused
 
 SIZE = (24, 30)
@@ -54,7 +54,7 @@ def test_numbers_of_every_width_and_format(own, name, dtype):
     labels = labels_of(1000, SIZE) > 0 if dtype is bool else labels_of(1000, SIZE)
     read = put(own, labels.astype(dtype), name)
     assert np.array_equal(read(), labels.astype(np.uint8))
-    assert mask_values(str(own / "valannot" / name)) == dict(
+    assert read_content(str(own / "valannot" / name)).counted(by_color=False) == dict(
         zip(*(each.tolist() for each in np.unique(labels.astype(int), return_counts=True)), strict=True)
     )
 
@@ -96,7 +96,7 @@ def test_colours_of_the_classes_are_read_exactly(own, mode):
     )
     pixels[0, :3] = (220, 60, 61)
     refused("has the colour #dc3c3d in row 0, .*the nearest that means something is #dc3c3c, 'red'", put(own, pixels))
-    assert mask_values(str(own / "valannot/00.png"))["#dc3c3d"] == 3
+    assert read_content(str(own / "valannot/00.png")).counted(by_color=True)["#dc3c3d"] == 3
 
 
 def test_a_picture_in_colour_where_classes_have_none_says_how_they_get_some(own):

@@ -76,6 +76,17 @@ def test_what_has_no_ending_is_left_out_and_counted(own):
     assert [each.split(" (")[0] for each in said] == ["val leaves out files whose names do not end with _mask: 1"]
 
 
+def test_names_that_begin_otherwise_are_named(own):
+    other = arrange(own, "images/{0}", "masks/{0}")
+    for kind, beginning in (("images", "img_"), ("masks", "mask_")):
+        for path in [*other.glob(f"{kind}/*/*")]:
+            path.rename(path.with_name(beginning + path.name))
+    refused(
+        "; rename the masks, whose names begin with 'mask_' where those of pictures begin with 'img_'$",
+        dataset(other).prepare,
+    )
+
+
 @pytest.mark.parametrize(
     ("pictures", "masks", "found"),
     [

@@ -54,6 +54,14 @@ def test_several_numbers_are_one_class_and_null_void_or_ignore_does_not_count(tm
     assert written[0, :6].tolist() == [0, 0, 2, 9, 9, 9]
 
 
+def test_predictions_of_a_run_are_written_by_the_names_in_the_map(own):
+    known = dataset(own, values=THREE).with_classes(["blue", "red", "green"])
+    labels = np.array([[0, 1, 2, IGNORED]], np.uint8)
+    assert known.numbering.written(labels)[0, :3].tolist() == [255, 0, 7]
+    lacking = dataset(own, values={0: "red", 7: "green"}).with_classes(CLASSES)
+    refused(r"data.values \{0: red, 7: green\} has no number for class 'blue'; give it one", lambda: lacking.numbering)
+
+
 def test_numbers_above_255_are_written_with_16_bits(tmp_path):
     root = write_root(tmp_path, numbers=(3, 300, 65535), mode="I;16")
     (root / "classes.txt").unlink()
@@ -167,13 +175,13 @@ def test_recipes_flags_and_the_configuration_of_a_run_keep_the_map(tmp_path):
     (tmp_path / "again.yaml").write_text(to_yaml(config))
     assert read_config(tmp_path / "again.yaml").data == config.data
     for values in ({0: "background", 1: "road"}, {"#804080": "road", "#000000": None}):
-        for text in (yaml.safe_dump(values, default_flow_style=True), json.dumps(values)):
-            for flags in (["--data.values", text], [f"--data.values={text}"]):
-                found = read_config(tmp_path / "r.yaml", flags)
-                (tmp_path / "again.yaml").write_text(to_yaml(found))
-                again = read_config(tmp_path / "again.yaml")
-                assert again.data == found.data
-                assert dataset("x", values=again.data["values"])._values == dataset("x", values=values)._values
+        text = yaml.safe_dump(values, default_flow_style=True)
+        for flags in (["--data.values", text], [f"--data.values={json.dumps(values)}"]):
+            found = read_config(tmp_path / "r.yaml", flags)
+            (tmp_path / "again.yaml").write_text(to_yaml(found))
+            again = read_config(tmp_path / "again.yaml")
+            assert again.data == found.data
+            assert dataset("x", values=again.data["values"])._values == dataset("x", values=values)._values
     (tmp_path / "s.yaml").write_text("base: ./r.yaml\ndata:\n  values: {7: tree}\n")
     assert read_config(tmp_path / "s.yaml").data["values"] == {0: "background", 255: "road", 7: "tree"}
     (tmp_path / "s.yaml").write_text("base: ./r.yaml\ndata:\n  values: 7\n")
