@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from switchnorm.classes import Classes, listed, names_in, same
+from switchnorm.classes import Classes, canonical, listed, names_in, same
 from switchnorm.cli.command import Commands
 from switchnorm.cli.flags import add_task_flags
 from switchnorm.cli.networks import add_network_flags, open_run, split, weights_config
@@ -161,7 +161,7 @@ def named_classes(options: argparse.Namespace, flags: Sequence[str]) -> tuple[li
     chosen = [f"--data={name}", *_root(name, given)]
     if "classes_file" in inspect.signature(dataset_class(name)).parameters:
         return [*chosen, f"--data.classes_file={options.classes}"], None
-    return chosen, Classes(names_in(Path(options.classes)))
+    return chosen, Classes(tuple(map(canonical, names_in(Path(options.classes)))))
 
 
 def _any_data(flags: Sequence[str]) -> str:
