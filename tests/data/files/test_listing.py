@@ -119,7 +119,7 @@ def test_lists_of_something_else_are_refused_with_the_line(tree, content, messag
 
 
 def test_a_list_that_is_no_text_is_refused(tree):
-    with pytest.raises(InputError, match="list of pictures .*0.jpg is damaged: line 1 is no text"):
+    with pytest.raises(InputError, match=r"list of pictures .*0\.jpg is damaged: line 1 is no text"):
         read_list(tree / "train/cat/0.jpg", [tree], may_miss=True)
 
 
