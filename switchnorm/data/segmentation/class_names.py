@@ -70,8 +70,8 @@ def read_classes(file: Path) -> ClassNames:
             raise InputError(f"{file}: line {number} {what}; expected the name of another class in each line")
         if re.search(r"(^|\s)#", name):
             raise InputError(
-                f"{file}: line {number}, {lines[number - 1].strip()!r:.100}, has a # that is no colour; expected 'NAME', or "
-                "'NAME #804080' with six hexadecimal digits"
+                f"{file}: line {number}, {lines[number - 1].strip()!r:.100}, has a # that is no colour; expected "
+                "'NAME', or 'NAME #804080' with six hexadecimal digits"
             )
     colors = [color for _, color in entries if color is not None]
     if colors and len(colors) < len(entries):

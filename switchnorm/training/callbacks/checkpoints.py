@@ -41,12 +41,25 @@ def _save(checkpoint: dict[str, Any], path: Path) -> None:
     write_with_checksum(path, lambda file: torch.save(checkpoint, file))
 
 
+#: What the state of a training is made of, where continuing it reads it.
+_ENTRIES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("epoch", "global_step"), (int,)),
+    **dict.fromkeys(("optimizer_states", "lr_schedulers", "training_metrics"), (list,)),
+    **dict.fromkeys(("callbacks", "settings", "Loaders"), (dict,)),
+    "loops": (dict, type(None)),
+}
+
+
 def read_resumable(path: Path) -> dict[str, Any]:
     """A readable checkpoint; raise `InputError` if it is not the state of a training."""
     checkpoint = read_content(path).value
     parts = {"loops", "optimizer_states", "lr_schedulers", "training_metrics"}
     if not isinstance(checkpoint, dict) or not parts <= checkpoint.keys():
         raise InputError(f"checkpoint {str(path)!r} holds weights alone; expected the state of an interrupted training")
+    for name, kinds in _ENTRIES.items():
+        if name in checkpoint and not isinstance(checkpoint[name], kinds):
+            kind = type(checkpoint[name]).__name__
+            raise InputError(f"checkpoint {str(path)!r} is damaged: {name} is of type {kind}, which no training writes")
     return checkpoint
 
 
