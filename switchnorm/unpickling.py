@@ -43,10 +43,16 @@ class StandIn:
 
 
 class Inert(StandIn):
-    """A value that is not needed: it takes whatever it is made from, and keeps none of it."""
+    """A value that is not needed: it takes whatever it is made from and what is put into it, and keeps none of it."""
 
     def __init__(self, *parts: object) -> None:
         pass
+
+    def append(self, item: object) -> None:
+        """Take an item."""
+
+    def extend(self, items: object) -> None:
+        """Take items."""
 
 
 class Program:
@@ -226,6 +232,8 @@ class _Machine(_Pythons):
 
     def _fill(self, items: list[Any]) -> None:
         made = self.stack[-1]
+        if isinstance(made, Inert):
+            return
         if not isinstance(made, dict) or len(items) % 2:
             raise pickle.UnpicklingError(f"{type(made).__name__} takes no entries by key")
         for key, value in zip(items[::2], items[1::2], strict=True):

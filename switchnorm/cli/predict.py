@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from switchnorm.classes import Classes, canonical, listed, names_in, same
+from switchnorm.classes import Classes, listed, names_in, same
 from switchnorm.cli.command import Commands
 from switchnorm.cli.flags import add_task_flags
 from switchnorm.cli.networks import add_network_flags, open_run, split, weights_config

@@ -16,6 +16,7 @@ from switchnorm.runs.reading import read_text
 
 # What spreadsheets take for a formula, and that with the apostrophes that `csv_text` puts before it.
 _FORMULA, _QUOTED = re.compile(r"'*[=+\-@\t]"), re.compile(r"'+[=+\-@\t]")
+_TABLE = re.compile(r"[a-z_]{1,40}\.csv")
 _EPOCH = re.compile(r"[0-9]{1,9}")
 #: Where checkpoints hold the tables: {name of the file: content}.
 TABLES = "tables"
@@ -63,9 +64,12 @@ def restore_tables(folder: Path, checkpoint: Mapping[str, Any]) -> list[str]:
         WriteError: a table cannot be written.
     """
     changed = []
-    for name, text in checkpoint.get(TABLES, {}).items():
-        if Path(name).name != name or not name.endswith(".csv") or not isinstance(text, str):
-            raise InputError(f"the checkpoint of {folder} is damaged: {name!r} is no table of a run")
+    tables = checkpoint.get(TABLES, {})
+    if not isinstance(tables, dict):
+        raise InputError(f"the checkpoint of {folder} is damaged: expected tables by name")
+    for name, text in tables.items():
+        if not isinstance(name, str) or not _TABLE.fullmatch(name) or not _is_utf8(text):
+            raise InputError(f"the checkpoint of {folder} is damaged: {name!r:.80} is no table of a run")
         path, content = folder / name, text.encode()
         found = path.read_bytes() if path.is_file() else b""
         if found != content:
@@ -73,6 +77,13 @@ def restore_tables(folder: Path, checkpoint: Mapping[str, Any]) -> list[str]:
         if not found.startswith(content):
             changed.append(name)
     return changed
+
+
+def _is_utf8(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and text.encode() is not None
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
 
 
 def csv_text(rows: Sequence[Sequence[object]]) -> str:

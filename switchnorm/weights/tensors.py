@@ -61,8 +61,12 @@ _SCHEMES = (
     *("per_tensor_affine", "per_tensor_symmetric", "per_channel_affine", "per_channel_symmetric"),
     "per_channel_affine_float_qparams",
 )
-# What training scripts save beside the weights: an accuracy that numpy computed is numpy's own number.
+# What training scripts save beside the weights: their arguments (timm's and torchvision's), or an accuracy that numpy
+# computed, which is numpy's own number.
 _NOT_NEEDED = (
+    *("argparse.Namespace", "pathlib.PosixPath", "pathlib.WindowsPath", "datetime.datetime"),
+    *("collections.defaultdict", "collections.deque", "builtins.list", "builtins.dict"),
+    *("__builtin__.list", "__builtin__.dict"),
     "numpy.dtype",
     "numpy.ndarray",
     *(f"numpy.{core}.multiarray.{made}" for core in ("core", "_core") for made in ("scalar", "_reconstruct")),

@@ -3,7 +3,7 @@
 import pytest
 
 from switchnorm.errors import InputError
-from switchnorm.runs.tables import csv_rows, csv_text, table
+from switchnorm.runs.tables import csv_rows, csv_text, restore_tables, table
 
 NAMES = [
     "=cmd()",
@@ -44,3 +44,10 @@ def test_a_field_without_end_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text('epoch\n"' + "a" * 200_000)
     with pytest.raises(InputError, match=r"x\.csv, line \d+: the file is damaged"):
         list(table(tmp_path / "x.csv", ("epoch",)))
+
+
+@pytest.mark.parametrize("tables", [3, {"../a.csv": ""}, {7: ""}, {"a\0.csv": ""}, {"metrics.csv": "\ud800"}])
+def test_tables_of_a_checkpoint_that_no_training_wrote_are_refused(tmp_path, tables):
+    with pytest.raises(InputError, match="is damaged"):
+        restore_tables(tmp_path, {"tables": tables})
+    assert not list(tmp_path.iterdir())

@@ -2,7 +2,9 @@
 
 import io
 import zipfile
-from collections import Counter, OrderedDict
+from argparse import Namespace
+from collections import Counter, OrderedDict, defaultdict, deque
+from datetime import datetime
 
 import pytest
 import torch
@@ -139,3 +141,15 @@ def test_keys_that_cannot_be_printed_are_refused(tmp_path):
     write_zip({"a\x1b[31m": torch.ones(2)}, tmp_path / "x")
     with pytest.raises(InputError, match=r"a key that cannot be printed, 'a\\x1b\[31m'"):
         read_state(tmp_path / "x")
+
+
+def test_what_training_scripts_keep_beside_the_weights_is_in_the_way_of_nothing(tmp_path):
+    beside = {
+        "args": Namespace(lr=0.1, output=tmp_path, milestones=[1, 2]),
+        "time": datetime.now(),
+        "losses": deque([0.5, 0.25], maxlen=3),
+        "optimizer": {"state": defaultdict(dict, {0: {"step": 3}})},
+    }
+    for writer in WRITERS.values():
+        writer({"state_dict": {"a": torch.ones(2)}, **beside}, tmp_path / "x")
+        assert read_state(tmp_path / "x")["a"].tolist() == [1, 1]

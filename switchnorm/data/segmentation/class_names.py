@@ -69,7 +69,7 @@ def read_classes(file: Path) -> ClassNames:
             raise InputError(f"{file}: line {number} repeats {name!r}; expected the name of another class in each line")
         if re.search(r"(^|\s)#", name):
             raise InputError(
-                f"{file}: line {number}, {lines[number - 1]!r}, has a # that is no colour; expected 'NAME', or "
+                f"{file}: line {number}, {lines[number - 1]!r:.100}, has a # that is no colour; expected 'NAME', or "
                 "'NAME #804080' with six hexadecimal digits"
             )
     colors = [color for _, color in entries if color is not None]

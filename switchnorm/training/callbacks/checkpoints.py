@@ -43,6 +43,15 @@ def _save(checkpoint: dict[str, Any], path: Path) -> None:
     write_with_checksum(path, lambda file: torch.save(checkpoint, file))
 
 
+#: What the state of a training is made of, where continuing it reads it.
+_ENTRIES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("epoch", "global_step"), (int,)),
+    **dict.fromkeys(("optimizer_states", "lr_schedulers", "training_metrics"), (list,)),
+    **dict.fromkeys(("callbacks", "settings", "Loaders"), (dict,)),
+    "loops": (dict, type(None)),
+}
+
+
 @dataclass(frozen=True)
 class Resumable:
     """A checkpoint that a training goes on from.
@@ -69,6 +78,10 @@ def read_resumable(path: Path) -> Resumable:
     parts = {"loops", "optimizer_states", "lr_schedulers", "training_metrics"}
     if not isinstance(entries, dict) or not parts <= entries.keys():
         raise InputError(f"checkpoint {str(path)!r} holds weights alone; expected the state of an interrupted training")
+    for name, kinds in _ENTRIES.items():
+        if name in entries and not isinstance(entries[name], kinds):
+            kind = type(entries[name]).__name__
+            raise InputError(f"checkpoint {str(path)!r} is damaged: {name} is of type {kind}, which no training writes")
     return Resumable(path, entries, file)
 
 
