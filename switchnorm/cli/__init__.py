@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from switchnorm import __version__, signals
 from switchnorm.cli.command import Commands, Parser
-from switchnorm.cli.ending import complain, complain_unexpected, lost_output, open_streams
+from switchnorm.cli.ending import complain, complain_unexpected, lost_output, open_streams, plain_warnings
 from switchnorm.config import plugins
 from switchnorm.config.recipe import check_once
 from switchnorm.errors import InputError, unknown
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     open_streams()
     hint, ending = "", signals.Ending()
     try:
-        with ending:
+        with ending, plain_warnings():
             # Plugins come first: the other arguments may name what they register.
             named, arguments = plugins.split(arguments)
             plugins.load(named)

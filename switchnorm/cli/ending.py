@@ -9,10 +9,12 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from switchnorm.processes import world_size
-from switchnorm.text import say
+from switchnorm.text import printable, say
 
 #: In the environment: print the traceback of an unexpected error, and keep no file of it.
 TRACEBACK = "SWITCHNORM_TRACEBACK"
@@ -28,6 +30,18 @@ def open_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, it stays open
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Let warnings be a line each, without the place in the code that Python names, and its source."""
+    before = warnings.formatwarning
+    # Assigned, as Python's documentation has it; what records warnings does not come by here.
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {' '.join(printable(str(message)).split())}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def complain(message: str) -> None:

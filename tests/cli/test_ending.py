@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,16 @@ def test_every_recipe_is_in_the_help(capsys):
     assert all(len(line) <= 120 for line in out.splitlines())
     assert {"resnetv1ssn50_8x16", "pretrained_small"} <= set(out.split())
     assert find_recipe("camvid/pretrained_small") != Path()
+
+
+def test_warnings_are_lines_without_the_place_in_the_code(monkeypatch, capsys):
+    def warn(*_: object) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning(UserWarning("a picture\x1b[31m\nis lost"), UserWarning, "/deep/inside.py", 7)
+
+    monkeypatch.setattr("switchnorm.cli.runs._inspect", warn)
+    before = warnings.formatwarning
+    main(["inspect", "runs/x"])
+    assert capsys.readouterr().err == "warning: a picture\\x1b[31m is lost\n"
+    assert warnings.formatwarning is before
