@@ -164,9 +164,8 @@ def test_every_recipe_is_in_the_help(capsys):
 
 def test_warnings_are_lines_without_the_place_in_the_code(monkeypatch, capsys):
     def warn(*_: object) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.showwarning(UserWarning("a picture\x1b[31m\nis lost"), UserWarning, "/deep/inside.py", 7)
+        shown = warnings.formatwarning(UserWarning("a picture\x1b[31m\nis lost"), UserWarning, "/deep/inside.py", 7)
+        print(shown, end="", file=sys.stderr)
 
     monkeypatch.setattr("switchnorm.cli.runs._inspect", warn)
     before = warnings.formatwarning
