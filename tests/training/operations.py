@@ -30,6 +30,7 @@ import torch
 from switchnorm.config.recipe import read_config
 from switchnorm.data import create_dataset
 from switchnorm.errors import InputError
+from switchnorm.runs.folder import RunFolder
 from switchnorm.training.launch import resume, start
 
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate"}
@@ -70,8 +71,10 @@ def try_one(recipe: Path, folder: Path, kind: str, number: int) -> dict[str, Any
     if kind == "full":
         problems += left_behind(folder)
     begun = (other / "run.json").exists()
-    if code and (code := in_child(lambda: resume(other, quiet=True) if begun else train(recipe, other))):
-        problems.append(f"the next one ended with {code}")
+    if code:
+        done = begun and RunFolder(other).finished()  # of which resuming says so, in a line
+        code = in_child(lambda: resume(other, quiet=True) if begun else train(recipe, other))
+        problems += [f"the next one ended with {code}"] if code != (2 if done else 0) else []
     problems += [*differences(reference, other), *left_behind(folder)]
     operation = note.read_text().replace(str(folder), "")
     return {"kind": kind, "number": number, "operation": operation, "resumed": begun, "problems": problems}
