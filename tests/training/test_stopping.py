@@ -101,7 +101,7 @@ def test_a_run_killed_after_its_last_epoch_trains_no_more(recipe, tmp_path):
 
 def test_it_is_said_where_a_run_ends_and_in_reports(recipe, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    main(["train", str(recipe), *STILL, "--norm", "ssn", "--train.patience", "1", "--out", "run"])
+    main(["train", str(recipe), *STILL[:-1], "ssn", "--train.patience", "1", "--out", "run"])
     lines = capsys.readouterr().out.splitlines()
     stopped = RunFolder(tmp_path / "run").record()["stopped"]
     done, radius = stopped["after_epochs"], stopped["radius"]
