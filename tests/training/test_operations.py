@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.test_segmentation import write_recipe
+from tests.training.trainings import with_short_epochs
 
 
 def disturb(recipe: Path, folder: Path, *disturbances: str) -> list[dict[str, object]]:
@@ -34,7 +35,7 @@ def disturb(recipe: Path, folder: Path, *disturbances: str) -> list[dict[str, ob
 def test_some_operations(recipe, tmp_path):
     """In the making of the folder, at the first checkpoints, and past all of the first epoch."""
     some = ("kill:2", "kill:35", "kill:94", "full:36")
-    assert len(disturb(recipe, tmp_path / "runs", *some)) == len(some)
+    assert len(disturb(with_short_epochs(recipe), tmp_path / "runs", *some)) == len(some)
 
 
 @pytest.mark.sweep
@@ -43,5 +44,5 @@ def test_some_operations(recipe, tmp_path):
 def test_every_operation(recipe, tmp_path, kind, task):
     if task == "segmentation":
         recipe = write_recipe(tmp_path)
-    found = disturb(recipe, tmp_path / "runs", kind)
-    assert len(found) > 70, "the counting is broken"
+    found = disturb(with_short_epochs(recipe), tmp_path / "runs", kind)
+    assert len(found) > 200, "the counting is broken"

@@ -12,6 +12,8 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from switchnorm.config.recipe import read_config
 from switchnorm.data import create_dataset
 from switchnorm.runs.folder import RunFolder
@@ -21,6 +23,13 @@ from switchnorm.training.launch import resume
 from switchnorm.training.ownership import existing_run
 from tests.training.operations import differences, in_child, left_behind, train
 from tests.training.test_processes import torchrun
+from tests.training.trainings import with_short_epochs
+
+
+@pytest.fixture
+def recipe(recipe: Path) -> Path:
+    """Of short epochs."""
+    return with_short_epochs(recipe)
 
 
 def test_of_several_at_once_one_goes_on(recipe, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -105,6 +106,21 @@ def test_a_missing_checkpoint_is_the_one_before(cut, runs, capsys):
     assert list(differences(runs / "whole", cut.path)) == []
 
 
+def test_a_run_that_goes_on_reads_its_checkpoint_twice(cut, monkeypatch):
+    """Before anything is decided, and by the trainer: large ones take seconds each time."""
+    read = []
+    monkeypatch.setattr("switchnorm.weights.formats.verify", read.append)
+    with monkeypatch.context() as patched:
+        patched.setattr(History, "on_train_epoch_start", _stop)
+        with pytest.raises(StoppedError):
+            resume(cut.path, quiet=True)
+    assert read == [cut.last, cut.last]
+
+
+def _stop(*_: object) -> None:
+    raise StoppedError
+
+
 def lose(path: Path) -> None:
     path.unlink()
 
@@ -156,3 +172,17 @@ def test_a_checkpoint_writes_nothing_but_tables(cut):
     with pytest.raises(InputError, match=r"'\.\./other\.csv' is no table of a run"):
         resume(cut.path, quiet=True)
     assert not (cut.path.parent / "other.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"), [({"continued": "x"}, "continued is 'x', expected a list"), ({"diverged": 5}, "diverged is 5")]
+)
+def test_a_record_with_entries_of_another_type_is_refused(cut, entries, said):
+    cut.record_file.write_text(json.dumps({**json.loads(cut.record_file.read_text()), **entries}))
+    with pytest.raises(InputError, match=rf"run\.json: {said}"):
+        resume(cut.path, quiet=True)
+
+
+def test_a_record_without_its_entries_is_as_good_as_one_with_them(cut):
+    cut.record_file.write_text("{}")
+    assert resume(cut.path, quiet=True)[0].finished()

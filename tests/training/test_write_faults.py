@@ -17,9 +17,16 @@ from switchnorm.files import WriteError
 from switchnorm.training.callbacks.history import History
 from switchnorm.training.launch import resume, start
 from tests.training.operations import differences, left_behind
+from tests.training.trainings import with_short_epochs
 
 #: Below the size of a checkpoint that training goes on from, and above that of weights alone.
 LIMIT = 500_000
+
+
+@pytest.fixture
+def recipe(recipe: Path) -> Path:
+    """Of short epochs."""
+    return with_short_epochs(recipe)
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from switchnorm.config.recipe import read_config
 from switchnorm.processes import is_first
 from switchnorm.runs.folder import RunFolder
@@ -69,3 +71,11 @@ def stopping(step: int, writes: bool = True, kill: bool = False) -> Any:
 if __name__ == "__main__":
     recipe, folder, cases, *step = sys.argv[1:]
     train_all(Path(recipe), Path(folder), json.loads(cases), int(step[0]) if step else None)
+
+
+def with_short_epochs(recipe: Path) -> Path:
+    """Let a recipe's epochs have two steps of four samples, for tests in which no number of them matters."""
+    content = yaml.safe_load(recipe.read_text())
+    content["train"] |= {"epoch_steps": 2, "batch_size": 4, "samples_per_gpu": 2}
+    recipe.write_text(yaml.safe_dump(content))
+    return recipe
