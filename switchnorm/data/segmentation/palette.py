@@ -75,7 +75,7 @@ def overlay(picture: Image.Image, labels: Any, palette: Array, opacity: float = 
         )
     colors = np.zeros((IGNORED + 1, 3), np.float32)
     colors[: len(palette)] = palette
-    mixed = np.array(picture.convert("RGB"))
+    mixed = np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
     for top in range(0, picture.height, _ROWS):  # in bands, since as floating point the whole takes eight times as much
         band, below = mixed[top : top + _ROWS], labels[top : top + _ROWS]
         share = np.where(below == IGNORED, 0, opacity).astype(np.float32)[..., None]

@@ -48,7 +48,8 @@ def thumbnail(picture: Image.Image) -> Image.Image:
     factor = min(_LONGEST / max(picture.size), max(_SHORTEST / min(picture.size), 1))
     size = (max(round(picture.width * factor), 1), max(round(picture.height * factor), 1))
     resample = Image.Resampling.NEAREST if factor > 1 else Image.Resampling.BOX
-    return picture.convert("RGB").resize(size, resample)
+    colored = picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy a picture that is
+    return colored.resize(size, resample)
 
 
 def photo_grid(photos: Iterable[Photo]) -> str:
