@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from switchnorm.data.files.walk import LeftOut, find_files, folders_in, told
+from switchnorm.data.files.walk import LeftOut, files_in, find_files, folders_in, told
 from switchnorm.errors import InputError
 from switchnorm.text import canonical, read_text
 
@@ -102,9 +102,9 @@ def read_folders(folder: Path) -> Listing:
         account.extend(found.left_out)
         names.extend(os.path.relpath(path, folder) for path in found.paths)
         labels.extend([label] * len(found.paths))
-    beside = [entry.path for entry in os.scandir(folder) if entry.name.lower().endswith(EXTENSIONS)]
+    beside = files_in(folder, EXTENSIONS, account)
     if beside:
-        account.add("pictures beside the folders of classes", min(beside), len(beside))
+        account.add("pictures beside the folders of classes", beside[0], len(beside))
     if not names:
         what = "its class folders hold" if classes else "it has no class folders, so"
         left_out = told("it", account.total())

@@ -115,6 +115,12 @@ def folders_in(folder: Path) -> tuple[list[str], Account]:
     return names, account
 
 
+def files_in(folder: Path, extensions: tuple[str, ...], account: Account) -> list[str]:
+    """The wanted files in a folder itself, in sorted order; the others are counted as by `find_files`."""
+    entries = (entry for entry in os.scandir(folder) if not _is_folder(entry))
+    return sorted(entry.path for entry in entries if _is_wanted(entry, extensions, account))
+
+
 def _walk(folder: str, extensions: tuple[str, ...], account: Account, seen: set[str]) -> Iterator[str]:
     seen.add(os.path.realpath(folder))
     try:

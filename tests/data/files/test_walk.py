@@ -80,12 +80,13 @@ def test_a_folder_that_cannot_be_read_is_counted(tmp_path, monkeypatch):
 
 
 def test_classes_are_neither_hidden_nor_links_back(tmp_path):
-    make(tmp_path, "cat/1.jpg", "dog/2.jpg", ".cache/3.jpg", "4.jpg")
+    make(tmp_path, "cat/1.jpg", "dog/2.jpg", ".cache/3.jpg", "4.jpg", "all.zip")
     (tmp_path / "loop").symlink_to(".")
     listing = read_folders(tmp_path)
     assert (listing.names, len(listing)) == ({0: "cat", 1: "dog"}, 2)
     line = f"train leaves out hidden folders: 1 ({tmp_path}/.cache); links to a folder that they lie in: 1 "
-    line += f"({tmp_path}/loop); pictures beside the folders of classes: 1 ({tmp_path}/4.jpg)"
+    line += f"({tmp_path}/loop); files of type .zip: 1 ({tmp_path}/all.zip); "
+    line += f"pictures beside the folders of classes: 1 ({tmp_path}/4.jpg)"
     assert told("train", listing.left_out) == line
 
 
