@@ -107,7 +107,7 @@ def test_every_training_starts(
     assert not list(tmp_path.iterdir())
 
 
-class ReachedError(Exception):
+class ReachedError(BaseException):
     """The command line was understood."""
 
 

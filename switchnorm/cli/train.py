@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchnorm.cli.command import Commands
+from switchnorm.config.elsewhere import unknown_flag
 from switchnorm.config.limits import WORKERS, check_seeds
 from switchnorm.config.norms import check_norm
-from switchnorm.errors import InputError
+from switchnorm.errors import InputError, unknown
 from switchnorm.recipes import find_recipe, recipes
 from switchnorm.text import say
 
@@ -33,7 +34,7 @@ def add(commands: Commands) -> None:
     train.add_argument("--resume", type=Path, metavar="RUN", help="continue this run where it stopped")
     train.add_argument(
         "--checkpoint",
-        choices=("last", "previous"),
+        metavar="C",
         help="with --resume: where to continue, the last (default) or the one before, which takes its place",
     )
     train.add_argument(
@@ -111,9 +112,10 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
 def _check_together(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Options of `train` that exclude each other."""
-    for name, value in (("--checkpoint", options.checkpoint), ("--data-changed", options.data_changed)):
-        if value:
-            raise InputError(f"{name} is for a run that is continued; give --resume RUN, or leave it out")
+    if options.checkpoint is not None:
+        raise unknown_flag("flag", "--checkpoint", ())
+    if options.data_changed:
+        raise InputError("--data-changed is for a run that is continued; give --resume RUN, or leave it out")
     if options.workers is not None and options.seeds is None:
         raise InputError(
             "--workers is for several trainings; give --seeds, or --data.workers for those that read pictures"
@@ -138,9 +140,11 @@ def _resume(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     flags = _place_flags(options.resume, [flag for flag in arguments if not flag.startswith("--plugins=")])
     if given:
         raise InputError(f"--resume continues a run as it was configured; leave out {given[0]}")
+    checkpoint = options.checkpoint or "last"
+    if checkpoint not in ("last", "previous"):
+        raise unknown("checkpoint", checkpoint, ("last", "previous"))
     from switchnorm.training.launch import resume
 
-    checkpoint = options.checkpoint or "last"
     _print_outcome(*resume(options.resume, flags, checkpoint=checkpoint, data_changed=options.data_changed))
 
 

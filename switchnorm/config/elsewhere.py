@@ -42,7 +42,7 @@ HERE = {
     "block_name": "part of the model's name (cifar_resnet164_bottleneck)",
     "gpu_id": "CUDA_VISIBLE_DEVICES",
     "evaluate": "the command `switchnorm eval`",
-    "checkpoint": "--out DIR of a run, --checkpoint C of `switchnorm eval RUN`",
+    "checkpoint": "--out DIR of a run, --checkpoint C of `switchnorm eval RUN` and `train --resume RUN`",
     # Switchable-Normalization and Sparse_SwitchNorm
     "config": "the name of a recipe or file, without a flag",
     "base_lr": "--optimizer.lr RATE",

@@ -29,7 +29,7 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 # A pipe has no width: rich would take it for 80 columns and cut numbers off.
 _PIPE_WIDTH = 400
 # Columns that a row's name may fold into, and what lines below it begin with.
-_NAME, _INDENT = 12, "  "
+_NAME, _INDENT = 10, "  "
 
 
 def print_results(runs: Sequence[Path], console: Console | None = None, notes: Sequence[str] = ()) -> None:

@@ -63,6 +63,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     patience = [] if config.train.patience is None else [Patience(score, config.train.patience)]
     with (
         ending,
+        agreement,
         run_loggers(run, config) as loggers,
         make_trainer(
             config.train,

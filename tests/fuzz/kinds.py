@@ -22,9 +22,9 @@ from switchnorm.config.recipe import read_config
 from switchnorm.data.files.cifar_files import read_binary, read_pickle
 from switchnorm.data.files.listing import read_list
 from switchnorm.data.files.odgt import read_odgt
-from switchnorm.data.files.picture_file import DamagedError, picture_size, read_picture, unreadable
+from switchnorm.data.files.picture_file import DamagedError, picture_sizes, read_picture, unreadable
 from switchnorm.data.segmentation.class_names import read_classes
-from switchnorm.data.segmentation.mask_file import mask_values
+from switchnorm.data.segmentation.mask_file import read_content as read_mask
 from switchnorm.layers import SwitchNorm2d
 from switchnorm.report.common.groups import group_runs
 from switchnorm.report.results.result import results
@@ -265,11 +265,11 @@ KINDS = {
     "classes.txt": Kind(_bytes(b"road #804080\nsky 70 130 180\ncar 0 0 142\n", "classes.txt"), read_classes),
     "list": Kind(_list, lambda path: read_list(path, [path.parent], may_miss=True)),
     **{
-        f"picture, {name}": Kind(_picture(f"x.{name}", mode), _seen(picture_size, read_picture))
+        f"picture, {name}": Kind(_picture(f"x.{name}", mode), _seen(picture_sizes, read_picture))
         for name, mode in (("jpg", "RGB"), ("png", "RGB"), ("tif", "L"), ("gif", "P"), ("webp", "RGB"))
     },
     **{
-        f"mask, {name} {mode}": Kind(_picture(f"x.{name}", mode), _seen(mask_values))
+        f"mask, {name} {mode}": Kind(_picture(f"x.{name}", mode), _seen(read_mask))
         for name, mode in (("png", "P"), ("png", "L"), ("tif", "I;16"), ("bmp", "RGB"))
     },
     "odgt": Kind(_odgt, lambda path: read_odgt(path, [path.parent])),

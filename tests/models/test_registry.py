@@ -155,7 +155,8 @@ def test_what_is_wrong_is_named_with_the_nearest_that_is_right(arguments, messag
 def test_of_many_names_an_error_lists_the_first_alone():
     with pytest.raises(InputError) as caught:
         switchnorm.create_model("")
-    assert str(caught.value).count(",") == 24
+    assert 10 < str(caught.value).count(",") < 24
+    assert len(str(caught.value)) < 300
     assert str(caught.value).endswith(" more")
 
 

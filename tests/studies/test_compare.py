@@ -111,7 +111,7 @@ def test_the_table_has_mean_and_spread_of_every_variant_that_trained(capsys, mon
     assert stopped.value.code == 1
     assert {name: run.last.stat().st_mtime_ns for name, run in runs.items()} == saved, "trained again"
     out, _ = capsys.readouterr()
-    assert "wild, seed 1 failed: diverged in epoch 1" in out
+    assert "wild, seed 1 failed: training diverged in epoch 1, step 2 of 2" in out
     table = json.loads((tmp_path / "made/table.json").read_text())
     assert table["variants"]["Frozen BN"] == "norm=bn train.frozen_statistics=true"
     rows = {row["name"]: row for row in table["tables"][0]["rows"]}

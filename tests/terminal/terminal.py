@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import pty
 import select
+import signal
 import struct
 import sys
 import termios
@@ -20,6 +21,7 @@ from pathlib import Path
 import pyte
 
 from switchnorm.cli import main
+from switchnorm.signals import ENDING
 
 _SECONDS = 180
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -44,6 +46,8 @@ def start(
 
 def _run(arguments: Sequence[str], folder: Path, output: str, environment: Mapping[str, str]) -> None:
     os.setsid()
+    # The server may have been started by readers of pictures, which hear no signals.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     opened = os.open(output, os.O_RDWR | os.O_CREAT)
     for stream in range(3):
         os.dup2(opened, stream)

@@ -23,7 +23,10 @@ from tests.contracts.half import fresh_registry
 from tests.training.test_resume import assert_same_run, rows
 from tests.training.trainings import StoppedError, stopping
 
-FLAGS = ("--epochs", "2", "--train.epoch_steps", "3", "--batch-size", "48", "--data.augment", "true")
+FLAGS = (
+    *("--epochs", "2", "--train.epoch_steps", "3", "--data.augment", "true"),
+    *("--batch-size", "48", "--samples-per-gpu", "null"),
+)
 WHOLE = ("--samples-per-gpu", "null")
 
 

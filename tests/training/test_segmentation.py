@@ -294,7 +294,7 @@ def test_predict_says_what_is_wrong_before_it_writes(trained, tmp_path, monkeypa
         (("b.jpg", "b_overlay.jpg", "--out", "."), "'b_overlay.jpg' would be replaced"),
     ]:
         with pytest.raises(SystemExit) as ended:
-            main(["predict", str(where / "done"), "--out", "masks", *arguments])
+            main(["predict", str(where / "done"), *(() if "--out" in arguments else ("--out", "masks")), *arguments])
         assert ended.value.code == 2
         err = capsys.readouterr().err
         assert message in err

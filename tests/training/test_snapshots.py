@@ -15,7 +15,20 @@ from switchnorm.training.launch import checkpoint_of, inspect, resume, start
 from switchnorm.weights import convert, read_checkpoint
 from tests.training.trainings import StoppedError, stopping
 
-FLAGS = ("--train.epoch_steps", "2", "--batch-size", "48", "--epochs", "4", "--norm", "sn", "--train.ema", "0.5")
+FLAGS = (
+    "--train.epoch_steps",
+    "2",
+    "--batch-size",
+    "48",
+    "--samples-per-gpu",
+    "null",
+    "--epochs",
+    "4",
+    "--norm",
+    "sn",
+    "--train.ema",
+    "0.5",
+)
 
 
 @pytest.fixture

@@ -13,11 +13,18 @@ from switchnorm.processes import world_size
 class Agreement:
     """Small messages between the processes of a training, on the CPU, so that no device is waited for.
 
-    Every process must call each method at the same place; one process alone agrees with itself.
+    Every process must call each method at the same place; one process alone agrees with itself. After the context it
+    holds nothing of the processes' group, whose threads end with the last who holds it.
     """
 
     def __init__(self) -> None:
         self._group: Any = None
+
+    def __enter__(self) -> Agreement:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._group = None
 
     def largest(self, value: int) -> int:
         """The largest of the processes' values."""
