@@ -71,24 +71,8 @@ def test_the_loss_of_the_server_is_a_line_and_the_next_reading_starts_another():
     assert forkserver._forkserver._forkserver_pid != server
 
 
-SCRIPT = """
-import sys, time
-from multiprocessing import active_children
-from switchnorm.data.loaders.picture_readers import PictureRequest
-from switchnorm.data.loaders.workers import read_batches
-from tests.data.loaders.test_lost_readers import Ending
-
-if __name__ == "__main__":
-    batches = read_batches(Ending(""), [PictureRequest(0, [place]) for place in (0, 2, 3, 4, 5)], 5, 2, "cpu")
-    next(batches)
-    print(*[process.pid for process in active_children()], flush=True)
-    time.sleep(300)
-"""
-
-
-def test_readers_end_with_a_process_that_is_killed(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    process = subprocess.Popen([sys.executable, tmp_path / "script.py"], stdout=subprocess.PIPE, text=True)
+def test_readers_end_with_a_process_that_is_killed():
+    process = subprocess.Popen([sys.executable, "-m", __name__], stdout=subprocess.PIPE, text=True)
     try:
         assert len(process.stdout.readline().split()) == 2
         process.kill()
@@ -104,3 +88,16 @@ def test_readers_that_cannot_be_started_are_a_line(monkeypatch):
     monkeypatch.setattr(workers, "iter", fail, raising=False)
     with pytest.raises(InputError, match=r"cannot be started \(Broken pipe\); --data.workers 0 reads without"):
         next(workers.read_batches(Ending(""), [PictureRequest(0, [0])], 1, 1, "cpu"))
+
+
+def _read_and_wait():
+    """Name the readers that are at work, as a program that is then killed."""
+    requests = [PictureRequest(0, [place]) for place in (0, 2, 3, 4, 5)]
+    batches = workers.read_batches(Ending(""), requests, 5, 2, "cpu")
+    next(batches)
+    print(*[process.pid for process in multiprocessing.active_children()], flush=True)
+    time.sleep(300)
+
+
+if __name__ == "__main__":
+    _read_and_wait()
