@@ -90,6 +90,7 @@ def test_a_log_file_has_the_same_words_in_plain_lines(tmp_path: Path) -> None:
     assert lines[2].startswith("run: validation accuracy ")
 
 
+@pytest.mark.sweep
 def test_several_trainings_fit_a_narrow_terminal(tmp_path: Path) -> None:
     command = [*SHORT, "--epochs", "1", "--seeds", "0", "1", "--workers", "2"]
     terminal = Terminal(command, 45, tmp_path)

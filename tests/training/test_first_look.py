@@ -64,6 +64,7 @@ def test_it_says_what_is_unusual_once_and_draws_no_random_number(scenes):
     assert "val has 1 picture of train byte for byte" in str(dry_run(wanted))
 
 
+@pytest.mark.sweep
 def test_no_folder_is_left_where_several_processes_find_it(scenes, tmp_path):
     (scenes / "valannot/val02.png").write_bytes(b"no")
     flags = ("--data", "masks", "--data.root", scenes, "--data.ignore", f"[{VOID}]", "--data.short_sides", "[32]")

@@ -51,6 +51,7 @@ def test_of_several_at_once_one_goes_on(recipe, tmp_path):
     assert list(left_behind(tmp_path)) == []
 
 
+@pytest.mark.sweep
 def test_the_processes_of_torchrun_end_with_the_line(tmp_path):
     run = tmp_path / "run"
     run.mkdir()

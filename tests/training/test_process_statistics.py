@@ -74,7 +74,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("world", "names"), [(2, tuple(CASES)), (3, ("bn", "sn", "ssn"))])
+@pytest.mark.parametrize(
+    ("world", "names"), [(2, tuple(CASES)), pytest.param(3, ("bn", "sn", "ssn"), marks=pytest.mark.sweep)]
+)
 def test_processes_train_and_evaluate_as_ghost_batches_of_one(recipe, tmp_path, world, names):
     cases = {name: CASES[name] for name in names}
     on_processes(tmp_path / "many", world, recipe, cases)

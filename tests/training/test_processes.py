@@ -30,7 +30,7 @@ def last_row(run: Path) -> dict[str, str]:
         return list(csv.DictReader(lines))[-1]
 
 
-@pytest.mark.parametrize("norm", ["bn", "ssn"])
+@pytest.mark.parametrize("norm", [pytest.param("bn", marks=pytest.mark.sweep), "ssn"])
 def test_synchronised_processes_train_as_one(run, recipe, tmp_path, norm):
     flags = ("--epochs", "1", "--norm", norm, "--precision", "64", "--samples-per-gpu", "null")
     assert run("train", recipe, *flags, "--out", "one")[0] == 0
@@ -54,7 +54,7 @@ def test_a_mistake_under_torchrun_stops_every_process(recipe, tmp_path):
     assert not (tmp_path / "two").exists()
 
 
-@pytest.mark.parametrize("views", ["centre", "flip"])
+@pytest.mark.parametrize("views", [pytest.param("centre", marks=pytest.mark.sweep), "flip"])
 def test_evaluation_on_processes_counts_every_picture_once(run, recipe, tmp_path, views):
     flags = ("--epochs", "1", "--norm", "bn", "--train.ema", "0.5", "--batch-size", "512", "--samples-per-gpu", "null")
     assert run("train", recipe, *flags, "--out", "one")[0] == 0

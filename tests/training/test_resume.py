@@ -63,7 +63,9 @@ EPOCHS = 4
 STATEFUL = ("--train.ema", "0.7", "--train.mixup", "0.4", "--train.cutmix", "1", "--data.augment", "true")
 
 
-@pytest.mark.parametrize(("resumes", "iteration_size", "more"), [(3, 1, ()), (2, 2, STATEFUL)])
+@pytest.mark.parametrize(
+    ("resumes", "iteration_size", "more"), [pytest.param(3, 1, (), marks=pytest.mark.sweep), (2, 2, STATEFUL)]
+)
 def test_a_killed_run_ends_as_the_unkilled_one(command, run, recipe, tmp_path, resumes, iteration_size, more):
     flags = (
         recipe,
