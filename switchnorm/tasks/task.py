@@ -148,6 +148,7 @@ class Task(pl.LightningModule):
         """
         checkpoint.update(self.kept)
         checkpoint["training_metrics"] = [gathered(mean.sums) for mean in self.training_means]
+        checkpoint["counted"] = self.counted
         keep_mean(self, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -155,6 +156,7 @@ class Task(pl.LightningModule):
         rank, world = self.trainer.global_rank, self.trainer.world_size
         for mean, every in zip(self.training_means, checkpoint["training_metrics"], strict=True):
             mean.restore({name: own_sum(sums, rank, world) for name, sums in every.items()})
+        self.counted = checkpoint.get("counted", 0)  # where nothing is left to train, no validation counts again
         take_own(checkpoint, rank, world)
         trained = checkpoint.get("trained_state_dict", checkpoint["state_dict"])
         self._restored = {key: trained[key] for key in running_statistics(self)}

@@ -186,3 +186,15 @@ def test_a_record_with_entries_of_another_type_is_refused(cut, entries, said):
 def test_a_record_without_its_entries_is_as_good_as_one_with_them(cut):
     cut.record_file.write_text("{}")
     assert resume(cut.path, quiet=True)[0].finished()
+
+
+def test_a_run_that_was_killed_before_it_said_that_it_was_finished_says_the_same(runs, tmp_path):
+    """Nothing is left to train, and no validation counts pictures again."""
+    shutil.copytree(runs / "whole", tmp_path / "killed")
+    killed = RunFolder(tmp_path / "killed")
+    finished = ("result", "test_pictures", "steps_left_out", "stopped")
+    expected = {name: killed.record()[name] for name in finished}
+    killed.update_record(status="running", result={}, **dict.fromkeys(finished[1:]))
+    resume(killed.path, quiet=True)
+    assert {name: killed.record()[name] for name in finished} == expected
+    assert expected["test_pictures"] == 359

@@ -45,7 +45,7 @@ def _save(checkpoint: dict[str, Any], path: Path) -> None:
 
 #: What the state of a training is made of, where continuing it reads it.
 _ENTRIES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("epoch", "global_step"), (int,)),
+    **dict.fromkeys(("epoch", "global_step", "counted"), (int,)),
     **dict.fromkeys(("optimizer_states", "lr_schedulers", "training_metrics"), (list,)),
     **dict.fromkeys(("callbacks", "settings", "Loaders"), (dict,)),
     "loops": (dict, type(None)),
