@@ -1,6 +1,5 @@
 """Numbers that are not finite end a run in one line, or their steps are left out; good checkpoints stay."""
 
-import contextlib
 import math
 import os
 from contextlib import nullcontext
@@ -25,6 +24,7 @@ from switchnorm.training.callbacks.divergence import IN_A_ROW, DivergedError, Di
 from switchnorm.training.launch import resume, start
 from tests import processes
 from tests.studies.test_parallel import Recorder
+from tests.training.trainings import with_callback
 
 #: Two epochs of 5 batches.
 FLAGS = ("--epochs", "2", "--norm", "bn", "--samples-per-gpu", "null")
@@ -45,13 +45,9 @@ class Spoils(pl.Callback):
         setattr(self, hook, act)
 
 
-@contextlib.contextmanager
 def spoiling(*arguments):
     """Have trainings be spoiled, see `Spoils`."""
-    own = fit.step_callbacks
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fit, "step_callbacks", lambda *given: [*own(*given), Spoils(*arguments)])
-        yield
+    return with_callback(lambda: Spoils(*arguments))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A signal saves a run where all is whole, ends it in one line, and a resumed run ends as one that heard none."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -16,9 +15,9 @@ from switchnorm.config import plugins
 from switchnorm.config.recipe import read_config
 from switchnorm.runs.folder import RunFolder
 from switchnorm.signals import ENDING, Interrupted
-from switchnorm.training import fit
 from switchnorm.training.launch import resume, start
 from tests.training.test_resume import assert_same_run, wait_for
+from tests.training.trainings import with_callback
 
 #: Epochs of 5 batches, validation of 4.
 FLAGS = ("--epochs", "2", "--train.eval_batch_size", "90", "--train.checkpoint_minutes", "99")
@@ -41,13 +40,9 @@ class Sends(pl.Callback):
         setattr(self, hook, send)
 
 
-@contextlib.contextmanager
 def sending(*arguments):
     """Have the next training get a signal, see `Sends`."""
-    own = fit.step_callbacks
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fit, "step_callbacks", lambda *given: [*own(*given), Sends(*arguments)])
-        yield
+    return with_callback(lambda: Sends(*arguments))
 
 
 @pytest.fixture

@@ -8,19 +8,23 @@ Every run is then evaluated by `STATISTICS`, and what is found is kept in `evalu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+import pytorch_lightning as pl
 import yaml
 
 from switchnorm.config.recipe import read_config
 from switchnorm.processes import is_first
 from switchnorm.runs.folder import RunFolder
+from switchnorm.training import fit
 from switchnorm.training.callbacks.checkpoints import MidEpochCheckpoint
 from switchnorm.training.evaluate import evaluate
 from switchnorm.training.launch import resume, start
@@ -66,6 +70,15 @@ def stopping(step: int, writes: bool = True, kill: bool = False) -> Any:
             raise StoppedError
 
     return write_and_stop
+
+
+@contextlib.contextmanager
+def with_callback(make: Callable[[], pl.Callback]) -> Iterator[None]:
+    """Give trainings one callback more, around their steps."""
+    own = fit.step_callbacks
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fit, "step_callbacks", lambda *given: [*own(*given), make()])
+        yield
 
 
 if __name__ == "__main__":
