@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 
-class Remark(NamedTuple):
+class FileRemark(NamedTuple):
     """Something that a reader of one file noticed and went on with.
 
     Args:
@@ -24,7 +24,7 @@ class Remark(NamedTuple):
 class _Gathered(threading.local):
     """Where a thread gathers remarks now; None warns of each."""
 
-    remarks: list[Remark] | None = None
+    remarks: list[FileRemark] | None = None
 
 
 _gathered = _Gathered()
@@ -35,13 +35,13 @@ def remark(what: str, file: str) -> None:
     if _gathered.remarks is None:
         warnings.warn(f"pictures {what}: {file}", stacklevel=2)
     else:
-        _gathered.remarks.append(Remark(what, file))
+        _gathered.remarks.append(FileRemark(what, file))
 
 
 @contextmanager
-def gathered() -> Iterator[list[Remark]]:
+def gathered() -> Iterator[list[FileRemark]]:
     """Gather the remarks that are made inside."""
-    before, found = _gathered.remarks, list[Remark]()
+    before, found = _gathered.remarks, list[FileRemark]()
     _gathered.remarks = found
     try:
         yield found
@@ -63,7 +63,7 @@ class Remarks:
         self._known: dict[str, dict[str, None]] = {}
         self._new: set[str] = set()
 
-    def add(self, remarks: list[Remark]) -> None:
+    def add(self, remarks: list[FileRemark]) -> None:
         """Keep them; one that is known already counts once."""
         for what, file in remarks:
             files = self._known.setdefault(what, {})

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset, get_worker_info
 
-from switchnorm.data.files.remarks import Remark, gathered
+from switchnorm.data.files.remarks import FileRemark, gathered
 from switchnorm.data.loaders.damage import MayLack
 from switchnorm.errors import InputError
 
@@ -30,7 +30,7 @@ class Success(NamedTuple):
     """A batch that was read, and what was remarked about its files."""
 
     batch: Any
-    remarks: list[Remark]
+    remarks: list[FileRemark]
 
 
 class BatchReader(Dataset["Success | Failure"], Generic[RequestT, ReadT]):
