@@ -99,6 +99,7 @@ def test_a_run_keeps_its_plugins_and_everything_about_it_works(home: Path, tmp_p
     assert command(tmp_path, "train", "--resume", "run", "--plugins", "mine")[2] == err
 
 
+@pytest.mark.sweep
 def test_several_seeds_and_studies_have_the_plugin_in_their_processes(home: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(NORM)
     shared = ("--plugins", "mine", "--epochs", "2", "--workers", "1", "--device", "cpu")

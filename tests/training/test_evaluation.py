@@ -175,6 +175,7 @@ def test_saved_logits_are_those_of_the_network_in_the_order_of_the_test_set(digi
     assert accuracy == pytest.approx(evaluate(run, run.last).metrics["val_accuracy"])
 
 
+@pytest.mark.sweep
 def test_two_processes_save_the_same_logits(digits, tmp_path):
     main(["eval", str(digits), "--save", str(tmp_path / "one.npz"), "--limit", "101"])
     torchrun(tmp_path, 2, "eval", str(digits), "--save", str(tmp_path / "two.npz"), "--limit", "101")

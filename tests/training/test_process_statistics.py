@@ -96,6 +96,7 @@ def test_processes_segment_as_ghost_batches_of_one(tmp_path):
     assert (one.path / "confusion.csv").read_text() == (many.path / "confusion.csv").read_text()
 
 
+@pytest.mark.sweep
 def test_processes_that_are_killed_end_as_those_that_were_not(recipe, tmp_path):
     # BCN normalizes by each process's own statistics in training too, so that all numbers depend on them.
     flags = ("--train.checkpoint_minutes", "0", "--train.ema", "0.7", "--train.calibrate", "1", "--norm", "bcn")

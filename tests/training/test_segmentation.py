@@ -179,6 +179,7 @@ def test_a_killed_run_ends_as_the_unkilled_one(command, run, recipe, tmp_path):
     assert rates[1] > rates[0] / 50, "the clock of the epoch that was resumed ran since something else"
 
 
+@pytest.mark.sweep
 def test_processes_train_and_evaluate_as_one(run, recipe, tmp_path):
     for file in sorted((tmp_path / "scenes/trainannot").iterdir())[
         ::2
