@@ -15,6 +15,8 @@ from switchnorm.data.segmentation.palette import distinct_colors
 Array = np.ndarray[Any, Any]
 #: Left, top, right and bottom in pixels.
 _Field = tuple[int, int, int, int]
+#: Red, green and blue.
+_Color = tuple[int, int, int]
 
 _OPACITY = 0.4
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
@@ -28,7 +30,7 @@ class _Sign(NamedTuple):
 
     text: str
     field: _Field
-    color: tuple[int, int, int]
+    color: _Color
 
 
 def class_colors(count: int) -> Array:
@@ -63,7 +65,7 @@ def paint(
     """
     drawn = picture.convert("RGB")
     places = range(len(boxes))
-    colored = [tuple(int(part) for part in colors[int(label) - 1]) for label in labels]
+    colored = [_color(colors[int(label) - 1]) for label in labels]
     dashed = [crowd is not None and bool(crowd[place]) for place in places]
     for place in reversed(places):
         if masks is not None:
@@ -90,6 +92,11 @@ def paint(
     return drawn
 
 
+def _color(row: Array) -> _Color:
+    red, green, blue = row.tolist()
+    return red, green, blue
+
+
 @cache
 def _font(size: int) -> Any:
     return ImageFont.load_default(size)
@@ -108,7 +115,7 @@ def _corners(box: Any, size: tuple[int, int]) -> _Field:
     return left, top, max(left, min(round(x2), size[0]) - 1), max(top, min(round(y2), size[1]) - 1)
 
 
-def _outline(canvas: ImageDraw.ImageDraw, corners: _Field, color: tuple[int, ...], width: int, dashed: bool) -> None:
+def _outline(canvas: ImageDraw.ImageDraw, corners: _Field, color: _Color, width: int, dashed: bool) -> None:
     """A frame in a colour, between two lines that can be seen wherever the colour cannot."""
     left, top, right, bottom = corners
     edge = _legible(color)
@@ -131,7 +138,7 @@ def _dashes(corners: _Field, length: int) -> Iterator[tuple[tuple[int, int], tup
             yield (x, y), (x, min(y + length, bottom))
 
 
-def _tinted(picture: Image.Image, mask: Any, color: tuple[int, ...]) -> Image.Image:
+def _tinted(picture: Image.Image, mask: Any, color: _Color) -> Image.Image:
     """A mask in a colour over a picture, its edge opaque."""
     inside = np.asarray(coco_masks.decode(mask) if isinstance(mask, dict) else mask).astype(bool)
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
@@ -180,7 +187,7 @@ def _shared(one: _Field, other: _Field) -> int:
     return max(width, 0) * max(height, 0)
 
 
-def _legible(color: Sequence[int]) -> tuple[int, int, int]:
+def _legible(color: _Color) -> _Color:
     """Black or white, whichever has the greater contrast to a colour (WCAG 2, relative luminance)."""
     linear = [part / 3294.6 if part <= 10 else ((part / 255 + 0.055) / 1.055) ** 2.4 for part in color]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
