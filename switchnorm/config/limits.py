@@ -100,6 +100,8 @@ def _optimizer_problems(config: Config) -> Iterator[str]:
     optimizer = config.optimizer
     if optimizer.nesterov and optimizer.momentum == 0:
         yield "optimizer.nesterov needs a momentum above 0; set optimizer.nesterov to false"
+    if optimizer.scale_momentum and (optimizer.name != "sgd" or not optimizer.momentum):
+        yield "optimizer.scale_momentum needs optimizer.name sgd and a momentum above 0; set it to false"
     for place, group in enumerate(optimizer.groups):
         for name, value in (("lr_factor", group.lr_factor), ("weight_decay", group.weight_decay)):
             _FACTOR.check(f"optimizer.groups[{place}].{name}", value)
