@@ -62,6 +62,7 @@ class Detection(Task):
         detector: Any = model
         detector.mean_over_processes = process_mean
         detector.transform.paste = False  # `in_original` makes masks of a picture's size, one at a time
+        detector.transform.edges = True  # as datasets have boxes, also where the network's have inclusive ends
 
     @classmethod
     def build(
@@ -85,7 +86,7 @@ class Detection(Task):
         on_meta.features(torch.empty(shape, device="meta", dtype=dtype))
         model = copied("cpu")
         samples = min(shape[0], max([2, *(getattr(layer, "ghost", None) or 0 for layer in model.modules())]))
-        classes = int(model.num_classes)
+        classes = int(model.transform.num_classes)
         images, targets = cls.noise(samples, shape[1:], classes)
         targets = [{name: _as(value, dtype) for name, value in target.items()} for target in targets]
         with torch.random.fork_rng(devices=[]), torch.no_grad():
