@@ -121,9 +121,7 @@ class Scores:
     def kinds(self) -> dict[str, AveragePrecision]:
         """What was compared, as `columns.KINDS` has it: "" for boxes, "mask_"."""
         kinds = [kind for kind, _ in KINDS]
-        return {
-            kind: found for kind, found in zip(kinds, (self.boxes, self.masks), strict=True) if found is not None
-        }
+        return {kind: found for kind, found in zip(kinds, (self.boxes, self.masks), strict=True) if found is not None}
 
     @property
     def values(self) -> dict[str, float]:
@@ -180,9 +178,7 @@ def _tables(tallies: Sequence[Tally], classes: int, masks: bool) -> AveragePreci
 
     truth = (each for image, tally in enumerate(tallies, start=1) for each in _truth(image, tally.truth, masks))
     found = (each for image, tally in enumerate(tallies, start=1) for each in _found(image, tally.found, masks))
-    evaluation = COCOeval_faster(
-        coco(truth), coco(found), iouType="segm" if masks else "bbox", print_function=_silent
-    )
+    evaluation = COCOeval_faster(coco(truth), coco(found), iouType="segm" if masks else "bbox", print_function=_silent)
     evaluation.evaluate()
     evaluation.accumulate()
     tables = evaluation.eval

@@ -82,9 +82,7 @@ def in_original(scene: DetectionScene, detections: Mapping[str, Tensor]) -> Foun
     if "masks" in detections:
         kept = detections["masks"][finite.to(detections["masks"].device)]
         masks = tuple(_pasted(mask, box, scene.size) for mask, box in zip(kept, boxes, strict=True))
-    return Found(
-        boxes.numpy(), labels[finite].numpy(), scores[finite].numpy(), masks, dropped=int((~finite).sum())
-    )
+    return Found(boxes.numpy(), labels[finite].numpy(), scores[finite].numpy(), masks, dropped=int((~finite).sum()))
 
 
 def _pasted(mask: Tensor, box: Tensor, size: tuple[int, int]) -> Rle:
