@@ -46,6 +46,18 @@ class StoredMasks(NamedTuple):
         found: Rle = mask.merge(mask.frPyObjects(rings, height, width))
         return found
 
+    def reach(self) -> Tensor:
+        """(N,) float64: how far from the corner of the picture the outlines of each object go, in pixels."""
+        counts = self.outlines.diff()
+        rings = self._greatest(self.points.values.abs(), self.points.lengths)
+        return self._greatest(rings, counts).double() / STEPS
+
+    @staticmethod
+    def _greatest(values: Tensor, lengths: Tensor) -> Tensor:
+        """Of each row of values; 0 of one that has none."""
+        found = torch.zeros(len(lengths), dtype=values.dtype)
+        return found.scatter_reduce(0, torch.arange(len(lengths)).repeat_interleave(lengths), values, "amax")
+
     def taken(self, places: Tensor) -> StoredMasks:
         """Those of these objects, (M,) int64, in this order."""
         rings = Ragged(torch.arange(self.points.rows), self.outlines).taken(places)
