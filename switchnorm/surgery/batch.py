@@ -75,8 +75,8 @@ def ghost(model: nn.Module, samples: int | None) -> nn.Module:
         for pool in each.pools:
             tell(pool, regions)
         for name in each.layers:
-            layer: Any = model.get_submodule(name)
-            layer.ghost = regions
+            head: Any = model.get_submodule(name)
+            head.ghost = regions
     return model
 
 
