@@ -133,9 +133,7 @@ class BoxPredictor(Predictor):
 
     def _write_json(self, path: Path) -> None:
         images, annotations, _ = self._spools
-        categories = [
-            {"id": number, "name": name} for number, name in zip(self._class_ids, self._names, strict=True)
-        ]
+        categories = [{"id": number, "name": name} for number, name in zip(self._class_ids, self._names, strict=True)]
         with path.open("w", encoding="utf-8") as file:
             file.write(f'{{"categories": {json.dumps(categories)},\n"images": [\n')
             _copy(images, file)
