@@ -210,15 +210,13 @@ class PreparedPictures(FromFiles):
         """
         from PIL import Image  # as `Dataset` explains
 
-        from switchnorm.data.augment.resize import resized
-        from switchnorm.data.augment.sizes import fitted
+        from switchnorm.data.detection.evaluation_reader import prepared
         from switchnorm.data.detection.scene import DetectionScene
         from switchnorm.data.picture import size_of
 
         shown = picture.convert("RGB") if isinstance(picture, Image.Image) else picture
-        size = size_of(shown)
-        target = fitted(size, self.test_side, self.longest)
-        return DetectionScene(0, self._colors()(resized(shown, target, self.interpolation or "bilinear")), size, None)
+        pixels = prepared(shown, self.test_side, self.longest, self.interpolation or "bilinear")
+        return DetectionScene(0, self._colors()(pixels), size_of(shown), None)
 
     def shown(self, picture: "Picture") -> "Tensor":
         """As of `Dataset`: (C, h, w) float32 at the size of evaluation, without padding."""
@@ -273,12 +271,14 @@ class PreparedPictures(FromFiles):
             InputError: as `Dataset`; views besides "centre".
         """
         from switchnorm.data.detection.batches import DetectionBatches  # as `Dataset` explains
-        from switchnorm.data.detection.test_reader import TestReader
+        from switchnorm.data.detection.evaluation_reader import EvaluationReader
 
         if views != "centre":
             raise InputError(f"views {views!r} is not possible here; pictures with objects have 'centre' alone")
         return DetectionBatches(
-            TestReader(self._test, self._found_pixels, self.test_side, self.longest, self.interpolation or "bilinear"),
+            EvaluationReader(
+                self._test, self._found_pixels, self.test_side, self.longest, self.interpolation or "bilinear"
+            ),
             self._colors(share.device),
             batch_size=batch_size,
             workers=self.workers,
