@@ -74,4 +74,5 @@ DETECTION = TaskSpec(
     parts=PARTS,
     records="switchnorm.tasks.detection.records:records",
     predictor="switchnorm.tasks.detection.predict:BoxPredictor",
+    drawing="switchnorm.tasks.detection.drawing:ObjectDrawing",
 )
