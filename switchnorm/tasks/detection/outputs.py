@@ -113,10 +113,7 @@ class SideBySide(Output):
             for each in self.compared:
                 self._write(each.tally, drawer)
             self._folder.finish(
-                [
-                    (self.names[each.tally.index], round(each.mistakes.f1, 6), *each.mistakes)
-                    for each in self.compared
-                ]
+                [(self.names[each.tally.index], round(each.mistakes.f1, 6), *each.mistakes) for each in self.compared]
             )
         except BaseException:
             self._folder.abandon()

@@ -57,9 +57,7 @@ class BoxPredictor(Predictor):
         self._done = 0
         with writing(out):
             # Images and annotations of the JSON file, and rows of the table; gone with the process.
-            self._spools: tuple[IO[str], ...] = tuple(
-                tempfile.TemporaryFile("w+", encoding="utf-8", newline="", dir=out) for _ in range(3)
-            )
+            self._spools = tuple(_spool(out) for _ in range(3))
 
     @staticmethod
     def written(file: Path, out: Path) -> tuple[Path, ...]:
@@ -133,9 +131,7 @@ class BoxPredictor(Predictor):
 
     def _write_json(self, path: Path) -> None:
         images, annotations, _ = self._spools
-        categories = [
-            {"id": number, "name": name} for number, name in zip(self._class_ids, self._names, strict=True)
-        ]
+        categories = [{"id": number, "name": name} for number, name in zip(self._class_ids, self._names, strict=True)]
         with path.open("w", encoding="utf-8") as file:
             file.write(f'{{"categories": {json.dumps(categories)},\n"images": [\n')
             _copy(images, file)
@@ -147,6 +143,11 @@ class BoxPredictor(Predictor):
         with path.open("w", encoding="utf-8", newline="") as file:
             file.write(csv_text([_COLUMNS]))
             _copy(self._spools[2], file)
+
+
+def _spool(folder: Path) -> IO[str]:
+    """A file without a name, which `BoxPredictor.finish` closes."""
+    return tempfile.TemporaryFile("w+", encoding="utf-8", newline="", dir=folder)
 
 
 def _copy(spool: IO[str], file: IO[str]) -> None:
