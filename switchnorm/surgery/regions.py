@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from types import CodeType, FunctionType
 
 from torch import nn
@@ -12,6 +13,7 @@ from torch import nn
 from switchnorm.layers import has_batch_statistics
 from switchnorm.surgery.graph import is_leaf
 from switchnorm.surgery.operations import operation
+from switchnorm.surgery.pools import is_pool
 from switchnorm.surgery.tracing import Part, trace_parts
 
 # In the name of what cuts them: torchvision's roi_align and MultiScaleRoIAlign, detectron2's ROIPooler, mmdetection's
@@ -21,8 +23,21 @@ _CUTS = re.compile(r"roi_?(align|pool|extract)", re.IGNORECASE)
 _DEPTH = 3
 
 
-def region_layers(model: nn.Module) -> list[str]:
-    """The names of the layers with batch statistics that see regions of pictures, or may see them.
+@dataclass(frozen=True)
+class Seen:
+    """Layers that see regions of the same pictures.
+
+    Attributes:
+        pools: what cuts these; none where something in the model cuts whose calls are not understood.
+        layers: the names of the layers with batch statistics that see the regions, or may see them.
+    """
+
+    pools: tuple[nn.Module, ...]
+    layers: tuple[str, ...]
+
+
+def find_regions(model: nn.Module) -> list[Seen]:
+    """The layers with batch statistics that see regions of pictures, or may see them, and what cuts these regions.
 
     What cuts regions tells so by its name, or by a name in the code of its methods. In the module around it, the first
     that has convolutions, linear layers or normalizations, all layers count that no graph shows to see pictures.
@@ -31,7 +46,7 @@ def region_layers(model: nn.Module) -> list[str]:
         model: any model; nothing is changed.
     """
     names = {module: name for name, module in model.named_modules()}
-    cutters = {module for module in names if _cuts_regions(type(module))}
+    cutters = {module for module in names if is_pool(module) or _cuts_regions(type(module))}
     if not cutters:
         return []
     leaves = {module for module in names if is_leaf(module)}
@@ -39,18 +54,45 @@ def region_layers(model: nn.Module) -> list[str]:
     of_pictures: defaultdict[nn.Module, set[str]] = defaultdict(set)
     for part in trace_parts(model, leaves.__contains__).parts:
         _follow(part, cutters, of_regions, of_pictures)
-    for holder in {_holder(model, names[cutter], leaves) for cutter in cutters}:
+    holders = {cutter: _holder(model, names[cutter], leaves) for cutter in cutters}
+    for holder in set(holders.values()):
         around = {"", *_prefixes(names[holder])}
         of_regions.update(inner for inner in holder.modules() if around.isdisjoint(of_pictures[inner]))
-    return [name for module, name in names.items() if module in of_regions and has_batch_statistics(module)]
+    seeing = [module for module in names if module in of_regions and has_batch_statistics(module)]
+    pools = [module for module in names if is_pool(module)]
+    understood = {inner for pool in pools for inner in pool.modules()}
+    if any(understood.isdisjoint(cutter.modules()) for cutter in cutters):
+        groups: list[tuple[list[nn.Module], list[nn.Module]]] = [([], seeing)]
+    else:
+        groups = [
+            ([pool for pool in pools if pool in around], [layer for layer in seeing if layer in around])
+            for around in _outermost(holders.values())
+        ]
+        if set(seeing) - {layer for _, layers in groups for layer in layers}:
+            groups = [(pools, seeing)]
+    return [Seen(tuple(by), tuple(names[layer] for layer in layers)) for by, layers in groups if layers]
 
 
-def ghost_refusal(name: str) -> str:
-    """Why a layer that sees regions takes no ghost batches."""
+def region_layers(model: nn.Module) -> list[str]:
+    """The names of the layers with batch statistics that see regions of pictures, or may see them."""
+    found = {name for regions in find_regions(model) for name in regions.layers}
+    return [name for name, _ in model.named_modules() if name in found]
+
+
+def _outermost(modules: Iterable[nn.Module]) -> list[set[nn.Module]]:
+    """What is inside of each of some modules that is inside of no other of them."""
+    found: list[set[nn.Module]] = []
+    for inside in sorted((set(module.modules()) for module in dict.fromkeys(modules)), key=len, reverse=True):
+        if not any(inside <= other for other in found):
+            found.append(inside)
+    return found
+
+
+def ghost_refusal(name: str, nearest: str) -> str:
+    """Why a layer that sees regions takes no ghost batches, and the nearest that is possible."""
     return (
         f"layer {name!r} sees regions of pictures, or may see them, which ghost batches would group instead of "
-        "pictures; switch it to 'gn', leave ghost out, or ask for it in parts that see pictures, as "
-        "ghost(model.backbone, 2)"
+        f"pictures; {nearest}"
     )
 
 

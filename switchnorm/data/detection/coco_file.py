@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from switchnorm.data.detection.annotated import OTHER_CLASSES, count_out, label_table
 from switchnorm.data.detection.gathered import Gathered
 from switchnorm.data.detection.json_stream import read_lists
 from switchnorm.data.detection.listed import Listed
@@ -73,6 +74,11 @@ class CocoFile:
     def _used(self) -> set[int]:
         return set(np.unique(self.objects.labels()).tolist())
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The names of the categories that have objects."""
+        return tuple(name for number, name in self.categories.items() if number in self._used)
+
     def listed(self, folders: Sequence[Path], labels: Mapping[str, int], *, may_miss: bool) -> Listed:
         """The pictures that lie in one of the folders, with their objects.
 
@@ -84,27 +90,19 @@ class CocoFile:
         Raises:
             InputError: pictures that are missing, or objects that are none.
         """
-        objects, total = self.objects, len(self.objects)
-        found, folder = find_listed(self.names, folders, self.path, "pictures", may_miss=may_miss)
+        objects, path = self.objects, self.path
+        found, folder = find_listed(self.names, folders, path, "pictures", may_miss=may_miss)
         ids, sizes = np.array(self.ids, np.int64), np.array(self.sizes, np.int64).reshape(-1, 2)
         pictures = _places(objects.pictures(), ids)
-        numbers = np.array([*self.categories, 0], np.int64)
-        own = np.array([*(labels.get(canonical(name), 0) for name in self.categories.values()), -1], np.int64)
-        categories = _places(objects.labels(), numbers[:-1])
+        categories = _places(objects.labels(), np.array([*self.categories], np.int64))
         self._refuse_unknown(categories)
         self._check_runs(pictures, sizes)
-        labelled = own[categories] if total else np.empty(0, np.int64)
-        for what, out in (
-            ("objects of pictures that the file does not list", pictures < 0),
-            ("objects of other classes", (pictures >= 0) & (labelled == 0)),
-        ):
-            if out.any():
-                objects.left_out.add(what, objects.named(*objects.number(int(out.argmax()))), int(out.sum()))
+        labelled = label_table(labels, [*self.categories.values()])[categories]
+        count_out(objects, "objects of pictures that the file does not list", pictures < 0)
+        count_out(objects, OTHER_CLASSES, (pictures >= 0) & (labelled == 0))
         if self.repeated:
-            objects.changed.add(
-                "annotations with the id of another, which are all taken", str(self.path), self.repeated
-            )
-        return objects.listed(self.path, Paths(folder, found), ids, sizes, pictures, labelled, may_miss=may_miss)
+            objects.changed.add("annotations with the id of another, which are all taken", str(path), self.repeated)
+        return objects.listed(path, Paths(folder, found), ids, sizes, pictures, labelled, may_miss=may_miss)
 
     def _refuse_unknown(self, categories: np.ndarray[Any, Any]) -> None:
         if (categories < 0).any():

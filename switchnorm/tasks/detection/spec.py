@@ -72,4 +72,7 @@ DETECTION = TaskSpec(
     views_hint="detection takes each picture once",
     remark=REMARK,
     parts=PARTS,
+    records="switchnorm.tasks.detection.records:records",
+    predictor="switchnorm.tasks.detection.predict:BoxPredictor",
+    drawing="switchnorm.tasks.detection.drawing:ObjectDrawing",
 )

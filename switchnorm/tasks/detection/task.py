@@ -14,16 +14,20 @@ from switchnorm.errors import InputError
 from switchnorm.tasks.detection.collected import Collected
 from switchnorm.tasks.detection.found import Found, in_original
 from switchnorm.tasks.detection.process_mean import process_mean
+from switchnorm.tasks.detection.words import class_lines
 from switchnorm.tasks.task import MakeOptimizer, Noise, Task
 
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
+    from switchnorm.data import Dataset
     from switchnorm.tasks.detection.average_precision import Scores
 
 Targets: TypeAlias = list[dict[str, Tensor]]
 
 #: Side of the pictures of noise that a rehearsal shows the whole network: a detector at full size takes minutes.
 _NOISE = 64
+#: Of a target, what is read as numbers.
+_ON_CPU = ("size", "draw")
 #: Parts of a detector whose work is convolutions alone, in this library's networks and in torchvision's.
 _BODIES = ("body", "neck", "backbone")
 
@@ -43,6 +47,7 @@ class Detection(Task):
     Args:
         model: in training (images, targets) -> losses by name; in evaluation pictures -> detections, a dict for each.
         num_classes: C, without the background.
+        shown: the score from which detections are drawn.
         make_optimizer, channels_last: as `Task`.
 
     Attributes:
@@ -53,10 +58,12 @@ class Detection(Task):
         self,
         model: nn.Module,
         num_classes: int,
+        shown: float = 0.5,
         make_optimizer: MakeOptimizer | None = None,
         channels_last: bool = False,
     ) -> None:
         super().__init__(model, make_optimizer, channels_last)
+        self.shown = shown
         self.scores: Scores | None = None
         self.collected = Collected(num_classes)
         detector: Any = model
@@ -73,7 +80,7 @@ class Detection(Task):
         detector.score_threshold = config.own.score_threshold
         detector.nms_threshold = config.own.nms_threshold
         detector.detections_per_image = config.own.detections
-        return cls(model, num_classes, make_optimizer, config.train.channels_last)
+        return cls(model, num_classes, config.own.shown, make_optimizer, config.train.channels_last)
 
     @classmethod
     def rehearse(cls, copied: Any, shape: tuple[int, int, int, int]) -> int:
@@ -127,6 +134,25 @@ class Detection(Task):
             part.to(memory_format=torch.channels_last)
         return model
 
+    def details(self, dataset: Dataset) -> list[str]:
+        """A table of the classes."""
+        assert self.scores is not None
+        return class_lines(dataset.classes, self.scores)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """What computes on the device; sizes and keys of random numbers are read on the CPU, as are objects of scenes.
+
+        A loader's batches are where they belong already.
+        """
+        if not isinstance(batch, tuple):
+            return [scene._replace(picture=scene.picture.to(device)) for scene in batch]
+        images, targets = batch
+        moved = [
+            {name: value if name in _ON_CPU else value.to(device) for name, value in target.items()}
+            for target in targets
+        ]
+        return images.to(device), moved
+
     def forward_pass(self, batch: tuple[Tensor, Targets]) -> dict[str, Tensor]:
         """As of `Task`: the losses of a training batch."""
         images, targets = batch
@@ -149,13 +175,11 @@ class Detection(Task):
         self.trained = {name: value for name, value in super().take_training_metrics().items() if name == "train_loss"}
         return self.trained
 
-    def validation_step(self, batch: Sequence[DetectionScene], batch_idx: int) -> dict[str, dict[int, Found]]:
-        """Detect on scenes and keep what is found, "found" by their index in what this returns."""
-        found = {}
+    def validation_step(self, batch: Sequence[DetectionScene], batch_idx: int) -> None:
+        """Detect on scenes and keep what is found."""
         for scene in batch:
-            found[scene.index] = self.collected.update(scene, self.detect(scene))
+            self.collected.update(scene, self.detect(scene))
             self.pictures.update(1)
-        return {"found": found}
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores."""
