@@ -49,7 +49,7 @@ class BoxPredictor(Predictor):
         super().__init__(dataset, files, out)
         assert isinstance(dataset, DetectionDataset)
         self._names = dataset.classes
-        self._class_ids = dataset.class_ids
+        self._class_ids = range(1, len(self._names) + 1)
         self._drawer = Drawer(self._names, class_colors(len(self._names)), 0.0)
         self._pictures: dict[int, Picture] = {}
         self._numbers = itertools.count(1)
