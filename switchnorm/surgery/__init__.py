@@ -1,6 +1,7 @@
 """Surgery: changing a model that somebody else wrote."""
 
 from switchnorm.surgery.batch import ghost, sync
+from switchnorm.surgery.freeze import freeze
 from switchnorm.surgery.fuse import FusePlan, fuse, plan_fuse
 from switchnorm.surgery.importance import LayerImportance, harden, importance, set_radius, unharden
 from switchnorm.surgery.over_processes import average_statistics
@@ -19,6 +20,7 @@ __all__ = [
     "batch_statistics",
     "calibrate",
     "evaluation_mode",
+    "freeze",
     "freeze_statistics",
     "fuse",
     "ghost",

@@ -16,6 +16,7 @@ from switchnorm.layers.arguments import check_model, check_momentum
 from switchnorm.layers.kinds import buffer_of
 from switchnorm.surgery.alike import Likeness
 from switchnorm.surgery.batch import batch_layers, check_support
+from switchnorm.surgery.freeze import is_frozen
 from switchnorm.surgery.importance import is_sparse
 from switchnorm.surgery.select import Choice, Selection
 
@@ -93,8 +94,8 @@ def set_momentum(model: nn.Module, momentum: float | None) -> int:
 
 
 def tracking_layers(model: nn.Module) -> list[Any]:
-    """The layers with batch statistics that keep running ones, whoever wrote them; also those inside of others."""
-    return [layer for _, layer in batch_layers(model) if _tracks(layer)]
+    """The layers with batch statistics that keep running ones and are not frozen (see `freeze`), whoever wrote them."""
+    return [layer for _, layer in batch_layers(model) if _tracks(layer) and not is_frozen(layer)]
 
 
 def running_statistics(model: nn.Module) -> dict[str, Tensor]:
@@ -128,6 +129,8 @@ def calibrate(
     like: nn.Module | None = None,
 ) -> None:
     """Recompute the running statistics of all layers with batch statistics as the average over `batches`.
+
+    Frozen parts stay as they are (see `freeze`).
 
     This is the "batch average" of the papers. Those layers run in training mode and all others in evaluation mode,
     without gradients; afterwards modes are as before, and after an error statistics too.
@@ -186,7 +189,8 @@ def calibrate(
 def batch_statistics(model: nn.Module) -> Iterator[None]:
     """Let layers with batch statistics normalize by those of each batch that they see, within this context.
 
-    Everything else is in evaluation mode. Ghost batches hold. Afterwards modes and running statistics are as before.
+    Everything else is in evaluation mode, frozen parts too (see `freeze`). Ghost batches hold. Afterwards modes and
+    running statistics are as before.
 
     Args:
         model: any model; one without batch statistics stays as it is.
@@ -196,7 +200,7 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
     """
     check_model("batch_statistics", model)
     check_support(model, "calibrate")
-    layers = [layer for _, layer in batch_layers(model)]
+    layers = [layer for _, layer in batch_layers(model) if not is_frozen(layer)]
     before = _copies(layers)
     with _averaging(model, layers):
         # Layers such as "bcn" normalize by their running statistics in training too: the average over this batch alone.

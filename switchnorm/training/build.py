@@ -16,7 +16,7 @@ from switchnorm.data import Dataset, Share, TrainingLoader, create_dataset
 from switchnorm.errors import InputError
 from switchnorm.models import create_model, task_of
 from switchnorm.processes import world_size
-from switchnorm.surgery import evaluation_mode, freeze_statistics, ghost, sync
+from switchnorm.surgery import evaluation_mode, freeze, freeze_statistics, ghost, sync
 from switchnorm.surgery.batch import check_support
 from switchnorm.surgery.statistics import chosen_tracking_layers
 from switchnorm.tasks.task import MakeOptimizer, Task
@@ -47,9 +47,20 @@ def build_model(config: Config, num_classes: int | None) -> nn.Module:
         ghost(model, config.train.samples_per_gpu)
     if config.train.sync:
         model = sync(model)
+    if config.train.freeze:
+        _freeze(config, model)
     if config.train.precision == "64":
         model = model.double()  # now, since a checkpoint's float64 numbers would be rounded in a float32 network
     return model.to(memory_format=torch.channels_last) if config.train.channels_last else model
+
+
+def _freeze(config: Config, model: nn.Module) -> None:
+    try:
+        freeze(model, config.train.freeze)
+    except InputError as error:
+        raise InputError(f"train.freeze: {error}") from error
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(f"train.freeze {config.train.freeze} leaves nothing to train; freeze less of the network")
 
 
 def _input_channels(config: Config) -> dict[str, int]:
