@@ -53,7 +53,14 @@ _LAST_STAGE = {
     "rpn.head.bbox_pred.": "RPN.RPN_bbox_pred.",
     **_COMMON,
 }
+#: What a converted file's metadata calls these names.
+NAME = "detectron"
 _OF_GROUP = re.compile(r"\.gn(\d+)\.")
+
+
+def has_place(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict with our names is of a network that the published code has: two stages, a residual body."""
+    return {"body.stem.conv1.weight", "rpn.head.cls_logits.weight", "box.cls_score.weight"} <= state.keys()
 
 
 def is_detectron(state: Mapping[str, Tensor]) -> bool:
