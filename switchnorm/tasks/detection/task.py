@@ -189,7 +189,8 @@ class Detection(Task):
         self.scores = self.collected.compute()
         self.collected.reset()
         for name, value in self.scores.values.items():
-            self.log(name, value, prog_bar=name == "val_ap")
+            # As a number, Lightning would round it to float32.
+            self.log(name, torch.tensor(value, dtype=torch.float64), prog_bar=name == "val_ap")
 
     def predict_step(self, batch: Sequence[DetectionScene], batch_idx: int) -> list[tuple[int, Found | str]]:
         """The index of each scene and what is found on it; or why it cannot be predicted."""
