@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -14,7 +14,7 @@ from switchnorm.errors import InputError, unknown
 from switchnorm.models.options import SHARED
 
 #: What every builder takes besides the numbers of a name; whatever else it takes are the family's options.
-COMMON = ("norm", "num_classes")
+COMMON = ("norm", "norms", "num_classes")
 #: What an option of a plain type accepts.
 _ACCEPTED: dict[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
 
@@ -32,7 +32,10 @@ class Family:
         names: the names that are listed; others that match the pattern are understood all the same.
         norm: the normalization where none is asked for; None for networks without any, whose builder takes no `norm`.
         num_classes: the number of logits where none is asked for.
-        task: what the networks are for, "classification" or "segmentation".
+        task: what the networks are for, "classification", "segmentation" or "detection".
+        parts: names of the parts that may each have a normalization of their own. The builder then takes `norms={part:
+            Spec or None}` of all of them in place of `norm`; None is for a part without any, which it may refuse.
+        norms: of parts that have another normalization than `norm` where none is asked for; "none" for none.
     """
 
     pattern: str
@@ -41,6 +44,8 @@ class Family:
     norm: str | None = "bn"
     num_classes: int = 10
     task: str = "classification"
+    parts: tuple[str, ...] = ()
+    norms: Mapping[str, str] = field(default_factory=dict)
 
     def numbers(self, name: str) -> tuple[Any, ...] | None:
         """The builder's positional arguments in `name`, or None if it belongs to another family."""

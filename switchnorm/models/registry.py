@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from switchnorm import layers
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers import NormLike, Spec
 from switchnorm.layers.arguments import check_momentum
-from switchnorm.models import cifar, foreign, imagenet, segmentation
+from switchnorm.models import cifar, detection, foreign, imagenet, segmentation
 from switchnorm.models.family import Family
 from switchnorm.models.options import SHARED, explained
 from switchnorm.models.pictures import Pictures, expected
@@ -22,7 +22,10 @@ from switchnorm.surgery import set_momentum
 from switchnorm.surgery.kinds import is_norm
 
 #: All families, those of this library first.
-FAMILIES: list[Family] = [*cifar.FAMILIES, *imagenet.FAMILIES, *segmentation.FAMILIES]
+FAMILIES: list[Family] = [*cifar.FAMILIES, *imagenet.FAMILIES, *segmentation.FAMILIES, *detection.FAMILIES]
+
+#: In `norms`, a part without a normalization.
+NONE = "none"
 
 # The momentum that is not given: layers keep theirs, where None is a momentum.
 _AS_BUILT: Any = object()
@@ -57,6 +60,7 @@ def create_model(
     name: str,
     *,
     norm: NormLike | None = None,
+    norms: Mapping[str, NormLike] | None = None,
     conv: str = "",
     num_classes: int | None = None,
     statistics: Sequence[str] | str | None = None,
@@ -67,7 +71,8 @@ def create_model(
 
     From pictures (N, C, H, W) networks for classification make logits (N, num_classes). Those for segmentation, such as
     "resnet50_dilated8+ppm_bilinear_deepsup", make {"out": logits (N, num_classes, h, w)} at a size of their own, and in
-    training with deep supervision also "aux", the logits of that branch.
+    training with deep supervision also "aux", the logits of that branch. Those for detection, such as
+    "resnet50_fpn+faster_2fc", are called as torchvision's, see `switchnorm.models.detection.TwoStage`.
 
     Args:
         name: one of `list_models()`, or "timm:NAME" for any network of timm.
@@ -75,9 +80,13 @@ def create_model(
             convolutions; or a class or function of the channels that makes layers. None takes what the name says
             ("resnetv1sn50": SN) or else Batch Norm, and leaves networks of torchvision and timm as their authors built
             them.
+        norms: of parts of a network for detection, as {"body": "bn", "box": "sn"}, in place of `norm`: "body", "neck",
+            "box" and "mask", as far as it has them with a normalization. "none" is for convolutions with a bias and
+            no normalization, in all parts but the body.
         conv: "ws" means the same as "+ws" behind the norm; "" leaves convolutions to the norm.
         num_classes: the number of logits; None for what the network was made for, 1000 for ImageNet, 10 for CIFAR, 150
-            for segmentation (ADE20K).
+            for segmentation (ADE20K). For detection the classes of objects, without background; None for the 80 of
+            COCO.
         statistics: what SN and SSN mix, as names or as one string with commas between them; "instance,layer" is what
             the papers train at one sample per GPU. None for instance, layer and batch.
         momentum: of running statistics, in all layers that keep some: the share of the new batch, in [0, 1], or None
@@ -96,7 +105,9 @@ def create_model(
         check_momentum(momentum)
     made: list[nn.Module] = []
     spec = None if norm is None else _recording(Spec.of(norm), made)
-    model = _build(name, spec, conv, num_classes, statistics, options)
+    parts = {part: _part_norm(each) for part, each in (norms or {}).items()}
+    parts = {part: None if each is None else _recording(each, made) for part, each in parts.items()}
+    model = _build(name, spec, parts, conv, num_classes, statistics, options)
     switched = made or any(layers.norm_of(module) is not None for module in model.modules())
     if (norm is not None or conv) and not switched:
         kinds = sorted({type(module).__name__ for module in model.modules() if is_norm(module)})
@@ -105,6 +116,11 @@ def create_model(
     if momentum is not _AS_BUILT:
         set_momentum(model, momentum)
     return model
+
+
+def _part_norm(norm: NormLike) -> Spec | None:
+    """What the normalization of a part stands for; None for none."""
+    return None if isinstance(norm, str) and norm == NONE else Spec.of(norm)
 
 
 def _recording(spec: Spec, made: list[nn.Module]) -> Spec:
@@ -124,6 +140,7 @@ def _recording(spec: Spec, made: list[nn.Module]) -> Spec:
 def _build(
     name: str,
     norm: Spec | None,
+    norms: Mapping[str, Spec | None],
     conv: str,
     num_classes: int | None,
     statistics: Sequence[str] | str | None,
@@ -133,11 +150,13 @@ def _build(
         numbers = family.numbers(name)
         if numbers is not None:
             family.check_options(name, options)
-            spec = _norm_of_family(name, family, norm, conv, statistics)
+            spec = _norm_of_family(name, family, norm, norms, conv, statistics)
             with explained(name, options):
                 return family.build(*numbers, **spec, num_classes=num_classes or family.num_classes, **options)
     source = foreign.source_of(name)
     source.check(name, _own_names())
+    if norms:
+        raise InputError(f"model {name!r} has no parts with a norm of their own; leave norms out, or give norm")
     asked = parse_norm("bn" if norm is None else norm, conv)
     if norm is None and statistics is not None:
         raise InputError(f"statistics need a norm for {name!r}; the nearest valid norm is 'sn'")
@@ -147,30 +166,59 @@ def _build(
 
 
 def _norm_of_family(
-    name: str, family: Family, norm: Spec | None, conv: str, statistics: Sequence[str] | str | None
-) -> dict[str, Spec]:
+    name: str,
+    family: Family,
+    norm: Spec | None,
+    norms: Mapping[str, Spec | None],
+    conv: str,
+    statistics: Sequence[str] | str | None,
+) -> dict[str, Any]:
     """What the builder of a family is given for its normalization; nothing where it has none."""
-    if family.norm is not None:
-        return {"norm": parse_norm(family.norm if norm is None else norm, conv).mixing(statistics)}
-    if norm is not None or conv or statistics is not None:
-        asked = "norm and conv" if norm is not None or conv else "statistics"
-        raise InputError(f"model {name!r} has no normalization; leave {asked} out")
-    return {}
+    for part in norms:
+        if not family.parts:
+            raise InputError(f"model {name!r} has no parts with a norm of their own; leave norms out, or give norm")
+        if part not in family.parts:
+            raise unknown(f"part in norms of {name!r}", part, family.parts)
+    if family.norm is None:
+        if norm is not None or conv or statistics is not None:
+            asked = "norm and conv" if norm is not None or conv else "statistics"
+            raise InputError(f"model {name!r} has no normalization; leave {asked} out")
+        return {}
+    usual = family.norm if norm is None else norm
+    if not family.parts:
+        return {"norm": parse_norm(usual, conv).mixing(statistics)}
+    own = family.norms if norm is None else {}
+    unasked = {part: _part_norm(own.get(part, usual)) for part in family.parts}
+    specs = [norms.get(part, unasked[part]) for part in family.parts]
+    asked_for = [None if each is None else parse_norm(each, conv) for each in specs]
+    mixers = [each for each in asked_for if each is not None and each.registration.mixes]
+    if statistics is not None and not mixers:
+        parse_norm(usual, conv).mixing(statistics)  # which says who mixes some
+        raise InputError(f"statistics are mixed by no part of {name!r}; leave statistics out")
+    mixing = [each if each is None or each not in mixers else each.mixing(statistics) for each in asked_for]
+    return {"norms": dict(zip(family.parts, mixing, strict=True))}
 
 
 def task_of(name: str) -> str:
-    """What a network is for, "classification" or "segmentation", by its name alone; whether it exists is not asked."""
+    """What a network is for, "classification", "segmentation" or "detection", by its name alone.
+
+    Whether it exists is not asked.
+    """
     family = next((family for family in FAMILIES if family.numbers(name) is not None), None)
     if family is not None:
         return family.task
+    if foreign.detects(name):
+        return "detection"
     return "segmentation" if foreign.segments(name) else "classification"
 
 
 def pictures_of(name: str) -> Pictures | None:
     """The pictures that a network's published weights expect, by its name alone; as `switchnorm.models.pictures`.
 
-    None for networks of this library, which expect what their recipes say, and for unknown names.
+    None for networks of this library, which expect what their recipes say, and for unknown names. Detectors with a body
+    of timm expect what that does.
     """
+    name = detection.timm_of(name) or name
     return None if any(family.numbers(name) is not None for family in FAMILIES) else expected(name)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from switchnorm.classes import Classes, classes_in
 from switchnorm.errors import InputError
+from switchnorm.weights.detectron import is_detectron, to_ours
 from switchnorm.weights.formats import Content, read_content
 from switchnorm.weights.metadata import Metadata
 from switchnorm.weights.pair import PARTS, check_two_files, joined
@@ -134,7 +135,8 @@ def load_published(model: nn.Module, path: str | Path, decoder: str | Path | Non
     """Load a published checkpoint (or any other) into `model`, strictly; returns the model.
 
     Args:
-        model: the network.
+        model: the network; the published detectors' entries may have their authors' names, see
+            `switchnorm.weights.detectron`.
         path: the file; with `decoder`, that of the encoder, whose keys begin as the encoder's own.
         decoder: the decoder's file, where a network for segmentation was published as two.
 
@@ -142,7 +144,8 @@ def load_published(model: nn.Module, path: str | Path, decoder: str | Path | Non
         InputError: as `read_state` and `load_state`; two files for a network without encoder and decoder.
     """
     if decoder is None:
-        load_state(model, read_state(path), f"checkpoint {str(path)!r}")
+        state = read_state(path)
+        load_state(model, to_ours(state) if is_detectron(state) else state, f"checkpoint {str(path)!r}")
         return model
     if not all(isinstance(getattr(model, part, None), nn.Module) for part in PARTS):
         raise InputError(f"{type(model).__name__} has no encoder and decoder; load one file")

@@ -1,0 +1,64 @@
+"""torchvision's RetinaNet, FCOS and SSD under this library's rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.ssd import SSD
+
+from switchnorm.models.detection.dense import DenseDetector, FcosRule, Outputs, RetinaRule, Rule, SsdRule
+from switchnorm.models.detection.prepared import Prepared
+
+
+class ForeignDense(DenseDetector):
+    """A detector of torchvision without proposals.
+
+    torchvision's SSDs squeeze every picture to one size. Here pictures keep their shape, and default boxes are laid on
+    whatever they are padded to.
+
+    Args:
+        network: torchvision's, whose parts this takes over under the same names.
+        transform: as of `DenseDetector`.
+    """
+
+    def __init__(self, network: RetinaNet | FCOS | SSD, transform: Prepared) -> None:
+        super().__init__(transform, network.anchor_generator, _rule(network))
+        self.backbone = network.backbone
+        self.head = network.head
+        #: The size that torchvision shows the network, and the strides that hold for it alone.
+        self.size = network.transform.fixed_size
+        self.steps = getattr(self.anchor_generator, "steps", None)
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """(N, 3, H, W) -> the maps by torchvision's names, the finest first."""
+        return dict(self.backbone(images))
+
+    def outputs(self, maps: Mapping[str, Tensor]) -> Outputs:
+        """As of `DenseDetector`."""
+        found: Outputs = self.head(list(maps.values()))
+        return found
+
+    def anchors(self, images: ImageList, maps: Sequence[Tensor]) -> Tensor:
+        """As of `DenseDetector`."""
+        if self.steps is not None:
+            height, width = images.tensors.shape[-2:]
+            self.anchor_generator.steps = self.steps if (height, width) == self.size else None
+        return super().anchors(images, maps)
+
+
+def _rule(network: RetinaNet | FCOS | SSD) -> Rule:
+    """The rule of torchvision's network, with its settings."""
+    settings = (network.score_thresh, network.nms_thresh, network.detections_per_img, network.topk_candidates)
+    # The heads' first column is the background's, also where nothing is ever learned of it.
+    if isinstance(network, FCOS):
+        points = FcosRule(1, *settings)
+        points.radius = network.center_sampling_radius
+        return points
+    boxes = SsdRule(1, *settings) if isinstance(network, SSD) else RetinaRule(1, *settings)
+    boxes.matcher = network.proposal_matcher
+    if isinstance(boxes, SsdRule):
+        boxes.negatives = network.neg_to_pos_ratio
+    return boxes

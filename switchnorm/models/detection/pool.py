@@ -1,0 +1,75 @@
+"""Regions of maps as batches of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.ops import MultiScaleRoIAlign, box_area, roi_align
+
+from switchnorm.models.detection.geometry import Geometry
+
+
+class RegionPool(MultiScaleRoIAlign):
+    """RoIAlign (He et al., "Mask R-CNN", ICCV 2017) from the level that a region's size asks for.
+
+    Lin et al., "Feature Pyramid Networks", CVPR 2017, equation 1. Unlike in torchvision's own, scales are those of the
+    maps' strides, and not guessed from the pictures of the first batch.
+
+    Args:
+        maps: names of the maps, by rising stride.
+        strides: of the maps.
+        side: of what is pooled.
+        sampling_ratio: points in each direction that a pixel is the average of; 0 takes as many as the region has
+            pixels of the map for it.
+        geometry: of the boxes, whose corners are given.
+    """
+
+    def __init__(
+        self, maps: Sequence[str], strides: Sequence[int], side: int, sampling_ratio: int, geometry: Geometry
+    ) -> None:
+        super().__init__(list(maps), side, sampling_ratio)
+        self.scales = [1 / stride for stride in strides]
+        self.finest = int(math.log2(strides[0]))
+        self.geometry = geometry
+
+    def forward(self, x: dict[str, Tensor], boxes: Sequence[Tensor] | Tensor, image_shapes: object = None) -> Tensor:
+        """Pool regions.
+
+        Args:
+            x: the maps by name, (N, C, h, w).
+            boxes: corners (K, 4) of each picture, or (K, 5) with the picture's number before them.
+            image_shapes: is not needed.
+
+        Returns:
+            (K, C, side, side), regions in the order of the boxes.
+        """
+        regions = boxes if isinstance(boxes, Tensor) else _numbered(boxes)
+        maps = [x[name] for name in self.featmap_names]
+        regions = regions.to(maps[0].dtype)
+        if len(maps) == 1:
+            return roi_align(maps[0], regions, self.output_size, self.scales[0], self.sampling_ratio)
+        levels = self.levels(regions[:, 1:], len(maps))
+        parts, places = [], []
+        for level, (each, scale) in enumerate(zip(maps, self.scales, strict=True)):
+            here = torch.where(levels == level)[0]
+            places.append(here)
+            parts.append(roi_align(each, regions[here], self.output_size, scale, self.sampling_ratio))
+        return torch.cat(parts)[torch.cat(places).argsort()]
+
+    def levels(self, boxes: Tensor, count: int) -> Tensor:
+        """Which of the maps, 0 to count - 1, each box (K, 4) is pooled from, (K,)."""
+        side = box_area(self.geometry.edges(boxes)).sqrt()
+        level = torch.floor(self.canonical_level + torch.log2(side / self.canonical_scale) + 1e-6)
+        return level.clamp(self.finest, self.finest + count - 1) - self.finest
+
+
+def _numbered(boxes: Sequence[Tensor]) -> Tensor:
+    """Boxes (K, 4) of each picture -> (K, 5) of all, with the picture's number before them."""
+    number = torch.arange(len(boxes), device=boxes[0].device).repeat_interleave(
+        torch.tensor([len(each) for each in boxes], device=boxes[0].device)
+    )
+    joined = torch.cat(list(boxes))
+    return torch.cat([number[:, None].to(joined.dtype), joined], 1)
