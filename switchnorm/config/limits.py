@@ -100,6 +100,8 @@ def _optimizer_problems(config: Config) -> Iterator[str]:
     optimizer = config.optimizer
     if optimizer.nesterov and optimizer.momentum == 0:
         yield "optimizer.nesterov needs a momentum above 0; set optimizer.nesterov to false"
+    if optimizer.scale_momentum and (optimizer.name != "sgd" or not optimizer.momentum):
+        yield "optimizer.scale_momentum needs optimizer.name sgd and a momentum above 0; set it to false"
     for place, group in enumerate(optimizer.groups):
         for name, value in (("lr_factor", group.lr_factor), ("weight_decay", group.weight_decay)):
             _FACTOR.check(f"optimizer.groups[{place}].{name}", value)
@@ -120,12 +122,12 @@ def _schedule_problems(config: Config) -> Iterator[str]:
         yield "schedule.warmup_lr and schedule.warmup_from exclude each other; set one of them to null"
     if schedule.warmup_epochs and schedule.warmup_steps:
         yield "schedule.warmup_epochs and schedule.warmup_steps exclude each other; set one of them to 0"
-    start = "warmup_lr" if schedule.warmup_from is None else "warmup_from"
-    if schedule.warmup == "constant" and getattr(schedule, start) is None:
+    first = "warmup_lr" if schedule.warmup_from is None else "warmup_from"
+    if schedule.warmup == "constant" and getattr(schedule, first) is None:
         yield "schedule.warmup constant needs schedule.warmup_lr, the rate at which it stays, or schedule.warmup_from"
-    if getattr(schedule, start) is not None and not (schedule.warmup_epochs or schedule.warmup_steps):
+    if getattr(schedule, first) is not None and not (schedule.warmup_epochs or schedule.warmup_steps):
         yield (
-            f"schedule.{start} needs schedule.warmup_epochs above 0, or schedule.warmup_steps; set it to null, or give "
+            f"schedule.{first} needs schedule.warmup_epochs above 0, or schedule.warmup_steps; set it to null, or give "
             "a number of epochs or steps"
         )
     if schedule.warmup_steps and schedule.by == "epoch":

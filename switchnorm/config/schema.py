@@ -160,6 +160,8 @@ class OptimizerConfig:
         decay_norms: whether that includes biases and the normalizers' scale and shift.
         decay_logits: whether it includes the importance logits, as in SN's published training; SSN's never decay.
         bias_lr_factor: multiplies the learning rate of biases and of the normalizers' shift (2 in Detectron).
+        scale_momentum: whether a step at a rate that is more than 10 % another than the last one's multiplies sgd's
+            momentum by the ratio of both, as Detectron does.
         groups: parameters with a learning rate or weight decay of their own; importance logits take the latter only
             where they decay.
         sparse_lr_factor: multiplies the learning rate of SSN's importance logits.
@@ -177,6 +179,7 @@ class OptimizerConfig:
     decay_norms: bool = True
     decay_logits: bool = False
     bias_lr_factor: float = 1.0
+    scale_momentum: bool = False
     groups: list[GroupConfig] = field(default_factory=list)
     sparse_lr_factor: float = 0.1
     sparse_clip_norm: float = 1.0

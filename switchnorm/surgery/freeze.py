@@ -14,8 +14,9 @@ def freeze(model: nn.Module, include: Choice) -> list[str]:
     """Let parts of a model stay bit for bit what they are, in place: no gradient, and evaluation mode for good.
 
     Both are needed: without a gradient alone, layers still normalize by their batches and move their running
-    statistics; in evaluation mode alone, scale, shift and convolutions are trained. `train()` does not bring frozen parts back into
-    training mode, and `calibrate`, `set_radius` and `harden` pass over them; all of it holds for copies and pickles.
+    statistics; in evaluation mode alone, scale, shift and convolutions are trained. `train()` does not bring frozen
+    parts back into training mode, and `calibrate`, `set_radius` and `harden` pass over them; all of it holds for copies
+    and pickles.
 
     Args:
         model: any model.

@@ -12,7 +12,7 @@ from switchnorm.data.detection.ragged import Ragged
 
 #: In which parts of a pixel outlines are kept: files have two decimals or three, and masks are drawn on fifths.
 STEPS = 1000
-# Of an outline, in pixels from the picture's corner; far more than any picture has.
+#: How far from the corner of the picture an outline may go, in pixels; farther than any picture does.
 FARTHEST = 1 << 20
 
 

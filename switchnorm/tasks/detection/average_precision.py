@@ -106,22 +106,25 @@ class Scores:
         masks: of the masks; None where the network or the data has none.
         objects: (C,) int64, that count, of each class.
         detections: (C,) int64.
-        pictures: how many there were.
-        dropped: detections that were left out, since a number of theirs was not finite.
+        tallies: the pictures of all processes, by index.
     """
 
     boxes: AveragePrecision
     masks: AveragePrecision | None
     objects: Array
     detections: Array
-    pictures: int
-    dropped: int = 0
+    tallies: tuple[Tally, ...]
 
     @cached_property
     def kinds(self) -> dict[str, AveragePrecision]:
         """What was compared, as `columns.KINDS` has it: "" for boxes, "mask_"."""
         kinds = [kind for kind, _ in KINDS]
         return {kind: found for kind, found in zip(kinds, (self.boxes, self.masks), strict=True) if found is not None}
+
+    @property
+    def dropped(self) -> int:
+        """How many detections were left out, since a number of theirs is not finite."""
+        return sum(tally.found.dropped for tally in self.tallies)
 
     @property
     def values(self) -> dict[str, float]:
@@ -160,8 +163,7 @@ def score(tallies: Sequence[Tally], classes: int) -> Scores:
         _tables(tallies, classes, masks=True) if with_masks else None,
         objects,
         _histogram([tally.found.labels for tally in tallies], classes),
-        len(tallies),
-        sum(tally.found.dropped for tally in tallies),
+        tuple(tallies),
     )
 
 

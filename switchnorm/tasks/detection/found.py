@@ -56,7 +56,8 @@ class Truth(NamedTuple):
     @classmethod
     def of(cls, objects: Objects) -> Truth:
         """That of a dataset's objects."""
-        return cls(*(each.cpu().numpy() for each in objects[:4]), objects.masks)
+        boxes, labels, area, crowd, masks = objects
+        return cls(boxes.numpy(), labels.numpy(), area.numpy(), crowd.numpy(), masks)
 
 
 def in_original(scene: DetectionScene, detections: Mapping[str, Tensor]) -> Found:
