@@ -172,7 +172,8 @@ class Detection(Task):
 
     def take_training_metrics(self) -> dict[str, float]:
         """As of `Task`; there is no accuracy."""
-        self.trained = {name: value for name, value in super().take_training_metrics().items() if name == "train_loss"}
+        self.trained = {"train_loss": float(self.train_loss.compute())}
+        self.train_loss.reset()
         return self.trained
 
     def validation_step(self, batch: Sequence[DetectionScene], batch_idx: int) -> None:
