@@ -24,7 +24,7 @@ from switchnorm.tasks.detection.average_precision import xywh
 from switchnorm.tasks.detection.coco_json import written_mask
 from switchnorm.tasks.detection.drawn import Drawer
 from switchnorm.tasks.detection.found import Found
-from switchnorm.tasks.detection.painting import class_colors
+from switchnorm.tasks.detection.painting import WRITTEN, class_colors
 from switchnorm.tasks.detection.task import Detection
 from switchnorm.tasks.images import write_image
 from switchnorm.tasks.predictor import Predictor
@@ -89,7 +89,7 @@ class BoxPredictor(Predictor):
                 )
             (place,) = self.written(file, self.out)
             image = shown(picture)
-            write_image(place, self._drawer.found(image, found), quality=90)
+            write_image(place, self._drawer.found(image, found), **WRITTEN)
             with writing(self.out):
                 self._keep(file, index, (image.height, image.width), found)
 
