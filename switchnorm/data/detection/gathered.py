@@ -122,7 +122,7 @@ class Gathered:
         boxes, area, crowd = self._checked()
         stored = self._stored()
         if stored is not None:
-            self._check_reach(stored, sizes, pictures)
+            self._check_reach(sizes, pictures)
         kept, boxes = self._within(boxes, sizes, pictures, (pictures >= 0) & (labels > 0))
         order = kept[np.argsort(pictures[kept], kind="stable")]
         counts = np.bincount(pictures[order], minlength=len(sizes))
@@ -168,9 +168,10 @@ class Gathered:
             self._count(self.changed, "objects without a mask, which take their box as one", writer.boxes)
         return stored
 
-    def _check_reach(self, masks: StoredMasks, sizes: Array, pictures: Array) -> None:
+    def _check_reach(self, sizes: Array, pictures: Array) -> None:
         """Refuse outlines that reach a whole picture beyond theirs, which would take memory without end to draw."""
-        reach = masks.reach().numpy()
+        assert self._masks is not None
+        reach = self._masks.reach()
         beyond = (pictures >= 0) & (reach > 2 * sizes.max(1, initial=1)[np.maximum(pictures, 0)])
         if beyond.any():
             place = int(beyond.argmax())

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from switchnorm.data.detection.masks import FARTHEST, STEPS, StoredMasks
-from switchnorm.data.detection.ragged import Ragged
+from switchnorm.data.detection.ragged import Ragged, ends_of
 
 Array = np.ndarray[Any, Any]
 
@@ -32,6 +32,8 @@ class MaskWriter:
         self._objects = 0
         self._numbers = array("d")
         self._blocks: list[Array] = []
+        self._reaches: list[Array] = []
+        self._kept = 0
         self._lengths, self._outlines, self._run_lengths = array("q"), array("q"), array("q")
         self._runs = bytearray()
 
@@ -79,17 +81,33 @@ class MaskWriter:
         if len(self.boxes) == self._objects:
             return None
         self._keep()
-        points = torch.from_numpy(np.concatenate(self._blocks))
+        points = np.empty(sum(map(len, self._blocks)), np.int32)
+        end = len(points)
+        while self._blocks:  # each is freed once it is copied
+            block = self._blocks.pop()
+            points[end - len(block) : end] = block
+            end -= len(block)
         runs = torch.from_numpy(np.frombuffer(self._runs, np.uint8).copy())
         return StoredMasks(
-            Ragged.of(points, self._lengths),
-            torch.tensor([0, *self._outlines]).cumsum(0),
+            Ragged.of(torch.from_numpy(points), self._lengths),
+            ends_of(self._outlines),
             Ragged.of(runs, self._run_lengths),
         )
+
+    def reach(self) -> Array:
+        """(N,): how far from the corner of the picture the outlines of each object go, in pixels; after `finish`."""
+        counts, rings = np.array(self._outlines, np.int64), np.concatenate([*self._reaches, np.zeros(1)])
+        found = (
+            np.maximum.reduceat(rings, np.minimum(counts.cumsum() - counts, len(rings) - 1)) if len(counts) else counts
+        )
+        return np.where(counts, found, 0)
 
     def _keep(self) -> None:
         numbers = np.array(self._numbers)
         if not (np.abs(numbers) < FARTHEST).all():  # which NaN is not either
             raise ValueError(f"an outline has the number {numbers[~(np.abs(numbers) < FARTHEST)][0]:g}")
-        self._blocks.append(np.rint(numbers * STEPS).astype(np.int32))
-        self._numbers = array("d")
+        if len(numbers):
+            lengths = np.array(self._lengths[self._kept :], np.int64)
+            self._reaches.append(np.maximum.reduceat(np.abs(numbers), lengths.cumsum() - lengths))
+            self._blocks.append(np.rint(numbers * STEPS).astype(np.int32))
+        self._numbers, self._kept = array("d"), len(self._lengths)

@@ -12,7 +12,7 @@ from switchnorm.data.detection.ragged import Ragged
 
 #: In which parts of a pixel outlines are kept: files have two decimals or three, and masks are drawn on fifths.
 STEPS = 1000
-# Of an outline, in pixels from the picture's corner; far more than any picture has.
+#: How far from the corner of the picture an outline may go, in pixels; farther than any picture does.
 FARTHEST = 1 << 20
 
 
@@ -45,18 +45,6 @@ class StoredMasks(NamedTuple):
         rings = [(self.points.row(ring).double() / STEPS).tolist() for ring in range(first, end)]
         found: Rle = mask.merge(mask.frPyObjects(rings, height, width))
         return found
-
-    def reach(self) -> Tensor:
-        """(N,) float64: how far from the corner of the picture the outlines of each object go, in pixels."""
-        counts = self.outlines.diff()
-        rings = self._greatest(self.points.values.abs(), self.points.lengths)
-        return self._greatest(rings, counts).double() / STEPS
-
-    @staticmethod
-    def _greatest(values: Tensor, lengths: Tensor) -> Tensor:
-        """Of each row of values; 0 of one that has none."""
-        found = torch.zeros(len(lengths), dtype=values.dtype)
-        return found.scatter_reduce(0, torch.arange(len(lengths)).repeat_interleave(lengths), values, "amax")
 
     def taken(self, places: Tensor) -> StoredMasks:
         """Those of these objects, (M,) int64, in this order."""

@@ -144,16 +144,17 @@ class SurveyedObjects(Surveyed):
         if not len(boxes):
             return found
         counts = listed.counts.numpy()
-        found["crowds or difficult"] = f"{int(listed.crowd.sum()):,}"
+        if crowds := int(listed.crowd.sum()):
+            found["do not count"] = f"{crowds:,}"
         found["masks"] = "no" if listed.masks is None else "yes"
         found["without objects"] = f"{int((counts == 0).sum()):,}"
-        found["objects a picture"] = _spread(counts)
+        found["objects a picture, 5/50/95 %"] = _spread(counts)
         shares = (area < MEDIUM).mean(), ((area >= MEDIUM) & (area < LARGE)).mean(), (area >= LARGE).mean()
         for name, share in zip(("small, to 32x32", "medium, to 96x96", "large"), shares, strict=True):
             found[name] = f"{100 * share:.1f} %"
         width, height = (boxes[:, 2:] - boxes[:, :2]).T
-        found["side of boxes"] = _spread(np.sqrt(width * height))
-        found["width to height"] = _spread(width / height, "{:.2f}")
+        found["side of boxes, 5/50/95 %"] = _spread(np.sqrt(width * height))
+        found["width to height, 5/50/95 %"] = _spread(width / height, "{:.2f}")
         return found
 
     def about_sizes(self, sizes: np.ndarray[Any, Any]) -> Iterable[str]:

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+def ends_of(lengths: Iterable[int]) -> Tensor:
+    """(N + 1,) int64: 0, and where each of N rows ends."""
+    counts = torch.from_numpy(np.fromiter(lengths, np.int64))
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+
+# Rows that are copied at once.
+_BLOCK = 1 << 15
 
 
 class Ragged(NamedTuple):
@@ -23,7 +34,7 @@ class Ragged(NamedTuple):
     @classmethod
     def of(cls, values: Tensor, lengths: Iterable[int]) -> Ragged:
         """Rows of these lengths, one after the other."""
-        return cls(values, torch.tensor([0, *lengths]).cumsum(0))
+        return cls(values, ends_of(lengths))
 
     @property
     def rows(self) -> int:
@@ -44,5 +55,12 @@ class Ragged(NamedTuple):
         """These rows, (M,) int64, in this order."""
         lengths = self.lengths[places]
         ends = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-        shifts = (self.ends[:-1][places] - ends[:-1]).repeat_interleave(lengths)
-        return Ragged(self.values[torch.arange(len(shifts)) + shifts], ends)
+        shifts = self.ends[:-1][places] - ends[:-1]
+        values = self.values.new_empty(int(ends[-1]))
+        for first in range(0, len(places), _BLOCK):  # the places of all values at once would take twice their memory
+            rows = slice(first, first + _BLOCK)
+            start, end = int(ends[first]), int(ends[min(first + _BLOCK, len(places))])
+            values[start:end] = self.values[
+                torch.arange(start, end) + shifts[rows].repeat_interleave(lengths[rows], output_size=end - start)
+            ]
+        return Ragged(values, ends)

@@ -216,7 +216,7 @@ class VocSplit(Annotated):
         files = self._files
         labels = self._labels(names, files.source, others=others)
         own = {name: number for number, name in enumerate(self._classes)}
-        objects = Gathered(lambda picture, line: f"{files.annotations[picture]}, line {line}: the object", masks=False)
+        objects = Gathered(lambda picture, line: f"{files.annotations[picture]}, line {line}", masks=False)
         objects.left_out.extend(files.account.total())
         for place, file in enumerate(self._read):
             for each in () if file is None else file.objects:
