@@ -123,7 +123,7 @@ class ForeignTwoStage(nn.Module):
                     "a network with a mask head needs masks in the targets; try one without, as fasterrcnn_resnet50_fpn"
                 )
             boxes, labels, objects = drawn.positive()
-            logits = self.masks(maps, boxes, [])
+            logits = self.masks(maps, boxes)
             wanted = mask_targets([target["masks"] for target in targets], boxes, objects, logits.shape[-1])
             losses["loss_mask"] = mask_loss(logits, labels, wanted, mean)
         return losses
