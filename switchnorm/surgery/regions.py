@@ -144,7 +144,7 @@ def _by_pools(cls: type) -> bool:
 
 
 def _holds_pools(module: nn.Module, name: str, pools: set[nn.Module]) -> bool:
-    """Whether a name stands for pools: that of their class, or of an attribute that is one, has one inside or is None."""
+    """Whether a name stands for pools: that of their class, or an attribute that is one, has one inside or is None."""
     if (name in vars(module) and vars(module)[name] is None) or name in {type(pool).__name__ for pool in pools}:
         return True
     held = module._modules.get(name, module)

@@ -79,7 +79,7 @@ def config_of(name: str, *flags: str) -> Config:
 def test_it_names_a_network_that_exists_and_says_in_a_comment_where_it_is_from(name):
     model = config_of(name).model
     with torch.device("meta"):
-        create_model(model.name, norm=model.norm, conv=model.conv, **model.options)
+        create_model(model.name, norm=model.norm, norms=model.norms, conv=model.conv, **model.options)
     assert find_recipe(name).read_text().startswith("# ")
 
 

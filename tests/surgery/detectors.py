@@ -87,7 +87,7 @@ def pictures(count: int, seed: int = 0, empty: tuple[int, ...] = ()) -> tuple[li
         for mask, (left, top, right, bottom) in zip(masks, boxes.long().tolist(), strict=True):
             mask[top:bottom, left:right] = 1
         labels = torch.randint(1, 3, (objects,), generator=generator)
-        targets.append({"boxes": boxes, "labels": labels, "masks": masks})
+        targets.append({"boxes": boxes, "labels": labels, "masks": masks, "draw": torch.tensor(100 + index)})
     return images, targets
 
 

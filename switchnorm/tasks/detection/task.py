@@ -92,7 +92,8 @@ class Detection(Task):
         dtype = next(on_meta.parameters()).dtype
         on_meta.features(torch.empty(shape, device="meta", dtype=dtype))
         model = copied("cpu")
-        samples = min(shape[0], max([2, *(getattr(layer, "ghost", None) or 0 for layer in model.modules())]))
+        ghosts = [getattr(layer, "ghost", None) for layer in model.modules()]
+        samples = min(shape[0], max([2, *(size for size in ghosts if isinstance(size, int))]))
         classes = int(model.transform.num_classes)
         images, targets = cls.noise(samples, shape[1:], classes)
         targets = [{name: _as(value, dtype) for name, value in target.items()} for target in targets]
