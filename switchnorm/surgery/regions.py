@@ -144,8 +144,8 @@ def _by_pools(cls: type) -> bool:
 
 
 def _holds_pools(module: nn.Module, name: str, pools: set[nn.Module]) -> bool:
-    """Whether a name stands for pools: that of their class, or of an attribute, of a module or of one inside of it, that
-    is a pool, has one inside, or is None.
+    """Whether a name stands for pools: their class's, or an attribute's, of a module or of one inside of it, that is a
+    pool, has one inside, or is None.
     """
     if name in {type(pool).__name__ for pool in pools}:
         return True
