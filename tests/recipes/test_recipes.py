@@ -145,7 +145,11 @@ def test_every_published_classifier_has_one_recipe_that_claims_the_same(checkpoi
     assert config.model.options.get("statistics") == (None if checkpoint.using_bn else ["instance", "layer"])
 
 
-@pytest.mark.parametrize("name", recipes())
+#: Networks of both CIFARs take their step on the one, since they are trained alike on the other.
+STEPPING = [name for name in recipes() if name not in CIFAR100 or name == "cifar100/resnet20"]
+
+
+@pytest.mark.parametrize("name", STEPPING)
 def test_its_first_step_has_a_finite_loss(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = [] if (config_of(name).train.samples_per_gpu or 0) <= FEW else [f"--samples-per-gpu={FEW}"]
