@@ -45,6 +45,7 @@ RANGES = {
     "optimizer.lr_per": Range(1),
     "optimizer.momentum": Range(0, below=1),
     "optimizer.weight_decay": _FACTOR,
+    "optimizer.bias_lr_factor": _FACTOR,
     "optimizer.sparse_lr_factor": _FACTOR,
     "optimizer.sparse_clip_norm": _NORM,
     "optimizer.clip_norm": replace(_NORM, off="null"),
@@ -52,7 +53,9 @@ RANGES = {
     "schedule.power": _EXPONENT,
     "schedule.final_lr": _RATE,
     "schedule.warmup_epochs": Range(0),
+    "schedule.warmup_steps": Range(0),
     "schedule.warmup_lr": _RATE,
+    "schedule.warmup_from": Range(0, most=1),
     "schedule.radius_start": Range(0, below=1),
     "schedule.radius_end": Range(0, most=1),
     "schedule.radius_power": _EXPONENT,
@@ -97,6 +100,8 @@ def _optimizer_problems(config: Config) -> Iterator[str]:
     optimizer = config.optimizer
     if optimizer.nesterov and optimizer.momentum == 0:
         yield "optimizer.nesterov needs a momentum above 0; set optimizer.nesterov to false"
+    if optimizer.scale_momentum and (optimizer.name != "sgd" or not optimizer.momentum):
+        yield "optimizer.scale_momentum needs optimizer.name sgd and a momentum above 0; set it to false"
     for place, group in enumerate(optimizer.groups):
         for name, value in (("lr_factor", group.lr_factor), ("weight_decay", group.weight_decay)):
             _FACTOR.check(f"optimizer.groups[{place}].{name}", value)
@@ -113,10 +118,20 @@ def _schedule_problems(config: Config) -> Iterator[str]:
             yield f"schedule.{key} must be at most optimizer.lr, {lr:g}, got {value:g}"
     if schedule.final_lr and schedule.name == "step":
         yield "schedule.final_lr is where cosine and polynomial end; set it to 0 for step"
-    if schedule.warmup == "constant" and schedule.warmup_lr is None:
-        yield "schedule.warmup constant needs schedule.warmup_lr, the rate at which it stays"
-    if schedule.warmup_lr is not None and not schedule.warmup_epochs:
-        yield "schedule.warmup_lr needs schedule.warmup_epochs above 0; set it to null, or give a number of epochs"
+    if schedule.warmup_lr is not None and schedule.warmup_from is not None:
+        yield "schedule.warmup_lr and schedule.warmup_from exclude each other; set one of them to null"
+    if schedule.warmup_epochs and schedule.warmup_steps:
+        yield "schedule.warmup_epochs and schedule.warmup_steps exclude each other; set one of them to 0"
+    first = "warmup_lr" if schedule.warmup_from is None else "warmup_from"
+    if schedule.warmup == "constant" and getattr(schedule, first) is None:
+        yield "schedule.warmup constant needs schedule.warmup_lr, the rate at which it stays, or schedule.warmup_from"
+    if getattr(schedule, first) is not None and not (schedule.warmup_epochs or schedule.warmup_steps):
+        yield (
+            f"schedule.{first} needs schedule.warmup_epochs above 0, or schedule.warmup_steps; set it to null, or give "
+            "a number of epochs or steps"
+        )
+    if schedule.warmup_steps and schedule.by == "epoch":
+        yield "schedule.by epoch changes the rate between epochs; give schedule.warmup_epochs, or schedule.by step"
     if not schedule.radius_start < schedule.radius_end:
         start, end = schedule.radius_start, schedule.radius_end
         yield f"schedule.radius_end must be above schedule.radius_start, {start:g}, got {end:g}"

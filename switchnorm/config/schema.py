@@ -47,6 +47,8 @@ class TrainConfig:
         frozen_statistics: whether batch statistics are the running ones that the network starts with, never those of a
             batch ("frozen BN"); scale and shift are trained all the same, under dropout. Or a glob over the names of
             the layers for which it is so, as "encoder.*" where a decoder begins at random. Best with warm_start.
+        freeze: globs over the names of modules that stay bit for bit what they begin as, with all that is inside of
+            them: no gradient and evaluation mode, as ["body.stem", "body.layer1"]. Best with warm_start.
         eval_mode: whether the network is trained in evaluation mode: statistics as with frozen_statistics, and no
             dropout either; parameters are trained as usual. Best with warm_start.
         calibrate: over how many training batches running statistics are averaged anew before each validation, with the
@@ -92,6 +94,7 @@ class TrainConfig:
     samples_per_gpu: int | None = None
     sync: bool = False
     frozen_statistics: bool | str = False
+    freeze: list[str] = field(default_factory=list)
     eval_mode: bool = False
     calibrate: int = 0
     iteration_size: int = 1
@@ -156,6 +159,9 @@ class OptimizerConfig:
         weight_decay: of every parameter but the importance logits.
         decay_norms: whether that includes biases and the normalizers' scale and shift.
         decay_logits: whether it includes the importance logits, as in SN's published training; SSN's never decay.
+        bias_lr_factor: multiplies the learning rate of biases and of the normalizers' shift (2 in Detectron).
+        scale_momentum: whether a step at a rate that is more than 10 % another than the last one's multiplies sgd's
+            momentum by the ratio of both, as Detectron does.
         groups: parameters with a learning rate or weight decay of their own; importance logits take the latter only
             where they decay.
         sparse_lr_factor: multiplies the learning rate of SSN's importance logits.
@@ -172,6 +178,8 @@ class OptimizerConfig:
     weight_decay: float = 1e-4
     decay_norms: bool = True
     decay_logits: bool = False
+    bias_lr_factor: float = 1.0
+    scale_momentum: bool = False
     groups: list[GroupConfig] = field(default_factory=list)
     sparse_lr_factor: float = 0.1
     sparse_clip_norm: float = 1.0
@@ -196,9 +204,11 @@ class ScheduleConfig:
         power: exponent of polynomial.
         final_lr: where cosine and polynomial end, in the units of optimizer.lr, and scaled with it.
         warmup_epochs: the first epochs, over which the rate rises or stays low.
+        warmup_steps: the same in optimizer steps, in place of warmup_epochs.
         warmup: "linear" rises to the full rate, "constant" stays at warmup_lr.
         warmup_lr: the rate of the first step, in the units of optimizer.lr, and scaled with it; the first step after
             the warm-up has the full one. null rises from 0, so that the warm-up's last step has the full rate already.
+        warmup_from: the same as a share of optimizer.lr, in place of warmup_lr (1/3 in Detectron).
         by: whether the rate changes with every optimizer step, or only where an epoch begins.
         radius_start, radius_end: where SSN's radius leaves 0 and where it reaches 1, as fractions of the run.
         radius_power: how it grows between them; 1 is linear, above 1 grows slowly at first.
@@ -210,8 +220,10 @@ class ScheduleConfig:
     power: float = 0.9
     final_lr: float = 0.0
     warmup_epochs: float = 0.0
+    warmup_steps: int = 0
     warmup: Literal["linear", "constant"] = "linear"
     warmup_lr: float | None = None
+    warmup_from: float | None = None
     by: Literal["step", "epoch"] = "step"
     radius_start: float = 0.0
     radius_end: float = 1.0

@@ -11,6 +11,7 @@ from switchnorm.data.datasets.digits import Digits
 from switchnorm.data.datasets.folder import Folder
 from switchnorm.data.datasets.imagenet import ImageNet
 from switchnorm.data.datasets.memory import InMemory
+from switchnorm.data.detection import Coco, DetectionDataset, Voc, Yolo
 from switchnorm.data.loaders.share import Share
 from switchnorm.data.registry import create_dataset, dataset_class, dataset_classes, register
 from switchnorm.data.segmentation import Ade20k, CamVid, Cityscapes, Masks, SegmentationDataset
@@ -29,7 +30,9 @@ __all__ = [
     "Cifar10",
     "Cifar100",
     "Cityscapes",
+    "Coco",
     "Dataset",
+    "DetectionDataset",
     "Digits",
     "Folder",
     "ImageNet",
@@ -42,6 +45,8 @@ __all__ = [
     "TrainingBatches",
     "TrainingLoader",
     "Views",
+    "Voc",
+    "Yolo",
     "create_dataset",
     "dataset_class",
     "dataset_classes",
@@ -57,6 +62,9 @@ register("ade20k", Ade20k)
 register("camvid", CamVid)
 register("cityscapes", Cityscapes)
 register("masks", Masks)
+register("coco", Coco)
+register("voc", Voc)
+register("yolo", Yolo)
 
 #: What computes, and so imports torch, which the command line need not wait for to know what a dataset's options are.
 _LAZY = {

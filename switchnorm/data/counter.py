@@ -41,6 +41,14 @@ class Stream(enum.IntEnum):
     SHORT_SIDE = 33
     SCALE = 34
     BATCH_ORDER = 35
+    FLIP_VERTICAL = 36
+    WINDOW_TOP = 37
+    WINDOW_LEFT = 38
+    MOSAIC = 39  # and the 2 after it: whether there is one, and where its parts meet, down and across
+    PARTNER = 42
+    COPY_PASTE = 43
+    PASTED = 44
+    SAMPLING = 45
 
 
 def uniform(seed: int, pass_index: int, index: Tensor, stream: int) -> Tensor:

@@ -7,13 +7,18 @@ import operator
 from collections.abc import Callable
 from contextlib import suppress
 from numbers import Real
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from switchnorm.errors import InputError
+from switchnorm.layers.regions import Regions
+from switchnorm.ops.partition import Ghost
+
+#: What the attribute `ghost` of a layer may be.
+GhostLike: TypeAlias = "Ghost | Regions"
 
 
 class Checked(nn.Module):
@@ -69,14 +74,24 @@ def check_momentum(momentum: float | None) -> float | None:
     return number
 
 
-def check_ghost(ghost: int | None, sync: object = False) -> int | None:
-    """Return `ghost` if it is None, or at least 1 sample and not together with `sync`; raise `InputError` otherwise."""
+def check_ghost(ghost: Any, sync: object = False) -> GhostLike:
+    """Return `ghost` if it is a partition of batches and not together with `sync`; raise `InputError` otherwise.
+
+    Partitions are None, at least 1 sample per group, the sizes of all groups in their order, of which any may be 0, or
+    `Regions`.
+    """
     if ghost is None:
         return None
-    ghost = check_whole(ghost, 1, "ghost batches of {} samples")
+    if isinstance(ghost, (tuple, list)):
+        if not ghost:
+            raise InputError("ghost batches of no sizes are impossible; the nearest is None, for the whole batch")
+        ghost = tuple(check_whole(size, 0, "ghost batches of {} samples") for size in ghost)
+    elif not isinstance(ghost, Regions):
+        ghost = check_whole(ghost, 1, "ghost batches of {} samples")
     if sync is not False:
         raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
-    return ghost
+    found: GhostLike = ghost
+    return found
 
 
 def check_sync(sync: Any) -> Any:

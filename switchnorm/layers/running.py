@@ -10,11 +10,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
-from switchnorm.layers.arguments import Checked
+from switchnorm.layers.arguments import Checked, GhostLike
 from switchnorm.layers.folding import Unfoldable, guarded_eps
 from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.overlooked import warn_if_overlooked
+from switchnorm.layers.regions import Regions
 from switchnorm.ops.normalize import check_input
+from switchnorm.ops.partition import Ghost, filled_share, parts
 
 Sync: TypeAlias = "bool | dist.ProcessGroup"
 
@@ -28,6 +30,25 @@ def process_group(sync: Sync) -> dist.ProcessGroup | None:
         return None
     group = dist.group.WORLD if sync is True else sync
     return group if group is not None and dist.get_world_size(group) > 1 else None
+
+
+class _Parted(Protocol):
+    """A layer that takes batch statistics over ghost batches."""
+
+    training: bool
+
+    @property
+    def ghost(self) -> GhostLike:
+        """As a layer was told."""
+
+
+def parts_of_batch(layer: _Parted, x: Tensor) -> Ghost:
+    """The groups of x (N, C, *S) over which a layer takes its batch statistics; None in evaluation."""
+    ghost = layer.ghost if layer.training else None
+    if isinstance(ghost, Regions):
+        ghost = ghost.sizes(x)
+    # Groups without samples have no statistics, but count for the running ones.
+    return ghost if isinstance(ghost, tuple) and 0 in ghost else parts(ghost, x.shape[0])
 
 
 class RunningStatistics(Opaque, Checked, Unfoldable):
@@ -105,18 +126,22 @@ class Running(Protocol):
         """A counter."""
 
 
-def update_running(module: Running, batch_mean: Tensor, batch_var: Tensor) -> None:
+def update_running(module: Running, batch_mean: Tensor, batch_var: Tensor, ghost: Ghost = None) -> None:
     """Move the running statistics of `module` towards those of a batch; `momentum` None averages over all batches.
+
+    A group without samples keeps what it had, as a process without samples would, and the mean over the groups moves
+    the less for it; but in an average over all batches it does not count.
 
     Args:
         module: a layer that has running statistics.
-        batch_mean, batch_var: (C,), detached.
+        batch_mean, batch_var: (C,), detached; the mean over the groups that have samples.
+        ghost: the groups.
 
     Raises:
         InputError: see `not_given`.
     """
     try:
-        _move(module, batch_mean, batch_var)
+        _move(module, batch_mean, batch_var, filled_share(ghost))
     except RuntimeError as error:
         if not torch._C._are_functorch_transforms_active():
             raise
@@ -131,7 +156,7 @@ def not_given(module: object) -> InputError:
     )
 
 
-def _move(module: Running, batch_mean: Tensor, batch_var: Tensor) -> None:
+def _move(module: Running, batch_mean: Tensor, batch_var: Tensor, filled: float) -> None:
     running_mean, running_var, tracked = module.running_mean, module.running_var, module.num_batches_tracked
     assert running_mean is not None
     assert running_var is not None
@@ -140,7 +165,7 @@ def _move(module: Running, batch_mean: Tensor, batch_var: Tensor) -> None:
     plain = not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
     with torch.no_grad():
         # A tensor, so that averaging over all batches does not wait for the device.
-        share = 1 / (tracked.to(batch_mean.dtype) + 1) if module.momentum is None else module.momentum
+        share = 1 / (tracked.to(batch_mean.dtype) + 1) if module.momentum is None else module.momentum * filled
         for running, batch in ((running_mean, batch_mean), (running_var, batch_var)):
             if running.dtype == batch.dtype and not plain:
                 running.lerp_(batch, share)

@@ -13,6 +13,7 @@ from switchnorm.ops import autograd, reference
 from switchnorm.ops.kernels.base import Operands
 from switchnorm.ops.kernels.choice import choose
 from switchnorm.ops.moments import map_size
+from switchnorm.ops.partition import Ghost, in_words, parts, smallest_part
 from switchnorm.ops.rule import Rule
 from switchnorm.ops.statistics import Table, check_statistics
 
@@ -43,7 +44,7 @@ def normalize(
     *,
     eps: float = 1e-5,
     running: Table | None = None,
-    ghost: int | None = None,
+    ghost: Ghost = None,
     group: dist.ProcessGroup | None = None,
     unbiased: bool = True,
     residual: Tensor | None = None,
@@ -62,7 +63,8 @@ def normalize(
         weight, bias: (C,) or None.
         eps: added to the variance.
         running: the (C,) mean and variance to use as the batch statistic instead of x's own.
-        ghost: samples per group for the batch statistic; None pools the whole batch.
+        ghost: samples per group for the batch statistic, or a tuple of the sizes of consecutive groups, some of which
+            may be empty; None pools the whole batch.
         group: processes over which the batch statistic is taken.
         unbiased: take SN's published variances (unbiased within a map, all others derived from these). Otherwise the
             population variance, as torch.nn's layers do.
@@ -71,8 +73,8 @@ def normalize(
 
     Raises:
         InputError: statistics that are unknown or do not fit the channels, another number of importance weights than
-            of statistics, the batch statistic alone over a single element per channel, `ghost` together with `group`,
-            a residual of another shape, or an unknown activation.
+            of statistics, the batch statistic alone over a single element per channel, `ghost` together with `group`
+            or of groups that do not add up to the samples, a residual of another shape, or an unknown activation.
     """
     if ghost is not None and group is not None:
         raise InputError("ghost batches and synchronised statistics exclude each other; choose ghost or sync")
@@ -85,6 +87,7 @@ def normalize(
         given = 1 if importance is None else len(importance)
         if given != len(statistics):
             raise InputError(f"{len(statistics)} statistics need as many importance weights, got {given}")
+    ghost = parts(ghost, x.shape[0])
     if statistics == ("batch",) and running is None and group is None:
         check_batch(x, ghost)
     # A layer's eps may be a number that others cannot compute with.
@@ -132,19 +135,17 @@ def check_residual(residual: Tensor | None, x: Tensor) -> None:
         raise InputError(f"a residual must have the input's shape {tuple(x.shape)}, got {tuple(residual.shape)}")
 
 
-def is_single(x: Tensor, ghost: int | None = None) -> bool:
+def is_single(x: Tensor, ghost: Ghost = None) -> bool:
     """Whether some batch statistics of x (N, C, *S) would be those of a single element per channel."""
-    smallest = x.shape[0] if ghost is None else x.shape[0] % ghost or min(x.shape[0], ghost)
-    return smallest * map_size(x) == 1
+    return smallest_part(ghost, x.shape[0]) * map_size(x) == 1
 
 
-def check_batch(x: Tensor, ghost: int | None = None) -> None:
+def check_batch(x: Tensor, ghost: Ghost = None) -> None:
     """Raise `InputError` if batch statistics of x would be those of a single element per channel."""
     if is_single(x, ghost):
         raise InputError(
-            f"batch statistics need more than one element per channel, got input {tuple(x.shape)}"
-            + (f" in ghost batches of {ghost}" if ghost else "")
-            + "; use 2 or more samples, or add 'instance', 'layer' or 'group:G' to the statistics"
+            f"batch statistics need more than one element per channel, got input {tuple(x.shape)}{in_words(ghost)}"
+            "; use 2 or more samples, or add 'instance', 'layer' or 'group:G' to the statistics"
         )
 
 

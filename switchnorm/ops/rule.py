@@ -15,6 +15,7 @@ from torch import Tensor
 
 from switchnorm.ops import statistics as pools
 from switchnorm.ops.moments import cast
+from switchnorm.ops.partition import Ghost
 from switchnorm.ops.statistics import Pool, Table
 
 
@@ -26,7 +27,7 @@ class Rule(NamedTuple):
         size: elements of a (sample, channel) map.
         flat: whether x is (N, C), so that variances are those over entries of the tables.
         eps: added to the variance.
-        ghost: samples per part of the batch statistic.
+        ghost: the parts of the batch statistic, as `switchnorm.ops.partition.parts` gives them.
         group: processes that share the batch statistic.
         unbiased: whether variances are SN's published ones.
     """
@@ -35,7 +36,7 @@ class Rule(NamedTuple):
     size: int
     flat: bool
     eps: float
-    ghost: int | None
+    ghost: Ghost
     group: dist.ProcessGroup | None
     unbiased: bool
 

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from switchnorm.errors import InputError, unknown
+from switchnorm.ops.partition import Ghost
 
 Table = tuple[Tensor, Tensor]
 
@@ -100,17 +101,19 @@ def batch_pool(samples: int) -> Pool:
     return Pool(lambda by, t: (by if samples else torch.sum)(t, 0, keepdim=True), samples)
 
 
-def ghost_pool(like: Tensor, ghost: int) -> Pool:
-    """Each channel over consecutive parts of `ghost` samples, the last of which may be smaller.
+def ghost_pool(like: Tensor, ghost: Ghost) -> Pool:
+    """Each channel over the consecutive parts of a batch.
 
-    This is what several GPUs with `ghost` samples each compute without synchronisation.
+    This is what several GPUs with these samples compute without synchronisation.
 
     Args:
         like: a table (N, C).
-        ghost: samples per part.
+        ghost: the parts, as `switchnorm.ops.partition.parts` gives them.
     """
     samples = like.shape[0]
-    if samples <= ghost:
+    if isinstance(ghost, tuple):
+        return _unequal_pool(like, ghost)
+    if ghost is None or samples <= ghost:
         return batch_pool(samples)
     whole = samples - samples % ghost
 
@@ -127,6 +130,14 @@ def ghost_pool(like: Tensor, ghost: int) -> Pool:
         count = like.new_full((samples, 1), ghost)
         count[whole:] = samples - whole
     return Pool(reduce, count)
+
+
+def _unequal_pool(like: Tensor, sizes: tuple[int, ...]) -> Pool:
+    # A sum for each part, so that it is the very sum that a process with this part alone computes.
+    def reduce(by: Reduction, t: Tensor) -> Tensor:
+        return torch.cat([by(part, 0, keepdim=True).expand(part.shape) for part in t.split(sizes)])
+
+    return Pool(reduce, torch.cat([like.new_full((size, 1), size) for size in sizes]))
 
 
 def process_pool(samples: Tensor, group: dist.ProcessGroup) -> Pool:
@@ -181,23 +192,30 @@ class BatchStatistics(NamedTuple):
 
 
 def batched(
-    mean: Tensor, var: Tensor, ghost: int | None = None, *, flat: bool = False, torch_running: int = 0
+    mean: Tensor, var: Tensor, ghost: Ghost = None, *, flat: bool = False, torch_running: int = 0
 ) -> BatchStatistics:
-    """Statistics of each channel over all samples, or over each of the parts of `ghost` samples.
+    """Statistics of each channel over all samples, or over each of the parts of the batch.
 
     Args:
         mean, var: the moments, (N, C).
-        ghost: samples per part.
+        ghost: the parts, as `switchnorm.ops.partition.parts` gives them.
         flat: x was (N, C), so that the variance is the unbiased one of the samples.
         torch_running: the size of a map where `running_var` is to be unbiased as in torch.nn.BatchNorm; 0 where it is
             to be `var`, as published for SN.
     """
-    pool = batch_pool(mean.shape[0]) if ghost is None else ghost_pool(mean, ghost)
+    pool = ghost_pool(mean, ghost)
     mean, var = pooled(pool, mean, var, flat=flat)
     running_var = unbias(var, pool.entries * torch_running) if torch_running else var
     if mean.shape[0] == 1:
         return BatchStatistics(pool, mean, var, mean[0], running_var[0])
-    return BatchStatistics(pool, mean, var, mean[::ghost].mean(0), running_var[::ghost].mean(0))
+    running_mean, running_var = (_mean_over_parts(table, ghost) for table in (mean, running_var))
+    return BatchStatistics(pool, mean, var, running_mean, running_var)
+
+
+def _mean_over_parts(table: Tensor, ghost: Ghost) -> Tensor:
+    """The mean (C,) over the parts of a batch of a table (N, C) that is the same within each."""
+    firsts = torch.stack([part[0] for part in table.split(ghost)]) if isinstance(ghost, tuple) else table[::ghost]
+    return firsts.mean(0)
 
 
 def synchronised(

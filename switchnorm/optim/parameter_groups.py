@@ -26,13 +26,14 @@ def parameter_groups(
     decay_norms: bool = True,
     decay_logits: bool = False,
     sparse_lr_factor: float = 0.1,
+    bias_lr_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Every trainable parameter once, in groups for `torch.optim.SGD`, `AdamW` or any other optimizer.
 
     As in SSN's published training, logits do not decay and those of SSN learn at a tenth of the rate. A group holds
     "params", "lr" and "weight_decay" alone. Logits of SN, then logits of SSN come last, each in a group of their own;
-    all others are in one, or in two where some do not decay. The order is that of the model's parameters, always the
-    same for the same model.
+    all others are in one, or in several where some do not decay or biases learn at another rate. The order is that of
+    the model's parameters, always the same for the same model.
 
     Args:
         model: the network, after `switch`: an optimizer does not learn of layers that come later.
@@ -41,17 +42,32 @@ def parameter_groups(
         decay_norms: whether biases, and scales and shifts of normalizations, decay.
         decay_logits: whether logits of SN decay, as in SN's published training; those of SSN never do.
         sparse_lr_factor: the share of the learning rate that logits of SSN get.
+        bias_lr_factor: multiplies the learning rate of biases and of the normalizations' shift; 2 in Detectron's
+            training, and so in SN's published one of detectors.
 
     Raises:
         InputError: no module, one without trainable parameters or with lazy ones, or a negative number or none.
     """
     check_model("parameter_groups", model)
-    for name, value in (("lr", lr), ("weight_decay", weight_decay), ("sparse_lr_factor", sparse_lr_factor)):
+    for name, value in (
+        ("lr", lr),
+        ("weight_decay", weight_decay),
+        ("sparse_lr_factor", sparse_lr_factor),
+        ("bias_lr_factor", bias_lr_factor),
+    ):
         if not check_number(name, value) >= 0:
             raise InputError(f"{name} must be at least 0, got {value}")
     groups = grouped(
-        (parameter, kind, 0, rule_of(kind, lr, weight_decay, decay_norms, decay_logits, sparse_lr_factor))
-        for _, parameter, kind in trainable(model)
+        (
+            parameter,
+            kind,
+            int(bias),
+            rule_of(
+                kind, lr * bias_lr_factor if bias else lr, weight_decay, decay_norms, decay_logits, sparse_lr_factor
+            ),
+        )
+        for name, parameter, kind in trainable(model)
+        for bias in (bias_lr_factor != 1 and is_bias(name, kind),)
     )
     if not groups:
         raise InputError("no parameter of the model requires a gradient; requires_grad_(True) makes one trainable")
@@ -69,6 +85,11 @@ def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Kind]]:
             raise InputError(f"parameter {name!r} is lazy and not initialised; run a batch first")
         if parameter.requires_grad:
             yield name, parameter, kinds.get(id(parameter), "weight" if parameter.dim() > 1 else "vector")
+
+
+def is_bias(name: str, kind: Kind) -> bool:
+    """Whether a parameter of that name is a bias, or the shift of a normalization."""
+    return kind == "vector" and name.rpartition(".")[2].endswith("bias")
 
 
 def rule_of(

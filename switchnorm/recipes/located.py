@@ -43,12 +43,15 @@ class Located:
     origin: dict[str, Place]
 
 
-def read_located(path: Path, title: str) -> Located:
+def read_located(
+    path: Path, title: str, expected: str = "recipe; expected keys such as 'model', 'data' and 'train'"
+) -> Located:
     """Read a YAML file that holds a mapping.
 
     Args:
         path: the file.
         title: what messages call it.
+        expected: what it is supposed to be, for the error where it is none.
 
     Raises:
         InputError: invalid YAML, a key that is set twice or is no plain name or number, an alias inside of what it
@@ -61,7 +64,7 @@ def read_located(path: Path, title: str) -> Located:
         loader = _Loader(text, title)
         root = loader.get_single_node()
         if not _is_mapping(root):
-            raise InputError(f"{title} is no recipe; expected keys such as 'model', 'data' and 'train'")
+            raise InputError(f"{title} is no {expected}")
         origin: dict[str, Place] = {}
         return Located(_content(loader, root, "", origin), origin)
     except yaml.reader.ReaderError as error:

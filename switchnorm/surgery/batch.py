@@ -11,9 +11,11 @@ from torch import nn
 from switchnorm.errors import InputError
 from switchnorm.layers import Spec, has_batch_statistics, kind_of, norm_of
 from switchnorm.layers.arguments import check_ghost, check_model, check_sync
+from switchnorm.layers.regions import Regions
 from switchnorm.layers.running import Sync
 from switchnorm.surgery.kinds import batch_sync, norm_refusal
-from switchnorm.surgery.regions import ghost_refusal, region_layers
+from switchnorm.surgery.pools import tell, untell
+from switchnorm.surgery.regions import find_regions, ghost_refusal
 from switchnorm.surgery.switch import plan
 
 # Settings of layers, by the field of a registration that says whether its layers obey them.
@@ -21,12 +23,22 @@ _WORDS = {"ghost": "ghost batches", "sync": "synchronised statistics", "calibrat
 
 _CALIBRATED = ("momentum", "reset_running_stats")
 
+_NEAREST = (
+    "pool them by torchvision.ops.MultiScaleRoIAlign or RoIAlign, switch it to 'gn', leave ghost out, or ask for it in "
+    "parts that see pictures, as ghost(model.backbone, 2)"
+)
+
 
 def ghost(model: nn.Module, samples: int | None) -> nn.Module:
     """Take batch statistics in training over groups of `samples` consecutive samples, in place.
 
     torch's BatchNorm layers become this library's, which compute the same without ghost batches. A model without batch
     statistics stays as it is.
+
+    In the heads of detectors samples are pictures too: a layer that sees regions takes its statistics over all regions
+    of a group of pictures, however many these have. Their numbers come from the modules of torchvision.ops that pool
+    regions, by a forward hook, with each call. A group without regions takes no part, and keeps its share of the
+    running statistics.
 
     Args:
         model: any model.
@@ -36,23 +48,45 @@ def ghost(model: nn.Module, samples: int | None) -> nn.Module:
         The model, or the new layer if the model is a single normalization.
 
     Raises:
-        InputError: fewer than 1 sample, a layer with synchronised statistics or one that sees regions of pictures, as
-            in the heads of detectors, or one with batch statistics that knows no ghost batches and cannot be replaced;
+        InputError: fewer than 1 sample, a layer with synchronised statistics, one that may see regions of pictures
+            which something else cuts, or one with batch statistics that knows no ghost batches and cannot be replaced;
             before anything has changed.
     """
     check_model("ghost", model)
     check_ghost(samples)
     if samples is None:
+        untell(model)
         return _set(model, "ghost", None, lambda layer: False)
+    _check_samples(samples)
     check_support(model, "ghost")
-    for name in region_layers(model):
-        raise InputError(ghost_refusal(name))
+    seen = find_regions(model)
+    for each in seen:
+        if not each.pools:
+            raise InputError(ghost_refusal(each.layers[0], _NEAREST))
     for name, layer in batch_layers(model):
         if batch_sync(layer) is not False:
             raise InputError(
                 f"layer {name!r} synchronises its statistics, which excludes ghost; call sync(model, False)"
             )
-    return _set(model, "ghost", samples, _is_foreign)
+    model = _set(model, "ghost", samples, _is_foreign)
+    untell(model)
+    for each in seen:
+        regions = Regions(samples)
+        for pool in each.pools:
+            tell(pool, regions)
+        for name in each.layers:
+            head: Any = model.get_submodule(name)
+            head.ghost = regions
+    return model
+
+
+def _check_samples(samples: object) -> None:
+    """Raise `InputError` for the sizes of groups, which no model has in common."""
+    if isinstance(samples, (tuple, list, Regions)):
+        raise InputError(
+            f"ghost takes how many samples a group has, got {samples!r}; sizes of groups are for a single layer, as "
+            "layer.ghost = (3, 2)"
+        )
 
 
 def sync(model: nn.Module, group: Sync = True) -> nn.Module:

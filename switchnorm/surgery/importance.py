@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from switchnorm.layers import norm_of
 from switchnorm.layers.arguments import check_model
 from switchnorm.ops.simplex import check_radius
+from switchnorm.surgery.freeze import is_frozen
 
 
 class LayerImportance(NamedTuple):
@@ -45,7 +46,9 @@ def importance(model: nn.Module) -> list[LayerImportance]:
 
 
 def harden(model: nn.Module) -> tuple[int, int]:
-    """Make every importance of the sparse layers that has become one-hot final. Meant for once an epoch.
+    """Make every importance of the sparse layers that has become one-hot final, frozen parts aside (see `freeze`).
+
+    Meant for once an epoch.
 
     Returns:
         How many choices are final now, and how many there are: two per layer, for the mean and the variance.
@@ -53,7 +56,8 @@ def harden(model: nn.Module) -> tuple[int, int]:
     check_model("harden", model)
     layers = sparse_layers(model)
     for layer in layers:
-        layer.harden()
+        if not is_frozen(layer):
+            layer.harden()
     return int(sum(_gather([fixed for layer in layers for fixed in (layer.mean_fixed, layer.var_fixed)]))), 2 * len(
         layers
     )
@@ -73,11 +77,16 @@ def unharden(model: nn.Module) -> int:
 
 
 def set_radius(model: nn.Module, radius: float) -> None:
-    """Set SparsestMax's radius in all sparse layers; raise `InputError` outside [0, 1], before any changes."""
+    """Set SparsestMax's radius in all sparse layers that are not frozen (see `freeze`).
+
+    Raises:
+        InputError: outside [0, 1]; before any changes.
+    """
     check_model("set_radius", model)
     check_radius(radius)
     for layer in sparse_layers(model):
-        layer.set_radius(radius)
+        if not is_frozen(layer):
+            layer.set_radius(radius)
 
 
 def mixing_layers(model: nn.Module) -> list[tuple[str, Any]]:

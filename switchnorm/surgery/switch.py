@@ -249,7 +249,7 @@ class _Planner:
             return
         name = next((n for n in self.names[norm] if n in self.regions), None)
         if name is not None:
-            raise InputError(ghost_refusal(name))
+            raise InputError(ghost_refusal(name, "leave ghost out and call ghost(model, samples) after the switch"))
 
     def thaw(self, norm: nn.Module) -> str:
         """Let scale and shift of a frozen normalization train as the layer before it; in words, what they will do."""

@@ -45,6 +45,8 @@ def _column(one: Seen, normalized: bool) -> dict[str, str]:
     for title, values in (("mean", summary.mean), ("deviation", summary.std)):
         if values:
             found[title] = " ".join(f"{value / scale:.3f}" for value in values)
+    if one.split is not None:
+        found |= one.split.stated()
     if summary.unit == "pixels" and summary.counts:
         found["do not count"] = f"{100 * summary.void / summary.counts.total():.2f} %"
     return found
@@ -101,13 +103,7 @@ def class_table(survey: Survey, colours: dict[str, str] | None = None) -> Table:
     if len(labels) < len(survey.classes):
         between = len(survey.classes) - len(labels)
         notes = (f"The {_RAREST} rarest classes and the {_MOST} most frequent; {between:,} between them are left out.",)
-    titles = [
-        title
-        for one in summaries
-        for title in (
-            (f"{one.name} %", f"{one.name} masks") if one.unit == "pixels" else (f"{one.name}", f"{one.name} %")
-        )
-    ]
+    titles = [title for one in summaries for title in _titles(one)]
     rows = tuple(
         (
             Cell(survey.classes[label], colour=(colours or {}).get(survey.classes[label])),
@@ -118,13 +114,25 @@ def class_table(survey: Survey, colours: dict[str, str] | None = None) -> Table:
     return Table("Classes", ("Class", *titles), rows, notes=notes)
 
 
-def _cells(summary: Summary, label: int) -> tuple[Cell, Cell]:
+def _titles(summary: Summary) -> tuple[str, ...]:
+    """Of the columns that a split has."""
+    if summary.unit == "objects":
+        return summary.name, f"{summary.name} %", f"{summary.name} pictures"
+    return (
+        (f"{summary.name} %", f"{summary.name} masks")
+        if summary.unit == "pixels"
+        else (summary.name, f"{summary.name} %")
+    )
+
+
+def _cells(summary: Summary, label: int) -> tuple[Cell, ...]:
     count, total = summary.counts[label], summary.counted
     share = count / total if total else 0.0
     text = f"{100 * share:.2f}" if share >= 0.00005 or not count else "< 0.01"
     if summary.unit == "pixels":
         return Cell(text, share=share), Cell(f"{summary.having[label]:,}")
-    return Cell(f"{count:,}"), Cell(text, share=share)
+    cells = Cell(f"{count:,}"), Cell(text, share=share)
+    return (*cells, Cell(f"{summary.having[label]:,}")) if summary.unit == "objects" else cells
 
 
 def _chosen(survey: Survey) -> list[int]:

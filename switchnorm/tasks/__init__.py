@@ -10,10 +10,11 @@ from typing import Any
 
 from switchnorm.config.task_spec import Claim, Flag, Metric, TaskSpec, find_task, register, tasks
 from switchnorm.tasks.classification.spec import CLASSIFICATION
+from switchnorm.tasks.detection.spec import DETECTION
 from switchnorm.tasks.segmentation.spec import SEGMENTATION
 
 #: The tasks of this library.
-OWN = (CLASSIFICATION, SEGMENTATION)
+OWN = (CLASSIFICATION, SEGMENTATION, DETECTION)
 
 for _spec in OWN:
     register(_spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytorch_lightning as pl
 import torch
@@ -21,6 +21,9 @@ from switchnorm.tasks.process_statistics import keep_mean, take_own
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
     from switchnorm.data import Dataset
+
+#: Pictures (N, C, H, W), and what is known of each.
+Noise: TypeAlias = tuple[Tensor, Any]
 
 MakeOptimizer = Callable[[nn.Module], tuple[torch.optim.Optimizer, LRScheduler]]
 
@@ -75,10 +78,49 @@ class Task(pl.LightningModule):
         """Of what the network returns in training, the logits (N, K, ...)."""
         return output
 
+    @classmethod
+    def rehearse(cls, copied: Callable[[str], nn.Module], shape: tuple[int, int, int, int]) -> int:
+        """Run a network as far as that shows what its training would stop at, without data and without computing much.
+
+        Args:
+            copied: makes a copy of the network on a device, in the modes of training; on "meta" only shapes are
+                computed.
+            shape: of a batch of the largest pictures, (N, C, H, W).
+
+        Returns:
+            For how many classes the network is.
+
+        Raises:
+            InputError: it returns more than logits.
+            RuntimeError, ValueError, AssertionError: it refuses pictures of that shape.
+        """
+        model = copied("meta")
+        output = model(torch.empty(shape, device="meta", dtype=next(model.parameters()).dtype))
+        logits = cls.logits(output)
+        if not isinstance(logits, Tensor):
+            raise InputError(f"{type(model).__name__} returns more than logits in training; choose another model")
+        return int(logits.shape[1])
+
     @staticmethod
-    def noise_labels(samples: int, shape: tuple[int, int], num_classes: int) -> Tensor:
-        """Labels for noise pictures of a height and width, where a rehearsal has no data: (N,) int64."""
-        return torch.arange(samples) % num_classes
+    def noise(samples: int, shape: tuple[int, int, int], num_classes: int) -> Noise:
+        """A training batch of noise, where a rehearsal has no data.
+
+        Args:
+            samples: N.
+            shape: of the largest pictures, (C, H, W); a task whose networks take minutes for these gives smaller ones.
+            num_classes: K.
+        """
+        return torch.randn(samples, *shape), torch.arange(samples) % num_classes
+
+    @staticmethod
+    def compile(model: nn.Module) -> None:
+        """Let torch.compile have what it can of a network, in place."""
+        model.compile()
+
+    @staticmethod
+    def channels_last(model: nn.Module) -> nn.Module:
+        """A network whose convolutions take pictures with the channels last."""
+        return model.to(memory_format=torch.channels_last)
 
     def details(self, dataset: Dataset) -> list[str]:
         """Lines that `switchnorm eval` prints below the metrics of the last validation."""
@@ -91,6 +133,10 @@ class Task(pl.LightningModule):
     def forward(self, images: Tensor) -> Any:
         """The network's output for pictures (N, C, H, W)."""
         return self.model(self.layout(images))
+
+    def forward_pass(self, batch: Any) -> Any:
+        """What the network makes of a training batch, in whatever mode it is: for its running statistics, or to see."""
+        return self(batch[0])
 
     @property
     def training_means(self) -> tuple[SampleMean, SampleMean]:

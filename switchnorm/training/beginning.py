@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from switchnorm.config.schema import Config
 from switchnorm.data import Dataset
 from switchnorm.errors import InputError
 from switchnorm.surgery import set_momentum
+from switchnorm.surgery.freeze import is_frozen
 from switchnorm.surgery.importance import is_sparse, mixing_layers, sparse_layers
 from switchnorm.surgery.statistics import chosen_tracking_layers, has_seen, tracking_layers
 from switchnorm.training.build import build_model, training_modes
@@ -50,6 +51,7 @@ def begin(model: nn.Module, config: Config, pictures: str = "", dataset: Dataset
         InputError: weights that cannot be loaded.
     """
     lines, record = [pictures] if pictures else [], {}
+    loaded: tuple[str, ...] = ()
     if config.optimizer.lr_per is not None:
         samples = config.train.batch_size * config.train.iteration_size
         lines.append(f"learning rate {effective_lr(config):g} for {samples} samples per step")
@@ -57,8 +59,8 @@ def begin(model: nn.Module, config: Config, pictures: str = "", dataset: Dataset
         start = config.train.start
         report = warm_start(model, *config.train.start_files, start=start, rows=_class_rows(config, dataset))
         lines.append(str(report))
-        record = {"warm_start": report.record()}
-    lines += [*_frozen_at_nothing(model, config), *_idle(model, config)]
+        record, loaded = {"warm_start": report.record()}, report.matched
+    lines += [*_frozen_at_nothing(model, config), *_frozen_at_random(model, loaded), *_idle(model, config)]
     if config.train.start_epoch:
         lines.append(f"training begins with epoch {config.train.start_epoch + 1} of {config.train.epochs}")
     return Beginning(tuple(lines), record)
@@ -120,3 +122,18 @@ def _frozen_at_nothing(model: nn.Module, config: Config) -> Iterator[str]:
             f"train.frozen_statistics holds for {unseen[0]}{more} too, whose statistics have seen nothing and so "
             "normalize nothing; a glob such as 'encoder.*' leaves them to their batches"
         )
+
+
+def _frozen_at_random(model: nn.Module, loaded: Container[str]) -> Iterator[str]:
+    """A line about frozen parts whose numbers no file has given; or none.
+
+    Args:
+        model: the network.
+        loaded: the entries of its state dict that a warm start has filled.
+    """
+    frozen = [(name, module) for name, module in model.named_modules() if is_frozen(module)]
+    own = [f"{name}.{key}" for name, module in frozen for key, _ in module.named_parameters(recurse=False)]
+    random = [key for key in own if key not in loaded]
+    if random:
+        more = f" and {len(random) - 1} more" if len(random) > 1 else ""
+        yield f"train.freeze keeps {random[0]}{more} as they were initialised: train.warm_start has nothing for them"

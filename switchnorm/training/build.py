@@ -16,7 +16,7 @@ from switchnorm.data import Dataset, Share, TrainingLoader, create_dataset
 from switchnorm.errors import InputError
 from switchnorm.models import create_model, task_of
 from switchnorm.processes import world_size
-from switchnorm.surgery import evaluation_mode, freeze_statistics, ghost, sync
+from switchnorm.surgery import evaluation_mode, freeze, freeze_statistics, ghost, sync
 from switchnorm.surgery.batch import check_support
 from switchnorm.surgery.statistics import chosen_tracking_layers
 from switchnorm.tasks.task import MakeOptimizer, Task
@@ -49,9 +49,20 @@ def build_model(config: Config, num_classes: int | None) -> nn.Module:
         ghost(model, config.train.samples_per_gpu)
     if config.train.sync:
         model = sync(model)
+    if config.train.freeze:
+        _freeze(config, model)
     if config.train.precision == "64":
         model = model.double()  # now, since a checkpoint's float64 numbers would be rounded in a float32 network
-    return model.to(memory_format=torch.channels_last) if config.train.channels_last else model
+    return task_class(task_of(wanted.name)).channels_last(model) if config.train.channels_last else model
+
+
+def _freeze(config: Config, model: nn.Module) -> None:
+    try:
+        freeze(model, config.train.freeze)
+    except InputError as error:
+        raise InputError(f"train.freeze: {error}") from error
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(f"train.freeze {config.train.freeze} leaves nothing to train; freeze less of the network")
 
 
 def _input_channels(config: Config) -> dict[str, int]:
@@ -198,7 +209,7 @@ def check_channels(config: Config, model: nn.Module, dataset: Dataset) -> None:
 def rehearse(
     model: nn.Module, samples: int, dataset: Dataset, set_modes: Callable[[nn.Module], None] | None = None
 ) -> int:
-    """Run a batch of the largest pictures through a copy of the network on the meta device: only shapes are computed.
+    """Run a batch of the largest pictures through copies of the network, as `Task.rehearse` of its task does.
 
     Args:
         model: the network.
@@ -207,23 +218,25 @@ def rehearse(
         set_modes: as `training_modes`.
 
     Returns:
-        How many logits the network has.
+        For how many classes the network is.
 
     Raises:
         InputError: batch statistics over a single element, for example, pictures that are too small, or more outputs
             than logits.
     """
-    dtype = next(model.parameters()).dtype
+
+    def copied(device: str) -> nn.Module:
+        made = copy.deepcopy(model).to(device).train()
+        for module in made.modules():
+            if getattr(module, "momentum", 0) is None:  # torch's layers would read how many batches there were
+                setattr(module, "momentum", 0.1)  # noqa: B010, no attribute of every module
+        if set_modes is not None:
+            set_modes(made)
+        return made
+
     height, width = dataset.shape
-    images = torch.empty(samples, dataset.channels, height, width, device="meta", dtype=dtype)
-    copied = copy.deepcopy(model).to("meta").train()
-    for module in copied.modules():
-        if getattr(module, "momentum", 0) is None:  # torch's layers would read how many batches there were
-            setattr(module, "momentum", 0.1)  # noqa: B010, no attribute of every module
-    if set_modes is not None:
-        set_modes(copied)
     try:
-        output = copied(images)
+        return task_class(dataset.task).rehearse(copied, (samples, dataset.channels, height, width))
     except InputError:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:  # how other libraries' networks refuse a shape
@@ -231,10 +244,6 @@ def rehearse(
         raise InputError(
             f"{type(model).__name__} does not take pictures of {height}x{width} pixels: {reason}"
         ) from error
-    logits = task_class(dataset.task).logits(output)
-    if not isinstance(logits, torch.Tensor):
-        raise InputError(f"{type(model).__name__} returns more than logits in training; choose another model")
-    return int(logits.shape[1])
 
 
 def steps_per_epoch(config: Config, dataset: Dataset) -> int:
@@ -264,7 +273,7 @@ def training_task(config: Config, model: nn.Module, num_classes: int, steps: int
         steps: optimizer steps of the whole run.
     """
     if config.train.compile:
-        model.compile()
+        task_class(config.task).compile(model)
     return make_task(config, model, num_classes, partial(make_optimizer, total_steps=steps, config=config))
 
 

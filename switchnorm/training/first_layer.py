@@ -70,7 +70,7 @@ def first_layer(task: Task, batch: Any, context: Callable[[], Any], gradients: I
         # What a network of somebody else makes of such numbers is its own matter.
         with contextlib.suppress(Exception), context():
             if batch is not None:
-                task(batch[0])
+                task.forward_pass(batch)
     finally:
         for handle in handles:
             handle.remove()

@@ -26,7 +26,7 @@ from switchnorm.training.callbacks.history import History
 from switchnorm.training.callbacks.interruption import Interruption
 from switchnorm.training.callbacks.progress import Progress
 from switchnorm.training.callbacks.statistics import Calibration, MeanStatistics
-from switchnorm.training.callbacks.steps import Modes, RadiusSchedule, StepSeed
+from switchnorm.training.callbacks.steps import Modes, RadiusSchedule, ScaledMomentum, StepSeed
 from switchnorm.training.callbacks.stopping import Patience
 from switchnorm.training.failures import explained
 from switchnorm.training.loaders import Loaders
@@ -144,6 +144,8 @@ def step_callbacks(config: Config, steps: int) -> list[pl.Callback]:
     callbacks: list[pl.Callback] = [RadiusSchedule(radius_shape(config, steps)), MeanStatistics()]
     if (set_modes := training_modes(config)) is not None:
         callbacks.append(Modes(set_modes))
+    if config.optimizer.scale_momentum:
+        callbacks.append(ScaledMomentum())
     if config.train.ema is not None:
         callbacks.append(WeightAverage(config.train.ema))
     if config.train.calibrate:

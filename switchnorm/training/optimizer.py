@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from switchnorm.config.schema import Config, GroupConfig, OptimizerConfig
 from switchnorm.errors import InputError
-from switchnorm.optim.parameter_groups import Kind, grouped, rule_of, trainable
+from switchnorm.optim.parameter_groups import Kind, grouped, is_bias, rule_of, trainable
 from switchnorm.training.optimizers import optimizer_of
 from switchnorm.training.schedule import factor
 
@@ -38,10 +38,17 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
             own = GroupConfig("*") if place < 0 else config.groups[place]
             decay = config.weight_decay if own.weight_decay is None else own.weight_decay
             options = (config.decay_norms, config.decay_logits, config.sparse_lr_factor)
-            rule = rule_of(kind, own.lr_factor, decay, *options)
+            bias = config.bias_lr_factor != 1 and is_bias(name, kind)
+            rate = own.lr_factor * (config.bias_lr_factor if bias else 1.0)
+            rule = rule_of(kind, rate, decay, *options)
             limit = {"max_norm": config.sparse_clip_norm} if kind == "sparse" else {}
-            # Parameters that no glob matches come first.
-            yield parameter, kind, place, {**rule, "lr_factor": rule["lr"], "lr": config.lr * rule["lr"], **limit}
+            # Parameters that no glob matches come first, and all of a place have one rate.
+            yield (
+                parameter,
+                kind,
+                2 * place + bias,
+                {**rule, "lr_factor": rule["lr"], "lr": config.lr * rule["lr"], **limit},
+            )
 
     groups = grouped(assigned())
     for place in set(range(len(config.groups))) - deciding:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import torch
 from torch import nn
 
 from switchnorm.config.schema import Config
@@ -50,6 +49,7 @@ class DryRun:
         lr: the learning rate that the schedule multiplies.
         loss: of the step.
         said: the lines that the run would begin with.
+        size: height and width of pictures of noise, where those of the data are larger.
         first_lr: the rate of the first step, where training begins with a later epoch and the steps of one are known.
     """
 
@@ -60,10 +60,13 @@ class DryRun:
     lr: float
     loss: float
     said: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
     first_lr: float | None = None
 
     def __str__(self) -> str:
-        data = f"of noise, for the data is not here ({self.missing})" if self.missing else "of the training set"
+        size = "" if self.size is None else f" in {self.size[0]}x{self.size[1]} pixels"
+        missing = f"of noise{size}, for the data is not here ({self.missing})"
+        data = missing if self.missing else "of the training set"
         steps = "" if self.steps_per_epoch is None else f", {self.steps_per_epoch} steps per epoch"
         first = "" if self.first_lr is None else f", {self.first_lr:g} in the first step"
         found = (
@@ -119,7 +122,10 @@ def dry_run(config: Config) -> DryRun:
     batch = _noise(dataset, samples, classes) if missing else _batch(config, dataset, samples)
     loss = _one_step(config, model, batch, classes, steps or 1)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return DryRun(parameters, samples, missing, steps, effective_lr(config), loss, said, _first_lr(config, steps))
+    height, width = batch[0].shape[-2:]
+    size = (height, width) if missing and (height, width) != tuple(dataset.shape) else None
+    lr, first = effective_lr(config), _first_lr(config, steps)
+    return DryRun(parameters, samples, missing, steps, lr, loss, said, size, first)
 
 
 def _first_lr(config: Config, steps: int | None) -> float | None:
@@ -180,6 +186,4 @@ def _smaller(config: Config, samples: int) -> Config:
 
 
 def _noise(dataset: Dataset, samples: int, classes: int) -> Batch:
-    height, width = dataset.shape
-    images = torch.randn(samples, dataset.channels, height, width)
-    return images, task_class(dataset.task).noise_labels(samples, (height, width), classes)
+    return task_class(dataset.task).noise(samples, (dataset.channels, *dataset.shape), classes)

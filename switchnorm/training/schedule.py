@@ -22,14 +22,14 @@ def factor(schedule: ScheduleConfig, step: int, total_steps: int, epochs: int, l
         lr: the configured rate, in whose units the schedule has its own.
 
     Returns:
-        A factor in [0, 1]. Without `schedule.warmup_lr` a warm-up rises by the same amount in every step and reaches 1
-        in its last one; with it, it starts there and would reach 1 one step later. Cosine and polynomial fall from 1 to
-        the share that `schedule.final_lr` is of the rate, over the steps that remain.
+        A factor in [0, 1]. Without `warmup_lr` and `warmup_from` a warm-up rises by the same amount in every step and
+        reaches 1 in its last one; with one of them, it starts there and would reach 1 one step later. Cosine and
+        polynomial fall from 1 to the share that `schedule.final_lr` is of the rate, over the steps that remain.
     """
     if schedule.by == "epoch":
         step, total_steps = step * epochs // total_steps, epochs
     steps_per_epoch = total_steps / epochs
-    warmup = round(schedule.warmup_epochs * steps_per_epoch)
+    warmup = schedule.warmup_steps or round(schedule.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return _warming(schedule, step, warmup, lr)
     if schedule.name == "step":
@@ -42,9 +42,9 @@ def factor(schedule: ScheduleConfig, step: int, total_steps: int, epochs: int, l
 
 def _warming(schedule: ScheduleConfig, step: int, warmup: int, lr: float) -> float:
     """The factor at a step of a warm-up of so many."""
-    if schedule.warmup_lr is None:
+    first = schedule.warmup_from if schedule.warmup_lr is None else _share(schedule.warmup_lr, lr)
+    if first is None:
         return (step + 1) / warmup
-    first = _share(schedule.warmup_lr, lr)
     return first if schedule.warmup == "constant" else first + (1 - first) * step / warmup
 
 

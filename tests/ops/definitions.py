@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ def reference(
     *,
     eps: float = 1e-5,
     running: tuple[Tensor, Tensor] | None = None,
-    ghost: int | None = None,
+    ghost: int | tuple[int, ...] | None = None,
     unbiased: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The definitions, one sample and one channel at a time: y and the mean over ghosts of the batch statistics."""
@@ -44,7 +45,9 @@ def reference(
             total = total + ((each - own) ** 2).sum() / max(size - 1, 1) + (own - mean) ** 2
         return mean, total / (len(samples) * len(channels))
 
-    ghosts = [range(start, min(start + (ghost or n), n)) for start in range(0, n, ghost or n)]
+    sizes = part_sizes(ghost, n)
+    ends = list(itertools.accumulate(sizes))
+    ghosts = [range(end - size, end) for size, end in zip(sizes, ends, strict=True) if size]
     rows = []
     for i in range(n):
         for j in range(c):
@@ -104,6 +107,21 @@ def laid_out(t: Tensor, layout: str) -> Tensor:
 LAYOUTS = st.sampled_from(("contiguous", "channels last", "transposed", "strided"))
 
 
+def part_sizes(ghost: int | tuple[int, ...] | None, samples: int) -> list[int]:
+    """The sizes of the parts of a batch, in their order."""
+    if isinstance(ghost, tuple):
+        return list(ghost)
+    each = ghost or samples
+    return [min(each, samples - start) for start in range(0, samples, each)]
+
+
+@st.composite
+def partitions(draw: st.DrawFn, samples: int) -> tuple[int, ...]:
+    """Sizes of parts that add up to the samples, some of them 0."""
+    ends = sorted(draw(st.lists(st.integers(0, samples), max_size=5)))
+    return tuple(end - start for start, end in zip([0, *ends], [*ends, samples], strict=True))
+
+
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
@@ -117,10 +135,8 @@ def cases(draw: st.DrawFn) -> Case:
     names = ["layer", "batch", f"group:{groups}"] + (["instance"] if sides else [])
     statistics = tuple(draw(st.lists(st.sampled_from(names), min_size=1, unique=True)))
     options: dict[str, Any] = {"unbiased": draw(st.booleans()), "eps": draw(st.sampled_from((1e-5, 1e-2)))}
-    options["ghost"] = draw(st.one_of(st.none(), st.integers(1, n + 1)))
-    elements = n * torch.Size(sides).numel()
-    ghost = options["ghost"] or n
-    if statistics == ("batch",) and elements // n * (n % ghost or min(n, ghost)) == 1:
+    options["ghost"] = draw(st.one_of(st.none(), st.integers(1, n + 1), partitions(n)))
+    if statistics == ("batch",) and torch.Size(sides).numel() == 1 and 1 in part_sizes(options["ghost"], n):
         statistics = ("layer", "batch")
     if draw(st.booleans()):
         options["running"] = (normal(c), normal(c).exp())

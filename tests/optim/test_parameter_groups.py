@@ -112,3 +112,12 @@ def test_wrong_arguments() -> None:
         parameter_groups(nn.Sequential(SwitchNorm2d(3), SparseSwitchNorm2d(3)).requires_grad_(False), lr=1.0)
     with pytest.raises(InputError, match=r"'1\.weight' is lazy"):
         parameter_groups(nn.Sequential(nn.ReLU(), nn.LazyConv2d(4, 3)), lr=1.0)
+
+
+def test_biases_and_shifts_learn_at_a_rate_of_their_own() -> None:
+    model = mixed_network()
+    groups = parameter_groups(model, lr=0.2, weight_decay=0.1, decay_norms=False, bias_lr_factor=2.0)
+    biases = {f"{place}.bias" for place in range(4)}
+    assert [found for found, rate, decay in names(model, groups) if (rate, decay) == (0.4, 0.0)] == [biases]
+    with pytest.raises(InputError, match="bias_lr_factor must be at least 0, got -1"):
+        parameter_groups(model, lr=0.1, bias_lr_factor=-1)

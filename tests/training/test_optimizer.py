@@ -138,3 +138,23 @@ def test_the_rate_that_is_reported_is_the_whole_one():
     groups = [GroupConfig("*.bias", lr_factor=0.0), GroupConfig("*", lr_factor=0.25)]
     optimizer = torch.optim.SGD(parameter_groups(model, OptimizerConfig(lr=0.4, groups=groups)), lr=0.4)
     assert current_lr(optimizer) == pytest.approx(0.4)
+
+
+def test_biases_learn_at_a_rate_of_their_own_and_with_all_of_norms_do_not_decay():
+    """As published for detectors: twice the rate for biases and shifts, no decay of these, of scales and of logits."""
+    model = network()
+    config = OptimizerConfig(lr=1.0, weight_decay=0.1, decay_norms=False, bias_lr_factor=2.0)
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = parameter_groups(model, config)
+    assert [(g["lr"], g["weight_decay"], {names[id(p)] for p in g["params"]}) for g in groups] == [
+        (1.0, 0.1, {"0.weight", "2.weight"}),
+        (1.0, 0.0, {"1.weight", "3.weight"}),
+        (2.0, 0.0, {"0.bias", "1.bias", "2.bias", "3.bias"}),
+        (1.0, 0.0, {"1.mean_weight", "1.var_weight"}),
+        (0.1, 0.0, {"3.mean_weight", "3.var_weight"}),
+    ]
+    optimizer = torch.optim.SGD(parameter_groups(model, config), lr=1.0)
+    assert current_lr(optimizer) == 1.0
+    config.groups = [GroupConfig("0.*", lr_factor=0.5)]
+    rates = {id(p): group["lr"] for group in parameter_groups(model, config) for p in group["params"]}
+    assert (rates[id(model[0].weight)], rates[id(model[0].bias)]) == (0.5, 1.0)

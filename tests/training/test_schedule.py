@@ -137,3 +137,17 @@ def test_a_run_that_starts_later_has_the_rates_of_its_epochs():
         assert current_lr(sgd) == pytest.approx(rate)
         sgd.step()
         scheduler.step()
+
+
+def test_a_warm_up_of_steps_begins_at_a_share_of_the_rate():
+    """Detectron's: from a third of the rate over the first 500 steps, and from there what the schedule says."""
+    schedule = ScheduleConfig("step", milestones=[120, 160], warmup_steps=500, warmup_from=1 / 3)
+    values = trace(schedule, 180_000, 180)
+    for step in (0, 1, 250, 499):
+        assert values[step] == pytest.approx(1 / 3 * (1 - step / 500) + step / 500), step
+    assert values[500] == values[119_999] == 1
+    assert values[120_000] == values[159_999] == pytest.approx(0.1)
+    assert values[160_000] == pytest.approx(0.01)
+    assert trace(ScheduleConfig("cosine", warmup_steps=3), 10, 2)[:3] == pytest.approx([1 / 3, 2 / 3, 1])
+    constant = ScheduleConfig("cosine", warmup_steps=3, warmup="constant", warmup_from=0.25)
+    assert trace(constant, 10, 2)[:4] == pytest.approx([0.25, 0.25, 0.25, 1])

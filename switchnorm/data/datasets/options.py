@@ -81,6 +81,20 @@ def check_interpolation(interpolation: str | None) -> None:
         raise unknown("interpolation", interpolation, INTERPOLATIONS)
 
 
+def check_scale(scale: list[float] | None) -> None:
+    """Raise `InputError` unless these are two factors in order, or none."""
+    if scale is not None and not (len(scale) == 2 and 0.01 <= scale[0] <= scale[1] <= 100):
+        raise InputError(f"scale must be two factors above 0, the smaller one first, from 0.01 to 100, got {scale}")
+
+
+def check_sides(name: str, sides: list[int], longest: int | None) -> None:
+    """Raise `InputError` for a short side below 1, or longer than the longest side may be."""
+    for side in sides:
+        check_count(name, side, 1)
+        if longest is not None and side > longest:
+            raise InputError(f"{name} has {side}, which longest {longest} never allows; the nearest longest is {side}")
+
+
 def check_random_options(augment: bool, rand_augment: int, magnitude: int, random_erasing: float) -> None:
     """Check the options that datasets of photographs share; `InputError` for one out of range, or without effect."""
     check_count("rand_augment", rand_augment, 0, 100)

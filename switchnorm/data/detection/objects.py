@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
+if TYPE_CHECKING:  # and so nothing here needs torch
+    from torch import Tensor
 
 #: A mask as run lengths, as COCO has them: "size" [height, width] and "counts", which is compressed bytes.
 Rle = dict[str, Any]

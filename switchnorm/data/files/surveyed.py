@@ -78,9 +78,9 @@ class Surveyed(ABC):
         skips: whether training goes on where a sample cannot be read.
     """
 
-    #: What `Facts.counts` counts: "pictures", of which each has one label, or "pixels".
+    #: What `Facts.counts` counts: "pictures", of which each has one label, "pixels" or "objects".
     unit: ClassVar[str] = "pictures"
-    #: What a sample is labelled with: "labels", "masks".
+    #: What a sample is labelled with: "labels", "masks", "objects".
     targets: ClassVar[str] = "labels"
     #: Whether looking takes so long that other processes and threads help.
     slow: ClassVar[bool] = True
@@ -129,6 +129,10 @@ class Surveyed(ABC):
     def label(self, index: int) -> int:
         """The label of a sample that has one."""
         raise NotImplementedError
+
+    def stated(self) -> dict[str, str]:
+        """Further rows of the table of splits, by their titles: what is known of the split without looking at files."""
+        return {}
 
     def about_sizes(self, sizes: np.ndarray[Any, Any]) -> Iterable[str]:
         """Sentences on what training does to pictures of such sizes, (N, 2) height and width."""

@@ -13,8 +13,9 @@ from switchnorm.data.counter import permutation
 from switchnorm.data.loaders.share import Share
 from switchnorm.errors import InputError
 
-#: Images (N, C, H, W), or (N, V, C, H, W) with several views of each, and labels (N,) int64.
-Batch = tuple[Tensor, Tensor]
+#: Images (N, C, H, W), or (N, V, C, H, W) with several views of each, and what they are: labels (N,) int64, labels of
+#: pixels (N, h, w), or a dictionary for each of the objects on it.
+Batch = tuple[Tensor, Any]
 
 
 class Loader(ABC):

@@ -140,7 +140,8 @@ def _context() -> Any:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     forking = _Readers()
-    readers = ["switchnorm.data.loaders.picture_readers", "switchnorm.data.segmentation.scene_readers"]
+    names = ("loaders.picture_readers", "segmentation.scene_readers", "detection.training_reader")
+    readers = [f"switchnorm.data.{name}" for name in names]
     forking.set_forkserver_preload(["__main__", *readers])  # import once instead of in every worker
     with blocked():
         forkserver.ensure_running()

@@ -15,20 +15,6 @@ def check_multiple(multiple: int, label_stride: int) -> None:
         raise InputError(f"multiple {multiple} is no multiple of label_stride {label_stride}; the nearest is {nearest}")
 
 
-def check_scale(scale: list[float] | None) -> None:
-    """Raise `InputError` unless these are two factors in order, or none."""
-    if scale is not None and not (len(scale) == 2 and 0.01 <= scale[0] <= scale[1] <= 100):
-        raise InputError(f"scale must be two factors above 0, the smaller one first, from 0.01 to 100, got {scale}")
-
-
-def check_sides(name: str, sides: list[int], longest: int | None) -> None:
-    """Raise `InputError` for a short side below 1, or longer than the longest side may be."""
-    for side in sides:
-        check_count(name, side, 1)
-        if longest is not None and side > longest:
-            raise InputError(f"{name} has {side}, which longest {longest} never allows; the nearest longest is {side}")
-
-
 def check_crop(crop: list[int] | None, multiple: int) -> None:
     """Raise `InputError` unless this is a height and a width that fit, or none."""
     if crop is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from switchnorm.data.segmentation.sizes import Size
+from switchnorm.data.augment.sizes import Size
 
 Array = np.ndarray[Any, Any]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
-from switchnorm.data.counter import Stream, permutation
-from switchnorm.data.loaders.file_batches import FileBatches, TrainingFileBatches
+from switchnorm.data.augment.colors import Colors
+from switchnorm.data.loaders.alike import AlikeFileBatches
+from switchnorm.data.loaders.file_batches import FileBatches
 from switchnorm.data.loaders.loader import Batch
 from switchnorm.data.loaders.share import Share
-from switchnorm.data.segmentation.colors import Colors
 from switchnorm.data.segmentation.scene import Scene
 from switchnorm.data.segmentation.scene_readers import (
     CropReader,
@@ -23,19 +22,18 @@ from switchnorm.data.segmentation.scene_readers import (
 )
 
 
-class TrainingMaps(TrainingFileBatches[CropRequest, Crops]):
+class TrainingMaps(AlikeFileBatches[CropRequest, Crops]):
     """The loader for training: normalized images, float32 (N, 3, H, W), and labels, int64 (N, h, w), 255 not counted.
 
-    A batch holds upright pictures or wide ones. Each pass chooses at random which pictures fill no batch and wait; of
-    the rest at most one batch is mixed, of what is left of both kinds. All shares of a batch have the same size.
+    Batches as `AlikeFileBatches`; all shares of a batch have the same size.
 
     Args:
         reader: of the training pictures.
         colors: on the share's device.
-        batch_size, steps, workers, share: as `TrainingFileBatches`.
+        batch_size, steps, workers, share: as `AlikeFileBatches`.
 
     Raises:
-        InputError: as `TrainingFileBatches`, or a file that is no picture; in iteration, a picture or mask that cannot
+        InputError: as `AlikeFileBatches`, or a file that is no picture; in iteration, a picture or mask that cannot
             be read or does not fit.
     """
 
@@ -51,11 +49,9 @@ class TrainingMaps(TrainingFileBatches[CropRequest, Crops]):
     ) -> None:
         pairs, seed = reader.read_pair.pairs, reader.seed
         super().__init__(
-            reader, len(pairs), batch_size=batch_size, seed=seed, steps=steps, workers=workers, share=share
+            reader, pairs.sizes, batch_size=batch_size, seed=seed, steps=steps, workers=workers, share=share
         )
         self.sizes = reader.sizes
-        self._originals = pairs.sizes
-        self._upright = self._originals[:, 0] > self._originals[:, 1]
         self._colors = colors
 
     def pixels(self, images: Tensor) -> Tensor:
@@ -66,15 +62,9 @@ class TrainingMaps(TrainingFileBatches[CropRequest, Crops]):
         for pass_index, place, order in self._passes(position):
             start, places = place * self.batch_size, self.places(place)
             index = order[start : start + self.batch_size]
-            sizes = self.sizes.of_batch(self.seed, pass_index, place, index, self._originals[index])
+            sizes = self.sizes.of_batch(self.seed, pass_index, place, index, self.originals[index])
             own = slice(places.start - start, places.stop - start)
             yield CropRequest(pass_index, place, index[own].tolist(), sizes[own], self.sizes.canvas(sizes))
-
-    def _order(self, pass_index: int, device: torch.device | str) -> Tensor:
-        order = super()._order(pass_index, device)[: self.batches_per_pass * self.batch_size]
-        upright = self._upright.to(device)[order]
-        batches = torch.cat([order[upright], order[~upright]]).view(self.batches_per_pass, self.batch_size)
-        return batches[permutation(self.seed, pass_index, len(batches), device, stream=Stream.BATCH_ORDER)].flatten()
 
     def _finished(self, read: Crops) -> Batch:
         images = self._colors(read.images.to(self.share.device, non_blocking=True))

@@ -9,13 +9,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 import torchvision.transforms.v2.functional as TF
-from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 
 from switchnorm.data.augment.crop_and_flip import flips
 from switchnorm.data.augment.policy import reproducible_torchvision
+from switchnorm.data.augment.resize import resized, resized_fast
+from switchnorm.data.augment.sizes import Size, within
 from switchnorm.data.counter import Stream, seeds
 from switchnorm.data.files.opening import sides
 from switchnorm.data.files.pairs import Pairs
@@ -23,12 +24,12 @@ from switchnorm.data.files.picture_file import MisfitError, Pixels, picture_size
 from switchnorm.data.interpolation import Interpolation
 from switchnorm.data.loaders.damage import Damage
 from switchnorm.data.loaders.reader import BatchReader
-from switchnorm.data.picture import Picture, by, size_of, to_tensor
+from switchnorm.data.picture import Picture, size_of, to_tensor
 from switchnorm.data.segmentation.labels import IGNORED
 from switchnorm.data.segmentation.legend import Legend
 from switchnorm.data.segmentation.plain_resize import plain_resize
 from switchnorm.data.segmentation.scene import Scene
-from switchnorm.data.segmentation.sizes import EvaluationSizes, Size, TrainingSizes, within
+from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
 
 Resize = Interpolation | Literal["plain"]
 
@@ -194,10 +195,7 @@ class CropReader(BatchReader[CropRequest, Crops]):
 def _resized(
     picture: Picture, labels: Tensor, size: Size, interpolation: Interpolation
 ) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
-    if interpolation == "bilinear":
-        pixels = TF.resize(to_tensor(picture).contiguous(), list(size), antialias=True)
-    else:  # of which torchvision has all for Pillow's pictures alone
-        pixels = _resize(picture, size, interpolation)
+    pixels = resized_fast(picture, size, interpolation)
     # torchvision resizes a Mask by the pixel at the upper left of the nearest one, and so moves it against the picture.
     mask = TF.resize(labels[None], list(size), InterpolationMode.NEAREST_EXACT)
     return tv_tensors.Image(pixels), tv_tensors.Mask(mask)
@@ -262,10 +260,4 @@ def _shown(picture: Picture, size: Size, resize: Resize) -> Tensor:
     if resize == "plain":
         pixels = np.ascontiguousarray(to_tensor(picture).permute(1, 2, 0).numpy())
         return torch.from_numpy(plain_resize(pixels, size)).permute(2, 0, 1).contiguous()
-    return _resize(picture, size, resize)
-
-
-def _resize(picture: Picture, size: Size, interpolation: Interpolation) -> Tensor:
-    channels = 3 if isinstance(picture, Image.Image) else len(picture)
-    resized = TF.resize(picture, list(size), by(interpolation, channels))
-    return to_tensor(resized).contiguous()
+    return resized(picture, size, resize)

@@ -161,7 +161,7 @@ class SegmentationDataset(ShownScenes):
         Raises:
             InputError: masks that hold no class, or one of several alone.
         """
-        from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
+        from switchnorm.data.augment.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_batches import TrainingMaps
         from switchnorm.data.segmentation.scene_readers import CropReader
 
@@ -198,7 +198,7 @@ class SegmentationDataset(ShownScenes):
             InputError: views besides "centre": sizes are options here, and prediction makes the mirror images; or
                 masks that hold no class.
         """
-        from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
+        from switchnorm.data.augment.colors import Colors  # as `Dataset` explains
         from switchnorm.data.segmentation.scene_batches import SceneBatches
         from switchnorm.data.segmentation.scene_readers import SceneReader
 

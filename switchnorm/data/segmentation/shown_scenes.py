@@ -11,18 +11,20 @@ from switchnorm.data.datasets.options import (
     check_colors,
     check_count,
     check_interpolation,
+    check_scale,
+    check_sides,
     check_workers,
     colors_of,
     open_options,
 )
 from switchnorm.data.interpolation import Interpolation
-from switchnorm.data.segmentation.mask_options import check_crop, check_multiple, check_scale, check_sides
+from switchnorm.data.segmentation.mask_options import check_crop, check_multiple
 from switchnorm.data.segmentation.scene import Scene
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
+    from switchnorm.data.augment.colors import Colors
     from switchnorm.data.picture import Picture
-    from switchnorm.data.segmentation.colors import Colors
     from switchnorm.data.segmentation.scene_readers import Resize
     from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
     from switchnorm.data.segmentation.tiles import Tile, Tiling
@@ -183,7 +185,7 @@ class ShownScenes(FromFiles):
     @property
     def _colors(self) -> "Colors":
         """How pixels are normalized on the CPU."""
-        from switchnorm.data.segmentation.colors import Colors  # as `Dataset` explains
+        from switchnorm.data.augment.colors import Colors  # as `Dataset` explains
 
         return Colors(self.colors, mean=self.mean, std=self.std, channels=self.channels)
 

@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from switchnorm.data.augment.sizes import Size, rounded_up
 from switchnorm.data.picture import Picture
 from switchnorm.data.segmentation.scene import Scene
 from switchnorm.data.segmentation.scene_readers import Resize, make_scene
-from switchnorm.data.segmentation.sizes import EvaluationSizes, Size, rounded_up
+from switchnorm.data.segmentation.sizes import EvaluationSizes
 
 #: Pixels of a picture, as the network is shown it, that is predicted as a whole.
 WHOLE = 2**22

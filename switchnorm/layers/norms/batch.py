@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.layers.activation import finish
-from switchnorm.layers.arguments import Checked, check_dtype, check_ghost
+from switchnorm.layers.arguments import Checked, GhostLike, check_dtype, check_ghost
 from switchnorm.layers.folding import (
     check_rebuilt,
     ends_with_activation,
@@ -20,7 +20,7 @@ from switchnorm.layers.folding import (
 from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import Sync, not_given, process_group, update_running
+from switchnorm.layers.running import Sync, not_given, parts_of_batch, process_group, update_running
 from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import needs_plain_operations, takes_torch
@@ -52,7 +52,7 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         *,
-        ghost: int | None = None,
+        ghost: GhostLike = None,
         sync: Sync = False,
         activation: Activation | None = None,
         **kwargs: Any,
@@ -69,11 +69,13 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
         if is_one_sample(self, input):
             return one_sample(self, input, residual, activation)
         activation = activation or self.activation
-        ghost, group = (self.ghost, process_group(self.sync)) if self.training else (None, None)
+        ghost, group = parts_of_batch(self, input), process_group(self.sync) if self.training else None
         if self.training and group is None:
             check_batch(input, ghost)
-        # torch's own reads the counter where momentum is None, which cannot be read on the meta device and in a trace.
-        counts = self.training and self.momentum is None and (input.is_meta or needs_plain_operations(input))
+        # torch's own reads the counter where momentum is None, which cannot be read on the meta device and in a trace,
+        # and counts a batch without samples.
+        unlike = input.is_meta or needs_plain_operations(input) or input.numel() == 0
+        counts = self.training and self.momentum is None and unlike
         if ghost is None and group is None and not counts:
             good = batch_norm_is_good if self.training or not self.track_running_stats else _always
             if takes_torch(input, good):
@@ -97,7 +99,7 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
         )
         tracked = self.training and self.track_running_stats
         if tracked and batch_mean is not None and batch_var is not None and (input.numel() or group):
-            update_running(self, batch_mean, batch_var)
+            update_running(self, batch_mean, batch_var, ghost)
         return y
 
     def _torchs(self, input: Tensor) -> Tensor:

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
-from switchnorm.layers.arguments import check_dtype, check_ghost, check_whole
+from switchnorm.layers.arguments import GhostLike, check_dtype, check_ghost, check_whole
 from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
+from switchnorm.layers.running import RunningStatistics, Sync, parts_of_batch, process_group, update_running
 from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.normalize import Activation, check_activation, check_residual, is_single
+from switchnorm.ops.partition import Ghost, in_words
 
 
 class InstanceBatchNorm(RunningStatistics):
@@ -59,7 +60,7 @@ class InstanceBatchNorm(RunningStatistics):
         track_running_stats: bool = True,
         *,
         instance_channels: int | None = None,
-        ghost: int | None = None,
+        ghost: GhostLike = None,
         sync: Sync = False,
         activation: Activation | None = None,
         device: torch.device | str | None = None,
@@ -93,7 +94,8 @@ class InstanceBatchNorm(RunningStatistics):
             return one_sample(self, x, residual, activation)
         self._check_input(x)
         check_residual(residual, x)
-        self._check_elements(x)
+        ghost = parts_of_batch(self, x)
+        self._check_elements(x, ghost)
         activation = activation or self.activation
         first = self.instance_channels
         # Parts are laid out as x is, and joined so: what is channels-last for all channels is so for some of them.
@@ -104,7 +106,7 @@ class InstanceBatchNorm(RunningStatistics):
             parts.append(normalize(statistics=("instance",), activation=activation, **part).y)
         if first < self.num_features:
             part = self._part(first, self.num_features, x, residual, last)
-            parts.append(self._by_batch(activation, **part))
+            parts.append(self._by_batch(activation, ghost, **part))
         if len(parts) == 1:
             return parts[0]
         # Autocast would look for a common dtype, which they have; the meta device knows no autocast.
@@ -125,12 +127,11 @@ class InstanceBatchNorm(RunningStatistics):
             part[name] = None if p is None else p[start:end]
         return part
 
-    def _by_batch(self, activation: Activation | None, x: Tensor, **part: Any) -> Tensor:
+    def _by_batch(self, activation: Activation | None, ghost: Ghost, x: Tensor, **part: Any) -> Tensor:
         running = None
         if not self.training and self.running_mean is not None and self.running_var is not None:
             running = (self.running_mean, self.running_var)
         group = process_group(self.sync) if self.training else None
-        ghost = self.ghost if self.training else None
         y, batch_mean, batch_var = normalize(
             x, ("batch",), running=running, ghost=ghost, group=group, activation=activation, **part
         )
@@ -139,7 +140,7 @@ class InstanceBatchNorm(RunningStatistics):
         if self.training and self.track_running_stats and informative:
             assert batch_mean is not None
             assert batch_var is not None
-            update_running(self, batch_mean, batch_var)
+            update_running(self, batch_mean, batch_var, ghost)
         return y
 
     def _check_input(self, x: Tensor) -> None:
@@ -150,16 +151,14 @@ class InstanceBatchNorm(RunningStatistics):
                 "construct the layer with instance_channels=0"
             )
 
-    def _check_elements(self, x: Tensor) -> None:
+    def _check_elements(self, x: Tensor, ghost: Ghost) -> None:
         """Raise `InputError` if batch statistics would be those of a single element."""
         by_batch = self.instance_channels < self.num_features and (self.training or self.running_mean is None)
         group = process_group(self.sync) if self.training else None
-        ghost = self.ghost if self.training else None
         if by_batch and group is None and is_single(x, ghost):
-            parts = f" in ghost batches of {ghost}" if ghost else ""
             raise InputError(
-                f"batch statistics need more than one element per channel, got input {tuple(x.shape)}{parts}; use 2 or "
-                "more samples"
+                f"batch statistics need more than one element per channel, got input {tuple(x.shape)}"
+                f"{in_words(ghost)}; use 2 or more samples"
             )
 
     def extra_repr(self) -> str:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
-from switchnorm.layers.arguments import check_dtype, check_ghost
+from switchnorm.layers.arguments import GhostLike, check_dtype, check_ghost
 from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.norms.trained import check_training, count_pass
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
-from switchnorm.layers.running import RunningStatistics, Sync, process_group, update_running
+from switchnorm.layers.running import RunningStatistics, Sync, parts_of_batch, process_group, update_running
 from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import accumulation_dtype, cast
@@ -42,7 +42,7 @@ class SwitchNorm(RunningStatistics):
         track_running_stats: whether to keep running statistics for evaluation; without them evaluation uses those of
             its own batch.
         ghost: samples per group over which batch statistics are taken in training, as that many samples per GPU give;
-            None takes the whole batch.
+            or the sizes of consecutive groups, any of which may be 0; None takes the whole batch.
         sync: whether batch statistics in training span all processes (or those of the given process group).
         activation: "relu" to end with it, in the same pass over memory; None ends with the normalization.
         device, dtype: of parameters and buffers.
@@ -54,7 +54,8 @@ class SwitchNorm(RunningStatistics):
     Raises:
         InputError: a statistic that is unknown, given twice, or whose groups do not divide the channels; `ghost`
             below 1 or together with `sync`; an unknown activation; other arguments that are no such numbers; in
-            `forward`, an input of other dimensions or channels, or a residual of another shape.
+            `forward`, an input of other dimensions or channels, another number of samples than `ghost` has, or a
+            residual of another shape.
     """
 
     activation: Activation | None = None
@@ -72,7 +73,7 @@ class SwitchNorm(RunningStatistics):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
-        ghost: int | None = None,
+        ghost: GhostLike = None,
         sync: Sync = False,
         activation: Activation | None = None,
         device: torch.device | str | None = None,
@@ -178,7 +179,7 @@ class SwitchNorm(RunningStatistics):
         running = None
         if not self.training and self.running_mean is not None and self.running_var is not None:
             running = (self.running_mean, self.running_var)
-        group = process_group(self.sync) if self.training else None
+        ghost, group = parts_of_batch(self, x), process_group(self.sync) if self.training else None
         y, batch_mean, batch_var = normalize(
             x,
             [self.statistics[k] for k in kept],
@@ -188,7 +189,7 @@ class SwitchNorm(RunningStatistics):
             self.bias,
             eps=plain_eps(self),
             running=running,
-            ghost=self.ghost if self.training else None,
+            ghost=ghost,
             group=group,
             residual=residual,
             activation=activation or self.activation,
@@ -202,7 +203,7 @@ class SwitchNorm(RunningStatistics):
             and batch_mean is not None
             and batch_var is not None
         ):
-            update_running(self, batch_mean, batch_var)
+            update_running(self, batch_mean, batch_var, ghost)
         return y
 
     def _before_pass(self, x: Tensor) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from switchnorm.errors import InputError
 from switchnorm.files import write_file
+from switchnorm.report.common.run_pictures import RunPicture, read_run_picture
 from switchnorm.runs.reading import check_inside, read_record
 from switchnorm.runs.tables import csv_rows, csv_text, epoch_of, epoch_shift, number, table
 
@@ -31,8 +28,6 @@ CONFUSION = "confusion.csv"
 EXAMPLES, EXAMPLES_LIST = "examples", "examples.json"
 
 _COLOUR, _COUNT = re.compile(r"#[0-9a-fA-F]{6}"), re.compile(r"[0-9]{1,18}")
-#: Of a picture that a page shows: 4 bytes each while it is looked at.
-_MOST_PIXELS = 40_000_000
 
 
 @dataclass(frozen=True)
@@ -54,26 +49,15 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture as it goes into the page."""
-
-    uri: str
-    width: int
-    height: int
-    labels: tuple[int, ...] = ()
-    """Of a mask: which labels are in it."""
-
-
-@dataclass(frozen=True)
 class Example:
     """A test picture with its target and a prediction, and how good that is."""
 
     name: str
     accuracy: float | None
     mean_iou: float | None
-    picture: Picture
-    target: Picture
-    prediction: Picture
+    picture: RunPicture
+    target: RunPicture
+    prediction: RunPicture
 
 
 @dataclass(frozen=True)
@@ -232,29 +216,10 @@ def _example(folder: Path, described: Mapping[str, Any]) -> Example:
         raise InputError(f"{folder / EXAMPLES_LIST} is damaged: {name!r} is no name of a picture")
     accuracy, mean_iou = (_fraction(described[key]) for key in ("accuracy", "mean_iou"))
     kinds = ("jpg", "truth.png", "prediction.png")
-    return Example(name, accuracy, mean_iou, *(_picture(folder / f"{name}.{kind}") for kind in kinds))
+    files = (folder / f"{name}.{kind}" for kind in kinds)
+    return Example(name, accuracy, mean_iou, *(read_run_picture(file, EXAMPLES_LIST) for file in files))
 
 
 def _fraction(value: Any) -> float | None:
     number = None if value is None else float(value)
     return number if number is not None and 0 <= number <= 1 else None
-
-
-def _picture(path: Path) -> Picture:
-    check_inside(path.parents[1], path)
-    try:
-        content = path.read_bytes() if path.is_file() or not path.exists() else b""
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                raise InputError(f"{path} has {image.width} x {image.height} pixels, more than a page can show")
-            image.load()
-            kind, size = str(image.format).lower(), image.size
-            labels = image.getcolors(256) if image.mode in ("P", "L") else None
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing, but {EXAMPLES_LIST} lists it") from error
-    except InputError:
-        raise
-    except Exception as error:  # the decoders of damaged files raise nearly anything
-        raise InputError(f"{path} is damaged: it cannot be read as a picture") from error
-    uri = f"data:image/{kind};base64,{b64encode(content).decode()}"
-    return Picture(uri, size[0], size[1], tuple(sorted(int(label) for _, label in labels or ())))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,15 +18,15 @@ from switchnorm.data.segmentation import Scene, SegmentationDataset
 from switchnorm.data.segmentation.palette import mask_image
 from switchnorm.errors import InputError
 from switchnorm.files import write_file
-from switchnorm.runs.tables import csv_rows, csv_text
+from switchnorm.tasks.images import file_names, write_image
 from switchnorm.tasks.output import Output, of_all_processes
+from switchnorm.tasks.replaced_folder import ReplacedFolder
 from switchnorm.tasks.segmentation.confusion import Scores, confusion
 from switchnorm.tasks.segmentation.files import confusion_text
-from switchnorm.tasks.segmentation.images import file_names, write_image
 from switchnorm.tasks.segmentation.task import Segmentation
 
-#: Of a folder of compared pictures: a row for each, the worst first.
-TABLE, COLUMNS = "pictures.csv", ("picture", "mean_iou", "accuracy")
+#: Of the table of compared pictures: a row for each, the worst first.
+COLUMNS = ("picture", "mean_iou", "accuracy")
 
 
 class ConfusionFile(Output):
@@ -99,20 +97,17 @@ class SideBySide(Output):
         self.compared: list[Compared] = []
         # The worst so far: a heap with the best of them first, (-goodness, -index, labels).
         self._kept: list[tuple[float, int, Tensor]] = []
-        _check_earlier(path)
-        whole = path.resolve()  # "." has no name
-        self._beside = whole.with_name(f".{whole.name}.part")
+        self._folder = ReplacedFolder(path, COLUMNS, "--pictures")
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Make room beside."""
         if trainer.is_global_zero:
-            shutil.rmtree(self._beside, ignore_errors=True)
-            self._beside.mkdir()
+            self._folder.begin()
         trainer.strategy.barrier()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Leave nothing behind."""
-        shutil.rmtree(self._beside, ignore_errors=True)
+        self._folder.abandon()
 
     def on_validation_batch_end(
         self,
@@ -152,10 +147,7 @@ class SideBySide(Output):
     def write(self) -> str:
         """As `Output`."""
         rows = [(self.names[found.index], *map(_rounded, found[1:])) for found in self.compared]
-        write_file(self._beside / TABLE, csv_text([COLUMNS, *rows]))
-        if self.path.is_dir():
-            shutil.rmtree(self.path.resolve())
-        self._beside.rename(self.path.resolve())
+        self._folder.finish(rows)
         what = "all" if self.worst is None else "the worst"
         first = self.compared[0]
         lowest = "-" if math.isnan(first.mean_iou) else f"{100 * first.mean_iou:.2f} %"
@@ -169,23 +161,8 @@ class SideBySide(Output):
         picture = self.dataset.test_picture(index).convert("RGB")
         masks = (mask_image(each, self.dataset.palette) for each in (self.dataset.test_target(index), labels))
         parts = [np.asarray(each.convert("RGB")) for each in (picture, *masks)]
-        write_image(self._beside / f"{self.names[index]}.png", Image.fromarray(np.concatenate(parts, 1)))
+        write_image(self._folder.picture(self.names[index]), Image.fromarray(np.concatenate(parts, 1)))
 
 
 def _rounded(value: float) -> float | str:
     return "" if math.isnan(value) else round(value, 6)
-
-
-def _check_earlier(folder: Path) -> None:
-    """Raise `InputError` where a folder holds something else than an earlier evaluation."""
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    table = folder / TABLE
-    names, rows = [], list[list[str]]()
-    if table.is_file():
-        with contextlib.suppress(InputError):
-            rows = [row for _, row in csv_rows(table)]
-        names = [row[0] for row in rows[1:] if row] if rows and tuple(rows[0]) == COLUMNS else []
-    own = [table, *(folder / f"{name}.png" for name in names if Path(name).name == name)]
-    if not names or any(file not in own for file in folder.iterdir()):
-        raise InputError(f"--pictures {str(folder)!r} holds something else already; choose another folder")

@@ -17,8 +17,8 @@ from switchnorm.data.picture import Picture, shown, size_of
 from switchnorm.data.segmentation import Scene, SegmentationDataset
 from switchnorm.data.segmentation.palette import overlay, written_mask
 from switchnorm.data.segmentation.tiles import Tile, Tiling
+from switchnorm.tasks.images import write_image
 from switchnorm.tasks.predictor import Predictor
-from switchnorm.tasks.segmentation.images import write_image
 
 #: A scene's index, and its labels, (H, W) uint8 on the CPU, or why there are none.
 Labelled = tuple[int, Tensor | str]

@@ -19,10 +19,10 @@ from switchnorm.data.segmentation.palette import mask_image
 from switchnorm.files import write_file, writing
 from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.tables import EpochTable
+from switchnorm.tasks.images import file_names, write_image
 from switchnorm.tasks.output import of_all_processes
 from switchnorm.tasks.segmentation import files
 from switchnorm.tasks.segmentation.confusion import Scores, confusion
-from switchnorm.tasks.segmentation.images import file_names, write_image
 from switchnorm.tasks.segmentation.task import Segmentation
 
 #: The longest side of an example's pictures, in pixels; larger ones are scaled down.

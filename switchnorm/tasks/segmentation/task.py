@@ -19,7 +19,7 @@ from switchnorm.tasks.segmentation.confusion import ConfusionMatrix, Scores
 from switchnorm.tasks.segmentation.inference import Inference
 from switchnorm.tasks.segmentation.prediction import predict
 from switchnorm.tasks.segmentation.words import class_lines
-from switchnorm.tasks.task import MakeOptimizer, Task
+from switchnorm.tasks.task import MakeOptimizer, Noise, Task
 
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
@@ -88,10 +88,11 @@ class Segmentation(Task):
         return output["out"]
 
     @staticmethod
-    def noise_labels(samples: int, shape: tuple[int, int], num_classes: int) -> Tensor:
-        """Labels that repeat 0 to num_classes - 1, (N, height, width) int64."""
-        height, width = shape
-        return torch.arange(height * width).expand(samples, -1).reshape(-1, height, width) % num_classes
+    def noise(samples: int, shape: tuple[int, int, int], num_classes: int) -> Noise:
+        """As of `Task`; labels repeat 0 to num_classes - 1, (N, height, width) int64."""
+        _, height, width = shape
+        labels = torch.arange(height * width).expand(samples, -1).reshape(-1, height, width) % num_classes
+        return torch.randn(samples, *shape), labels
 
     def details(self, dataset: Dataset) -> list[str]:
         """A table of the classes."""

@@ -12,6 +12,7 @@ from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.importance import COLUMNS, Row, importance_rows
 from switchnorm.runs.tables import EpochTable
 from switchnorm.surgery import importance
+from switchnorm.surgery.freeze import is_frozen
 from switchnorm.surgery.importance import sparse_layers
 from switchnorm.tasks.task import Task
 from switchnorm.training.optimizer import current_lr
@@ -99,7 +100,7 @@ class History(pl.Callback):
             "learning_rate": self.rate,
             "images_per_second": round(self.images / self.epoch_seconds, 1) if self.epoch_seconds else "",
         }
-        if sparse := sparse_layers(pl_module):
+        if sparse := [layer for layer in sparse_layers(pl_module) if not is_frozen(layer)]:
             values["radius"] = float(sparse[0].radius)
         if not trainer.is_global_zero:
             return

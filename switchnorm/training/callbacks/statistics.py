@@ -101,9 +101,8 @@ def recalibrate(trainer: pl.Trainer, task: pl.LightningModule, count: int) -> No
     assert isinstance(loaders, Loaders)
 
     def forward(model: nn.Module, batch: Any) -> None:
-        images = trainer.precision_plugin.convert_input(batch)[0]
         with trainer.precision_plugin.forward_context():
-            model(task.layout(images))
+            task.forward_pass(trainer.precision_plugin.convert_input(batch))
 
     calibrate(task.model, loaders.calibration_batches(count), forward=forward)
     average_statistics(task)

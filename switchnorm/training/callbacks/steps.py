@@ -57,6 +57,27 @@ class Modes(pl.Callback):
         self.set_modes(pl_module.model)
 
 
+class ScaledMomentum(pl.Callback):
+    """Multiplies SGD's momentum by the change of the learning rate, where that is more than 10 % in a step.
+
+    Caffe2's momentum holds the rates of past steps, so Detectron corrects it, and its heirs in PyTorch, whose momentum
+    holds gradients alone, do so all the same (He et al.'s Detectron, SCALE_MOMENTUM; rates below 1e-7 are left out).
+    """
+
+    @torch.no_grad()
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Compare the rates of this step and of the one before; both are the schedule's, so that nothing is saved."""
+        schedule: Any = trainer.lr_scheduler_configs[0].scheduler
+        step, base = schedule.last_epoch, max(schedule.base_lrs)
+        before, now = (schedule.lr_lambdas[0](each) for each in (max(step - 1, 0), step))
+        if base * before > 1e-7 and now and max(now / before, before / now) > 1.1:
+            for state in optimizer.state.values():
+                if state.get("momentum_buffer") is not None:
+                    state["momentum_buffer"].mul_(now / before)
+
+
 class StepSeed(pl.Callback):
     """Makes randomness inside a step (dropout) a function of (seed, step, process), so that no generator need be saved.
 

@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from switchnorm.data.augment.chain import chain
+from switchnorm.data.augment.colors import Colors
 from switchnorm.data.augment.crop_and_flip import crop_and_flip
 from switchnorm.data.augment.erasing import erase, rectangles
 from switchnorm.data.augment.lighting import PUBLISHED_COMPONENTS, lighting
@@ -15,7 +16,6 @@ from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops
 from switchnorm.data.augment.policy import rand_augment
 from switchnorm.data.augment.shrink import shrink
 from switchnorm.data.counter import integers, normal, uniform
-from switchnorm.data.segmentation.colors import Colors
 from switchnorm.data.segmentation.scene_readers import CropRequest
 from switchnorm.data.segmentation.sizes import TrainingSizes
 from switchnorm.data.views import with_mirrors

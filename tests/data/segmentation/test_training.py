@@ -11,10 +11,10 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from switchnorm.data import Share
+from switchnorm.data.augment.sizes import fitted
 from switchnorm.data.counter import Stream, integers, permutation, seeds, uniform
 from switchnorm.data.segmentation import IGNORED
 from switchnorm.data.segmentation.scene_readers import CropRequest
-from switchnorm.data.segmentation.sizes import fitted
 from switchnorm.errors import InputError
 from tests.data.photos import real_data
 from tests.data.segmentation.mapped import SIZES, assert_same, dataset, endless, pixels_of, shown_labels, write_root

@@ -110,7 +110,7 @@ def _fused(operands: Operands, rule: Rule) -> bool:
         return False
     if "batch" not in rule.statistics or operands.running is not None:
         return True
-    if rule.group is not None:
+    if rule.group is not None or isinstance(rule.ghost, tuple):
         return False
     return rule.ghost is None or rule.ghost >= len(x) or len(x) % rule.ghost == 0
 

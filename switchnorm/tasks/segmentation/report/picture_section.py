@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 from switchnorm.report.common.elements import folded, note, section
 from switchnorm.report.common.groups import Group
 from switchnorm.report.common.legends import colour_legend
 from switchnorm.report.common.numbers import counted
-from switchnorm.tasks.segmentation.files import Example, Picture
-from switchnorm.tasks.segmentation.report.shown import Details, Shown, by_data_set, class_colours, first_seed_note
+from switchnorm.report.common.run_pictures import picture_figure, picture_row
+from switchnorm.report.geometry.by_data import first_seed_note
+from switchnorm.tasks.segmentation.files import Example
+from switchnorm.tasks.segmentation.report.shown import Details, Shown, by_data_set, class_colours
 
 # The label of pixels that do not count, as switchnorm.data.segmentation has it, which would import torch.
 _IGNORED = 255
@@ -54,28 +55,22 @@ def _rows(shown: Sequence[Shown]) -> dict[str, dict[str, Example]]:
 def _row(name: str, examples: Mapping[str, Example]) -> str:
     first = next(iter(examples.values()))
     shown = [
-        _image(first.picture, name, f"Test picture {name}"),
-        _image(first.target, "truth", f"The true classes of {name}", "mask"),
+        picture_figure(first.picture, name, f"Test picture {name}"),
+        picture_figure(first.target, "truth", f"The true classes of {name}", "mask"),
         *(
-            _image(each.prediction, _quality(label, each), f"The classes of {name} as {label} predicts them", "mask")
+            picture_figure(
+                each.prediction, _quality(label, each), f"The classes of {name} as {label} predicts them", "mask"
+            )
             for label, each in examples.items()
         ),
     ]
-    lines = -(-len(shown) // _MOST_COLUMNS)
-    return f'<div class="scene" style="--columns: {-(-len(shown) // lines)}">{"".join(shown)}</div>'
+    return picture_row(shown, _MOST_COLUMNS)
 
 
 def _quality(label: str, example: Example) -> str:
     numbers = (("pixel accuracy", example.accuracy), ("mean IoU", example.mean_iou))
     said = ", ".join(f"{name}\u00a0{100 * value:.1f}\u00a0%" for name, value in numbers if value is not None)
     return f"{label}: {said}" if said else label
-
-
-def _image(picture: Picture, caption: str, description: str, kind: str = "photo") -> str:
-    return (
-        f'<figure><img class="{kind}" src="{picture.uri}" width="{picture.width}" height="{picture.height}" '
-        f'alt="{escape(description)}"><figcaption>{escape(caption)}</figcaption></figure>'
-    )
 
 
 def _present(shown: Sequence[Shown]) -> dict[str, str]:

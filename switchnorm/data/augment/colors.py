@@ -12,7 +12,7 @@ from switchnorm.data.augment.normalization import Normalization, color_normaliza
 
 Preset = Literal["rgb", "published"]
 
-#: Mean of blue, green and red in 0..255 that the published segmentation networks were trained to expect subtracted.
+#: Mean of blue, green and red in 0..255 that published networks of Caffe's colours expect subtracted.
 PUBLISHED_MEAN = (102.9801, 115.9465, 122.7717)
 
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import io
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image
 
-from switchnorm.data.segmentation import SegmentationDataset
 from switchnorm.files import write_file
+
+
+class _Named(Protocol):
+    """A dataset whose test pictures have names."""
+
+    @property
+    def test_size(self) -> int: ...
+    def test_name(self, index: int) -> str: ...
 
 
 def write_image(path: Path, image: Image.Image, **options: Any) -> None:
@@ -26,7 +33,7 @@ def write_image(path: Path, image: Image.Image, **options: Any) -> None:
     write_file(path, content.getvalue())
 
 
-def file_names(dataset: SegmentationDataset) -> list[str]:
+def file_names(dataset: _Named) -> list[str]:
     """A name for each test picture: its own, with its place where pictures of several folders share one."""
     names = [dataset.test_name(index) for index in range(dataset.test_size)]
     while len(shared := Counter(names)) < len(names):  # again where a name with its place is another picture's own

@@ -1,0 +1,66 @@
+"""Labels as YOLO has them: a text file for each picture, a line for each object. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from switchnorm.errors import InputError
+from switchnorm.text import read_text
+
+# Bytes of a file; and how far, in sides of the picture, anything may lie from its corner: boxes reach outside by
+# little, and numbers of pixels are refused.
+_LARGEST, _FARTHEST = 16 << 20, 2.0
+_EXAMPLE = (
+    "expected a class, and the middle, width and height of a box or the points of an outline, as in '0 .5 .5 .2 .1'"
+)
+
+
+class YoloObject(NamedTuple):
+    """An object as it is written.
+
+    Args:
+        line: of the file, from 1.
+        number: of its class.
+        box: x1, y1, x2, y2 as shares of the picture's width and height.
+        outline: x and y in turn, likewise; () where the line is a box.
+    """
+
+    line: int
+    number: int
+    box: tuple[float, float, float, float]
+    outline: tuple[float, ...]
+
+
+def read_yolo(path: Path) -> list[YoloObject]:
+    """The objects on a picture.
+
+    Raises:
+        FileNotFoundError: no such file.
+        InputError: no text, or a line that is no object.
+    """
+    lines = read_text(path, str(path), _LARGEST).split("\n")
+    return [_parse(f"{path}, line {number}", number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _parse(where: str, line: int, text: str) -> YoloObject:
+    words = text.split()
+    try:
+        first, *numbers = map(float, words)
+    except ValueError:
+        raise InputError(f"{where}: {text.strip()[:80]!r}; {_EXAMPLE}") from None
+    if not math.isfinite(first) or first % 1 or not 0 <= first < 1 << 31:
+        raise InputError(f"{where}: class {words[0]:.40}; expected a whole number from 0")
+    if len(numbers) == 5:
+        raise InputError(f"{where} has 5 numbers behind the class, as detections with a score have; {_EXAMPLE}")
+    if len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):
+        raise InputError(f"{where} has {len(numbers)} numbers behind the class; {_EXAMPLE}")
+    beyond = next((number for number in numbers if not abs(number) <= _FARTHEST), None)  # which NaN is
+    if beyond is not None:
+        raise InputError(f"{where} has {beyond:g}; expected shares of the picture's sides, from 0 to 1, not pixels")
+    if len(numbers) == 4:
+        x, y, width, height = numbers
+        return YoloObject(line, int(first), (x - width / 2, y - height / 2, x + width / 2, y + height / 2), ())
+    xs, ys = numbers[::2], numbers[1::2]
+    return YoloObject(line, int(first), (min(xs), min(ys), max(xs), max(ys)), tuple(numbers))

@@ -1,0 +1,59 @@
+"""Detections of many pictures, over all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch.distributed as dist
+from torch import Tensor
+
+from switchnorm.data.detection import DetectionScene
+from switchnorm.tasks.detection.average_precision import Scores, Tally, score
+from switchnorm.tasks.detection.found import Found, Truth, in_original
+
+
+class Collected:
+    """Keeps what a detector finds on pictures beside what is there, until it is compared.
+
+    Args:
+        num_classes: C, without the background.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self._tallies: list[Tally] = []
+
+    def update(self, scene: DetectionScene, detections: Mapping[str, Tensor]) -> Found:
+        """Keep a picture.
+
+        Args:
+            scene: what the network was shown; its objects are known.
+            detections: what the network found there, as `in_original` takes it.
+
+        Returns:
+            The same in pixels of the original.
+        """
+        assert scene.objects is not None
+        found = in_original(scene, detections)
+        self._tallies.append(Tally(scene.index, scene.size, Truth.of(scene.objects), found))
+        return found
+
+    def compute(self) -> Scores:
+        """The scores of the pictures of all processes: the same bits for any number of them; every process must call.
+
+        Raises:
+            InputError: no object counts.
+        """
+        return score(self._everything(), self.num_classes)
+
+    def reset(self) -> None:
+        """Forget all pictures."""
+        self._tallies = []
+
+    def _everything(self) -> list[Tally]:
+        """Each picture once, though several processes may have seen it."""
+        shares = [self._tallies]
+        if dist.is_available() and dist.is_initialized():
+            shares = [[] for _ in range(dist.get_world_size())]
+            dist.all_gather_object(shares, self._tallies)
+        return list({tally.index: tally for share in shares for tally in share}.values())
