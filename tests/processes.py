@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,19 +11,17 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from tests.forked import Forked
+
 # A deadlock ends in an error of the collective call first, else with the processes.
 COLLECTIVE_SECONDS, PROCESS_SECONDS = 60, 150
 
 Found = dict[Any, Any]
 
 
-def run(module: str, world: int, folder: Path, *options: str) -> list[Found]:
-    """Start `world` processes of a module that ends with `process`, with options of Python; what each has found."""
-    command = [sys.executable, *options, "-m", module]
-    started = [
-        subprocess.Popen([*command, str(rank), str(world), str(folder)], stderr=subprocess.PIPE, text=True)
-        for rank in range(world)
-    ]
+def run(module: str, world: int, folder: Path) -> list[Found]:
+    """Start `world` processes of a module that ends with `process`; what each has found."""
+    started = [Forked(("-m", module, str(rank), str(world), str(folder))) for rank in range(world)]
     try:
         errors = [each.communicate(timeout=PROCESS_SECONDS)[1] for each in started]
     finally:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import forked
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 
@@ -34,10 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (made / name).write_text(code)
     (made / "program.py").write_text(PROGRAM)
     commands = json.dumps(re.findall(r"^    switchnorm (.*)$", PAGE, re.MULTILINE))
-    environment = {**os.environ, "XDG_CONFIG_HOME": str(made / "home"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "program.py", commands], cwd=made, env=environment, capture_output=True, text=True, timeout=600
-    )
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(made / "home")}
+    done = forked.run(str(made / "program.py"), commands, cwd=made, env=environment, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     (made / "said.txt").write_text(done.stdout)
     return made

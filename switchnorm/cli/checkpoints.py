@@ -37,6 +37,7 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
     chosen = {"decoder": options.decoder, "network": options.network or _network_of_run(options.file)}
     card = convert(options.file, options.out, options.name, options.force, **chosen)
     what = [card.name or "no published checkpoint", f"network {card.network or 'unknown'}", f"norm {card.norm or '?'}"]
+    what += [f"--model.norms.{part} {norm or '?'}" for part, norm in card.norms.items()]
     what += [f"--model.options.{option} {str(value).lower()}" for option, value in card.options.items()]
     what += ["statistics " + ", ".join(card.statistics)] if card.statistics else []
     say(f"{options.out}: {'; '.join(what)}")
@@ -50,6 +51,9 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
     say(f"  MD5 {card.md5}{', as published' if card.verified else ''}")
     if card.decoder_md5 is not None:
         say(f"  MD5 {card.decoder_md5} (decoder)")
+    if card.box_ap is not None:
+        masks = "" if card.mask_ap is None else f", mask AP {100 * card.mask_ap:.2f} %"
+        say(f"  claimed: box AP {100 * card.box_ap:.2f} %{masks} ({card.source})")
     if card.top1 is not None and card.top5 is not None:
         say(f"  claimed accuracy: top-1 {100 * card.top1:.2f} %, top-5 {100 * card.top5:.2f} % ({card.source})")
 

@@ -105,7 +105,8 @@ def _study(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 def _geometry(options: argparse.Namespace, out: Path, flags: Sequence[str]) -> None:
     geometries = [Geometry.parse(text) for text in options.geometries] if options.geometries else None
     # Whatever is wrong with the flags shows now; only then is it worth waiting for torch.
-    check_norm(read_config(find_recipe(options.recipe or _ANY_PRESET), flags).model.norm)
+    model = read_config(find_recipe(options.recipe or _ANY_PRESET), flags).model
+    check_norm(model.norm, model.norms)
     for norm in options.norms or ():
         check_norm(norm)
 
@@ -138,7 +139,8 @@ def _compare(options: argparse.Namespace, out: Path, flags: Sequence[str]) -> No
     variants = read_variants(options.variants or ())
     if options.recipe is None:
         raise InputError("study compare needs --recipe, a YAML file or a shipped one such as 'digits/resnet9'")
-    check_norm(read_config(find_recipe(options.recipe), flags).model.norm)
+    model = read_config(find_recipe(options.recipe), flags).model
+    check_norm(model.norm, model.norms)
     for variant in variants:
         if variant.label is None:
             check_norm(variant.name)

@@ -91,10 +91,11 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
     recipe = find_recipe(arguments[0])
     config = read_config(recipe, arguments[1:])
-    check_norm(config.model.norm)
+    check_norm(config.model.norm, config.model.norms)
     name = arguments[0].replace("/", "-") if arguments[0] in recipes() else recipe.stem
     norm = config.model.norm
-    folder = Path("runs", name if norm is None else f"{name}-{norm.replace(':', '')}")
+    words = [name, *([] if norm is None else [norm]), *itertools.chain(*config.model.norms.items())]
+    folder = Path("runs", "-".join(word.replace(":", "") for word in words))
     command = ("switchnorm", *sys.argv[1:])
 
     # What follows imports torch, which takes seconds: wrong flags have been reported by now.

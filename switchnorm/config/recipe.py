@@ -25,8 +25,8 @@ from switchnorm.errors import InputError
 from switchnorm.recipes.compose import read_recipe
 from switchnorm.recipes.located import Located, check_value
 
-#: Sections whose keys are not known here: network and optimizer check their options themselves.
-OPEN = ("model.options", "optimizer.options")
+#: Sections whose keys are not known here: network and optimizer check their parts and options themselves.
+OPEN = ("model.norms", "model.options", "optimizer.options")
 
 #: How errors describe an element of optimizer.groups.
 _GROUP = "expected {match: GLOB, lr_factor: FACTOR, weight_decay: W}"

@@ -19,12 +19,15 @@ class ModelConfig:
         name: as `switchnorm.list_models()` knows it.
         norm: bn, gn, gn:G, in, ln, sn, ssn, ibn, bcn, bcn:G, or a registered one of the user's; with +ws for
             weight-standardized convolutions. null takes what the name says.
+        norms: of parts of a network for detection in place of `norm`: body, neck, box and mask, as far as it has them;
+            "none" for convolutions with a bias and no normalization, in all but the body.
         conv: "ws" for weight-standardized convolutions, another way to say +ws.
         options: what else the network takes, by name, for example its dropout.
     """
 
     name: str
     norm: str | None = None
+    norms: dict[str, str] = field(default_factory=dict)
     conv: Literal["", "ws"] = ""
     options: dict[str, Any] = field(default_factory=dict)
 

@@ -110,7 +110,8 @@ class TaskSpec:
         views_hint: what to use in place of others.
         evaluation_batch: pictures of a batch where weights are evaluated without a recipe.
         remark: a sentence on the scores, for the report; "" for none.
-        parts: parts of a network whose layers the report shows apart: its title by the first word of layers' names.
+        parts: parts of a network whose layers the report shows apart: its title by how layers' names begin, in whole
+            words; the longest beginning decides.
         records: what writes files of the task's own into the run folder, besides the tables that all runs have: from a
             `RunFolder`, the configuration and the dataset to Lightning callbacks; the function, or
             "package.module:function". None for nothing.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -35,6 +35,7 @@ class Family:
         task: what the networks are for, "classification", "segmentation" or "detection".
         parts: names of the parts that may each have a normalization of their own. The builder then takes `norms={part:
             Spec or None}` of all of them in place of `norm`; None is for a part without any, which it may refuse.
+        norms: of parts that have another normalization than `norm` where none is asked for; "none" for none.
     """
 
     pattern: str
@@ -44,6 +45,7 @@ class Family:
     num_classes: int = 10
     task: str = "classification"
     parts: tuple[str, ...] = ()
+    norms: Mapping[str, str] = field(default_factory=dict)
 
     def numbers(self, name: str) -> tuple[Any, ...] | None:
         """The builder's positional arguments in `name`, or None if it belongs to another family."""

@@ -14,6 +14,8 @@ from torch import nn
 
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers import Spec
+from switchnorm.models.detection import foreign as detectors
+from switchnorm.models.detection.build import HEADS
 from switchnorm.models.options import SHARED, explained
 from switchnorm.models.segmentation import timm_encoder
 from switchnorm.models.segmentation.timm_encoder import Parts, decoder_options, parts
@@ -23,6 +25,8 @@ PREFIX = "timm:"
 
 #: The names of torchvision's networks for segmentation, told without importing torchvision, which takes seconds.
 _SEGMENTATION = re.compile(r"(fcn|deeplabv3|lraspp)_\w+")
+#: What a name has that is one of a detector with a feature pyramid, but for its heads.
+_PYRAMID = re.compile(r".+_fpn\d*\+(.+)")
 #: Options that would read weights from somewhere.
 _WEIGHTS = ("weights", "weights_backbone", "progress", "checkpoint_path", "cache_dir")
 #: Options after which a network gives something else than logits.
@@ -54,6 +58,11 @@ class Source:
 def source_of(name: str) -> Source:
     """The library that a name, or a pattern of names, belongs to."""
     return TIMM if name.startswith(PREFIX) else TORCHVISION
+
+
+def detects(name: str) -> bool:
+    """Whether a name is that of a network for detection; which of them there are is not looked up."""
+    return detectors.NAMES.fullmatch(name) is not None
 
 
 def segments(name: str) -> bool:
@@ -113,12 +122,28 @@ def _encoder_decoder(name: Parts, spec: Spec | None, num_classes: int | None, op
             raise InputError(f"option {option!r} of {name.encoder!r} is what the network's name says; leave it out")
     own = decoder_options(name, options)
     builder = TIMM.builder(name.encoder)
-    any_size = {option: value for option, value in _ANY_SIZE.items() if option in _network(builder)}
-    arguments = {**TIMM.arguments(name.encoder), **any_size, "features_only": True}
+    arguments = _features(name.encoder)
     given = {option: value for option, value in options.items() if option not in own}
     _check_options(name.encoder, builder, arguments, given)
     arguments = {option: value for option, value in arguments.items() if option not in given}
     return timm_encoder.build(name, functools.partial(builder, **arguments), spec, num_classes, options)
+
+
+def features(name: str) -> Callable[..., nn.Module]:
+    """What makes the network "timm:NAME" without its classifier, of any size of pictures, from timm's own options.
+
+    Raises:
+        InputError: an unknown network; timm is not installed.
+    """
+    TIMM.check(name, [])
+    return functools.partial(TIMM.builder(name), **_features(name))
+
+
+def _features(name: str) -> dict[str, Any]:
+    """What timm's builder is given where a network is to give maps of pictures of any size."""
+    network = _network(TIMM.builder(name))
+    any_size = {option: value for option, value in _ANY_SIZE.items() if option in network}
+    return {**TIMM.arguments(name), **any_size, "features_only": True}
 
 
 def _check_options(
@@ -151,6 +176,8 @@ def _plain_options(builder: Callable[..., nn.Module]) -> list[str]:
 
 
 def _check_torchvision(name: str, others: list[str]) -> None:
+    if name in detectors.REFUSED:
+        raise InputError(f"model {name!r} {detectors.REFUSED[name]}")
     if name not in _torchvision_names():
         raise unknown("model", name, [*others, *_torchvision_names()])
 
@@ -159,8 +186,9 @@ def _check_torchvision(name: str, others: list[str]) -> None:
 def _torchvision_names() -> list[str]:
     import torchvision.models  # It takes seconds, and most networks do without it.
 
-    modules = (torchvision.models, torchvision.models.segmentation)
-    return [name for module in modules for name in torchvision.models.list_models(module=module)]
+    modules = (torchvision.models, torchvision.models.segmentation, torchvision.models.detection)
+    names = [name for module in modules for name in torchvision.models.list_models(module=module)]
+    return [name for name in names if name not in detectors.REFUSED]
 
 
 def _torchvision_builder(name: str) -> Callable[..., nn.Module]:
@@ -168,6 +196,8 @@ def _torchvision_builder(name: str) -> Callable[..., nn.Module]:
         from switchnorm.models.segmentation.foreign import build
 
         return lambda **options: build(name, **options)
+    if detects(name):
+        return lambda **options: detectors.build(name, **options)
     from torchvision.models import get_model_builder
 
     builder: Callable[..., nn.Module] = get_model_builder(name)
@@ -175,7 +205,7 @@ def _torchvision_builder(name: str) -> Callable[..., nn.Module]:
 
 
 def _torchvision_arguments(name: str) -> dict[str, Any]:
-    if segments(name):
+    if segments(name) or detects(name):
         return {}
     # In training these two would return the logits of auxiliary classifiers as well, in a tuple of their own kind.
     auxiliary = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
@@ -200,6 +230,9 @@ def _timm_names() -> list[str]:
 def _check_timm(name: str, others: list[str]) -> None:
     found = parts(name)
     if found is not None:
+        pyramid = _PYRAMID.fullmatch(name)
+        if pyramid is not None:
+            raise unknown("heads", pyramid[1], HEADS)
         timm_encoder.check(found)
         name = found.encoder
     plain, dot, tag = name.partition(".")

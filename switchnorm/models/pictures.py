@@ -80,7 +80,17 @@ def _of_timm(name: str) -> Pictures | None:
     )
 
 
+#: What torchvision's detectors subtract and divide by, where it is not what ImageNet's pictures have.
+_DETECTORS = {
+    "ssd300_vgg16": ((0.48235, 0.45882, 0.40784), (1 / 255,) * 3),
+    "ssdlite320_mobilenet_v3_large": ((0.5,) * 3, (0.5,) * 3),
+}
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
 def _of_torchvision(name: str) -> Pictures:
+    if foreign.detects(name):  # their transforms are parts of the networks
+        return Pictures(*_DETECTORS.get(name, _IMAGENET), interpolation="bilinear")
     from torchvision.models import get_model_weights  # it takes seconds
 
     wanted = get_model_weights(name)["DEFAULT"].transforms()

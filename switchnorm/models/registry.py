@@ -105,7 +105,8 @@ def create_model(
         check_momentum(momentum)
     made: list[nn.Module] = []
     spec = None if norm is None else _recording(Spec.of(norm), made)
-    parts = {part: _recording(Spec.of(each), made) if each != NONE else None for part, each in (norms or {}).items()}
+    parts = {part: _part_norm(each) for part, each in (norms or {}).items()}
+    parts = {part: None if each is None else _recording(each, made) for part, each in parts.items()}
     model = _build(name, spec, parts, conv, num_classes, statistics, options)
     switched = made or any(layers.norm_of(module) is not None for module in model.modules())
     if (norm is not None or conv) and not switched:
@@ -115,6 +116,11 @@ def create_model(
     if momentum is not _AS_BUILT:
         set_momentum(model, momentum)
     return model
+
+
+def _part_norm(norm: NormLike) -> Spec | None:
+    """What the normalization of a part stands for; None for none."""
+    return None if isinstance(norm, str) and norm == NONE else Spec.of(norm)
 
 
 def _recording(spec: Spec, made: list[nn.Module]) -> Spec:
@@ -181,7 +187,9 @@ def _norm_of_family(
     usual = family.norm if norm is None else norm
     if not family.parts:
         return {"norm": parse_norm(usual, conv).mixing(statistics)}
-    specs = [norms.get(part, Spec.of(usual)) for part in family.parts]
+    own = family.norms if norm is None else {}
+    unasked = {part: _part_norm(own.get(part, usual)) for part in family.parts}
+    specs = [norms.get(part, unasked[part]) for part in family.parts]
     asked_for = [None if each is None else parse_norm(each, conv) for each in specs]
     mixers = [each for each in asked_for if each is not None and each.registration.mixes]
     if statistics is not None and not mixers:
@@ -199,14 +207,18 @@ def task_of(name: str) -> str:
     family = next((family for family in FAMILIES if family.numbers(name) is not None), None)
     if family is not None:
         return family.task
+    if foreign.detects(name):
+        return "detection"
     return "segmentation" if foreign.segments(name) else "classification"
 
 
 def pictures_of(name: str) -> Pictures | None:
     """The pictures that a network's published weights expect, by its name alone; as `switchnorm.models.pictures`.
 
-    None for networks of this library, which expect what their recipes say, and for unknown names.
+    None for networks of this library, which expect what their recipes say, and for unknown names. Detectors with a body
+    of timm expect what that does.
     """
+    name = detection.timm_of(name) or name
     return None if any(family.numbers(name) is not None for family in FAMILIES) else expected(name)
 
 

@@ -56,7 +56,7 @@ def registered(norm: str) -> Appearance:
     # This imports torch, which only runs whose record has no appearance need.
     from switchnorm.layers import all_norms, color_of
 
-    name = re.split("[+:]", norm)[0]
+    name = re.split("[+: ]", norm)[0]  # in "sn (body bn)" parts of the network have others
     norms = list(all_norms())
     first = next((known.name for known in norms if known.baseline), None)
     for order, known in enumerate(norms):

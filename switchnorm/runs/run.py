@@ -9,6 +9,7 @@ from typing import Any
 
 from switchnorm.config import plugins
 from switchnorm.config.keys import flatten
+from switchnorm.config.norms import spelled
 from switchnorm.config.schema import SECTIONS, Config
 from switchnorm.config.task_spec import tasks
 from switchnorm.data import dataset_class, dataset_classes
@@ -58,10 +59,10 @@ class Run:
     def norm(self) -> str:
         """The normalizer, as the configuration spells it, or as the network has it where that leaves it open."""
         model = self.config["model"]
-        if model.get("norm"):
-            return str(model["norm"])
         known = recorded(self.provenance.get("normalizer"))
-        return _own_norm(str(model.get("name"))) if known is None else known.name
+        if model.get("norm") or known is None:
+            return spelled(str(model.get("norm") or _own_norm(str(model.get("name")))), model.get("norms") or {})
+        return known.name
 
     @property
     def appearance(self) -> Appearance:
@@ -181,6 +182,9 @@ def _read_config(path: Path) -> dict[str, Any]:
             raise InputError(f"{path}: {key} is {value!r:.80}, expected {expected}")
     if not (settings.get("model.norm") or settings.get("model.name")):
         raise InputError(f"{path} names no network: expected the key model.name")
+    norms = (config.get("model") or {}).get("norms") or {}
+    if not isinstance(norms, dict) or not all(isinstance(norm, str) for norm in norms.values()):
+        raise InputError(f"{path}: model.norms is {norms!r:.80}, expected names of normalizers by part")
     task = _task(config)
     if task not in tasks():
         named = config.get("plugins") or []

@@ -22,6 +22,10 @@ POOLS = {
     "torchvision.ops.ps_roi_pool.PSRoIPool": "rois",
 }
 
+#: Classes that cut maps by such modules alone, and masks otherwise; those of one's own say so by an attribute
+#: `regions_by_pools`.
+BY_POOLS = {"torchvision.models.detection.roi_heads.RoIHeads"}
+
 
 def is_pool(module: nn.Module) -> bool:
     """Whether a module pools regions and its calls are understood, also one of a subclass that is called alike."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 
@@ -13,7 +13,7 @@ from torch import nn
 from switchnorm.layers import has_batch_statistics
 from switchnorm.surgery.graph import is_leaf
 from switchnorm.surgery.operations import operation
-from switchnorm.surgery.pools import is_pool
+from switchnorm.surgery.pools import BY_POOLS, is_pool
 from switchnorm.surgery.tracing import Part, trace_parts
 
 # In the name of what cuts them: torchvision's roi_align and MultiScaleRoIAlign, detectron2's ROIPooler, mmdetection's
@@ -46,7 +46,10 @@ def find_regions(model: nn.Module) -> list[Seen]:
         model: any model; nothing is changed.
     """
     names = {module: name for name, module in model.named_modules()}
-    cutters = {module for module in names if is_pool(module) or _cuts_regions(type(module))}
+    pools = [module for module in names if is_pool(module)]
+    inside = {inner for pool in pools for inner in pool.modules()}
+    strange = {module for module in names if module not in inside and _cuts_itself(module)}
+    cutters = {*pools, *strange}
     if not cutters:
         return []
     leaves = {module for module in names if is_leaf(module)}
@@ -54,22 +57,17 @@ def find_regions(model: nn.Module) -> list[Seen]:
     of_pictures: defaultdict[nn.Module, set[str]] = defaultdict(set)
     for part in trace_parts(model, leaves.__contains__).parts:
         _follow(part, cutters, of_regions, of_pictures)
-    holders = {cutter: _holder(model, names[cutter], leaves) for cutter in cutters}
-    for holder in set(holders.values()):
+    holders = list(dict.fromkeys(_holder(model, names[cutter], leaves) for cutter in names if cutter in cutters))
+    for holder in holders:
         around = {"", *_prefixes(names[holder])}
         of_regions.update(inner for inner in holder.modules() if around.isdisjoint(of_pictures[inner]))
     seeing = [module for module in names if module in of_regions and has_batch_statistics(module)]
-    pools = [module for module in names if is_pool(module)]
-    understood = {inner for pool in pools for inner in pool.modules()}
-    if any(understood.isdisjoint(cutter.modules()) for cutter in cutters):
-        groups: list[tuple[list[nn.Module], list[nn.Module]]] = [([], seeing)]
-    else:
-        groups = [
-            ([pool for pool in pools if pool in around], [layer for layer in seeing if layer in around])
-            for around in _outermost(holders.values())
-        ]
-        if set(seeing) - {layer for _, layers in groups for layer in layers}:
-            groups = [(pools, seeing)]
+    groups = [
+        ([pool for pool in pools if pool in around], [layer for layer in seeing if layer in around])
+        for around in _outermost(holders)
+    ]
+    if strange or set(seeing) - {layer for _, layers in groups for layer in layers}:
+        groups = [([] if strange else pools, seeing)]
     return [Seen(tuple(by), tuple(names[layer] for layer in layers)) for by, layers in groups if layers]
 
 
@@ -79,13 +77,10 @@ def region_layers(model: nn.Module) -> list[str]:
     return [name for name, _ in model.named_modules() if name in found]
 
 
-def _outermost(modules: Iterable[nn.Module]) -> list[set[nn.Module]]:
+def _outermost(modules: Sequence[nn.Module]) -> list[set[nn.Module]]:
     """What is inside of each of some modules that is inside of no other of them."""
-    found: list[set[nn.Module]] = []
-    for inside in sorted((set(module.modules()) for module in dict.fromkeys(modules)), key=len, reverse=True):
-        if not any(inside <= other for other in found):
-            found.append(inside)
-    return found
+    inside = [set(module.modules()) for module in modules]
+    return [own for own in inside if not any(own < other for other in inside)]
 
 
 def ghost_refusal(name: str, nearest: str) -> str:
@@ -128,12 +123,36 @@ def _prefixes(name: str) -> Iterator[str]:
     return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
-def _cuts_regions(cls: type[nn.Module]) -> bool:
-    """Whether a module cuts regions out of pictures, by the names in its code; how it is made says nothing."""
-    own = [base for base in cls.__mro__ if not base.__module__.startswith(("torch.nn.", "builtins"))]
-    methods = [f for base in own for f in vars(base).values() if isinstance(f, FunctionType)]
-    called = {name for f in methods if f.__name__ != "__init__" for name in _names(f, set(), _DEPTH)}
-    return any(map(_CUTS.search, (cls.__name__, *called)))
+def _cuts_itself(module: nn.Module) -> bool:
+    """Whether a module cuts regions out of maps other than by pools inside of it, by the names in its code.
+
+    How it is made says nothing. A class whose other cuts are of masks, say, tells so by an attribute
+    `regions_by_pools` that is true.
+    """
+    pools = {inner for inner in module.modules() if inner is not module and is_pool(inner)}
+    if not pools and _CUTS.search(type(module).__name__):
+        return True
+    own = [base for base in type(module).__mro__ if not base.__module__.startswith(("torch.nn.", "builtins"))]
+    methods = [f for base in own if not _by_pools(base) for f in vars(base).values() if isinstance(f, FunctionType)]
+    found = {name for f in methods if f.__name__ != "__init__" for name in _names(f, set(), _DEPTH)}
+    return any(_CUTS.search(name) and not _holds_pools(module, name, pools) for name in found)
+
+
+def _by_pools(cls: type) -> bool:
+    """Whether what a class itself defines cuts maps by pools alone."""
+    return bool(vars(cls).get("regions_by_pools")) or f"{cls.__module__}.{cls.__qualname__}" in BY_POOLS
+
+
+def _holds_pools(module: nn.Module, name: str, pools: set[nn.Module]) -> bool:
+    """Whether a name stands for pools: their class's, or an attribute's, of a module or of one inside of it, that is a
+    pool, has one inside, or is None.
+    """
+    if name in {type(pool).__name__ for pool in pools}:
+        return True
+    held = [each[name] for inner in module.modules() for each in (inner._modules, vars(inner)) if name in each]
+    return len(held) > 0 and all(
+        each is None or (isinstance(each, nn.Module) and not pools.isdisjoint(each.modules())) for each in held
+    )
 
 
 def _names(function: FunctionType, seen: set[FunctionType], depth: int) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain
@@ -11,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
-from switchnorm.layers import has_batch_statistics, kind_of
+from switchnorm.layers import has_batch_statistics, kind_of, norm_of
 from switchnorm.layers.arguments import check_model, check_momentum
 from switchnorm.layers.kinds import buffer_of
 from switchnorm.surgery.alike import Likeness
 from switchnorm.surgery.batch import batch_layers, check_support
 from switchnorm.surgery.freeze import is_frozen
 from switchnorm.surgery.importance import is_sparse
+from switchnorm.surgery.kinds import batch_sync
 from switchnorm.surgery.select import Choice, Selection
 
 
@@ -140,15 +142,19 @@ def calibrate(
     evaluation mode. Layers follow one another as they are called, so that later ones make up for what earlier ones
     could not. A few batches do, larger ones better.
 
+    A detector is in evaluation mode but for these layers, so that its heads see proposals as in evaluation, more than
+    training draws, and a mask head what is detected. Layers that see no samples at all keep their statistics, which is
+    said (`CalibrationWarning`).
+
         before = copy.deepcopy(model)
         switchnorm.switch(model, "gn+ws")
         switchnorm.calibrate(model, batches, like=before)
 
     Args:
         model: any model; without `like`, one without running batch statistics stays as it is.
-        batches: inputs, or tuples or lists that begin with them. Each counts the same.
-        forward: called with the model and a batch; by default the model is called with the inputs, which are moved to
-            its device.
+        batches: inputs, or tuples or lists that begin with them, as (pictures, targets). Each counts the same.
+        forward: called with the model and a batch; by default the model is called with the inputs, and with the targets
+            where they are a list of dictionaries, which are moved to its device.
         like: the model before the switch, with the same names of layers; it stays as it is.
 
     Raises:
@@ -174,15 +180,58 @@ def calibrate(
     except StopIteration:
         raise InputError("calibrate needs at least one batch, got none; the statistics are as before") from None
     run = forward or _call
+    before = _copies(layers)
     with (
         _restored_after_an_error(layers, written),
         _averaging(model, layers),
+        _nothing_counted_as_nothing(layers),
         torch.no_grad(),
         nullcontext(run) if likeness is None else likeness.forward(run) as run,
     ):
         _forget(layers)
         for batch in chain((first,), batches):
             run(model, batch)
+    _keep_unseen(model, before)
+
+
+class CalibrationWarning(UserWarning):
+    """Layers whose running statistics are not calibrated, since they saw no samples."""
+
+
+def _keep_unseen(model: nn.Module, before: list[tuple[Tensor, Tensor]]) -> None:
+    """Restore the running statistics of layers that have seen nothing since they forgot all, and say it."""
+    copies = dict(before)
+    unseen = []
+    for name, layer in batch_layers(model):
+        counter = buffer_of(layer, "num_batches_tracked") if _tracks(layer) else None
+        if counter is not None and not counter.is_meta and int(counter) == 0:
+            unseen.append(name)
+            _restore([(buffer, copies[buffer]) for buffer in layer.buffers(recurse=False)])
+    if unseen:
+        layers = "1 layer" if len(unseen) == 1 else f"{len(unseen)} layers"
+        warnings.warn(
+            f"calibrate: {layers} saw no samples, {unseen[0]!r} among them; running statistics there stay as they were",
+            CalibrationWarning,
+            stacklevel=3,
+        )
+
+
+@contextmanager
+def _nothing_counted_as_nothing(layers: list[Any]) -> Iterator[None]:
+    """Let a batch without samples not count where other libraries' layers count it, whose average then lacks one."""
+
+    def uncounted(layer: nn.Module, args: tuple[Any, ...], _: Any) -> None:
+        counter = buffer_of(layer, "num_batches_tracked")
+        if args and isinstance(args[0], Tensor) and args[0].numel() == 0 and counter is not None:
+            counter.sub_(1)
+
+    foreign = [layer for layer in layers if norm_of(layer) is None and batch_sync(layer) is False]
+    hooks = [layer.register_forward_hook(uncounted) for layer in foreign]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager
@@ -229,9 +278,24 @@ def _keeps_statistics(layer: nn.Module) -> bool:
 
 
 def _call(model: nn.Module, batch: Any) -> None:
-    inputs = batch[0] if isinstance(batch, (tuple, list)) else batch
+    inputs = (batch[0], *_targets(*batch[1:])) if isinstance(batch, (tuple, list)) else (batch,)
     device = next((tensor.device for tensor in chain(model.buffers(), model.parameters())), None)
-    model(inputs.to(device) if isinstance(inputs, Tensor) else inputs)
+    model(*_moved(inputs, device))
+
+
+def _targets(targets: Any = None, *_: Any) -> tuple[Any, ...]:
+    """What comes after the pictures where it is a detector's targets, a list of dictionaries; nothing otherwise."""
+    listed = isinstance(targets, (tuple, list)) and len(targets) > 0
+    return (targets,) if listed and all(isinstance(target, dict) for target in targets) else ()
+
+
+def _moved(value: Any, device: torch.device | None) -> Any:
+    """Tensors, also those in lists, tuples and dictionaries, on a device; everything else as it is."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if type(value) in (list, tuple):
+        return type(value)(_moved(each, device) for each in value)
+    return {key: _moved(each, device) for key, each in value.items()} if type(value) is dict else value
 
 
 @contextmanager

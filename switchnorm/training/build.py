@@ -37,12 +37,14 @@ def build_model(config: Config, num_classes: int | None) -> nn.Module:
     """
     torch.manual_seed(config.seed)
     wanted = config.model
-    for key in ("name", "norm", "conv", "num_classes"):
+    for key in ("name", "norm", "norms", "conv", "num_classes"):
         if key in wanted.options:
             known = "the dataset's" if key == "num_classes" else f"model.{key}"
             raise InputError(f"model.options.{key} is no option of a network; it is {known}")
     options = {**_input_channels(config), **wanted.options}
-    model = create_model(wanted.name, norm=wanted.norm, conv=wanted.conv, num_classes=num_classes, **options)
+    model = create_model(
+        wanted.name, norm=wanted.norm, norms=wanted.norms, conv=wanted.conv, num_classes=num_classes, **options
+    )
     if config.train.samples_per_gpu is not None:
         ghost(model, config.train.samples_per_gpu)
     if config.train.sync:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from switchnorm.config.claim import make_claim
+from switchnorm.config.norms import spelled
 from switchnorm.config.recipe import read_config, to_yaml
 from switchnorm.config.schema import Config
 from switchnorm.data import Dataset, create_dataset
@@ -90,7 +91,8 @@ def _normalizer(config: Config) -> dict[str, Any]:
     norm = config.model.norm or norm_of(config.model.name)
     if norm is None:
         return {}
-    return {"normalizer": registered(str(parse_norm(norm, config.model.conv))).record()}
+    shown = spelled(str(parse_norm(norm, config.model.conv)), config.model.norms)
+    return {"normalizer": registered(shown).record()}
 
 
 def resume(

@@ -22,7 +22,7 @@ def outcome(run: RunFolder, result: Mapping[str, Any]) -> list[str]:
     record, config = run.record(), run.config()
     rate, memory = record.get("images_per_second"), record.get("peak_memory_bytes")
     cost = [
-        *([f"{rate:.0f} images/s"] if rate else []),
+        *([f"{rate:.{0 if rate >= 10 else 1}f} images/s"] if rate else []),
         *([f"{memory / 2**20:.0f} MiB of memory at most"] if memory else []),
         f"{clock(record['seconds'])} in total",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,10 @@ class Card:
         norm: "bn", "sn", "ssn", "gn+ws"; None where keys do not tell ("gn", "ln" and "in", with or without "+ws").
         statistics: what its switchable layers mix, in the order of their logits; None where it has none, or layers
             that differ.
-        num_classes: how many logits the network has; None where the network is unknown.
+        num_classes: how many logits the network has, of a detector without the background's; None where the network is
+            unknown.
         top1, top5: claimed accuracy on ImageNet's validation set, in [0, 1]; None where nobody claims one.
+        box_ap, mask_ap: claimed average precision on COCO's validation set of 2017, in [0, 1]; likewise.
         source: where the checkpoint was published.
         md5: of the file as its authors saved it, where it was read or recorded, otherwise of the file that was read.
         verified: whether that sum is the one its authors published.
@@ -31,7 +34,9 @@ class Card:
         decoder_md5: of the decoder's file, where the network was published as two; `md5` is then the encoder's.
         alike: other networks that the file may belong to as well: they differ in dilation, of which keys and shapes
             show nothing, and `network` is the one that was published. Empty where `--network` said which it is.
-        options: what `create_model` has to be told beside the network's name: `deep_stem` or `aux_loss`.
+        options: what `create_model` has to be told beside the network's name: `deep_stem`, `box_channels`, ...; of a
+            published detector also what makes it compute as its authors' code does, such as `boxes`.
+        norms: of the parts of a detector where they differ, "none" for none; None where keys do not tell.
     """
 
     name: str | None
@@ -53,7 +58,10 @@ class Card:
     switchnorm: str
     decoder_md5: str | None = None
     alike: tuple[str, ...] = ()
-    options: dict[str, bool] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    box_ap: float | None = None
+    mask_ap: float | None = None
+    norms: dict[str, str | None] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The card as a JSON object."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,6 +17,7 @@ from torch import Tensor
 from switchnorm import __version__
 from switchnorm.errors import InputError
 from switchnorm.files import check_free, write_files
+from switchnorm.weights import detectron
 from switchnorm.weights.card import Card
 from switchnorm.weights.checkpoint import CheckpointFile, read_checkpoint
 from switchnorm.weights.identity import check_identity, check_network, file_md5, identify
@@ -24,7 +26,7 @@ from switchnorm.weights.layout import published_shapes, switchable_prefixes, to_
 from switchnorm.weights.metadata import Metadata
 from switchnorm.weights.pair import check_two_files, divided, joined
 from switchnorm.weights.published import PUBLISHED, Checkpoint, published
-from switchnorm.weights.recognise import Recognised, class_count, norm_of, options_of, recognise
+from switchnorm.weights.recognise import Recognised, class_count, norm_of, options_of, part_norms, recognise
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".pth.tar")
 _NO_PARAMETERS = ("running_mean", "running_var", "num_batches_tracked", "radius", "mean_fixed", "var_fixed")
@@ -81,9 +83,11 @@ def convert(
         _write_safetensors(out, targets[1], source.state, source.metadata, card)
         return card
     state, counters = to_published(source.state, source.metadata.shapes)
-    parts = (state,) if decoder is None else divided(state, repr(str(path)))
     origins = _origins(source, pair=decoder is not None)
     card = _card(source, state, origins[0][1], counters)
+    if _in_detectron(source):
+        state = detectron.to_detectron(state)
+    parts = (state,) if decoder is None else divided(state, repr(str(path)))
     _write_torch({to: (part, *origin) for to, part, origin in zip(targets, parts, origins, strict=True)})
     return card
 
@@ -109,6 +113,9 @@ def _read(paths: Sequence[Path], name: str | None, network: str | None) -> _Sour
     path, *others = paths
     file = read_checkpoint(path)
     md5 = file.metadata.md5 or file_md5(path)
+    if detectron.is_detectron(file.state):
+        said = replace(file.metadata, names=detectron.NAME)
+        file = replace(file, state=detectron.to_ours(file.state), metadata=said)
     if not others:
         state, reshaped = to_ours(_dense(file.state))
         known = _recorded(path, file.metadata, name) if file.metadata.md5 else identify(path, md5, name)
@@ -152,6 +159,7 @@ def _metadata(
     if known is not None:
         found = replace(recorded, network=known.network, norm=known.norm, statistics=known.statistics)
         found = replace(found, name=known.name, source=known.source, top1=known.top1, top5=known.top5)
+        found = replace(found, box_ap=known.box_ap, mask_ap=known.mask_ap)
     else:
         found = replace(
             _of_network(recorded, None if network else recognise(state), network),
@@ -203,6 +211,8 @@ def _origins(source: _Source, *, pair: bool) -> list[tuple[str, str]]:
         return [recorded, metadata.decoder] if recorded and metadata.decoder else [("", "")] * 2
     if recorded and metadata.decoder is None:
         return [recorded]
+    if _in_detectron(source):
+        return [("model", "")]
     if not switchable_prefixes(source.state) and metadata.network in {
         c.network for c in PUBLISHED if c.norm == "gn+ws"
     }:
@@ -210,9 +220,16 @@ def _origins(source: _Source, *, pair: bool) -> list[tuple[str, str]]:
     return [("state_dict", "")]
 
 
+def _in_detectron(source: _Source) -> bool:
+    """Whether the published code calls the entries otherwise: where the file did, or where no file says how it was."""
+    metadata = source.metadata
+    return metadata.names == detectron.NAME or (metadata.container is None and detectron.has_place(source.state))
+
+
 def _card(source: _Source, written: Mapping[str, Tensor], prefix: str, counters: list[str]) -> Card:
     """The card of what was written with a prefix, without `counters`."""
     file, state, metadata = source.file, source.state, source.metadata
+    parts = part_norms(state) if metadata.network else {}
     parameters = (value.numel() for key, value in state.items() if key.rsplit(".", 1)[-1] not in _NO_PARAMETERS)
     return Card(
         name=metadata.name,
@@ -234,8 +251,17 @@ def _card(source: _Source, written: Mapping[str, Tensor], prefix: str, counters:
         switchnorm=__version__,
         decoder_md5=metadata.decoder_md5,
         alike=metadata.alike,
-        options=options_of(state) if metadata.network else {},
+        options=_options(source) if metadata.network else {},
+        box_ap=metadata.box_ap,
+        mask_ap=metadata.mask_ap,
+        norms=parts if len(set(parts.values())) > 1 else {},
     )
+
+
+def _options(source: _Source) -> dict[str, Any]:
+    """What `create_model` is told, by the entries and by what is known of a published network."""
+    name = source.metadata.name
+    return {**options_of(source.state), **({} if name is None else published(name).options)}
 
 
 def _write_safetensors(out: Path, beside: Path, state: dict[str, Tensor], metadata: Metadata, card: Card) -> None:

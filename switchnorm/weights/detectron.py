@@ -5,7 +5,7 @@
 | `body.stem`, `body.layer1` ... | `Conv_Body.conv_body.res1`, `.res2` ...; without a pyramid `Conv_Body.res1` ... |
 | `neck.lateral.3`, `.2`, `.1`, `.0` | `Conv_Body.conv_top`, `Conv_Body.topdown_lateral_modules.{0,1,2}.conv_lateral` |
 | `neck.output.3` ... `.0` | `Conv_Body.posthoc_modules.0` ... `.3` |
-| `rpn.head.{conv.0.0,cls_logits,bbox_pred}` | `RPN.FPN_RPN_{conv,cls_score,bbox_pred}`; without a pyramid `RPN.RPN_...` |
+| `rpn.head.{conv.0.0,cls_logits,bbox_pred}` | `RPN.FPN_RPN_{conv,cls_score,bbox_pred}`; else `RPN.RPN_...` |
 | `box.fc1`, `.fc2`, `.convs`, `.fc`, `.layer4` | `Box_Head.fc1`, `.fc2`, `.convs`, `.fc`, `.res5` |
 | `box.cls_score`, `.bbox_pred` | `Box_Outs.cls_score`, `.bbox_pred` |
 | `mask.convs`, `.upconv`, `.classify` | `Mask_Head.conv_fcn`, `.upconv`, `Mask_Outs.classify` |
@@ -53,7 +53,14 @@ _LAST_STAGE = {
     "rpn.head.bbox_pred.": "RPN.RPN_bbox_pred.",
     **_COMMON,
 }
+#: What a converted file's metadata calls these names.
+NAME = "detectron"
 _OF_GROUP = re.compile(r"\.gn(\d+)\.")
+
+
+def has_place(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict with our names is of a network that the published code has: two stages, a residual body."""
+    return {"body.stem.conv1.weight", "rpn.head.cls_logits.weight", "box.cls_score.weight"} <= state.keys()
 
 
 def is_detectron(state: Mapping[str, Tensor]) -> bool:

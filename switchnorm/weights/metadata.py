@@ -16,8 +16,8 @@ from switchnorm.errors import InputError
 from switchnorm.text import from_json
 
 _TEXTS = ("name", "network", "norm", "source", "md5", "decoder_md5")
-_NUMBERS = ("top1", "top5")
-_ORIGIN = ("container", "prefix", "decoder", "alike", "shapes", "order")
+_NUMBERS = ("top1", "top5", "box_ap", "mask_ap")
+_ORIGIN = ("container", "prefix", "decoder", "alike", "shapes", "order", "names")
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,14 @@ class Metadata:
     """The origin of the numbers in a file; empty where nothing is known.
 
     Attributes:
-        name, network, norm, source, md5, top1, top5, decoder_md5, alike: as in `Card`; the sums are those of the files
-            as their authors saved them.
+        name, network, norm, source, md5, top1, top5, box_ap, mask_ap, decoder_md5, alike: as in `Card`; the sums are
+            those of the files as their authors saved them.
         statistics: what its switchable layers mix, in the order of the logits.
         container, prefix: as in `CheckpointFile`, of the published file that was converted; None for other files.
         decoder: the same two of the decoder's file, where there were two; None otherwise.
         shapes: of entries whose published shape cannot be told from ours.
         order: the keys as the converted file ordered them, by the network's depth; safetensors does not keep an order.
+        names: "detectron" where the converted file had the names of `switchnorm.weights.detectron`; None otherwise.
         classes: as in `CheckpointFile`.
     """
 
@@ -42,6 +43,8 @@ class Metadata:
     md5: str | None = None
     top1: float | None = None
     top5: float | None = None
+    box_ap: float | None = None
+    mask_ap: float | None = None
     decoder_md5: str | None = None
     alike: tuple[str, ...] = ()
     statistics: tuple[str, ...] | None = None
@@ -50,6 +53,7 @@ class Metadata:
     decoder: tuple[str, str] | None = None
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+    names: str | None = None
     classes: Classes | None = None
 
     def write(self, version: str) -> dict[str, str]:
@@ -99,12 +103,14 @@ class Metadata:
                 raise ValueError("shapes of other entries")
             # Files that were converted before segmentation was supported have no entry for a decoder.
             decoder = origin.get("decoder") and tuple(origin["decoder"])
-            texts = (origin["container"], origin["prefix"], *(decoder or (None, None)))
-            if len(texts) != 4 or not all(text is None or isinstance(text, str) for text in texts):
+            names = origin.get("names")
+            texts = (origin["container"], origin["prefix"], *(decoder or (None, None)), names)
+            if len(texts) != 5 or not all(text is None or isinstance(text, str) for text in texts):
                 raise TypeError("no text")
             found |= {name: tuple(str(key) for key in origin.get(name, ())) for name in ("order", "alike")}
             classes = classes_in(origin, f"checkpoint {str(path)!r}")
-            return cls(**found, shapes=shapes, container=texts[0], prefix=texts[1], decoder=decoder, classes=classes)
+            origins = {"container": texts[0], "prefix": texts[1], "decoder": decoder, "names": names}
+            return cls(**found, shapes=shapes, classes=classes, **origins)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
                 f"checkpoint {str(path)!r} has damaged metadata; convert it again with `switchnorm convert`"

@@ -5,7 +5,8 @@ Sources of names, accuracies and sums: the model zoos of the authors' repositori
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from switchnorm.errors import unknown
 from switchnorm.layers import Spec
@@ -16,6 +17,7 @@ SOURCES = {
     "sn": "https://github.com/switchablenorms/Switchable-Normalization/tree/master/imagenet",
     "ssn": "https://github.com/switchablenorms/Sparse_SwitchNorm",
     "gn+ws": "https://github.com/joe-siyuan-qiao/pytorch-classification",
+    "detection": "https://github.com/switchablenorms/SwitchNorm_Detection",
 }
 
 
@@ -25,13 +27,18 @@ class Checkpoint:
 
     Attributes:
         name: what this library calls it.
-        network: the network's name for `switchnorm.create_model`; all have 1000 classes.
+        network: the network's name for `switchnorm.create_model`; classifiers have 1000 classes, detectors 80.
         norm: its normalization, as `Spec.parse` reads it.
         geometry: (GPUs, samples per GPU) it was trained with; None where no statistic is over the batch.
         file: the file's name where its authors name it in their scripts or links, otherwise None.
         md5: of the file, where its authors published one, otherwise None.
-        top1, top5: the claimed accuracy on ImageNet's validation set, single crop of 224 pixels, in [0, 1].
+        top1, top5: the claimed accuracy on ImageNet's validation set, single crop of 224 pixels, in [0, 1]; None for
+            detectors.
         using_bn: whether its layers have the batch statistic; False means instance and layer statistics only.
+        box_ap, mask_ap: the claimed average precision on COCO's validation set of 2017, in [0, 1]; None for
+            classifiers, and for networks without masks.
+        options: what `switchnorm.create_model` is told beside the network's name, so that it computes what the authors'
+            code does.
     """
 
     name: str
@@ -40,9 +47,12 @@ class Checkpoint:
     geometry: tuple[int, int] | None
     file: str | None
     md5: str | None
-    top1: float
-    top5: float
+    top1: float | None
+    top5: float | None
     using_bn: bool = True
+    box_ap: float | None = None
+    mask_ap: float | None = None
+    options: Mapping[str, str | bool | float] = field(default_factory=dict)
 
     @property
     def statistics(self) -> tuple[str, ...] | None:
@@ -54,7 +64,7 @@ class Checkpoint:
     @property
     def source(self) -> str:
         """The address of its model zoo."""
-        return SOURCES[self.norm]
+        return SOURCES[self.norm if self.box_ap is None else "detection"]
 
 
 def _sn(name: str, network: str, samples: int, file: str | None, top1: float, top5: float) -> Checkpoint:
@@ -71,7 +81,27 @@ def _ws(network: str, file: str, top1_error: float, top5_error: float) -> Checkp
     return Checkpoint(network, network, "gn+ws", None, file, None, top1, top5)
 
 
-#: Every checkpoint that the papers' authors published for ImageNet classification.
+def _detector(
+    name: str, network: str, file: str, box_ap: float, mask_ap: float | None = None, **options: str | bool | float
+) -> Checkpoint:
+    using_bn = "_sn_(8,1)" not in file  # which begins with such a classifier, and is trained at 2 pictures all the same
+    return Checkpoint(
+        name,
+        network,
+        "sn",
+        (8, 2),
+        file,
+        None,
+        None,
+        None,
+        using_bn=using_bn,
+        box_ap=box_ap,
+        mask_ap=mask_ap,
+        options={"boxes": "published", "box_beta": 1.0, **options},
+    )
+
+
+#: Every checkpoint that the papers' authors published: for classification of ImageNet, and for detection on COCO.
 PUBLISHED = (
     _sn("resnetv1sn50-8x32-cosine", "resnetv1sn50", 32, "ResNet50v1+SN(8,32)-77.49.pth", 0.7749, 0.9332),
     _sn("resnetv1sn50-8x32-step", "resnetv1sn50", 32, "ResNet50v1+SN(8,32)-76.92.pth", 0.7692, 0.9326),
@@ -91,6 +121,19 @@ PUBLISHED = (
     _ws("l_resnet101", "R-101-GN-WS.pth.tar", 22.10, 6.07),
     _ws("l_resnext50", "X-50-GN-WS.pth.tar", 22.71, 6.38),
     _ws("l_resnext101", "X-101-GN-WS.pth.tar", 21.80, 6.03),
+    _detector("faster_resnet50_c4_sn", "resnet50_c4+faster", "faster_rcnn_R-50-C4_2x_sn.pth", 0.3807),
+    # This one alone was evaluated with a stage in training mode that has batch statistics.
+    _detector(
+        "faster_resnet50_fpn_sn",
+        "resnet50_fpn+faster_2fc",
+        "faster_rcnn_R-50-FPN_2x_sn.pth",
+        0.3910,
+        published_eval=True,
+    ),
+    _detector("faster_resnet50_fpn_sn_8x1", "resnet50_fpn+faster_2fc", "faster_rcnn_R-50-FPN_2x_sn_(8,1).pth", 0.3899),
+    _detector(
+        "mask_resnet50_fpn_sn_8x1", "resnet50_fpn+mask_4conv1fc", "mask_rcnn_R-50-FPN_2x_sn_(8,1).pth", 0.4101, 0.3612
+    ),
 )
 
 

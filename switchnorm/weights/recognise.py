@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from switchnorm.errors import InputError
 from switchnorm.layers import Norm, all_norms
 from switchnorm.models import Family, create_model, list_models, task_of
 from switchnorm.models.registry import FAMILIES
+from switchnorm.weights import detectors
 from switchnorm.weights.layout import switchable_prefixes, to_ours
 
 # How far the depth in a network's name may be from the number of its layers: authors count some layers, others not.
@@ -35,11 +36,13 @@ class Recognised:
         network: its name for `switchnorm.create_model`, which also needs `options_of` the state.
         num_classes: its number of logits.
         alike: networks that differ from it in dilation alone, which leaves no trace in keys and shapes.
+        norms: of the parts of a detector whose parts differ: "none", "bn", "sn", ...; None where keys do not tell.
     """
 
     network: str
     num_classes: int
     alike: tuple[str, ...] = ()
+    norms: dict[str, str | None] = field(default_factory=dict)
 
 
 def recognise(state: Mapping[str, Tensor], among: Iterable[str] | None = None) -> Recognised | None:
@@ -55,18 +58,34 @@ def recognise(state: Mapping[str, Tensor], among: Iterable[str] | None = None) -
     """
     state, _ = to_ours(state)
     norm = norm_of(state)
+    norms = part_norms(state)
     classes = class_count(state)
     wanted = _signature(state)
     options = options_of(state)
+    # None leaves a network as it is built: some have no normalization to replace, or several that differ.
+    usual = (_stateless(), None) if norm is None else (norm,)
     for name in candidates(state) if among is None else among:
-        model = _built(name, norm, classes, options)
-        if model is not None and _signature(model.state_dict()) == wanted:
-            return Recognised(name, classes, _alike(name))
+        for stand_ins in (usual, *(((None,),) if detectors.may_differ(name) else ())):
+            model = _built(name, stand_ins, norms, classes, options)
+            if model is not None and _signature(model.state_dict()) == wanted:
+                mixed = norms if len(set(norms.values())) > 1 else {}
+                return Recognised(name, classes, _alike(name), mixed)
     return None
 
 
-def options_of(state: Mapping[str, Tensor]) -> dict[str, bool]:
+def part_norms(state: Mapping[str, Tensor]) -> dict[str, str | None]:
+    """The normalization of each part of a detector: "none" for none, None where keys do not tell; none of others."""
+    found: dict[str, str | None] = {}
+    for part in detectors.parts_of(state):
+        entries = detectors.entries_of(state, part)
+        found[part] = norm_of(entries) if detectors.is_normalized(entries) else "none"
+    return found
+
+
+def options_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """What `switchnorm.create_model` has to be told beside a network's name, by the parts that `state` has."""
+    if detectors.is_detector(state):
+        return dict(detectors.options(state))
     parts = {"deep_stem": "encoder.conv3.", "aux_loss": "aux_classifier."}
     return {option: True for option, part in parts.items() if any(key.startswith(part) for key in state)}
 
@@ -83,13 +102,19 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _built(name: str, norm: str | None, classes: int, options: dict[str, Any]) -> nn.Module | None:
-    """A network on the meta device; None where it cannot be built there, or with this norm."""
-    # None leaves a network as it is built: some have no normalization to replace.
-    for stand_in in (_stateless(), None) if norm is None else (norm,):
+def _built(
+    name: str,
+    stand_ins: Iterable[str | None],
+    norms: Mapping[str, str | None],
+    classes: int,
+    options: dict[str, Any],
+) -> nn.Module | None:
+    """A network on the meta device, with the first norm that it can be built with there; None with none of them."""
+    parts: dict[str, Any] = {part: each or _stateless() for part, each in norms.items()}
+    for stand_in in stand_ins:
         try:
             with torch.device("meta"), _Unfilled():
-                return create_model(name, norm=stand_in, num_classes=classes, **options)
+                return create_model(name, norm=stand_in, norms=parts, num_classes=classes, **options)
         except (InputError, NotImplementedError):
             continue
     return None
@@ -146,6 +171,9 @@ def _blank(norm: Norm, channels: int) -> dict[str, Tensor]:
 
 def candidates(state: Mapping[str, Tensor]) -> Iterator[str]:
     """The networks that `state` could belong to, likeliest first, judged by its parts, norm and number of layers."""
+    if detectors.is_detector(state):
+        yield from detectors.candidates(state)
+        return
     parts = {key.partition(".")[0] for key in state}
     if parts == {"encoder", "decoder"}:
         yield from _pairings(_depth((key, value) for key, value in state.items() if key.startswith("encoder.")))
@@ -211,8 +239,10 @@ def class_count(state: Mapping[str, Tensor]) -> int:
     """The number of rows of the classifier.
 
     That is the linear layer that comes last, or else the last convolution, of those with a bias if there are any: in
-    networks for segmentation only classifiers have one.
+    networks for segmentation only classifiers have one. Of a detector, the number of its classes without background.
     """
+    if detectors.is_detector(state):
+        return detectors.class_count(state)
     weights = _weights(state)
     linear = [value for _, value in weights if value.dim() == 2]
     biased = [value for key, value in weights if f"{key.removesuffix('weight')}bias" in state]

@@ -52,7 +52,8 @@ def cases() -> dict[tuple[str, str], str]:
     found = {("digits", key): each for key, each in keys.items()}
     for task in tasks().values():
         if task.section is not None:
-            found |= {("camvid", key): each for key, each in numbers(task.name, task.section).items()}
+            dataset = next(name for name in dataset_classes() if dataset_class(name).task == task.name)
+            found |= {(dataset, key): each for key, each in numbers(task.name, task.section).items()}
     seen: set[tuple[str, str]] = set()
     for dataset in dataset_classes():
         schema = dataset_class(dataset)

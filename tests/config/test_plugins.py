@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import yaml
 
 from switchnorm.config import plugins
 from switchnorm.errors import InputError
+from tests import forked
 
 NORM = """
 from torch import nn
@@ -46,9 +45,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def command(folder: Path, *arguments: str) -> tuple[int, str, str]:
     """`switchnorm ...` in a process of its own, since what is imported stays so."""
-    found = subprocess.run(
-        [sys.executable, "-m", "switchnorm", *arguments], cwd=folder, capture_output=True, text=True, timeout=300
-    )
+    found = forked.run("-m", "switchnorm", *arguments, cwd=folder)
     return found.returncode, found.stdout, found.stderr
 
 

@@ -5,6 +5,7 @@ Run as a script, this file is one of the processes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -139,7 +140,7 @@ def found(rank: int, world: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes(world: int, tmp_path: Path) -> None:
-    all_found = processes.run(__name__, world, tmp_path, "-W", "error::FutureWarning")
+    all_found = processes.run(__name__, world, tmp_path)
     synchronised_statistics_are_those_of_one_big_batch(all_found)
     if world == 2:
         distributed_training_goes_on_after_hardening(*all_found)
@@ -192,4 +193,5 @@ def test_one_process_needs_no_process_group(name: str) -> None:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("error", FutureWarning)
     processes.process(found)

@@ -22,7 +22,13 @@ def config_of(name: str) -> Config:
 def momenta(config: Config) -> set[float]:
     """Of the layers that keep running statistics."""
     with torch.device("meta"):
-        model = create_model(config.model.name, norm=config.model.norm, conv=config.model.conv, **config.model.options)
+        model = create_model(
+            config.model.name,
+            norm=config.model.norm,
+            norms=config.model.norms,
+            conv=config.model.conv,
+            **config.model.options,
+        )
     return {round(layer.momentum, 6) for layer in model.modules() if has_batch_statistics(layer)}
 
 

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from switchnorm.studies.folder import check_folder
 from switchnorm.studies.geometry import PRESETS, plan_study
 from switchnorm.studies.parallel import train_one
 from switchnorm.training.optimizer import effective_lr
+from tests.forked import Forked
 
 
 def study(tmp_path, *flags, norms=("bn", "sn"), geometries=("8x32", "8x2"), seeds=(0,), **options):
@@ -183,28 +182,12 @@ COMMAND = (
 )  # fmt: skip
 
 
-def one_core() -> None:
-    """One core is one thread, as in this process: the number of threads shows in the last digits."""
+def start(tmp_path) -> Forked:
+    process = Forked(("-m", "switchnorm", *COMMAND), tmp_path)
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-1:])
-
-
-def start(tmp_path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "switchnorm", *COMMAND],
-        cwd=tmp_path,
-        # What one process compiled of the packages, the next need not, wherever bytecode is not kept otherwise.
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "PYTHONDONTWRITEBYTECODE": "",
-            "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode"),
-        },
-        preexec_fn=one_core,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+        # One core is one thread, as in this process: the number of threads shows in the last digits.
+        os.sched_setaffinity(process.pid, sorted(os.sched_getaffinity(0))[-1:])
+    return process
 
 
 def interrupted(path: Path) -> bool:

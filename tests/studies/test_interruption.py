@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 import yaml
 
+from tests.forked import Forked
 from tests.training.test_resume import wait_for
 
 CONFIG = {
@@ -23,16 +22,8 @@ CONFIG = {
 
 def test_seeds_save_themselves_and_the_same_command_continues(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(CONFIG))
-    command = [*(sys.executable, "-m", "switchnorm", "train", "r.yaml"), *("--seeds", "0", "1", "--out", "seeds")]
-    process = subprocess.Popen(
-        [*command, "--workers", "2"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    command = ("-m", "switchnorm", "train", "r.yaml", "--seeds", "0", "1", "--out", "seeds", "--workers", "2")
+    process = Forked(command, tmp_path, session=True)
     files = [tmp_path / f"seeds/seed{seed}/checkpoints/last.ckpt" for seed in (0, 1)]
     wait_for(lambda: all(file.is_file() for file in files), process)
     os.killpg(process.pid, signal.SIGHUP)  # as a terminal that is closed

@@ -87,5 +87,27 @@ def pictures(count: int, seed: int = 0, empty: tuple[int, ...] = ()) -> tuple[li
         for mask, (left, top, right, bottom) in zip(masks, boxes.long().tolist(), strict=True):
             mask[top:bottom, left:right] = 1
         labels = torch.randint(1, 3, (objects,), generator=generator)
-        targets.append({"boxes": boxes, "labels": labels, "masks": masks})
+        targets.append({"boxes": boxes, "labels": labels, "masks": masks, "draw": torch.tensor(100 + index)})
     return images, targets
+
+
+def outputs(model: Any, images: list[Tensor], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """A training pass's losses as sums over regions, which add up over the parts of a batch, and sums over anchors."""
+    counts: dict[str, int] = {}
+    anchors: list[Tensor] = []
+    watched = {"box": model.roi_heads.box_roi_pool, "mask": model.roi_heads.mask_roi_pool}
+    handles = [
+        pool.register_forward_hook(lambda _, __, pooled, name=name: counts.__setitem__(name, len(pooled)))
+        for name, pool in watched.items()
+    ]
+    handles.append(model.rpn.head.register_forward_hook(lambda _, __, found: anchors.extend((*found[0], *found[1]))))
+    losses = model(images, targets)
+    for handle in handles:
+        handle.remove()
+    box, mask = counts["box"], counts["mask"]
+    return {
+        "classes": losses["loss_classifier"] * box,
+        "boxes": losses["loss_box_reg"] * box,
+        "masks": losses["loss_mask"] * mask,
+        "anchors": torch.stack([each.sin().sum() for each in anchors]).sum(),
+    }

@@ -92,19 +92,17 @@ def test_new_parameters_are_those_that_an_optimizer_does_not_know(make, spec):
     assert ("make the optimizer after the switch" in str(plan)) is bool(names)
 
 
-def test_detectors_ghost_batches_of_regions_are_refused():
+def test_a_switch_gives_layers_of_regions_no_ghost_batches():
     detector = torchvision.models.detection.fasterrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None)
     before = list(detector.modules())
-    message = (
-        "layer 'roi_heads.box_head.0.1' sees regions of pictures, or may see them, which ghost batches would group"
-    )
-    for act in (lambda: ghost(detector, 2), lambda: switch(detector, "sn", ghost=2)):
-        with pytest.raises(InputError, match=message):
-            act()
+    message = r"layer 'roi_heads.box_head.0.1' sees regions .*; leave ghost out and call ghost\(model, samples\) after"
+    with pytest.raises(InputError, match=message):
+        switch(detector, "sn", ghost=2)
     assert list(detector.modules()) == before
-    switch(detector, "gn", include="roi_heads.*")
     ghost(detector, 2)
     assert detector.backbone.body.bn1.ghost == 2
+    assert detector.rpn.head.conv[0][0].bias is not None  # no norm, so nothing to group
+    assert repr(detector.roi_heads.box_head[0][1].ghost) == "2 pictures"
 
 
 def test_heads_that_see_pictures_take_ghost_batches():
@@ -184,7 +182,14 @@ class Inside(Detector):
         return self.pool(x, boxes)
 
 
-@pytest.mark.parametrize("make", [Operator, Function, Branch, Helped, PoolerLast, Inside])
+def test_layers_before_a_pool_see_pictures():
+    net = ghost(PoolerLast(), 2)
+    assert (net.norm.ghost, repr(net.head.ghost)) == (2, "2 pictures")
+    with pytest.raises(InputError, match=r"layer 'head' sees regions .* call ghost\(model, samples\) after the switch"):
+        switch(PoolerLast(), "sn", ghost=2)
+
+
+@pytest.mark.parametrize("make", [Operator, Function, Branch, Helped, Inside])
 def test_regions_are_never_grouped_whoever_cuts_them(make):
     for act in (lambda net: ghost(net, 2), lambda net: switch(net, "sn", ghost=2)):
         net = make()

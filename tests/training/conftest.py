@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.forked import Forked
 
 CONFIG = {
     "model": {"name": "digits_resnet9", "norm": "ssn"},
@@ -30,16 +30,8 @@ def recipe(tmp_path: Path) -> Path:
 def command(tmp_path: Path):
     """Start `switchnorm ...` in an empty folder, with one thread, its output not a terminal."""
 
-    def start(*arguments: str, **changes: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **changes}
-        return subprocess.Popen(
-            [sys.executable, "-m", "switchnorm", *map(str, arguments)],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def start(*arguments: str, **changes: str) -> Forked:
+        return Forked(("-m", "switchnorm", *arguments), tmp_path, {**os.environ, **changes})
 
     return start
 

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 CLASSES = ("square", "bar")
-#: Of these pictures in each split one has no object.
-EMPTY = 3
+#: The pictures of each split without objects.
+EMPTY = (1, 3, 4, 6)
 
 
 def write_objects(root: Path, counts: dict[str, int], size: tuple[int, int] = (48, 64)) -> Path:
@@ -31,7 +31,7 @@ def write_objects(root: Path, counts: dict[str, int], size: tuple[int, int] = (4
             picture = draw.normal(60, 12, (height, width, 3))
             name = f"{split}{number:02}.png"
             images.append({"id": number + 1, "file_name": name, "height": height, "width": width})
-            for label in range(0 if number == EMPTY else 2):
+            for label in range(0 if number in EMPTY else 2):
                 tall, wide = ((16, 16), (10, 30))[label]
                 top, left = int(draw.integers(0, height - tall)), int(draw.integers(0, width - wide))
                 picture[top : top + tall, left : left + wide, label] += 150

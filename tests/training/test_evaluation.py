@@ -21,8 +21,8 @@ from switchnorm.runs.folder import RunFolder
 from switchnorm.training.build import build_model
 from switchnorm.training.evaluate import evaluate
 from switchnorm.weights import load_state, read_state
+from tests.forked import together
 from tests.training.scenes import CLASSES, VOID
-from tests.training.test_processes import torchrun
 from tests.training.test_segmentation import write_recipe
 
 #: A picture's truth and predictions as colours.
@@ -109,7 +109,7 @@ def test_two_processes_write_the_same_pictures(masks, tmp_path):
     for count in ((), ("--worst", "2")):
         one, two = tmp_path / f"one{len(count)}", tmp_path / f"two{len(count)}"
         main(["eval", str(masks / "done"), "--pictures", str(one), *count])
-        torchrun(tmp_path, 2, "eval", str(masks / "done"), "--pictures", str(two), *count)
+        together(tmp_path, 2, "-m", "switchnorm", "eval", str(masks / "done"), "--pictures", str(two), *count)
         assert {p.name: p.read_bytes() for p in one.iterdir()} == {p.name: p.read_bytes() for p in two.iterdir()}
 
 
@@ -178,7 +178,8 @@ def test_saved_logits_are_those_of_the_network_in_the_order_of_the_test_set(digi
 @pytest.mark.sweep
 def test_two_processes_save_the_same_logits(digits, tmp_path):
     main(["eval", str(digits), "--save", str(tmp_path / "one.npz"), "--limit", "101"])
-    torchrun(tmp_path, 2, "eval", str(digits), "--save", str(tmp_path / "two.npz"), "--limit", "101")
+    evaluation = ("eval", str(digits), "--save", str(tmp_path / "two.npz"), "--limit", "101")
+    together(tmp_path, 2, "-m", "switchnorm", *evaluation)
     one, two = (np.load(tmp_path / f"{name}.npz") for name in ("one", "two"))
     assert one["names"].tolist() == two["names"].tolist() == [str(index) for index in range(101)]
     assert np.array_equal(one["labels"], two["labels"])

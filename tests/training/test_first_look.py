@@ -12,8 +12,8 @@ from switchnorm.training import dry_run
 from switchnorm.training.build import prepare, training_batches
 from switchnorm.training.first_look import first_look
 from switchnorm.training.launch import start
+from tests.forked import together
 from tests.training.scenes import VOID, write_scenes
-from tests.training.test_processes import torchrun
 
 FLAGS = ("--device", "cpu", "--batch-size", "2", "--epochs", "1", "--train.epoch_steps", "1", "--data.workers", "0")
 
@@ -68,7 +68,8 @@ def test_it_says_what_is_unusual_once_and_draws_no_random_number(scenes):
 def test_no_folder_is_left_where_several_processes_find_it(scenes, tmp_path):
     (scenes / "valannot/val02.png").write_bytes(b"no")
     flags = ("--data", "masks", "--data.root", scenes, "--data.ignore", f"[{VOID}]", "--data.short_sides", "[32]")
-    done = torchrun(tmp_path, 2, "train", "camvid/small", *flags, *FLAGS, "--samples-per-gpu", "1", "--out", "run")
+    training = ("train", "camvid/small", *flags, *FLAGS, "--samples-per-gpu", "1", "--out", "run")
+    done = together(tmp_path, 2, "-m", "switchnorm", *training)
     assert done.returncode != 0
     assert f"switchnorm: cannot read mask {scenes}/valannot/val02.png (" in done.stderr
     assert not (tmp_path / "run").exists()

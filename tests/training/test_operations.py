@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.training.test_segmentation import write_recipe
 from tests.training.trainings import with_short_epochs
 
 
 def disturb(recipe: Path, folder: Path, *disturbances: str) -> list[dict[str, object]]:
     folder.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.operations", recipe, folder, *disturbances],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=3000,
-    )
+    done = forked.run("-m", "tests.training.operations", recipe, folder, *disturbances, timeout=3000)
     found = [json.loads(line) for line in done.stdout.splitlines()]
     for each in found:
         print(*each.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,8 +20,9 @@ from switchnorm.runs.lock import locked
 from switchnorm.training import ownership
 from switchnorm.training.launch import resume
 from switchnorm.training.ownership import existing_run
+from tests import forked
+from tests.forked import together
 from tests.training.operations import differences, in_child, left_behind, train
-from tests.training.test_processes import torchrun
 from tests.training.trainings import with_short_epochs
 
 
@@ -33,13 +33,7 @@ def recipe(recipe: Path) -> Path:
 
 
 def test_of_several_at_once_one_goes_on(recipe, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.test_ownership", recipe, tmp_path],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = forked.run("-m", "tests.training.test_ownership", recipe, tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     found = json.loads(done.stdout)
@@ -59,7 +53,7 @@ def test_the_processes_of_torchrun_end_with_the_line(tmp_path):
         (run / name).write_text("{}")
     before = time.monotonic()
     with locked(run):
-        done = torchrun(tmp_path, 2, "train", "--resume", "run")
+        done = together(tmp_path, 2, "-m", "switchnorm", "train", "--resume", "run")
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if line.startswith("switchnorm: ")]
     assert len(said) == 1, "both have it, and one says it"

@@ -15,8 +15,8 @@ from switchnorm.tasks.process_statistics import KEY
 from switchnorm.training.evaluate import evaluate
 from switchnorm.training.launch import resume
 from switchnorm.weights import read_checkpoint
+from tests.forked import together
 from tests.training import trainings
-from tests.training.test_processes import torchrun
 from tests.training.test_resume import CLOCK, assert_same_run, rows
 from tests.training.test_segmentation import write_recipe
 
@@ -37,8 +37,8 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def on_processes(folder: Path, world: int, recipe: Path, cases, *step: int) -> None:
-    program = [trainings.__file__]
-    done = torchrun(folder.parent, world, recipe, folder, json.dumps(cases), *step, program=program)
+    arguments = (trainings.__file__, recipe, folder, json.dumps(cases), *map(str, step))
+    done = together(folder.parent, world, *arguments)
     assert (done.returncode == 0) == (not step), done.stderr
 
 

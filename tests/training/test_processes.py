@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.forked import together
+
 
 def torchrun(
     folder: Path, processes: int, *arguments: str, program: Sequence[str] = ("-m", "switchnorm")
@@ -60,7 +62,7 @@ def test_evaluation_on_processes_counts_every_picture_once(run, recipe, tmp_path
     assert run("train", recipe, *flags, "--out", "one")[0] == 0
     code, alone, err = run("eval", "one", "--views", views, "--batch-size", "7")
     assert code == 0, err
-    done = torchrun(tmp_path, 2, "eval", "one", "--views", views, "--batch-size", "7")
+    done = together(tmp_path, 2, "-m", "switchnorm", "eval", "one", "--views", views, "--batch-size", "7")
     assert done.returncode == 0, done.stderr
     assert "on the 359 test pictures" in alone
     assert done.stdout.splitlines()[-4:] == alone.splitlines()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +22,9 @@ from switchnorm.recipes import find_recipe
 from switchnorm.runs.folder import RunFolder
 from switchnorm.tasks.segmentation.records import write_examples
 from switchnorm.training import dry_run
+from tests import forked
+from tests.forked import together
 from tests.training.scenes import CLASSES, VOID, write_scenes
-from tests.training.test_processes import torchrun
 from tests.training.test_resume import CLOCK, assert_same_run, rows, wait_for
 
 CONFIG = {
@@ -68,14 +66,7 @@ def read_rows(file: Path) -> list[dict[str, str]]:
 
 def switchnorm(folder: Path, *arguments: str | Path) -> str:
     """What `switchnorm ...` prints in a folder."""
-    done = subprocess.run(
-        [sys.executable, "-m", "switchnorm", *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = forked.run("-m", "switchnorm", *arguments, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -189,7 +180,7 @@ def test_processes_train_and_evaluate_as_one(run, recipe, tmp_path):
         Image.fromarray(labels).save(file)
     flags = (recipe, "--epochs", "1", "--norm", "bn", "--precision", "64", "--samples-per-gpu", "null")
     assert run("train", *flags, "--out", "one")[0] == 0
-    done = torchrun(tmp_path, 2, "train", *flags, "--train.sync", "true", "--out", "two")
+    done = together(tmp_path, 2, "-m", "switchnorm", "train", *flags, "--train.sync", "true", "--out", "two")
     assert done.returncode == 0, done.stderr
     one, two = (torch.load(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("one", "two"))
     for key, value in one.items():
@@ -199,7 +190,7 @@ def test_processes_train_and_evaluate_as_one(run, recipe, tmp_path):
     assert names[0] == names[1]
     code, alone, err = run("eval", "one", "--batch-size", "2")
     assert code == 0, err
-    done = torchrun(tmp_path, 2, "eval", "one", "--batch-size", "2")
+    done = together(tmp_path, 2, "-m", "switchnorm", "eval", "one", "--batch-size", "2")
     assert done.returncode == 0, done.stderr
     lines = alone.splitlines()
     assert done.stdout.splitlines()[-len(lines) :] == lines

@@ -33,6 +33,11 @@ class Annotated(ABC):
         """The names of the classes, in the order that the files give them."""
 
     @property
+    def class_ids(self) -> tuple[int, ...]:
+        """The number of each of `classes`, as the files have it: from 1 where they have none."""
+        return tuple(range(1, len(self.classes) + 1))
+
+    @property
     @abstractmethod
     def used(self) -> tuple[str, ...]:
         """Those of which there are objects."""

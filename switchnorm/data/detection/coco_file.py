@@ -58,6 +58,11 @@ class CocoFile:
         return tuple(name for number, name in self.categories.items() if number != heading)
 
     @property
+    def class_ids(self) -> tuple[int, ...]:
+        """The ids of `classes`."""
+        return tuple(number for number in self.categories if number != self.heading)
+
+    @property
     def heading(self) -> int | None:
         """The id of a category to which all others belong and that has no objects, as Roboflow writes it."""
         named = {name: number for number, name in self.categories.items()}

@@ -101,6 +101,11 @@ class CocoSplit(Annotated):
         return self._file.classes
 
     @property
+    def class_ids(self) -> tuple[int, ...]:
+        """As `Annotated`: those of the categories."""
+        return self._file.class_ids
+
+    @property
     def used(self) -> tuple[str, ...]:
         """As `Annotated`."""
         return self._file.used

@@ -1,6 +1,7 @@
 """What every dataset of pictures with objects offers, whatever format these are written in."""
 
 import functools
+import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -175,6 +176,15 @@ class DetectionDataset(PreparedPictures):
         """The id of a test picture as COCO's files have it, or its number from 1."""
         return int(self._test.ids[index])
 
+    @functools.cached_property
+    def class_ids(self) -> tuple[int, ...]:
+        """The number of each class as the test pictures' files have it, COCO's category ids; unused ones for others."""
+        self._test  # noqa: B018 - it is read by being asked for
+        own = dict(zip(map(canonical, self._own_classes[self.split]), self._own_ids[self.split], strict=True))
+        others = itertools.count(max([len(self.classes), *own.values()]) + 1)
+        known = [own.get(canonical(name)) for name in self.classes]
+        return tuple(next(others) if number is None else number for number in known)
+
     def test_picture(self, index: int) -> "Image.Image":
         """A test picture as people are shown it, in red, green and blue."""
         from switchnorm.data.loaders.damage import read_one  # as `Dataset` explains
@@ -218,6 +228,7 @@ class DetectionDataset(PreparedPictures):
                 raise self._absent(split)
             self._read[split] = read()
             self._own_classes[split] = self._read[split].classes
+            self._own_ids[split] = self._read[split].class_ids
         return self._read[split]
 
     def _absent(self, split: str) -> InputError:
@@ -243,4 +254,9 @@ class DetectionDataset(PreparedPictures):
     @functools.cached_property
     def _own_classes(self) -> dict[str, tuple[str, ...]]:
         """The classes of the splits that were read, as their files have them."""
+        return {}
+
+    @functools.cached_property
+    def _own_ids(self) -> dict[str, tuple[int, ...]]:
+        """The numbers of these classes."""
         return {}

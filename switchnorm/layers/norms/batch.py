@@ -72,8 +72,10 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
         ghost, group = parts_of_batch(self, input), process_group(self.sync) if self.training else None
         if self.training and group is None:
             check_batch(input, ghost)
-        # torch's own reads the counter where momentum is None, which cannot be read on the meta device and in a trace.
-        counts = self.training and self.momentum is None and (input.is_meta or needs_plain_operations(input))
+        # torch's own reads the counter where momentum is None, which cannot be read on the meta device and in a trace,
+        # and counts a batch without samples.
+        unlike = input.is_meta or needs_plain_operations(input) or input.numel() == 0
+        counts = self.training and self.momentum is None and unlike
         if ghost is None and group is None and not counts:
             good = batch_norm_is_good if self.training or not self.track_running_stats else _always
             if takes_torch(input, good):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers import Spec
 from switchnorm.models.blocks import Layers
+from switchnorm.models.detection.timm_body import timm_body
 from switchnorm.models.imagenet.resnet import BLOCKS, BOTTLENECK_DEPTHS, ResidualStages
 from switchnorm.models.parts import init_convolutions
 
@@ -84,29 +85,43 @@ def residual_stages(name: str, norm: Spec, *, in_channels: int = 3) -> ResidualS
     return ResidualStages(int(found[2]), layers, in_channels=in_channels)
 
 
-def _residual(name: str, norm: Spec, *, in_channels: int = 3) -> nn.Module:
-    return ResidualBody(residual_stages(name, norm, in_channels=in_channels))
+def _residual(name: str, norm: Spec | None, *, in_channels: int = 3) -> nn.Module:
+    return ResidualBody(residual_stages(name, some_norm(norm), in_channels=in_channels))
+
+
+def some_norm(norm: Spec | None) -> Spec:
+    """The normalization of a body; raise `InputError` where it is to have none."""
+    if norm is None:
+        raise InputError("norms.body 'none' is impossible; a body needs a normalization, the nearest is 'bn'")
+    return norm
+
+
+def timm_of(name: str) -> str | None:
+    """The network of timm, "timm:NAME", that is the body of the detector with that name; None where none is."""
+    found = re.fullmatch(rf"({TIMM})_fpn\d*\+.+", name)
+    return None if found is None else found[1]
 
 
 _RESIDUAL = re.compile(r"(resnet|l_resnext)(\d+)")
-#: The names of residual bodies, as a group of a pattern; of all bodies.
-RESIDUAL, BODY = r"((?:resnet|l_resnext)\d+)", r"((?:resnet|l_resnext)\d+|timm:.+?)"
+#: The names of residual bodies, and of those of timm.
+RESIDUAL, TIMM = r"(?:resnet|l_resnext)\d+", r"timm:.+?"
 #: All bodies. What stands before "_fpn" in a network's name is one's.
 BODIES = [
     Bodies(
         RESIDUAL,
         _residual,
         (*(f"resnet{depth}" for depth in BLOCKS), *(f"l_resnext{depth}" for depth in BOTTLENECK_DEPTHS)),
-    )
+    ),
+    Bodies(TIMM, timm_body),
 ]
 
 
-def make_body(name: str, norm: Spec, *, in_channels: int = 3) -> nn.Module:
+def make_body(name: str, norm: Spec | None, *, in_channels: int = 3) -> nn.Module:
     """The body of a name.
 
     Args:
         name: as "resnet50", "l_resnext101" or "timm:NAME".
-        norm: its normalization.
+        norm: its normalization; None leaves a network of timm as it is built.
         in_channels: of the pictures.
 
     Raises:

@@ -8,7 +8,16 @@ from torch import nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers import Spec
-from switchnorm.models.detection.body import BODY, RESIDUAL, STRIDES, ResidualBody, listed, make_body, residual_stages
+from switchnorm.models.detection.body import (
+    RESIDUAL,
+    STRIDES,
+    TIMM,
+    ResidualBody,
+    listed,
+    make_body,
+    residual_stages,
+    some_norm,
+)
 from switchnorm.models.detection.pyramid import Pyramid
 from switchnorm.models.family import Family
 from switchnorm.models.parts import at_least_one, init_convolutions
@@ -17,16 +26,10 @@ from switchnorm.models.parts import at_least_one, init_convolutions
 WIDTH = 256
 #: Objects of COCO.
 CLASSES = 80
+#: What may stand behind the "+" of a network on a pyramid.
+HEADS = ("faster_2fc", "faster_4conv1fc", "mask_4conv1fc", "retina", "fcos")
 #: A normalization for each part of a network; None for none.
 Norms = Mapping[str, Spec | None]
-
-
-def body_norm(norms: Norms) -> Spec:
-    """The body's normalization; raise `InputError` where it is to have none."""
-    norm = norms["body"]
-    if norm is None:
-        raise InputError("norms.body 'none' is impossible; a body needs a normalization, the nearest is 'bn'")
-    return norm
 
 
 def pyramid_network(
@@ -87,7 +90,7 @@ def pyramid_network(
         proposals_train=proposals_train,
         proposals_test=proposals_test,
     )
-    stages = make_body(body, body_norm(norms), in_channels=in_channels)
+    stages = make_body(body, norms["body"], in_channels=in_channels)
     strides = (*STRIDES, 2 * STRIDES[-1])
     sizes = [(anchor_size * 2**level,) for level in range(len(strides))]
     rpn = ProposalNetwork(
@@ -161,7 +164,7 @@ def last_stage_network(
     box_norm = norms["box"]
     if box_norm is None:
         raise InputError("norms.box 'none' is impossible, for the head is a stage of the body; the nearest is 'bn'")
-    stages = residual_stages(body, body_norm(norms), in_channels=in_channels)
+    stages = residual_stages(body, some_norm(norms["body"]), in_channels=in_channels)
     head = residual_stages(body, box_norm)
     init_convolutions(head)
     channels, stride = stages.channels[2], STRIDES[2]
@@ -195,30 +198,33 @@ def check_numbers(anchor_size: float, box_beta: float) -> None:
             raise InputError(f"{name} {value!r} is impossible; it must be above 0, as in 32.0 and 0.11")
 
 
-def pyramid_family(heads: str, build: Callable[..., nn.Module], parts: tuple[str, ...]) -> Family:
-    """Networks on a pyramid: "BODY_fpn+HEADS", or "BODY_fpnWIDTH+HEADS".
+def pyramid_families(
+    heads: str, build: Callable[..., nn.Module], parts: tuple[str, ...], norms: Mapping[str, str] | None = None
+) -> tuple[Family, Family]:
+    """Networks on a pyramid: "BODY_fpn+HEADS", or "BODY_fpnWIDTH+HEADS"; bodies of timm are a family of their own.
 
     Args:
         heads: what stands behind the "+".
         build: as of `Family`; the body, the width or None, and the heads are its positional arguments.
         parts: that have a normalization of their own.
+        norms: as of `Family`; bodies of timm are as they are built where no norm is asked for.
     """
-    return Family(
-        rf"{BODY}_fpn(\d+)?\+({heads})",
-        build,
-        tuple(f"{body}_fpn+{heads}" for body in listed()),
-        num_classes=CLASSES,
-        task="detection",
-        parts=parts,
-    )
+    usual = norms or {}
+
+    def family(bodies: str, names: tuple[str, ...], norms: Mapping[str, str]) -> Family:
+        pattern = rf"({bodies})_fpn(\d+)?\+({heads})"
+        return Family(pattern, build, names, num_classes=CLASSES, task="detection", parts=parts, norms=norms)
+
+    names = tuple(f"{body}_fpn+{heads}" for body in listed())
+    return family(RESIDUAL, names, usual), family(TIMM, (), {"body": "none", **usual})
 
 
 FAMILIES: tuple[Family, ...] = (
-    pyramid_family("faster_2fc", pyramid_network, ("body", "neck")),
-    pyramid_family("faster_4conv1fc", pyramid_network, ("body", "neck", "box")),
-    pyramid_family("mask_4conv1fc", pyramid_network, ("body", "neck", "box", "mask")),
+    *pyramid_families("faster_2fc", pyramid_network, ("body", "neck")),
+    *pyramid_families("faster_4conv1fc", pyramid_network, ("body", "neck", "box")),
+    *pyramid_families("mask_4conv1fc", pyramid_network, ("body", "neck", "box", "mask")),
     Family(
-        rf"{RESIDUAL}_c4\+faster",
+        rf"({RESIDUAL})_c4\+faster",
         last_stage_network,
         tuple(f"{body}_c4+faster" for body in listed()),
         num_classes=CLASSES,

@@ -47,12 +47,10 @@ def build(name: str, *, num_classes: int | None = None, **options: Any) -> nn.Mo
         options: of torchvision's class, but for pictures and freezing, which are said elsewhere.
 
     Raises:
-        InputError: a network for keypoints; an option that is unknown, or whose place is elsewhere.
+        InputError: an option that is unknown, or whose place is elsewhere.
     """
     from torchvision.models import get_model_builder
 
-    if name in REFUSED:
-        raise InputError(f"model {name!r} {REFUSED[name]}")
     builder = get_model_builder(name)
     kind = typing.get_type_hints(builder)["return"]
     _check_options(name, kind, options)
@@ -87,7 +85,7 @@ def _plain(kind: type[nn.Module]) -> list[str]:
     ]
 
 
-def _taken_over(network: nn.Module, num_classes: int) -> nn.Module:
+def _taken_over(network: Any, num_classes: int) -> nn.Module:
     """The parts of torchvision's network in this library's."""
     from torchvision.models.detection import FasterRCNN
 
@@ -97,4 +95,4 @@ def _taken_over(network: nn.Module, num_classes: int) -> nn.Module:
     from switchnorm.models.detection.prepared import Prepared
 
     taken = ForeignTwoStage if isinstance(network, FasterRCNN) else ForeignDense
-    return taken(network, Prepared(num_classes, GEOMETRIES["torchvision"]))
+    return taken(network, Prepared(num_classes, GEOMETRIES["torchvision"], network.transform.size_divisible))

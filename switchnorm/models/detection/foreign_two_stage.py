@@ -29,10 +29,11 @@ class ForeignTwoStage(nn.Module):
         transform: makes one padded batch of the pictures.
 
     Attributes:
-        output_in_training: that training has another output, as of this library's decoders.
+        output_in_training, regions_by_pools: as of `TwoStage`.
     """
 
     output_in_training: ClassVar[bool] = True
+    regions_by_pools: ClassVar[bool] = True
 
     def __init__(self, network: Any, transform: Prepared) -> None:
         super().__init__()
@@ -123,7 +124,7 @@ class ForeignTwoStage(nn.Module):
                     "a network with a mask head needs masks in the targets; try one without, as fasterrcnn_resnet50_fpn"
                 )
             boxes, labels, objects = drawn.positive()
-            logits = self.masks(maps, boxes, [])
+            logits = self.masks(maps, boxes)
             wanted = mask_targets([target["masks"] for target in targets], boxes, objects, logits.shape[-1])
             losses["loss_mask"] = mask_loss(logits, labels, wanted, mean)
         return losses

@@ -14,7 +14,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from switchnorm.errors import InputError
 from switchnorm.models.detection.geometry import Geometry
 
-#: Sides of a batch are multiples of this, so that the maps of all strides are whole.
+#: What sides of a batch are multiples of, so that the maps of all strides are whole.
 MULTIPLE = 32
 Target = dict[str, Tensor]
 Detections = dict[str, Tensor]
@@ -26,6 +26,7 @@ class Prepared(nn.Module):
     Args:
         num_classes: C, of the labels 1 to C.
         geometry: of the boxes that are given out.
+        multiple: sides of the batch are multiples of this.
 
     Attributes:
         paste: whether detected masks are pasted into their picture, (M, 1, h, w), as torchvision's; otherwise they stay
@@ -34,9 +35,10 @@ class Prepared(nn.Module):
             ends, as its authors' code does.
     """
 
-    def __init__(self, num_classes: int, geometry: Geometry) -> None:
+    def __init__(self, num_classes: int, geometry: Geometry, multiple: int = MULTIPLE) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.multiple = multiple
         self.geometry = geometry
         self.paste = True
         self.edges = False
@@ -64,10 +66,10 @@ class Prepared(nn.Module):
             sizes = [(height, width)] * len(images)
             if targets is not None and "size" in targets[0]:
                 sizes = [(int(high), int(wide)) for high, wide in (target["size"].tolist() for target in targets)]
-            down, right = -height % MULTIPLE, -width % MULTIPLE
+            down, right = -height % self.multiple, -width % self.multiple
             return ImageList(F.pad(images, (0, right, 0, down)) if down or right else images, sizes), targets
         sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in images]
-        height, width = (-(-max(sides) // MULTIPLE) * MULTIPLE for sides in zip(*sizes, strict=True))
+        height, width = (-(-max(sides) // self.multiple) * self.multiple for sides in zip(*sizes, strict=True))
         batch = images[0].new_zeros((len(images), images[0].shape[0], height, width))
         for row, image in zip(batch, images, strict=True):
             row[:, : image.shape[1], : image.shape[2]].copy_(image)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from switchnorm.errors import InputError
+from switchnorm.layers import Spec
 
 #: The strides of the maps that detectors take.
 STRIDES = (4, 8, 16, 32)
 
 
-def timm_body(name: str, features: Callable[..., nn.Module]) -> nn.Module:
+def timm_body(name: str, norm: Spec | None, *, in_channels: int = 3) -> nn.Module:
     """timm's network without its classifier, which gives the maps of four strides, (N, C, H / s, W / s) each.
 
     It is timm's own module, so that its parts have timm's names, by which weights of the classifier fit and parts are
@@ -21,13 +22,18 @@ def timm_body(name: str, features: Callable[..., nn.Module]) -> nn.Module:
 
     Args:
         name: "timm:NAME".
-        features: `features(**options)` makes the network; it raises whatever timm raises.
+        norm: what its normalization is switched to; None leaves it as it is built.
+        in_channels: of the pictures.
 
     Raises:
-        InputError: a network without maps of these strides.
+        InputError: an unknown network, one without maps of these strides, or timm is not installed.
     """
+    from switchnorm.models.foreign import features
+    from switchnorm.models.segmentation.timm_encoder import switched
+
+    make = features(name)
     try:
-        network: Any = features(out_indices=(-4, -3, -2, -1))
+        network: Any = make(out_indices=(-4, -3, -2, -1), in_chans=in_channels)
     # timm says by any error, often without words, that a network has not so many maps.
     except Exception as error:
         raise InputError(f"{_lacks(name)}; choose another body, such as 'timm:resnet18'") from error
@@ -35,7 +41,10 @@ def timm_body(name: str, features: Callable[..., nn.Module]) -> nn.Module:
     if strides != STRIDES:
         found = ", ".join(map(str, strides))
         raise InputError(f"{_lacks(name)}, but of {found}; choose another body, such as 'timm:resnet18'")
-    network.channels = tuple(network.feature_info.channels())
+    channels = tuple(network.feature_info.channels())
+    if norm is not None:
+        network = switched(name, network, norm, "the other parts")
+    network.channels = channels
     if str(getattr(network, "output_fmt", "")).endswith("NHWC"):
         network.register_forward_hook(_channels_first)
     return network

@@ -36,9 +36,11 @@ class TwoStage(nn.Module):
 
     Attributes:
         output_in_training: that training has another output, as of this library's decoders.
+        regions_by_pools: that maps are cut by the heads' pools alone, for ghost batches by picture; masks are cut too.
     """
 
     output_in_training: ClassVar[bool] = True
+    regions_by_pools: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -92,7 +92,7 @@ def build(
     encoder = _Maps(name.encoder, features, {key: options[key] for key in options if key not in own}).at(name.stride)
     channels = _info(encoder).channels()
     if spec is not None:
-        encoder = _switched(name.encoder, encoder, spec)
+        encoder = switched(name.encoder, encoder, spec, "the decoder")
     classes = _family(name).num_classes if num_classes is None else num_classes
     with explained(f"+{name.decoder}", own):
         decoder = DECODERS[name.decoder](channels, Spec.of("bn") if spec is None else spec, classes, **own)
@@ -195,14 +195,21 @@ def _stride(encoder: nn.Module | None) -> int | None:
     return None if encoder is None else int(_info(encoder).reduction()[-1])
 
 
-def _switched(name: str, encoder: nn.Module, spec: Spec) -> nn.Module:
-    """The encoder with its normalization switched; where it has none that switches, that is said."""
+def switched(name: str, encoder: nn.Module, spec: Spec, others: str) -> nn.Module:
+    """The encoder with its normalization switched; where it has none that switches, that is said.
+
+    Args:
+        name: "timm:NAME".
+        encoder: its network without a classifier.
+        spec: the normalization.
+        others: what has it all the same, in words.
+    """
     encoder = plan_switch(encoder, spec, start="equal").apply()
     if all(norm_of(module) is None for module in encoder.modules()) and spec.make is None:
         kinds = sorted({type(module).__name__ for module in encoder.modules() if is_norm(module)})
         only = f" that switches, only {', '.join(kinds)}" if kinds else ""
         warnings.warn(
-            f"encoder {name!r} has no normalization{only}; {str(spec)!r} is the decoder's alone",
+            f"encoder {name!r} has no normalization{only}; {str(spec)!r} is that of {others} alone",
             stacklevel=2,
         )
     return encoder

@@ -120,10 +120,10 @@ def epoch_axis(epochs: Sequence[int]) -> dict[str, object]:
     return {"title": {"text": "epoch", "standoff": 8}, "tickformat": "d", **({"dtick": 1} if few else {"nticks": 8})}
 
 
-def translucent(colour: str) -> str:
-    """The colour of a band behind lines."""
+def translucent(colour: str, opacity: float = 0.15) -> str:
+    """A colour through which others show: by default that of a band behind lines."""
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    return f"rgba({red}, {green}, {blue}, 0.15)"
+    return f"rgba({red}, {green}, {blue}, {opacity})"
 
 
 def short(value: float) -> float:

@@ -87,8 +87,13 @@ def by_score(groups: Iterable[Group]) -> dict[Score, list[Group]]:
 
 
 def display_norm(norm: str) -> str:
-    """A normalizer's name for readers: "gn+ws" is shown as "GN + WS"."""
-    return " + ".join(part.strip().upper() for part in norm.split("+"))
+    """A normalizer's name for readers: "gn+ws" is shown as "GN + WS", "sn (body bn)" as "SN (body BN)"."""
+    first, parts, others = norm.partition(" (")
+    shown = " + ".join(part.strip().upper() for part in first.split("+"))
+    if not parts:
+        return shown
+    named = (part.partition(" ") for part in others.removesuffix(")").split(", "))
+    return f"{shown} ({', '.join(f'{part} {display_norm(each)}' for part, _, each in named)})"
 
 
 def baseline(group: Group, groups: Iterable[Group]) -> Group | None:

@@ -14,6 +14,8 @@ from switchnorm.runs.durations import duration
 def results_table(rows: Sequence[Result], notes: Sequence[str] = ()) -> Table:
     """A row per group, all of one score. The best of each data set is strong; "vs BN" is there where a BN group is.
 
+    What no run has measured has no column.
+
     Args:
         rows: the groups.
         notes: sentences below the table.
@@ -21,13 +23,14 @@ def results_table(rows: Sequence[Result], notes: Sequence[str] = ()) -> Table:
     score = rows[0].score
     compared = any(row.difference is not None for row in rows)
     winners = _winners(rows)
-    others = [f"{name[0].upper()}{name[1:]} %" for name, _ in score.others]
+    shown = [place for place in range(len(score.others)) if any(row.others[place] is not None for row in rows)]
+    others = [f"{name[0].upper()}{name[1:]} %" for name, _ in (score.others[place] for place in shown)]
     outcome = ["Normalizer", f"{score.title} %", *["vs BN"] * compared, "Best %", *others, "Time"]
     settings = ["Samples per GPU", "Network", "Data", "Seeds", "Epochs"]
     return Table(
         f"Validation {score.name} after the last epoch, and of the best one",
         (*outcome, *settings),
-        tuple(_result_cells(row, row.label in winners, compared) for row in rows),
+        tuple(_result_cells(row, row.label in winners, compared, shown) for row in rows),
         settings=len(settings),
         notes=(*_stopped(rows), *notes),
     )
@@ -41,7 +44,7 @@ def _stopped(rows: Sequence[Result]) -> Iterator[str]:
         yield f"Stopped early, for their score no longer rose: {', '.join(early)}."
 
 
-def _result_cells(row: Result, strong: bool, compared: bool) -> tuple[Cell, ...]:
+def _result_cells(row: Result, strong: bool, compared: bool, shown: Sequence[int]) -> tuple[Cell, ...]:
     low, high = row.epochs
     spread = "" if row.spread is None else f" ± {100 * row.spread:.2f}"
     difference = "" if row.difference is None else f"{100 * row.difference:+.2f}"
@@ -50,7 +53,7 @@ def _result_cells(row: Result, strong: bool, compared: bool) -> tuple[Cell, ...]
         Cell(percent(row.value) + spread, strong),
         *[Cell(difference)] * compared,
         Cell(percent(row.best)),
-        *(Cell(percent(other)) for other in row.others),
+        *(Cell(percent(row.others[place])) for place in shown),
         Cell(duration(row.seconds)),
         *map(Cell, (_plain(row.samples_per_gpu), _plain(row.network), _plain(row.data), str(row.seeds))),
         Cell(str(low) if low == high else f"{low} to {high}"),

@@ -245,8 +245,9 @@ def _example(folder: Path, described: Mapping[str, Any]) -> Example:
     counts = [int(described[key]) for key in _COUNTS]
     if min(counts) < 0:
         raise ValueError("a count below 0")
-    files = (folder / f"{name}.{kind}" for kind in (OBJECTS, FOUND))
-    return Example(name, *counts, *(read_run_picture(file, EXAMPLES_LIST) for file in files))
+    right, missed, wrong = counts
+    objects, found = (read_run_picture(folder / f"{name}.{kind}", EXAMPLES_LIST) for kind in (OBJECTS, FOUND))
+    return Example(name, right, missed, wrong, objects, found)
 
 
 def examples_text(epoch: int, shown: float, colors: Mapping[str, str], pictures: Sequence[Mapping[str, Any]]) -> str:

@@ -78,6 +78,6 @@ PARTS = {
 
 #: What the report says of the scores.
 REMARK = (
-    "AP is COCO's: the mean over classes and overlaps from 0.50 to 0.95; AP50 and AP75 are those at one overlap. "
-    "At most 100 detections of a picture count."
+    "AP is COCO’s: the mean over classes and overlaps from 0.50 to 0.95; AP50 and AP75 are those at one overlap. "
+    "At most 100 detections of a picture and class count."
 )

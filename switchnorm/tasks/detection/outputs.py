@@ -18,7 +18,7 @@ from switchnorm.tasks.detection.average_precision import Scores, Tally
 from switchnorm.tasks.detection.coco_json import write_results
 from switchnorm.tasks.detection.drawn import Drawer
 from switchnorm.tasks.detection.mistakes import Mistakes, mistakes
-from switchnorm.tasks.detection.painting import class_colors
+from switchnorm.tasks.detection.painting import WRITTEN, class_colors
 from switchnorm.tasks.detection.task import Detection
 from switchnorm.tasks.images import file_names, write_image
 from switchnorm.tasks.output import Output
@@ -130,7 +130,7 @@ class SideBySide(Output):
         picture = self.dataset.test_picture(tally.index)
         parts = drawer.objects(picture, tally.truth), drawer.found(picture, tally.found)
         both = Image.fromarray(np.concatenate([np.asarray(part) for part in parts], 1))
-        write_image(self._folder.picture(self.names[tally.index]), both, quality=90)
+        write_image(self._folder.picture(self.names[tally.index]), both, **WRITTEN)
 
 
 def _is_results(path: Path) -> bool:

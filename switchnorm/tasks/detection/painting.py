@@ -22,7 +22,11 @@ _OPACITY = 0.4
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 #: Sides of a picture over the width of its lines and the height of its letters, and what these are at least.
 _LINES, _THINNEST = 320, 2
-_LETTERS, _SMALLEST = 36, 11
+_LETTERS, _SMALLEST = 32, 12
+
+
+#: How drawn pictures are written: full resolution of colours, in which letters are.
+WRITTEN = {"quality": 88, "subsampling": 0}
 
 
 class _Sign(NamedTuple):

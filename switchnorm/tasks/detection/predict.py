@@ -24,7 +24,7 @@ from switchnorm.tasks.detection.average_precision import xywh
 from switchnorm.tasks.detection.coco_json import written_mask
 from switchnorm.tasks.detection.drawn import Drawer
 from switchnorm.tasks.detection.found import Found
-from switchnorm.tasks.detection.painting import class_colors
+from switchnorm.tasks.detection.painting import WRITTEN, class_colors
 from switchnorm.tasks.detection.task import Detection
 from switchnorm.tasks.images import write_image
 from switchnorm.tasks.predictor import Predictor
@@ -49,7 +49,7 @@ class BoxPredictor(Predictor):
         super().__init__(dataset, files, out)
         assert isinstance(dataset, DetectionDataset)
         self._names = dataset.classes
-        self._class_ids = dataset.class_ids
+        self._class_ids = range(1, len(self._names) + 1)
         self._drawer = Drawer(self._names, class_colors(len(self._names)), 0.0)
         self._pictures: dict[int, Picture] = {}
         self._numbers = itertools.count(1)
@@ -57,9 +57,7 @@ class BoxPredictor(Predictor):
         self._done = 0
         with writing(out):
             # Images and annotations of the JSON file, and rows of the table; gone with the process.
-            self._spools: tuple[IO[str], ...] = tuple(
-                tempfile.TemporaryFile("w+", encoding="utf-8", newline="", dir=out) for _ in range(3)
-            )
+            self._spools = tuple(_spool(out) for _ in range(3))
 
     @staticmethod
     def written(file: Path, out: Path) -> tuple[Path, ...]:
@@ -91,7 +89,7 @@ class BoxPredictor(Predictor):
                 )
             (place,) = self.written(file, self.out)
             image = shown(picture)
-            write_image(place, self._drawer.found(image, found), quality=90)
+            write_image(place, self._drawer.found(image, found), **WRITTEN)
             with writing(self.out):
                 self._keep(file, index, (image.height, image.width), found)
 
@@ -145,6 +143,11 @@ class BoxPredictor(Predictor):
         with path.open("w", encoding="utf-8", newline="") as file:
             file.write(csv_text([_COLUMNS]))
             _copy(self._spools[2], file)
+
+
+def _spool(folder: Path) -> IO[str]:
+    """A file without a name, which `BoxPredictor.finish` closes."""
+    return tempfile.TemporaryFile("w+", encoding="utf-8", newline="", dir=folder)
 
 
 def _copy(spool: IO[str], file: IO[str]) -> None:

@@ -21,7 +21,7 @@ from switchnorm.tasks.detection.average_precision import Tally
 from switchnorm.tasks.detection.coco_json import write_results
 from switchnorm.tasks.detection.drawn import Drawer
 from switchnorm.tasks.detection.mistakes import mistakes
-from switchnorm.tasks.detection.painting import class_colors
+from switchnorm.tasks.detection.painting import WRITTEN, class_colors
 from switchnorm.tasks.detection.task import Detection
 from switchnorm.tasks.images import file_names, write_image
 
@@ -109,8 +109,8 @@ def write_examples(folder: Path, dataset: DetectionDataset, tallies: Sequence[Ta
     drawer = Drawer(dataset.classes, colors, shown, _LONGEST)
     for tally in tallies:
         name, picture = names[tally.index], dataset.test_picture(tally.index)
-        write_image(folder / f"{name}.{files.OBJECTS}", drawer.objects(picture, tally.truth), quality=85)
-        write_image(folder / f"{name}.{files.FOUND}", drawer.found(picture, tally.found), quality=85)
+        write_image(folder / f"{name}.{files.OBJECTS}", drawer.objects(picture, tally.truth), **WRITTEN)
+        write_image(folder / f"{name}.{files.FOUND}", drawer.found(picture, tally.found), **WRITTEN)
         described.append({"name": name, **mistakes(tally.truth, tally.found, shown)._asdict()})
     codes = dict(zip(dataset.classes, map(code_of, colors.tolist()), strict=True))
     write_file(folder / files.EXAMPLES_LIST, files.examples_text(epoch, shown, codes, described))

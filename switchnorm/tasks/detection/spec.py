@@ -73,6 +73,7 @@ DETECTION = TaskSpec(
     remark=REMARK,
     parts=PARTS,
     records="switchnorm.tasks.detection.records:records",
+    sections="switchnorm.tasks.detection.report.sections:sections",
     predictor="switchnorm.tasks.detection.predict:BoxPredictor",
     drawing="switchnorm.tasks.detection.drawing:ObjectDrawing",
 )

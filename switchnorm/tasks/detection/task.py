@@ -92,7 +92,8 @@ class Detection(Task):
         dtype = next(on_meta.parameters()).dtype
         on_meta.features(torch.empty(shape, device="meta", dtype=dtype))
         model = copied("cpu")
-        samples = min(shape[0], max([2, *(getattr(layer, "ghost", None) or 0 for layer in model.modules())]))
+        ghosts = [getattr(layer, "ghost", None) for layer in model.modules()]
+        samples = min(shape[0], max([2, *(size for size in ghosts if isinstance(size, int))]))
         classes = int(model.transform.num_classes)
         images, targets = cls.noise(samples, shape[1:], classes)
         targets = [{name: _as(value, dtype) for name, value in target.items()} for target in targets]
@@ -172,7 +173,8 @@ class Detection(Task):
 
     def take_training_metrics(self) -> dict[str, float]:
         """As of `Task`; there is no accuracy."""
-        self.trained = {name: value for name, value in super().take_training_metrics().items() if name == "train_loss"}
+        self.trained = {"train_loss": float(self.train_loss.compute())}
+        self.train_loss.reset()
         return self.trained
 
     def validation_step(self, batch: Sequence[DetectionScene], batch_idx: int) -> None:
@@ -187,7 +189,8 @@ class Detection(Task):
         self.scores = self.collected.compute()
         self.collected.reset()
         for name, value in self.scores.values.items():
-            self.log(name, value, prog_bar=name == "val_ap")
+            # As a number, Lightning would round it to float32.
+            self.log(name, torch.tensor(value, dtype=torch.float64), prog_bar=name == "val_ap")
 
     def predict_step(self, batch: Sequence[DetectionScene], batch_idx: int) -> list[tuple[int, Found | str]]:
         """The index of each scene and what is found on it; or why it cannot be predicted."""

@@ -135,7 +135,8 @@ class Progress(pl.Callback):
             self.line.stop()
 
     def _rate(self) -> str:
-        return f"{self.images / max(self.epoch_seconds, 1e-9):.0f} images/s"
+        rate = self.images / max(self.epoch_seconds, 1e-9)
+        return f"{rate:.{0 if rate >= 10 else 1}f} images/s"  # of pictures that take their time
 
     def _left(self, trainer: pl.Trainer) -> str:
         done = _batches_done(trainer)

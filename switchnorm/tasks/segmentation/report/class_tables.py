@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import NamedTuple
 
 from switchnorm.report.common.numbers import percent
@@ -58,16 +57,6 @@ def comparison_table(
         )
         rows.append((Cell(name, colour=colours.get(name)), Cell(_share(first[name].pixels, total)), *cells))
     return Table(caption, ("Class", "Pixels %", *(f"{label} IoU %" for label in by_label)), tuple(rows))
-
-
-def best_first(by_label: Mapping[str, Sequence[ClassScore]]) -> tuple[list[str], list[str]]:
-    """The classes by their mean IoU over runs, the best first; then those that no run has an IoU of."""
-    found: dict[str, list[float]] = {}
-    for classes in by_label.values():
-        for each in classes:
-            found.setdefault(each.name, []).extend([] if each.iou is None else [each.iou])
-    ranked = sorted((name for name, values in found.items() if values), key=lambda name: -fmean(found[name]))
-    return ranked, [name for name, values in found.items() if not values]
 
 
 class Mistake(NamedTuple):

@@ -9,8 +9,9 @@ from switchnorm.report.common.groups import Group
 from switchnorm.report.common.legends import colour_legend
 from switchnorm.report.common.numbers import counted
 from switchnorm.report.common.run_pictures import picture_figure, picture_row
+from switchnorm.report.geometry.by_data import first_seed_note
 from switchnorm.tasks.segmentation.files import Example
-from switchnorm.tasks.segmentation.report.shown import Details, Shown, by_data_set, class_colours, first_seed_note
+from switchnorm.tasks.segmentation.report.shown import Details, Shown, by_data_set, class_colours
 
 # The label of pixels that do not count, as switchnorm.data.segmentation has it, which would import torch.
 _IGNORED = 255

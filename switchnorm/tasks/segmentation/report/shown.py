@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from switchnorm.report.common.elements import folded
 from switchnorm.report.common.groups import Group
-from switchnorm.report.geometry.folds import fold
+from switchnorm.report.geometry import by_data
 from switchnorm.runs.run import Run
 from switchnorm.tasks.segmentation.files import Scenes
 
@@ -25,23 +23,17 @@ class Shown(NamedTuple):
     scenes: Scenes
 
 
-def first_seed_note(groups: Sequence[Group]) -> str:
-    """A sentence for the case that seeds are left out; else nothing."""
-    return " Of several seeds the first is shown." if any(len(group.runs) > 1 for group in groups) else ""
-
-
 def by_data_set(groups: Sequence[Group], details: Details, draw: Callable[[Sequence[Shown]], str]) -> Iterator[str]:
-    """What `draw` makes of the runs on each data set: under its name where there are several, many by geometry."""
-    by_data: dict[tuple[str, tuple[str, ...]], list[Group]] = {}
-    for group in groups:
+    """What `draw` makes of the runs on each data set, see `by_data.by_data_set`."""
+
+    def classes(group: Group) -> tuple[str, ...]:
         found = details[group.runs[0].path]
-        names = tuple(each.name for each in found.classes) or tuple(found.colours)
-        by_data.setdefault((str(group.settings.get("data.name")), names), []).append(group)
-    for (data, _), members in by_data.items():
-        yield f"<h3>{escape(data)}</h3>" if len(by_data) > 1 else ""
-        for title, some in fold(members).items():
-            shown = [Shown(group.label, group.runs[0], details[group.runs[0].path]) for group in some]
-            yield folded(title, draw(shown))
+        return tuple(each.name for each in found.classes) or tuple(found.colours)
+
+    def shown(some: Sequence[Group]) -> str:
+        return draw([Shown(group.label, group.runs[0], details[group.runs[0].path]) for group in some])
+
+    return by_data.by_data_set(groups, classes, shown)
 
 
 def class_colours(shown: Sequence[Shown]) -> dict[str, str]:

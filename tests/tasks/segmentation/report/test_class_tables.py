@@ -6,7 +6,6 @@ import pytest
 
 from switchnorm.tasks.segmentation.files import ClassScore, Confusion
 from switchnorm.tasks.segmentation.report.class_tables import (
-    best_first,
     class_table,
     comparison_table,
     mistake_table,
@@ -23,12 +22,6 @@ def test_a_class_with_its_colour_bar_and_share() -> None:
         ["road", "90.00", "95.00", "0.08"], ["pole", "0.00", "0.00", "< 0.01"], ["bus", "–", "–", "0.00"],
     ]  # fmt: skip
     assert [(row[0].colour, row[1].share) for row in table.rows] == [("#112233", 0.9), (None, 0.0), (None, None)]
-
-
-def test_the_best_class_comes_first_and_those_without_a_score_apart() -> None:
-    other = (ClassScore("road", 0.1, 0.1, 800), ClassScore("sky", 0.6, 1.0, 199), POLE, NEVER)
-    assert best_first({"SN": (POLE, SKY, NEVER, ROAD)}) == (["road", "sky", "pole"], ["bus"])
-    assert best_first({"SN": (POLE, SKY, NEVER, ROAD), "BN": other})[0] == ["sky", "road", "pole"]
 
 
 def test_runs_side_by_side_with_the_best_of_each_class_strong() -> None:

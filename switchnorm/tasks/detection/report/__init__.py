@@ -1,0 +1,1 @@
+"""What detection adds to the report: sections.py puts its sections together."""
