@@ -130,9 +130,7 @@ PUBLISHED = (
         0.3910,
         published_eval=True,
     ),
-    _detector(
-        "faster_resnet50_fpn_sn_8x1", "resnet50_fpn+faster_2fc", "faster_rcnn_R-50-FPN_2x_sn_(8,1).pth", 0.3899
-    ),
+    _detector("faster_resnet50_fpn_sn_8x1", "resnet50_fpn+faster_2fc", "faster_rcnn_R-50-FPN_2x_sn_(8,1).pth", 0.3899),
     _detector(
         "mask_resnet50_fpn_sn_8x1", "resnet50_fpn+mask_4conv1fc", "mask_rcnn_R-50-FPN_2x_sn_(8,1).pth", 0.4101, 0.3612
     ),
