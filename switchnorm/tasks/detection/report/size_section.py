@@ -46,7 +46,7 @@ def _table(groups: Sequence[Group], kind: str, word: str) -> Table | None:
         (
             Cell(group.label),
             *(
-                Cell(text := percent(values[place]), strong=len(groups) > 1 and text == most)
+                Cell(text := percent(values[place]), strong=len(groups) > 1 and text == most != percent(0.0))
                 for values, most in zip(columns, best, strict=True)
             ),
         )
