@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from switchnorm.classes import listed, same
 from switchnorm.text import canonical
+from switchnorm.weights.rows import Layout, layout_of
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,13 @@ class ClassRows:
     fixed: bool
     other: Callable[[int], nn.Module]
 
-    def keys(self, ours: Mapping[str, Tensor]) -> set[str]:
-        """The entries of the network with a row for each class."""
-        count = len(self.names)
+    def layouts(self, ours: Mapping[str, Tensor]) -> dict[str, Layout]:
+        """The entries of the network with rows for each class, and how these lie."""
         with torch.random.fork_rng(devices=[]):
-            other = self.other(count + 1).state_dict()
-        return {
-            key
-            for key, value in ours.items()
-            if key in other
-            and value.shape[:1] == (count,)
-            and other[key].shape == torch.Size([count + 1, *value.shape[1:]])
-        }
+            other = self.other(len(self.names) + 1).state_dict()
+        count = len(self.names)
+        found = {key: layout_of(key, ours, count, len(other[key]), count + 1) for key in _alike(ours, other)}
+        return {key: layout for key, layout in found.items() if layout is not None}
 
 
 @dataclass(frozen=True)
@@ -73,9 +69,9 @@ def take_rows(
     """
     if names is not None and same(names, rows.names):
         return TakenRows({})
-    keys = [key for key in rows.keys(ours) if key in named]
+    layouts = {key: layout for key, layout in rows.layouts(ours).items() if key in named}
     if names is None:
-        fit = any(theirs[named[key]].shape == ours[key].shape for key in keys)
+        fit = any(theirs[named[key]].shape == ours[key].shape for key in layouts)
         trusted = fit and not rows.fixed
         return TakenRows({}, said="the order of its classes is taken on trust, for it names none" if trusted else "")
     label_of = {canonical(name): label for label, name in enumerate(names)}
@@ -83,14 +79,22 @@ def take_rows(
     new = [name for name in rows.names if canonical(name) not in label_of]
     if not pairs:
         said = f"its classes are others ({listed(names)}), and the rows of these stay as they begin"
-        return TakenRows({}, frozenset(keys), said)
+        return TakenRows({}, frozenset(layouts), said)
     entries = {}
-    for key in keys:
+    for key, layout in layouts.items():
         found, own = theirs[named[key]], ours[key]
-        if found.shape == torch.Size([len(names), *own.shape[1:]]):
-            entries[key] = own.clone()
-            here, there = zip(*pairs, strict=True)
-            entries[key][list(here)] = found[list(there)].to(own.dtype)
+        if found.shape == torch.Size([layout.rows(len(names)), *own.shape[1:]]):
+            taken_rows, their_rows = layout.by_class(own).clone(), layout.by_class(found).to(own.dtype)
+            taken_rows[: layout.background] = their_rows[: layout.background]
+            here, there = (torch.tensor(labels) + layout.background for labels in zip(*pairs, strict=True))
+            taken_rows[here] = their_rows[there]
+            entries[key] = layout.flat(taken_rows)
     begun = f"; {len(new)} {'begins' if len(new) == 1 else 'begin'} anew ({listed(new)})" if new else ""
     taken = f"{len(pairs)} of {len(rows.names)} classes {'is' if len(pairs) == 1 else 'are'} taken over by name"
     return TakenRows(entries, said=taken + begun)
+
+
+def _alike(ours: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
+    """The entries that differ in the number of their rows alone."""
+    shared = [key for key in ours if key in other and ours[key].dim()]
+    return [key for key in shared if ours[key].shape[1:] == other[key].shape[1:] and len(ours[key]) < len(other[key])]

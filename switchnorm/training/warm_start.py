@@ -16,13 +16,24 @@ from switchnorm.errors import InputError
 from switchnorm.training.class_rows import ClassRows, TakenRows, take_rows
 from switchnorm.training.source_start import NOTHING, Started, counterparts, start_from
 from switchnorm.weights import read_checkpoint, read_state
+from switchnorm.weights.coco import names_of
+from switchnorm.weights.detectron import is_detectron, to_ours
+from switchnorm.weights.foreign_names import from_backbone, from_torchvision, is_backbone
 from switchnorm.weights.pair import PARTS, check_two_files, joined
 from switchnorm.weights.values import check_values
 
 Start = Literal["auto", "equal", "source"]
 
-#: Names of the encoder and the decoder in segmentation networks: this library's, and torchvision's.
-_ENCODERS = {"encoder": "decoder", "backbone": "classifier"}
+#: What takes a classifier's weights in networks that have more, and a part beside it: encoders of segmentation
+#: networks, bodies of detectors, this library's and torchvision's.
+_ENCODERS = (
+    ("encoder", "decoder"),
+    ("backbone", "classifier"),
+    ("body", "rpn"),
+    ("body", "head"),
+    ("backbone.body", "rpn"),
+    ("backbone.body", "head"),
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class WarmStart:
         missing: entries of the network that the checkpoint lacks; they stay as they were initialised.
         unexpected: entries of the checkpoint that the network lacks.
         shapes: entries that both have in different shapes, as "key (theirs) for (ours)".
-        classifier: entries of the checkpoint's classifier, where a network for segmentation took the rest as encoder.
+        classifier: entries of the checkpoint's classifier, where a network for segmentation or detection took the rest.
         started: what was set so that layers compute nearly what other normalizers in the checkpoint did.
         classes: how the rows of its classes were taken over, in words; "" where they are those of the network.
     """
@@ -100,6 +111,9 @@ def warm_start(
     published SSN networks pool in their stem with other padding than encoders do; their weights fit all the same.
     Encoders of timm take weights of the classifier, whose entries are called a little otherwise.
 
+    Detectors likewise take a classifier's weights, or a published backbone's, in their body, and those of a detector
+    whatever its classes are: of this library, published, or torchvision's, which this library's take too.
+
     Args:
         model: the network.
         path: a file, as `switchnorm.weights.read_state` reads it; with `decoder`, that of the encoder.
@@ -124,13 +138,11 @@ def warm_start(
     file = read_checkpoint(path)
     theirs = file.state if decoder is None else joined(file.state, read_state(decoder), source)
     ours = model.state_dict()
+    classes = names_of(theirs) if file.classes is None else file.classes.names
+    theirs = _in_our_names(theirs, ours)
     part = _encoder(ours, theirs)
     named = _named_as(ours, theirs, part)
-    taken = (
-        TakenRows({})
-        if rows is None
-        else take_rows(rows, theirs, ours, named, None if file.classes is None else file.classes.names)
-    )
+    taken = TakenRows({}) if rows is None else take_rows(rows, theirs, ours, named, classes)
     theirs = {**theirs, **{named[key]: value for key, value in taken.entries.items()}}
     shared = [key for key in ours if key in named]
     fitting = [key for key in shared if key not in taken.left and _fits(theirs[named[key]], ours[key])]
@@ -195,9 +207,23 @@ def _check_parts(
 
 def _encoder(ours: Iterable[str], theirs: Iterable[str]) -> str:
     """The prefix of the network's encoder ("encoder.") if the checkpoint's keys lack it; "" if they need none."""
-    parts = {key.partition(".")[0] for key in ours}
-    part = next((name for name, beside in _ENCODERS.items() if {name, beside} <= parts), "")
+    keys = list(ours)
+
+    def has(part: str) -> bool:
+        return any(key.startswith(f"{part}.") for key in keys)
+
+    part = next((name for name, beside in _ENCODERS if has(name) and has(beside)), "")
     return "" if any(key.startswith(f"{part}.") for key in theirs) else part and f"{part}."
+
+
+def _in_our_names(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A checkpoint's entries, those of published detectors and their backbones, and of torchvision's, as ours are."""
+    if is_backbone(theirs):
+        return from_backbone(theirs)
+    if is_detectron(theirs):
+        return to_ours(theirs)
+    foreign = any(key.startswith("body.") for key in ours) and any(key.startswith("backbone.body.") for key in theirs)
+    return from_torchvision(theirs) if foreign else dict(theirs)
 
 
 def _named_as(ours: Iterable[str], theirs: Iterable[str], part: str) -> dict[str, str]:
@@ -205,7 +231,7 @@ def _named_as(ours: Iterable[str], theirs: Iterable[str], part: str) -> dict[str
     known = {_unlabelled(key): key for key in ours}
     found: dict[str, str] = {}
     for key in theirs:
-        for name in (part + alias for alias in _aliases(key)):
+        for name in (*(part + alias for alias in _aliases(key)), *([f"box.{key}"] if part == "body." else [])):
             mine = known.get(_unlabelled(name))
             if mine is not None:
                 found.setdefault(mine, key)
@@ -217,6 +243,7 @@ def _aliases(key: str) -> tuple[str, ...]:
     """What an encoder may call an entry of the classifier."""
     return (
         key,
+        f"stem.{key}",  # bodies of detectors have the stem as a part of its own
         key.removeprefix("features."),  # torchvision's MobileNets have them below a name that their backbones lack
         key.replace(".", "_", 1),  # timm's lists of features have the parts of stages for their own parts,
         f"model.{key}",  # or the whole network for a part

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from switchnorm.classes import Classes, classes_in
 from switchnorm.errors import InputError
+from switchnorm.weights.coco import in_use
 from switchnorm.weights.detectron import is_detectron, to_ours
 from switchnorm.weights.formats import Content, read_content
 from switchnorm.weights.metadata import Metadata
@@ -136,7 +137,8 @@ def load_published(model: nn.Module, path: str | Path, decoder: str | Path | Non
 
     Args:
         model: the network; the published detectors' entries may have their authors' names, see
-            `switchnorm.weights.detectron`.
+            `switchnorm.weights.detectron`. A detector for COCO's 80 classes takes torchvision's files too, of whose
+            90 numbers the 80 in use are taken.
         path: the file; with `decoder`, that of the encoder, whose keys begin as the encoder's own.
         decoder: the decoder's file, where a network for segmentation was published as two.
 
@@ -145,7 +147,8 @@ def load_published(model: nn.Module, path: str | Path, decoder: str | Path | Non
     """
     if decoder is None:
         state = read_state(path)
-        load_state(model, to_ours(state) if is_detectron(state) else state, f"checkpoint {str(path)!r}")
+        state = in_use(to_ours(state) if is_detectron(state) else state, model.state_dict())
+        load_state(model, state, f"checkpoint {str(path)!r}")
         return model
     if not all(isinstance(getattr(model, part, None), nn.Module) for part in PARTS):
         raise InputError(f"{type(model).__name__} has no encoder and decoder; load one file")

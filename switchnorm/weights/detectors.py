@@ -79,6 +79,12 @@ def entries_of(state: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if key.startswith(f"{part}.")}
 
 
+def by_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries in the order of the parts that they belong to, from the picture on; within a part as they were."""
+    order = {part: number for number, part in enumerate(("body", "neck", "rpn", "box", "mask", "head"))}
+    return {key: state[key] for key in sorted(state, key=lambda key: order.get(key.partition(".")[0], len(order)))}
+
+
 def is_normalized(state: Mapping[str, Tensor]) -> bool:
     """Whether there is a normalization among entries: layers with a number for each channel, whatever its shape."""
     return any(key.endswith(".weight") and value.numel() == max(value.shape, default=0) for key, value in state.items())

@@ -12,17 +12,22 @@ from switchnorm.layers.norms.switch import SWITCHABLE
 from switchnorm.ops import sparsestmax
 from switchnorm.surgery import LayerImportance
 from switchnorm.weights.checkpoint import read_checkpoint
+from switchnorm.weights.detectors import by_part
+from switchnorm.weights.detectron import is_detectron, to_ours
 from switchnorm.weights.layout import switchable_prefixes
 
 
 def file_importance(path: str | Path) -> list[LayerImportance]:
     """The importances of all SN and SSN layers in a checkpoint file, by the statistics that the file names, if it does.
 
+    Layers of published detectors have this library's names, and follow each other from the body to the heads.
+
     Raises:
         InputError: as `switchnorm.weights.read_state` and `state_importance`.
     """
     file = read_checkpoint(path)
-    return state_importance(file.state, file.metadata.statistics)
+    state = by_part(to_ours(file.state)) if is_detectron(file.state) else file.state
+    return state_importance(state, file.metadata.statistics)
 
 
 def state_importance(state: Mapping[str, Tensor], statistics: Sequence[str] | None = None) -> list[LayerImportance]:

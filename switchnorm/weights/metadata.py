@@ -25,8 +25,8 @@ class Metadata:
     """The origin of the numbers in a file; empty where nothing is known.
 
     Attributes:
-        name, network, norm, source, md5, top1, top5, box_ap, mask_ap, decoder_md5, alike: as in `Card`; the sums are those of the files
-            as their authors saved them.
+        name, network, norm, source, md5, top1, top5, box_ap, mask_ap, decoder_md5, alike: as in `Card`; the sums are
+            those of the files as their authors saved them.
         statistics: what its switchable layers mix, in the order of the logits.
         container, prefix: as in `CheckpointFile`, of the published file that was converted; None for other files.
         decoder: the same two of the decoder's file, where there were two; None otherwise.

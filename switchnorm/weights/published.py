@@ -35,8 +35,8 @@ class Checkpoint:
         top1, top5: the claimed accuracy on ImageNet's validation set, single crop of 224 pixels, in [0, 1]; None for
             detectors.
         using_bn: whether its layers have the batch statistic; False means instance and layer statistics only.
-        box_ap, mask_ap: the claimed average precision on COCO's validation set of 2017, in [0, 1]; None for classifiers,
-            and for networks without masks.
+        box_ap, mask_ap: the claimed average precision on COCO's validation set of 2017, in [0, 1]; None for
+            classifiers, and for networks without masks.
         options: what `switchnorm.create_model` is told beside the network's name, so that it computes what the authors'
             code does.
     """
@@ -130,9 +130,7 @@ PUBLISHED = (
         0.3910,
         published_eval=True,
     ),
-    _detector(
-        "faster_resnet50_fpn_sn_8x1", "resnet50_fpn+faster_2fc", "faster_rcnn_R-50-FPN_2x_sn_(8,1).pth", 0.3899
-    ),
+    _detector("faster_resnet50_fpn_sn_8x1", "resnet50_fpn+faster_2fc", "faster_rcnn_R-50-FPN_2x_sn_(8,1).pth", 0.3899),
     _detector(
         "mask_resnet50_fpn_sn_8x1", "resnet50_fpn+mask_4conv1fc", "mask_rcnn_R-50-FPN_2x_sn_(8,1).pth", 0.4101, 0.3612
     ),

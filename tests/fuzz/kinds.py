@@ -29,6 +29,7 @@ from switchnorm.layers import SwitchNorm2d
 from switchnorm.report.common.groups import group_runs
 from switchnorm.report.results.result import results
 from switchnorm.runs.run import load_run
+from switchnorm.tasks.detection.files import CLASS_COLUMNS, read_details
 from switchnorm.tasks.segmentation.files import read_scenes
 from switchnorm.weights import load_state, read_checkpoint, state_importance
 from switchnorm.weights.metadata import Metadata
@@ -240,10 +241,40 @@ def write_run(folder: Path) -> Path:
     return run
 
 
+#: Of a detector's run what no other has.
+_DETECTOR = {
+    "classes.csv": ",".join(CLASS_COLUMNS) + "\n2,cell,0.5,0.75,0.5,0.6,,,,,7,30\n2,'=sky,,,,,,,,,0,3\n",
+    "curves.csv": "of,iou,class,recall,precision,score\nbox,0.50,cell,0.0,1.0,0.9\nbox,0.50,cell,0.01,0.5,\n",
+    "examples/examples.json": json.dumps(
+        {
+            "epoch": 2,
+            "shown": 0.5,
+            "classes": [{"name": "cell", "color": "#010203"}, {"name": "=sky", "color": "#ff0000"}],
+            "pictures": [{"name": "a", "right": 5, "missed": 2, "wrong": 1}],
+        }
+    ),
+}
+
+
+def write_detector(folder: Path) -> Path:
+    """A folder with what a detector's run has besides that of others."""
+    run = folder / "detector"
+    (run / "examples").mkdir(parents=True, exist_ok=True)
+    for name, text in _DETECTOR.items():
+        (run / name).write_text(text)
+    for kind in ("objects", "detections"):
+        Image.new("RGB", (6, 4)).save(run / f"examples/a.{kind}.jpg")
+    return run
+
+
 def read_run(run: Path) -> None:
     """All that a report reads, and its table."""
     results(group_runs([load_run(run)]))
     read_scenes(run)
+
+
+def _of_detector(name: str) -> Kind:
+    return Kind(lambda folder: write_detector(folder) / name, lambda path: read_details(path.parents[name.count("/")]))
 
 
 def _of_run(name: str) -> Kind:
@@ -274,4 +305,5 @@ KINDS = {
     },
     "odgt": Kind(_odgt, lambda path: read_odgt(path, [path.parent])),
     **{name: _of_run(name) for name in (*_RUN, "examples/a.jpg", "examples/a.truth.png")},
+    **{f"detector's {name}": _of_detector(name) for name in (*_DETECTOR, "examples/a.objects.jpg")},
 }
