@@ -98,7 +98,7 @@ def _located(about: YoloDescription, place: str) -> Path | None:
     """What a path of data.yaml stands for; exports of Roboflow have paths from a folder beside."""
     shorter = [place.removeprefix("../")] if place.startswith("../") else []
     tried = (base / each for each in (place, *shorter) for base in about.bases)
-    return next((each for each in tried if each.exists()), None)
+    return next((each for each in tried if os.path.exists(each)), None)  # of any length
 
 
 def _of_list(file: Path, bases: Sequence[Path], root: Path, account: Account, may_miss: bool) -> list[str]:

@@ -50,7 +50,7 @@ def test_places_can_be_named(tmp_path):
     assert found.train_size == 3
     with pytest.raises(InputError, match="neither train nor val"):
         data.prepare()
-    with pytest.raises(InputError, match="train_json 'my.json' is not a file"):
+    with pytest.raises(InputError, match=r"train_json 'my\.json' is not a file"):
         Coco(str(tmp_path), train_json="my.json").prepare()
     with pytest.raises(InputError, match="train_pictures 'where' is not a folder"):
         Coco(str(tmp_path), train_json="mine.json", train_pictures="where").prepare()
@@ -217,7 +217,10 @@ WRONG = {
     "an image_id of 30 digits": (changed("annotations", "image_id", 10**30), "annotation 0"),
     "a negative area": (changed("annotations", "area", -1), "annotation 1 has an area that is none"),
     "a crowd of 7": (changed("annotations", "iscrowd", 7), "iscrowd 7, which is neither 0 nor 1"),
-    "an odd outline": (changed("annotations", "segmentation", [[1, 2, 3, 4, 5, 6, 7]]), "7 numbers, which are no pairs"),
+    "an odd outline": (
+        changed("annotations", "segmentation", [[1, 2, 3, 4, 5, 6, 7]]),
+        "7 numbers, which are no pairs",
+    ),
     "an outline of words": (changed("annotations", "segmentation", [["a"] * 6]), "annotation 1 has"),
     "an outline of NaN": (changed("annotations", "segmentation", [[float("nan")] * 6]), "outline has the number nan"),
     "an outline far off": (

@@ -173,7 +173,7 @@ def test_a_run_knows_classes_by_name(tmp_path, form):
 
 def test_a_class_that_a_run_does_not_know_is_refused(tmp_path, form):
     data = dataset(form, tmp_path).with_classes(("dog", "cot"))
-    with pytest.raises(InputError, match="'cat' is unknown; did you mean 'cot'.*data.names"):
+    with pytest.raises(InputError, match=r"'cat' is unknown; did you mean 'cot'.*data\.names"):
         data.prepare()
 
 
