@@ -13,6 +13,7 @@ from switchnorm.layers.norms.sparse import (
 )
 from switchnorm.layers.norms.switch import SwitchNorm, SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
 from switchnorm.layers.registry import Norm, all_norms, color_of, norm_names, register
+from switchnorm.layers.running import parts_of_batch
 from switchnorm.layers.spec import NormLike, Spec
 from switchnorm.layers.weight_standardized import WSConv1d, WSConv2d, WSConv3d
 
@@ -49,6 +50,7 @@ __all__ = [
     "kind_of",
     "norm_names",
     "norm_of",
+    "parts_of_batch",
     "register",
     "scale_of",
 ]

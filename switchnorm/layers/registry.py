@@ -39,7 +39,8 @@ class Norm:
         statistic: the one statistic by which layers normalize, so that they compute weight * (x - mean) / sqrt(var +
             eps) + bias: "instance", "layer", "batch", "group:G", or a function of a layer that tells. A switch then
             knows whether it keeps the function. None where it is something else.
-        ghost: layers obey their attribute `ghost`: samples per part of the batch, or None.
+        ghost: layers obey their attribute `ghost`: samples per part of the batch, the sizes of the parts, None, or in
+            heads of detectors what knows these sizes; `switchnorm.layers.parts_of_batch` tells them.
         sync: layers obey their attribute `sync`: False, True or a process group.
         calibrate: layers have `momentum`, which may be None to average, and `reset_running_stats()`.
         mixes: layers mix `statistics`, K names, by the logits `mean_weight` and `var_weight` (K,), which `importance()`

@@ -144,11 +144,15 @@ def _by_pools(cls: type) -> bool:
 
 
 def _holds_pools(module: nn.Module, name: str, pools: set[nn.Module]) -> bool:
-    """Whether a name stands for pools: that of their class, or an attribute that is one, has one inside or is None."""
-    if (name in vars(module) and vars(module)[name] is None) or name in {type(pool).__name__ for pool in pools}:
+    """Whether a name stands for pools: their class's, or an attribute's, of a module or of one inside of it, that is a
+    pool, has one inside, or is None.
+    """
+    if name in {type(pool).__name__ for pool in pools}:
         return True
-    held = module._modules.get(name, module)
-    return held is None or (held is not module and not pools.isdisjoint(held.modules()))
+    held = [each[name] for inner in module.modules() for each in (inner._modules, vars(inner)) if name in each]
+    return len(held) > 0 and all(
+        each is None or (isinstance(each, nn.Module) and not pools.isdisjoint(each.modules())) for each in held
+    )
 
 
 def _names(function: FunctionType, seen: set[FunctionType], depth: int) -> Iterator[str]:

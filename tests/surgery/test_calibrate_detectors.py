@@ -54,6 +54,20 @@ def test_heads_are_calibrated_over_the_proposals_of_evaluation(norm: str | None)
     assert model.training
 
 
+def test_heads_may_be_calibrated_over_the_regions_of_training() -> None:
+    model = switch(mask_rcnn(), "sn").eval()
+    given = batches()
+    seen: list[Tensor] = []
+    twin = copy.deepcopy(model).train()
+    twin.roi_heads.mask_head[0][1].register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    for batch in given:
+        twin(*batch)
+    calibrate(model, given, forward=lambda model, batch: model.train()(*batch))
+    assert not any(module.training for module in model.modules())
+    mean = torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0)
+    torch.testing.assert_close(model.roi_heads.mask_head[0][1].running_mean, mean, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("norm", [None, "bn", "sn"])
 def test_heads_that_see_nothing_keep_what_they_had_and_it_is_said(norm: str | None) -> None:
     model = mask_rcnn() if norm is None else switch(mask_rcnn(), norm)

@@ -29,10 +29,11 @@ class ForeignTwoStage(nn.Module):
         transform: makes one padded batch of the pictures.
 
     Attributes:
-        output_in_training: that training has another output, as of this library's decoders.
+        output_in_training, regions_by_pools: as of `TwoStage`.
     """
 
     output_in_training: ClassVar[bool] = True
+    regions_by_pools: ClassVar[bool] = True
 
     def __init__(self, network: Any, transform: Prepared) -> None:
         super().__init__()

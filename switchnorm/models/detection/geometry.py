@@ -124,4 +124,4 @@ def _centred(sizes: Sequence[float], stride: int) -> Tensor:
         for size in sizes:
             half = [side * size / stride / 2 for side in (width, height)]
             anchors.append([stride / 2 + sign * each for sign in (-1, 1) for each in half])
-    return torch.tensor(anchors)
+    return torch.tensor(anchors, device="cpu")  # as torchvision's: a network may be built on the meta device

@@ -11,8 +11,6 @@ from tests.hosts.host import SAMPLES, Host, images
 
 TITLE = "torchvision"
 
-GHOSTS_OF_REGIONS = "regions of interest"
-
 
 def _pictures() -> list[torch.Tensor]:
     return [torch.rand(3, 64, 64) for _ in range(SAMPLES)]

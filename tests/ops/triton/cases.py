@@ -10,6 +10,7 @@ from torch import Tensor
 
 from switchnorm.ops import kernel, moments, normalize
 from switchnorm.ops.kernels.triton.launch import INTERPRETING
+from tests.ops.definitions import part_sizes, partitions
 
 SN = ("instance", "layer", "batch")
 
@@ -31,7 +32,7 @@ class Case(NamedTuple):
     running: tuple[Tensor, Tensor] | None
     relu: bool
     eps: float
-    ghost: int | None
+    ghost: int | tuple[int, ...] | None
     unbiased: bool
 
     def __repr__(self) -> str:
@@ -151,8 +152,9 @@ def mixed_variance(case: Case, x: Tensor) -> Tensor:
         elif name == "batch" and case.running is not None:
             of = case.running[1].double()[None]
         elif name == "batch":
-            parts = zip(mean.split(case.ghost or n), var.split(case.ghost or n), strict=True)
-            of = torch.cat([(v.mean(0) + m.var(0, correction=0)).expand_as(v) for m, v in parts])
+            sizes = part_sizes(case.ghost, n)
+            parts = zip(mean.split(sizes), var.split(sizes), strict=True)
+            of = torch.cat([(v.mean(0) + m.var(0, correction=0)).expand_as(v) for m, v in parts if len(v)])
         else:
             groups = (n, 1 if name == "layer" else int(name[6:]), -1)
             m, v = mean.reshape(groups), var.reshape(groups)
@@ -286,14 +288,13 @@ LAYOUTS = st.sampled_from(("contiguous", "contiguous", "channels last", "channel
 
 
 @st.composite
-def rules(draw: st.DrawFn, n: int, c: int, sides: tuple[int, ...]) -> tuple[tuple[str, ...], int | None, bool]:
-    """Statistics, samples per part of the batch, and whether variances are unbiased."""
+def rules(draw: st.DrawFn, n: int, c: int, sides: tuple[int, ...]) -> tuple[tuple[str, ...], Any, bool]:
+    """Statistics, the parts of the batch, and whether variances are unbiased."""
     groups = draw(st.sampled_from([g for g in range(1, c + 1) if c % g == 0]))
     names = ["layer", "batch", f"group:{groups}"] + (["instance"] if sides else [])
     statistics = tuple(draw(st.lists(st.sampled_from(names), min_size=1, unique=True)))
-    ghost = draw(
-        st.one_of(st.none(), st.sampled_from([g for g in range(1, n + 2) if n % g == 0 or draw(st.booleans())]))
-    )
-    if statistics == ("batch",) and torch.Size(sides).numel() * (n % (ghost or n) or min(n, ghost or n)) == 1:
+    numbers = st.sampled_from([g for g in range(1, n + 2) if n % g == 0 or draw(st.booleans())])
+    ghost = draw(st.one_of(st.none(), numbers, partitions(n)))
+    if statistics == ("batch",) and torch.Size(sides).numel() == 1 and 1 in part_sizes(ghost, n):
         statistics = ("layer", "batch")
     return statistics, ghost, draw(st.booleans())

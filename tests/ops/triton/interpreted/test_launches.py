@@ -29,6 +29,8 @@ CASES: list[tuple[tuple[int, ...], tuple[str, ...], dict[str, Any], Any]] = [
     ((4, 16, 30, 30), ("instance",), {"plain": True}, RESIDENT),
     ((9, 16, 30, 30), ("instance",), {}, (RESIDENT[0], FUSED[1])),
     ((3, 64, 14, 14), SN, {"ghost": 2}, PASSES),
+    ((4, 64, 14, 14), SN, {"ghost": (1, 0, 3)}, PASSES),
+    ((4, 64, 14, 14), SN, {"ghost": (2, 0, 2)}, FUSED),
     ((2, 64, 14, 14), ("group:8", "group:2"), {"activation": "relu"}, PASSES),
 ]
 
