@@ -57,7 +57,8 @@ class RegionPool(MultiScaleRoIAlign):
             here = torch.where(levels == level)[0]
             places.append(here)
             parts.append(roi_align(each, regions[here], self.output_size, scale, self.sampling_ratio))
-        return torch.cat(parts)[torch.cat(places).argsort()]
+        # Not by an index in brackets, whose backward pass would expect that some are there twice.
+        return torch.cat(parts).index_select(0, torch.cat(places).argsort())
 
     def levels(self, boxes: Tensor, count: int) -> Tensor:
         """Which of the maps, 0 to count - 1, each box (K, 4) is pooled from, (K,)."""

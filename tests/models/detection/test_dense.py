@@ -192,6 +192,6 @@ def test_the_mean_over_processes_is_the_loss_of_all_pictures(kind, rule):
     for share in shares:
         calls = iter(means)
         each = {name: value[share] for name, value in whole.items()}
-        parts.append(losses_of(rule, each, anchors, levels, targets[share], lambda _: next(calls)))
+        parts.append(losses_of(rule, each, anchors, levels, targets[share], lambda _, calls=calls: next(calls)))
     for name, value in wanted.items():
         torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, value)
