@@ -20,7 +20,8 @@ test: $(READY)
 # What has to hold bit for bit, or was recorded, as other processors would compute it: torch chooses its loops by their
 # instructions, unless it is told before it is imported.
 ROUNDING := tests/data/augment tests/data/datasets/test_cifar.py tests/data/datasets/test_folder.py \
-	tests/data/loaders/test_memory_batches.py tests/data/segmentation/test_training.py tests/tasks \
+	tests/data/loaders/test_memory_batches.py tests/data/segmentation/test_training.py \
+	tests/data/detection/test_training.py tests/tasks \
 	tests/layers/test_switch_norm.py tests/layers/test_switch_norm_state.py tests/layers/test_switch_norm_graphs.py \
 	tests/layers/test_batch_norm.py tests/layers/test_weight_standardized.py tests/training/test_golden_losses.py
 

@@ -46,6 +46,7 @@ def _help() -> str:
   switchnorm eval runs/cifar10-resnet20-ssn --checkpoint best
   switchnorm eval --weights FILE --model resnetv1sn50 --data imagenet --data.root DIR --views ten
   switchnorm eval runs/ade20k-resnet50_dilated8_c1_sn --scales 300 400 500 600 --flip --pictures shown --worst 20
+  switchnorm eval runs/bccd-small-sn --detections found.json --pictures shown --worst 20
 
   switchnorm eval runs/cifar10-resnet20-sn --checkpoint epoch:12 --statistics calibrate:200
 

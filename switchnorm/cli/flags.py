@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 def add_task_flags(command: argparse.ArgumentParser, name: str) -> None:
     """Add to the command of that name the flags of every task; one that several tasks share is added once."""
-    known: dict[str, list[str]] = {}
+    known: dict[str, dict[str, list[str]]] = {}  # by the flag, by what it does, the tasks
     for task, flag in _flags(name):
-        known.setdefault(flag.name, []).append(task.name)
+        known.setdefault(flag.name, {}).setdefault(flag.help, []).append(task.name)
     added: set[str] = set()
     for _, flag in _flags(name):
         if flag.name not in added:
             added.add(flag.name)
-            owners = " and ".join(known[flag.name])
-            words = f"of {owners}: {flag.help}".replace("%", "%%")
+            said = {does: " and ".join(tasks) for does, tasks in known[flag.name].items()}
+            words = "; ".join(f"of {tasks}: {does}" for does, tasks in said.items()).replace("%", "%%")
+            owners = " and ".join(said.values())
             try:
                 command.add_argument(flag.name, dest=flag.attribute, help=words, **flag.options)
             except (argparse.ArgumentError, TypeError, ValueError) as error:

@@ -53,6 +53,7 @@ def _help() -> str:
   switchnorm predict runs/camvid-small-sn street.jpg holiday/
   switchnorm predict runs/camvid-small-sn pictures/ --scales 360 480 --flip --out masks
   switchnorm predict runs/cifar10-resnet20-ssn cat.jpg
+  switchnorm predict runs/bccd-small-sn slides/ --shown 0.3 --out found
   switchnorm predict cat.jpg --weights FILE --model timm:resnet50 --norm sn --classes imagenet
   switchnorm predict street.jpg --weights encoder.pth decoder.pth --model resnet50_dilated8+c1_bilinear_deepsup \\
       --norm sn --classes ade20k --data.colors published
@@ -60,6 +61,8 @@ def _help() -> str:
 Classification names the five likeliest classes of each picture: on the terminal, in predictions.csv, and in
 predictions.html beside the picture. Segmentation makes of NAME.jpg NAME.png, a mask that numbers the classes as the
 dataset's own annotations do, with a palette, and NAME_overlay.jpg to look at; large pictures are predicted in parts.
+Detection draws boxes and masks on NAME_detections.jpg, and writes those of all pictures to detections.json, a data set
+of COCO's whose annotations have scores, and detections.csv.
 
 Pictures are files, or folders of files; photographs are turned as their EXIF data says. One that cannot be read stops
 none of the others: it is named at the end, and the command fails.

@@ -15,6 +15,7 @@ from switchnorm.config.statistics import EvaluationStatistics, parse_statistics
 from switchnorm.config.task_spec import find_task, tasks
 from switchnorm.data import Dataset, ImageNet, Share, Views
 from switchnorm.data.datasets.folder import SHORT_SIDE
+from switchnorm.data.detection import Coco
 from switchnorm.errors import InputError
 from switchnorm.processes import world_size
 from switchnorm.runs.classes import class_notes, run_classes
@@ -31,6 +32,11 @@ from switchnorm.training.loaders import Loaders
 from switchnorm.training.pictures import as_expected
 from switchnorm.training.trainer import make_trainer
 from switchnorm.weights import load_published, load_state, read_checkpoint
+
+#: What weights claim, by the keys of a configuration's claim.
+_CLAIMED = ("top1", "top5", "box_ap", "mask_ap")
+#: How many pictures COCO's validation set of 2017 has.
+_COCO_2017 = 5000
 
 
 @dataclass(frozen=True)
@@ -141,11 +147,17 @@ def evaluate_weights(
     classes = read_checkpoint(weights[0]).classes
     model, dataset = prepare_evaluation(config, classes)
     load_published(model, *weights)
-    # What is claimed of published weights is claimed of ImageNet's pictures in the size that they have by default.
-    comparable = isinstance(dataset, ImageNet) and (dataset.size, dataset.short_side) == (ImageNet.size, SHORT_SIDE)
-    claim = claim_of(weights[0], config.model.name) if comparable else make_claim()
+    claim = claim_of(weights[0], config.model.name) if _is_benchmark(dataset) else make_claim()
     notes = class_notes(dataset, classes, f"checkpoint {str(weights[0])!r}")
     return replace(_evaluate(config, model, dataset, how, claim), expected=expected, notes=notes)
+
+
+def _is_benchmark(dataset: Dataset) -> bool:
+    """Whether claims of published weights are about this data: ImageNet's or COCO's pictures in their usual size."""
+    if isinstance(dataset, Coco):
+        usual = (dataset.test_side, dataset.longest) == (Coco.test_side, Coco.longest)
+        return usual and dataset.split == "val" and dataset.test_size == _COCO_2017
+    return isinstance(dataset, ImageNet) and (dataset.size, dataset.short_side) == (ImageNet.size, SHORT_SIDE)
 
 
 def claim_of(weights: Path, network: str) -> dict[str, Any]:
@@ -155,20 +167,19 @@ def claim_of(weights: Path, network: str) -> dict[str, Any]:
         InputError: no readable checkpoint.
     """
     metadata = read_checkpoint(weights).metadata
-    top1, top5, source, own = metadata.top1, metadata.top5, metadata.source, metadata.network
+    claimed = {key: getattr(metadata, key) for key in _CLAIMED}
+    source, own = metadata.source, metadata.network
     card = weights.with_suffix(".json")
-    if top1 is None and card.is_file():
-        try:
+    try:
+        if all(value is None for value in claimed.values()) and card.is_file():
             entries = from_json(decode(card.read_bytes(), str(card)), str(card))
-            top1, top5, source, own = (entries.get(name) for name in ("top1", "top5", "source", "network"))
-            if own not in (None, network):
-                return make_claim()
-            return make_claim(top1=_percent(top1), top5=_percent(top5), source=str(source or ""))
-        except (ValueError, TypeError, AttributeError):
-            return make_claim()  # some other JSON file
-    if own not in (None, network):
-        return make_claim()
-    return make_claim(top1=_percent(top1), top5=_percent(top5), source=source or "")
+            claimed = {key: entries.get(key) for key in _CLAIMED}
+            source, own = (entries.get(name) for name in ("source", "network"))
+        if own not in (None, network):
+            return make_claim()
+        return {**make_claim(str(source or "")), **{key: _percent(value) for key, value in claimed.items()}}
+    except (ValueError, TypeError, AttributeError):
+        return make_claim()  # some other JSON file
 
 
 def _percent(fraction: Any) -> float | None:

@@ -70,9 +70,18 @@ def pictures(name: str) -> Tensor:
     return torch.randn(4, *NETWORKS[name]) + 0.5
 
 
-@pytest.mark.parametrize("momentum", MOMENTA)
-@pytest.mark.parametrize("norm", [None, *norm_names(), "half", "ssn+ws"])
-@pytest.mark.parametrize("name", NETWORKS)
+NORMS = (None, *norm_names(), "half", "ssn+ws")
+
+
+@pytest.mark.parametrize(
+    ("name", "norm", "momentum"),
+    # Each network with each norm; each network, and each norm, has every momentum.
+    [
+        (name, norm, MOMENTA[(row + column) % len(MOMENTA)])
+        for row, name in enumerate(NETWORKS)
+        for column, norm in enumerate(NORMS)
+    ],
+)
 def test_running_statistics_move_by_the_momentum(name: str, norm: str | None, momentum: float) -> None:
     torch.manual_seed(0)
     model = switchnorm.create_model(name, norm=norm, momentum=momentum, num_classes=3)

@@ -228,6 +228,40 @@ IMAGES = {
     "no end": b"\x80\x02",
 }
 
+#: Files in COCO's format that are refused.
+COCO = {
+    "brackets": b'{"images": ' + b"[" * 1_000_000,
+    "braces in a key that is passed over": b'{"info": ' + b'{"a":' * 200_000,
+    "text without an end": b'{"images": [{"file_name": "' + b"a" * 5_000_000,
+    "text without an end that is passed over": b'{"info": ["' + b"\\" * 5_000_001,
+    "a number without an end": b'{"images": [' + b"9" * 3_000_000,
+    "spaces": b'{"images":' + b" " * 5_000_000,
+    "commas": b'{"images": [' + b"1," * 1_000_000,
+    "keys of a thousand kinds": b"{" + b",".join(b'"a%d":1' % (n % 1000) for n in range(100_000)),
+    "runs of gigabytes": b'{"images": [{"id": 1, "file_name": "1.jpg", "width": 65535, "height": 65535}], "categories":'
+    b' [{"id": 3, "name": "a"}], "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 1, 2, 2],'
+    b' "segmentation": {"size": [65535, 65535], "counts": "' + b"o" * 1_000_000 + b'0"}}]}',
+    "an outline to the stars": b'{"images": [{"id": 1, "file_name": "1.jpg", "width": 6, "height": 4}], "categories":'
+    b' [{"id": 3, "name": "a"}], "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 1, 2, 2],'
+    b' "segmentation": [[' + b"-1e300,1e300," * 50_000 + b"1,1]]}]}",
+    "an outline to and fro": b'{"images": [{"id": 1, "file_name": "1.jpg", "width": 6, "height": 4}], "categories":'
+    b' [{"id": 3, "name": "a"}], "annotations": [{"id": 1, "image_id": 1, "category_id": 3, "bbox": [1, 1, 2, 2],'
+    b' "segmentation": [[' + b"-999999,999999," * 50_000 + b"1,1]]}]}",
+}
+
+#: Files in VOC's format that are refused.
+VOC = {
+    "laughs by the billion": b'<!DOCTYPE a [<!ENTITY l0 "ha">'
+    + b"".join(b'<!ENTITY l%d "&l%d;&l%d;">' % (n, n - 1, n - 1) for n in range(1, 60))
+    + b"]><annotation>&l59;</annotation>",
+    "one entity many times": b'<!DOCTYPE a [<!ENTITY b "' + b"a" * 100_000 + b'">]><annotation>' + b"&b;" * 100_000,
+    "a file from outside": b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>',
+    "elements in elements": b"<annotation>" + b"<a>" * 1_000_000,
+    "a name of megabytes": b"<annotation><object><name>" + b"a" * 5_000_000 + b"</name></object></annotation>",
+    "attributes": b"<annotation " + b" ".join(b'a%d="b"' % n for n in range(100_000)) + b"><",
+    "megabytes": b"<annotation>" + b" " * (17 << 20) + b"</annotation>",
+}
+
 #: Recipes that are refused.
 RECIPES = {
     "brackets": b"a: " + b"[" * 3000,

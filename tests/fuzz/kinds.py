@@ -19,6 +19,10 @@ from safetensors.torch import save
 from torch import nn
 
 from switchnorm.config.recipe import read_config
+from switchnorm.data.detection.coco_folder import CocoPlace, CocoSplit
+from switchnorm.data.detection.voc_folder import VocSplit, find_voc
+from switchnorm.data.detection.yolo_folder import YoloSplit, find_yolo
+from switchnorm.data.detection.yolo_yaml import find_description
 from switchnorm.data.files.cifar_files import read_binary, read_pickle
 from switchnorm.data.files.listing import read_list
 from switchnorm.data.files.odgt import read_odgt
@@ -29,6 +33,7 @@ from switchnorm.layers import SwitchNorm2d
 from switchnorm.report.common.groups import group_runs
 from switchnorm.report.results.result import results
 from switchnorm.runs.run import load_run
+from switchnorm.tasks.detection.files import CLASS_COLUMNS, read_details
 from switchnorm.tasks.segmentation.files import read_scenes
 from switchnorm.weights import load_state, read_checkpoint, state_importance
 from switchnorm.weights.metadata import Metadata
@@ -175,6 +180,82 @@ def _odgt(folder: Path) -> Path:
     return _bytes(_ODGT, "list.odgt")(folder)
 
 
+_COCO = {
+    "info": {"description": "two"},
+    "images": [{"id": n, "file_name": f"{n}.jpg", "width": 6, "height": 4} for n in (1, 2)],
+    "annotations": [
+        {
+            **{"id": n, "image_id": 1 + n % 2, "category_id": 3, "bbox": [1, 1, 3.5, 2], "area": 7.0},
+            **{"iscrowd": int(n == 3), "segmentation": drawn},
+        }
+        for n, drawn in (
+            *((1, [[1, 1, 4.5, 1, 4.5, 3]]), (2, [])),
+            *((3, {"size": [4, 6], "counts": [4, 8, 12]}), (4, {"size": [4, 6], "counts": "48<"})),
+        )
+    ],
+    "categories": [{"id": 3, "name": "cat", "supercategory": "animal"}],
+}
+_VOC = (
+    "<annotation><filename>1.jpg</filename><size><width>6</width><height>4</height><depth>3</depth></size><object><name>"
+    "cat</name><difficult>0</difficult><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>4.5</xmax><ymax>3</ymax></bndbox>"
+    "</object></annotation>"
+)
+_YAML = "path: .\ntrain: images/train\nval: [images/val]\nnc: 2\nnames: {0: cat, 1: dog}\n"
+
+
+def _with_pictures(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (6, 4)).save(folder / name)
+
+
+def _coco(folder: Path) -> Path:
+    _with_pictures(folder, "1.jpg", "2.jpg")
+    return _bytes(json.dumps(_COCO, indent=1).encode(), "train.json")(folder)
+
+
+def read_coco_file(path: Path) -> None:
+    """The objects of all pictures, with their masks."""
+    split = CocoSplit(CocoPlace(path, (path.parent,)), masks=True, may_miss=False)
+    listed = split.listed(split.classes, others=False)
+    for index in range(len(listed)):
+        listed.objects(index)
+
+
+def _voc(folder: Path) -> Path:
+    _with_pictures(folder, "train/1.jpg")
+    return _bytes(_VOC.encode(), "train/1.xml")(folder)
+
+
+def read_voc_folder(path: Path) -> None:
+    """The objects of all pictures."""
+    files = find_voc(path.parents[1], "train", may_miss=False)
+    assert files is not None
+    split = VocSplit(files, one_based=False, difficult=False, may_miss=False)
+    split.listed(split.classes, others=False)
+
+
+def _yolo(name: str) -> Callable[[Path], Path]:
+    def whole(folder: Path) -> Path:
+        _with_pictures(folder, "images/train/1.jpg")
+        (folder / "labels/train").mkdir(parents=True, exist_ok=True)
+        (folder / "labels/train/1.txt").write_text("0 .5 .5 .25 .25\n1 .1 .1 .9 .1 .9 .8\n")
+        (folder / "data.yaml").write_text(_YAML)
+        return folder / name
+
+    return whole
+
+
+def read_yolo_folder(root: Path) -> None:
+    """The objects of all pictures, with their masks."""
+    about = find_description(root, None)
+    files = find_yolo(root, "train", about, may_miss=False)
+    if about is None or files is None:
+        return
+    split = YoloSplit(files, about.names, str(about.file), masks=True, may_miss=False)
+    split.listed(split.classes, others=False)
+
+
 def _list(folder: Path) -> Path:
     for name in ("1.jpg", "2.jpg"):
         (folder / name).touch()
@@ -240,10 +321,40 @@ def write_run(folder: Path) -> Path:
     return run
 
 
+#: Of a detector's run what no other has.
+_DETECTOR = {
+    "classes.csv": ",".join(CLASS_COLUMNS) + "\n2,cell,0.5,0.75,0.5,0.6,,,,,7,30\n2,'=sky,,,,,,,,,0,3\n",
+    "curves.csv": "of,iou,class,recall,precision,score\nbox,0.50,cell,0.0,1.0,0.9\nbox,0.50,cell,0.01,0.5,\n",
+    "examples/examples.json": json.dumps(
+        {
+            "epoch": 2,
+            "shown": 0.5,
+            "classes": [{"name": "cell", "color": "#010203"}, {"name": "=sky", "color": "#ff0000"}],
+            "pictures": [{"name": "a", "right": 5, "missed": 2, "wrong": 1}],
+        }
+    ),
+}
+
+
+def write_detector(folder: Path) -> Path:
+    """A folder with what a detector's run has besides that of others."""
+    run = folder / "detector"
+    (run / "examples").mkdir(parents=True, exist_ok=True)
+    for name, text in _DETECTOR.items():
+        (run / name).write_text(text)
+    for kind in ("objects", "detections"):
+        Image.new("RGB", (6, 4)).save(run / f"examples/a.{kind}.jpg")
+    return run
+
+
 def read_run(run: Path) -> None:
     """All that a report reads, and its table."""
     results(group_runs([load_run(run)]))
     read_scenes(run)
+
+
+def _of_detector(name: str) -> Kind:
+    return Kind(lambda folder: write_detector(folder) / name, lambda path: read_details(path.parents[name.count("/")]))
 
 
 def _of_run(name: str) -> Kind:
@@ -272,6 +383,11 @@ KINDS = {
         f"mask, {name} {mode}": Kind(_picture(f"x.{name}", mode), _seen(read_mask))
         for name, mode in (("png", "P"), ("png", "L"), ("tif", "I;16"), ("bmp", "RGB"))
     },
+    "COCO": Kind(_coco, read_coco_file),
+    "VOC": Kind(_voc, read_voc_folder),
+    "YOLO": Kind(_yolo("labels/train/1.txt"), lambda path: read_yolo_folder(path.parents[2])),
+    "data.yaml": Kind(_yolo("data.yaml"), lambda path: read_yolo_folder(path.parent)),
     "odgt": Kind(_odgt, lambda path: read_odgt(path, [path.parent])),
     **{name: _of_run(name) for name in (*_RUN, "examples/a.jpg", "examples/a.truth.png")},
+    **{f"detector's {name}": _of_detector(name) for name in (*_DETECTOR, "examples/a.objects.jpg")},
 }

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from switchnorm.config.recipe import read_config
+from switchnorm.data.detection.voc_file import read_voc
 from switchnorm.data.files.cifar_files import read_pickle
 from switchnorm.errors import InputError
 from switchnorm.recipes import shipped_file
 from switchnorm.runs.run import load_run
 from switchnorm.weights import read_state
-from tests.fuzz.bombs import CHECKPOINTS, IMAGES, RECIPES, packed, state, tensor
-from tests.fuzz.kinds import read_run, write_run
+from tests.fuzz.bombs import CHECKPOINTS, COCO, IMAGES, RECIPES, VOC, packed, state, tensor
+from tests.fuzz.kinds import read_coco_file, read_run, write_run
 from tests.fuzz.watch import REFUSED, outcome
 
 
@@ -40,6 +41,17 @@ def test_images(tmp_path, bomb):
 @pytest.mark.parametrize("bomb", RECIPES)
 def test_recipes(tmp_path, bomb):
     refused(read_config, tmp_path / "r.yaml", RECIPES[bomb])
+
+
+@pytest.mark.parametrize("bomb", COCO)
+def test_files_of_objects(tmp_path, bomb):
+    (tmp_path / "1.jpg").touch()
+    refused(read_coco_file, tmp_path / "x.json", COCO[bomb])
+
+
+@pytest.mark.parametrize("bomb", VOC)
+def test_annotations(tmp_path, bomb):
+    refused(read_voc, tmp_path / "x.xml", VOC[bomb])
 
 
 @pytest.mark.parametrize("value", ["[" * 3000, "&a [*a]", "{a: " * 3000, "- " * 3000, "!!bool maybe"])

@@ -10,6 +10,7 @@ from switchnorm.config.schema import Config
 from switchnorm.layers import has_batch_statistics
 from switchnorm.models import create_model
 from switchnorm.recipes import find_recipe, recipes
+from switchnorm.surgery import freeze
 
 IMAGENET = [name for name in recipes() if name.startswith("imagenet/")]
 ADE20K = [name for name in recipes() if name.startswith("ade20k/")]
@@ -41,6 +42,8 @@ def momenta(config: Config) -> set[float]:
         ("imagenet/resnetv1ssn", 0.997),
         ("ade20k/resnet50_dilated8_c1_sn", 0.997),
         ("ade20k/resnet50_dilated8_c1_syncbn", 0.999),
+        ("coco/faster_resnet50_c4_sn", 0.997),
+        ("coco/mask_resnet50_fpn_scratch_sn", 0.997),
         ("imagenet/resnet18", 0.9),
         ("imagenet/resnext50", 0.9),
         ("cifar10/resnet110", 0.9),
@@ -53,8 +56,11 @@ def test_running_statistics_move_as_there(start, kept):
         assert momenta(config_of(name)) == {round(1 - kept, 6)}, name
 
 
-def test_without_a_batch_statistic_nothing_runs():
-    assert momenta(config_of("imagenet/resnetv1sn50_8x1")) == set()
+@pytest.mark.parametrize(
+    "name", ["imagenet/resnetv1sn50_8x1", "coco/faster_resnet50_fpn_sn_8x1", "coco/mask_resnet50_fpn_sn_8x1"]
+)
+def test_without_a_batch_statistic_nothing_runs(name):
+    assert momenta(config_of(name)) == set()
 
 
 @pytest.mark.parametrize("name", ADE20K)
@@ -97,3 +103,58 @@ def test_the_toolbox_crops_and_mirrors_alone(name):
 )
 def test_cifar100_is_normalized_by_cifar10s_numbers(name):
     assert config_of(name).data["normalization"] == "cifar10"
+
+
+COCO = [name for name in recipes() if name.startswith("coco/")]
+
+
+@pytest.mark.parametrize("name", COCO)
+def test_coco_is_trained_by_the_published_steps(name):
+    """SOLVER.* of configs/*.yaml and of lib/core/config.py; maskrcnn-benchmark's for GN + WS."""
+    config = config_of(name)
+    train, schedule = config.train, config.schedule
+    scratch, half = "scratch" in name, "faster" in name and "gnws" in name
+    schedules = 3 if scratch else 1 if half else 2
+    assert train.epochs * train.epoch_steps * train.batch_size == schedules * 90_000 * 16
+    drops = [210 / 270, 250 / 270] if scratch else [2 / 3, 8 / 9]
+    assert [epoch / train.epochs for epoch in schedule.milestones] == pytest.approx(drops)
+    assert config.optimizer.lr == pytest.approx(0.02 * train.batch_size / 16)
+    assert (schedule.name, schedule.warmup_steps, schedule.gamma) == ("step", 500, 0.1)
+    assert schedule.warmup_from == pytest.approx(1 / 3)
+    assert (config.optimizer.momentum, config.optimizer.nesterov) == (0.9, False)
+    assert (config.optimizer.bias_lr_factor, config.optimizer.weight_decay) == (2, 1e-4)
+    assert (config.data["short_sides"], config.data["longest"], config.data["test_side"]) == ([800], 1333, 800)
+    fewer = "c4" in name and not name.endswith("frozen")
+    assert config.model.options.get("rois_per_image", 512) == (256 if fewer else 512)
+    assert (config.model.options["boxes"], config.model.options["box_beta"]) == ("published", 1)
+
+
+@pytest.mark.parametrize("name", COCO)
+def test_coco_has_the_colours_of_the_weights_that_it_starts_with(name):
+    """PIXEL_MEANS and PIXEL_VARS: where SN's own classifiers are the body ImageNet's, everywhere else Caffe's."""
+    model = config_of(name).model
+    like_sn = {model.norm, *model.norms.values()} <= {"sn", "ssn"} or "syncbn" in name
+    assert config_of(name).data["colors"] == ("rgb" if like_sn and "scratch" not in name else "published")
+
+
+@pytest.mark.parametrize("name", COCO)
+def test_nothing_decays_in_coco_but_weights(name):
+    """WEIGHT_DECAY_SN, WEIGHT_DECAY_GN, BIAS_WEIGHT_DECAY; in maskrcnn-benchmark the scale of GN decays too."""
+    optimizer = config_of(name).optimizer
+    scale = "gnws" in name
+    assert optimizer.decay_norms is scale
+    assert [(group.match, group.weight_decay) for group in optimizer.groups] == ([("*.bias", 0.0)] if scale else [])
+
+
+@pytest.mark.parametrize("name", [name for name in COCO if "frozen" in name])
+def test_frozen_bn_of_coco_is_all_of_the_body_s(name):
+    config = config_of(name)
+    with torch.device("meta"):
+        model = create_model(config.model.name, norm=config.model.norm, norms=config.model.norms)
+    freeze(model, config.train.freeze)
+    trained = [name for name, layer in model.named_modules() if has_batch_statistics(layer) and layer.training]
+    assert not [name for name in trained if name.startswith(("body.", "box.layer4"))]
+    assert bool(trained) == name.endswith("sn_heads")
+    parameters = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert any(name.startswith(("body.layer4", "box.layer4")) for name in parameters)
+    assert not any(name.startswith(("body.stem", "body.layer1")) for name in parameters)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from switchnorm.tasks.detection.columns import METRICS as METRICS_OF_DETECTION
 from tests.report.visits import visit
 
 __all__ = ["make_run", "runs", "visit"]
@@ -30,6 +31,11 @@ METRICS = [
 
 SEGMENTATION_METRICS = [
     "epoch", "step", "train_loss", "train_accuracy", "val_loss", "val_mean_iou", "val_accuracy", "val_overall",
+    "learning_rate", "radius", "images_per_second",
+]  # fmt: skip
+
+DETECTION_METRICS = [
+    "epoch", "step", "train_loss", "train_accuracy", "val_loss", *(metric.column for metric in METRICS_OF_DETECTION),
     "learning_rate", "radius", "images_per_second",
 ]  # fmt: skip
 
@@ -101,9 +107,9 @@ def write_provenance(path: Path, norm: str, seed: int) -> None:
 
 def write_metrics(path: Path, final: float, epochs: int, with_radius: bool, task: str) -> None:
     """The score peaks an epoch before the end, one point above the final one; pixel accuracy is 0.1 above mean IoU."""
-    is_segmentation = task == "segmentation"
+    columns = {"segmentation": SEGMENTATION_METRICS, "detection": DETECTION_METRICS}.get(task, METRICS)
     with (path / "metrics.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, SEGMENTATION_METRICS if is_segmentation else METRICS)
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for epoch in range(epochs):
             left = 1 - (epoch + 1) / epochs
@@ -115,7 +121,10 @@ def write_metrics(path: Path, final: float, epochs: int, with_radius: bool, task
                 "train_accuracy": accuracy,
             }
             row |= {"val_loss": 0.4 + left}
-            if is_segmentation:
+            if task == "detection":
+                row |= {"train_accuracy": "", "val_loss": "", "val_ap": accuracy, "val_ap50": min(1, accuracy + 0.2)}
+                row |= {"val_ap_small": accuracy - 0.3, "val_ar": accuracy + 0.1}
+            elif task == "segmentation":
                 row |= {"val_mean_iou": accuracy, "val_accuracy": accuracy + 0.1, "val_overall": accuracy + 0.05}
             else:
                 row |= {"val_accuracy": accuracy, "val_accuracy_top5": 0.99}

@@ -1,5 +1,6 @@
 """What an evaluation normalizes by, against forward passes by hand."""
 
+import json
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from switchnorm.errors import InputError
 from switchnorm.surgery import calibrate
 from switchnorm.surgery.batch import batch_layers
 from switchnorm.training.build import build_model, training_batches
-from switchnorm.training.evaluate import evaluate, evaluate_weights
+from switchnorm.training.evaluate import claim_of, evaluate, evaluate_weights
 from switchnorm.training.launch import start
 from switchnorm.training.words import evaluation
 from switchnorm.weights import load_state, read_state
@@ -135,3 +136,14 @@ def test_statistics_of_the_batch_take_one_process(trained, monkeypatch, sync):
     monkeypatch.setattr("switchnorm.training.evaluate.world_size", lambda: 2)
     with pytest.raises(InputError, match="statistics 'batch' take one process"):
         evaluate(run, run.last, statistics="batch")
+
+
+def test_what_weights_claim_stands_in_the_card_beside_them(tmp_path):
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "x.pth")
+    assert claim_of(tmp_path / "x.pth", "any") == make_claim()
+    card = {"network": "resnet50_fpn+mask_4conv1fc", "box_ap": 0.5, "mask_ap": 0.375, "source": "S"}
+    (tmp_path / "x.json").write_text(json.dumps(card))
+    assert claim_of(tmp_path / "x.pth", "resnet50_fpn+mask_4conv1fc") == make_claim("S", box_ap=50.0, mask_ap=37.5)
+    assert claim_of(tmp_path / "x.pth", "resnet50_fpn+faster_2fc") == make_claim(), "of another network"
+    (tmp_path / "x.json").write_text('["box_ap"]')
+    assert claim_of(tmp_path / "x.pth", "any") == make_claim(), "some other file"

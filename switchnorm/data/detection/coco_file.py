@@ -54,7 +54,8 @@ class CocoFile:
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the categories in the order of their ids, without one that only holds the others together."""
-        return tuple(name for number, name in self.categories.items() if number != self.heading)
+        heading = self.heading
+        return tuple(name for number, name in self.categories.items() if number != heading)
 
     @property
     def class_ids(self) -> tuple[int, ...]:
@@ -82,7 +83,8 @@ class CocoFile:
     @property
     def used(self) -> tuple[str, ...]:
         """The names of the categories that have objects."""
-        return tuple(name for number, name in self.categories.items() if number in self._used)
+        used = self._used
+        return tuple(name for number, name in self.categories.items() if number in used)
 
     def listed(self, folders: Sequence[Path], labels: Mapping[str, int], *, may_miss: bool) -> Listed:
         """The pictures that lie in one of the folders, with their objects.

@@ -122,7 +122,7 @@ class DetectionDataset(PreparedPictures):
             InputError: no root, neither split, or whatever is wrong with files.
         """
         splits = ("train", self.split)
-        present = self._present
+        present = [split for split, read in self._found.items() if read is not None]
         if not present:
             looked = "; ".join(f"for {split}: {self._looked_for(split)}" for split in splits)
             raise InputError(f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with objects ({looked})")

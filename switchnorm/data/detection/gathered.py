@@ -119,11 +119,12 @@ class Gathered:
         Raises:
             InputError: boxes or areas that are no finite numbers, or negative areas.
         """
-        boxes, area, crowd = self._checked()
+        boxes, area, crowd = self._finite(), np.array(self._areas), np.array(self._crowds, bool)
         stored = self._stored()
         if stored is not None:
             self._check_reach(sizes, pictures)
         kept, boxes = self._within(boxes, sizes, pictures, (pictures >= 0) & (labels > 0))
+        self._refuse(kept[np.isinf(area[kept]) | (area[kept] < 0)], "an area that is none")
         order = kept[np.argsort(pictures[kept], kind="stable")]
         counts = np.bincount(pictures[order], minlength=len(sizes))
         found = boxes[order]
@@ -145,15 +146,15 @@ class Gathered:
         )
         return listed
 
-    def _checked(self) -> tuple[Array, Array, Array]:
-        """Boxes (K, 4), areas, NaN where the file has none, and crowds."""
+    def _finite(self) -> Array:
+        """All boxes, (K, 4)."""
         boxes = np.array(self._boxes).reshape(-1, 4)
-        area = np.array(self._areas)
-        for wrong, what in ((~np.isfinite(boxes).all(1), "a box of numbers that are not finite"),
-                            (np.isinf(area) | (area < 0), "an area that is none")):  # fmt: skip
-            if wrong.any():
-                raise InputError(f"{self.named(*self.number(int(wrong.argmax())))} has {what}")
-        return boxes, area, np.array(self._crowds, bool)
+        self._refuse(np.flatnonzero(~np.isfinite(boxes).all(1)), "a box of numbers that are not finite")
+        return boxes
+
+    def _refuse(self, places: Array, what: str) -> None:
+        if len(places):
+            raise InputError(f"{self.named(*self.number(int(places[0])))} has {what}")
 
     def _stored(self) -> StoredMasks | None:
         writer = self._masks

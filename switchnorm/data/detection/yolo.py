@@ -56,7 +56,7 @@ class Yolo(DetectionDataset):
     def _looked_for(self, split: str) -> str:
         from switchnorm.data.detection.yolo_folder import yolo_layouts  # as `Dataset` explains
 
-        return yolo_layouts(split)
+        return yolo_layouts(split, self._description)
 
     @property
     def _numbered(self) -> dict[int, str]:

@@ -43,11 +43,13 @@ class YoloFiles:
     whole: bool
 
 
-def yolo_layouts(split: str) -> str:
+def yolo_layouts(split: str, about: YoloDescription | None) -> str:
     """The layouts that `find_yolo` looks for, in words."""
     name = NAMES[split][0]
     beside = f"{_IMAGES}/{name} with {_LABELS}/{name}, {name}/{_IMAGES} with {name}/{_LABELS}"
-    return f"what {split} of data.yaml names, {beside}"
+    named = () if about is None else about.places.get(split, ())
+    where = f" ({', '.join(named)})" if named else ""
+    return f"what {split} of data.yaml names{where}, {beside}"
 
 
 def find_yolo(root: Path, split: str, about: YoloDescription | None, *, may_miss: bool) -> YoloFiles | None:
@@ -67,11 +69,7 @@ def find_yolo(root: Path, split: str, about: YoloDescription | None, *, may_miss
     usual = [place for place in usual if place.is_dir()]
     named = () if about is None else about.places.get(split, ())
     places = [(_located(about, place), place) for place in named] if about is not None else []
-    for found, place in places:
-        if found is None and not usual:
-            assert about is not None
-            raise InputError(f"{about.file}: {split} {place!r} is not there, neither from {about.bases[0]} nor {root}")
-    if about is not None and any(found is None for found, _ in places):
+    if about is not None and usual and any(found is None for found, _ in places):
         changed.add(
             f"paths for {split} in {about.file.name} that are not here, for which {usual[0]} is taken", named[0]
         )
@@ -79,6 +77,9 @@ def find_yolo(root: Path, split: str, about: YoloDescription | None, *, may_miss
     there = [found for found, _ in places if found is not None] or usual[:1]
     if not there:
         return None
+    absent = next((place for found, place in places if found is None), None)
+    if about is not None and absent is not None:
+        raise InputError(f"{about.file}: {split} {absent!r} is not there, neither from {about.bases[0]} nor {root}")
     pictures: list[str] = []
     for taken in there:
         if taken.is_dir():
@@ -97,7 +98,7 @@ def _located(about: YoloDescription, place: str) -> Path | None:
     """What a path of data.yaml stands for; exports of Roboflow have paths from a folder beside."""
     shorter = [place.removeprefix("../")] if place.startswith("../") else []
     tried = (base / each for each in (place, *shorter) for base in about.bases)
-    return next((each for each in tried if each.exists()), None)
+    return next((each for each in tried if os.path.exists(each)), None)  # of any length
 
 
 def _of_list(file: Path, bases: Sequence[Path], root: Path, account: Account, may_miss: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def _read(file: Path, root: Path) -> YoloDescription:
     if base is not None and not isinstance(base, str):
         raise InputError(f"{_where(file, found, 'path')}: path {base!r:.60}; expected the path of a folder")
     bases = [] if not base else [file.parent / base, root / base]
-    return YoloDescription(file, names, places, (*(each for each in bases if each.is_dir()), file.parent, root))
+    return YoloDescription(file, names, places, (*filter(os.path.isdir, bases), file.parent, root))
 
 
 def _names(file: Path, found: Located) -> dict[int, str]:

@@ -24,7 +24,8 @@ def alone(count: Tensor) -> Tensor:
 
 def divisor(count: int, mean: Mean, like: Tensor) -> Tensor:
     """The mean of a count over all processes, never 0: where there is nothing, sums are 0 too."""
-    return mean(torch.tensor(float(count), dtype=torch.float32, device=like.device)).clamp(min=1e-6)
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    return mean(torch.tensor(float(count), dtype=dtype, device=like.device)).clamp(min=1e-6)
 
 
 def proposal_losses(

@@ -16,6 +16,7 @@ from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops
 from switchnorm.data.augment.policy import rand_augment
 from switchnorm.data.augment.shrink import shrink
 from switchnorm.data.counter import integers, normal, uniform
+from switchnorm.data.detection import sizes as detection
 from switchnorm.data.segmentation.scene_readers import CropRequest
 from switchnorm.data.segmentation.sizes import TrainingSizes
 from switchnorm.data.views import with_mirrors
@@ -51,6 +52,9 @@ DRAWN = {
     "integers": lambda index: integers(SEED, PASS, index, 7, 1000),
     "normal": lambda index: normal(SEED, PASS, index, 7),
     "rectangles": lambda index: torch.stack(rectangles(SEED, PASS, index, (224, 224)), 1),
+    "large-scale jitter": lambda index: torch.tensor(
+        detection.TrainingSizes((), None, (0.1, 2.0), 1024).of_batch(SEED, PASS, 5, index, [(480, 641)] * len(index))
+    ),
     "sizes": lambda index: torch.tensor(
         TrainingSizes((300, 375, 450), 1000, (0.5, 2.0), None, 8).of_batch(
             SEED, PASS, 5, index, torch.tensor([[480, 641]]).expand(len(index), 2)

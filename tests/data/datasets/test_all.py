@@ -44,8 +44,9 @@ def dataset(request, datasets) -> Dataset:
 
 
 def test_the_tasks_of_all_datasets():
-    assert {dataset.task for dataset in DATASETS.values()} == {"classification", "segmentation"}
-    assert {name for name in DATASETS if name not in CLASSIFIED} == {"ade20k", "camvid", "cityscapes", "masks"}
+    assert {dataset.task for dataset in DATASETS.values()} == {"classification", "segmentation", "detection"}
+    of_pixels = {"ade20k", "camvid", "cityscapes", "masks"}
+    assert {name for name in DATASETS if name not in CLASSIFIED} == {*of_pixels, "coco", "voc", "yolo"}
 
 
 def test_the_largest_image_is_the_square_one(dataset):
@@ -108,7 +109,7 @@ def test_benchmarks_have_the_sizes_that_are_published():
     assert sizes == {
         **dict.fromkeys(DATASETS),
         **{"cifar10": 10_000, "cifar100": 10_000, "imagenet": 50_000},
-        **{"ade20k": 2_000, "cityscapes": 500},
+        **{"ade20k": 2_000, "cityscapes": 500, "coco": 5_000},
     }
 
 

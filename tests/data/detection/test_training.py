@@ -53,13 +53,13 @@ def test_boxes_and_masks_follow_their_pixels(root, way):
         refused("copy_paste .* needs masks", lambda: training(root, **PASTED[way]))
         return
     count = 0
-    for images, targets in itertools.islice(endless(training(root, **{**WAYS, **PASTED}[way])), 20):
+    for images, targets in itertools.islice(endless(training(root, **{**WAYS, **PASTED}[way])), 12):
         assert images.dtype == torch.float32
         assert all(side % 32 == 0 for side in images.shape[2:])
         for image, target in zip(images, targets, strict=True):
             assert_follows(image, target, has_masks)
             count += len(target["boxes"])
-    assert count > 30
+    assert count > 20
 
 
 def assert_follows(image, target, has_masks):

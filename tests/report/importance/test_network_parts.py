@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from switchnorm.report.importance.network_parts import network_parts
+from switchnorm.report.importance.network_parts import network_parts, part_of
 from switchnorm.runs.run import load_run
 from tests.report.conftest import EPOCHS, Make
 from tests.report.visits import markup
@@ -37,3 +37,31 @@ def test_only_networks_of_two_parts_are_taken_apart(make_run: Make, layers: list
 
 def test_classification_is_not_taken_apart(make_run: Make) -> None:
     assert list(network_parts(load_run(make_run("sn", layers=LAYERS)))) == [""]
+
+
+OURS = ["body.stem.sn1", "body.layer1.0.sn1", "neck.lateral.0.1", "box.convs.1", "mask.convs.1"]
+TORCHVISIONS = [
+    "backbone.body.bn1",
+    "backbone.body.layer1.0.bn1",
+    "backbone.fpn.inner_blocks.0.1",
+    "roi_heads.box_head.0.1",
+    "roi_heads.mask_head.0.1",
+]
+
+
+@pytest.mark.parametrize("layers", [OURS, TORCHVISIONS], ids=["ours", "torchvision's"])
+def test_parts_of_detectors_are_looked_at_apart(make_run: Make, layers: list[str]) -> None:
+    """Those that a network has, by the longest beginning of layers' names."""
+    settings = {"data.name": "coco", "model.name": "resnet18_fpn16+mask_4conv1fc"}
+    found = network_parts(load_run(make_run("sn", task="detection", layers=layers, settings=settings)))
+    assert {title: [layer.layer for layer in epochs[EPOCHS]] for title, epochs in found.items()} == {
+        "Body": layers[:2], "Neck": layers[2:3], "Box head": layers[3:4], "Mask head": layers[4:],
+    }  # fmt: skip
+    less = make_run("sn", task="detection", layers=layers[:3], settings=settings, folder="less")
+    assert list(network_parts(load_run(less))) == ["Body", "Neck"]
+
+
+def test_the_longest_beginning_of_whole_words_decides() -> None:
+    titles = {"backbone": "Body", "backbone.fpn": "Neck", "head": "Head"}
+    for layer, title in (("backbone.fpn.0", "Neck"), ("backbone.fpns.0", "Body"), ("head", "Head"), ("heads.0", "")):
+        assert part_of(layer, titles) == title

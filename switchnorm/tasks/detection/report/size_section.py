@@ -23,8 +23,8 @@ def size_section(groups: Sequence[Group]) -> str:
         return ""
     said = note(
         "Objects of less than 32 × 32 pixels are small, of more than 96 × 96 large. AR is the share of objects that "
-        "are found, in the mean over overlaps, with at most 100 detections of a picture and class; AR1 and AR10 have at "
-        "most 1 and 10."
+        "are found, in the mean over overlaps, with at most 100 detections of a picture and class; of AR1 and AR10, "
+        "with at most 1 and 10."
     )
     drawn = (folded(title, _numbers(some)) for title, some in fold(groups).items())
     return section("Sizes of objects", said, *drawn)
@@ -46,7 +46,7 @@ def _table(groups: Sequence[Group], kind: str, word: str) -> Table | None:
         (
             Cell(group.label),
             *(
-                Cell(text := percent(values[place]), strong=len(groups) > 1 and text == most)
+                Cell(text := percent(values[place]), strong=len(groups) > 1 and text == most != percent(0.0))
                 for values, most in zip(columns, best, strict=True)
             ),
         )
