@@ -57,9 +57,9 @@ def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     together = any(re.match(r"head\.\w+_head\.conv\.0\.0\.", key) for key in state)
     found = {_ours(key, together): value for key, value in state.items()}
     boxes = found.get("head.bbox_pred.bias")
-    for key in [key for key in found if key.startswith("head.cls_logits.") and boxes is not None]:
+    anchors = 0 if boxes is None else len(boxes) // 4
+    for key in [key for key in found if key.startswith("head.cls_logits.") and anchors]:
         # Theirs have a column for the background, of which nothing is ever learned.
-        anchors = len(boxes) // 4
         found[key] = found[key].unflatten(0, (anchors, -1))[:, 1:].flatten(0, 1)
     return found
 

@@ -100,7 +100,7 @@ def test_a_run_has_a_loss_in_training_and_average_precision_in_validation(done):
     assert again.metrics["val_ap"] == float(done.metrics()[-1]["val_ap"]), "whatever the size of batches"
 
 
-@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.sweep), 3])
 def test_a_run_that_is_killed_inside_an_epoch_goes_on_bit_for_bit(recipe, done, tmp_path, step):
     flags = ("--train.checkpoint_minutes", "0")
     with patch.object(MidEpochCheckpoint, "on_train_batch_end", stopping(step)), pytest.raises(StoppedError):
@@ -114,6 +114,8 @@ def test_any_number_of_workers_trains_the_same_bits(recipe, done, tmp_path, work
     assert_same(train(recipe, tmp_path / "run", "--data.workers", str(workers)), done)
 
 
+#: A rate that is the same all the time.
+STEPLESS = ("--schedule.warmup_steps", "0", "--schedule.warmup_from", "null", "--schedule.milestones", "[]")
 MASKS = ("--model", "resnet18_fpn16+mask_4conv1fc", "--data.masks", "true")
 
 
@@ -150,7 +152,7 @@ def test_frozen_parts_of_a_detector_stay_bit_for_bit(recipe, tmp_path):
 
 def test_calibration_sees_training_batches_with_their_objects(recipe, tmp_path):
     """Statistics of heads are those of the regions that training draws; random numbers are nobody else's."""
-    flags = ("--model", "resnet18_fpn16+faster_4conv1fc", "--norm", "bn")
+    flags = ("--model", "resnet18_fpn16+faster_4conv1fc", "--norm", "bn", "--epochs", "1", *STEPLESS)
     plain = train(recipe, tmp_path / "plain", *flags)
     run = train(recipe, tmp_path / "run", *flags, "--train.calibrate", "2")
     a, b = state(plain), state(run)
@@ -161,8 +163,7 @@ def test_calibration_sees_training_batches_with_their_objects(recipe, tmp_path):
 
 
 def test_a_training_that_diverges_names_the_layer_and_a_step_can_be_left_out(recipe, tmp_path):
-    flags = ("--lr", "1e30", "--optimizer.clip_norm", "null", "--schedule.warmup_steps", "0")
-    flags += ("--schedule.warmup_from", "null")
+    flags = ("--lr", "1e30", "--optimizer.clip_norm", "null", *STEPLESS)
     with pytest.raises(InputError, match=r"training diverged in epoch 1, step 2 of 2, .*'body\."):
         train(recipe, tmp_path / "run", *flags)
     with_nan = Detection.training_step
