@@ -77,6 +77,15 @@ def test_a_norm_that_is_left_to_the_network_is_the_networks_own(make_run: Make) 
         assert (name, run.norm, run.settings["model.norm"]) == (name, norm, norm)
 
 
+def test_norms_of_parts_are_in_the_normalizer_s_name(make_run: Make) -> None:
+    path = make_run("sn", settings={"model.norms": {"body": "bn", "mask": "sn"}})
+    assert load_run(path).norm == load_run(path).appearance.name == "sn (body bn)"
+    config = (path / "config.yaml").read_text()
+    (path / "config.yaml").write_text(config.replace("body: bn", "body: 3"))
+    with pytest.raises(InputError, match=r"model\.norms is .*, expected names of normalizers by part"):
+        load_run(path)
+
+
 def test_a_running_run_can_be_read(make_run: Make) -> None:
     path = make_run("bn")
     text = (path / "run.json").read_text().replace('"finished"', '"running"')

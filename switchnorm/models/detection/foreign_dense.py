@@ -11,6 +11,10 @@ from torchvision.models.detection.ssd import SSD
 
 from switchnorm.models.detection.dense import DenseDetector, FcosRule, Outputs, RetinaRule, Rule, SsdRule
 from switchnorm.models.detection.prepared import Prepared
+from switchnorm.models.parts import SmallestSide
+
+#: The side from which on SSD's last convolutions, which do not pad, have something left.
+SMALLEST_SSD = 268
 
 
 class ForeignDense(DenseDetector):
@@ -31,10 +35,11 @@ class ForeignDense(DenseDetector):
         #: The size that torchvision shows the network, and the strides that hold for it alone.
         self.size = network.transform.fixed_size
         self.steps = getattr(self.anchor_generator, "steps", None)
+        self.smallest = SmallestSide(1 if self.steps is None else SMALLEST_SSD)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> the maps by torchvision's names, the finest first."""
-        return dict(self.backbone(images))
+        return dict(self.backbone(self.smallest(images)))
 
     def outputs(self, maps: Mapping[str, Tensor]) -> Outputs:
         """As of `DenseDetector`."""

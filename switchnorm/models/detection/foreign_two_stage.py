@@ -79,7 +79,8 @@ class ForeignTwoStage(nn.Module):
                 # torchvision guesses strides by the pictures without their padding, which goes wrong for small ones.
                 own = [each for name, each in maps.items() if name in pool.featmap_names]
                 size = [(images.shape[2], images.shape[3])]
-                pool.scales, pool.map_levels = _setup_scales(own, size, pool.canonical_scale, pool.canonical_level)
+                with torch.device("cpu"):  # numbers, also where the network is on the meta device
+                    pool.scales, pool.map_levels = _setup_scales(own, size, pool.canonical_scale, pool.canonical_level)
         return maps
 
     def rpn_outputs(self, features: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:

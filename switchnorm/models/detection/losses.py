@@ -43,12 +43,12 @@ def proposal_losses(
     Returns:
         The losses of objectness and of boxes.
     """
-    drawn = torch.cat([logits[positive], logits[negative]])
+    drawn = torch.cat([logits[positive], logits[negative]]).to(wanted.dtype)
     labels = torch.zeros_like(drawn)
     labels[: positive.numel()] = 1
     count = divisor(drawn.numel(), mean, drawn)
     objectness = F.binary_cross_entropy_with_logits(drawn, labels, reduction="sum")
-    boxes = F.smooth_l1_loss(deltas[positive], wanted, beta=1 / 9, reduction="sum")
+    boxes = F.smooth_l1_loss(deltas[positive].to(wanted.dtype), wanted, beta=1 / 9, reduction="sum")
     return objectness / count, boxes / count
 
 
@@ -69,9 +69,9 @@ def box_losses(
         The losses of classes and of boxes.
     """
     count = divisor(labels.numel(), mean, logits)
-    classes = F.cross_entropy(logits, labels, reduction="sum")
+    classes = F.cross_entropy(logits.to(wanted.dtype), labels, reduction="sum")
     positive = torch.where(labels > 0)[0]
-    own = deltas.reshape(len(labels), -1, 4)[positive, labels[positive]]
+    own = deltas.reshape(len(labels), -1, 4)[positive, labels[positive]].to(wanted.dtype)
     boxes = F.smooth_l1_loss(own, wanted[positive], beta=beta, reduction="sum")
     return classes / count, boxes / count
 
@@ -87,7 +87,7 @@ def mask_loss(logits: Tensor, labels: Tensor, wanted: Tensor, mean: Mean) -> Ten
     """
     count = divisor(wanted.numel(), mean, logits)
     own = logits[torch.arange(len(labels), device=labels.device), labels]
-    return F.binary_cross_entropy_with_logits(own, wanted.to(own.dtype), reduction="sum") / count
+    return F.binary_cross_entropy_with_logits(own.to(wanted.dtype), wanted, reduction="sum") / count
 
 
 def mask_targets(masks: Sequence[Tensor], boxes: Sequence[Tensor], objects: Sequence[Tensor], side: int) -> Tensor:

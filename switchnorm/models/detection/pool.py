@@ -48,9 +48,12 @@ class RegionPool(MultiScaleRoIAlign):
         """
         regions = boxes if isinstance(boxes, Tensor) else _numbered(boxes)
         maps = [x[name] for name in self.featmap_names]
-        regions = regions.to(maps[0].dtype)
+        # In mixed precision maps have few bits, and boxes must keep theirs.
+        given = maps[0].dtype
+        dtype = torch.promote_types(given, regions.dtype)
+        maps, regions = [each.to(dtype) for each in maps], regions.to(dtype)
         if len(maps) == 1:
-            return roi_align(maps[0], regions, self.output_size, self.scales[0], self.sampling_ratio)
+            return roi_align(maps[0], regions, self.output_size, self.scales[0], self.sampling_ratio).to(given)
         levels = self.levels(regions[:, 1:], len(maps))
         parts, places = [], []
         for level, (each, scale) in enumerate(zip(maps, self.scales, strict=True)):
@@ -58,7 +61,7 @@ class RegionPool(MultiScaleRoIAlign):
             places.append(here)
             parts.append(roi_align(each, regions[here], self.output_size, scale, self.sampling_ratio))
         # Not by an index in brackets, whose backward pass would expect that some are there twice.
-        return torch.cat(parts).index_select(0, torch.cat(places).argsort())
+        return torch.cat(parts).index_select(0, torch.cat(places).argsort()).to(given)
 
     def levels(self, boxes: Tensor, count: int) -> Tensor:
         """Which of the maps, 0 to count - 1, each box (K, 4) is pooled from, (K,)."""

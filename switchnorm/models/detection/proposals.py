@@ -85,7 +85,10 @@ class ProposalNetwork(RegionProposalNetwork):
         """
         maps = list(features.values())
         outputs = list(zip(*self.head(maps), strict=True))
-        anchors: Tensor = self.anchor_generator(images, maps)[0]
+        # Maps may have few bits, with which no box could be told from its neighbours.
+        dtype = torch.promote_types(images.tensors.dtype, torch.float32)
+        like = [images.tensors.new_empty((), dtype=dtype).expand(each.shape) for each in maps]
+        anchors: Tensor = self.anchor_generator(images, like)[0]
         logits = [_flat(each, 1).squeeze(2) for each, _ in outputs]
         deltas = [_flat(each, 4) for _, each in outputs]
         proposals = self.propose(logits, deltas, anchors, images.image_sizes)
@@ -115,13 +118,17 @@ class ProposalNetwork(RegionProposalNetwork):
         for level, (scores, codes) in enumerate(zip(logits, deltas, strict=True)):
             count = scores.shape[1]
             values, index = scores.topk(min(count, self.pre_nms_top_n()), 1)
-            codes = codes.gather(1, index[:, :, None].expand(-1, -1, 4))
+            codes = codes.gather(1, index[:, :, None].expand(-1, -1, 4)).to(anchors.dtype)
             here = anchors[first : first + count][index]
             boxes.append(self.box_coder.decode_single(codes.flatten(0, 1), here.flatten(0, 1)).view_as(codes))
             best.append(values)
             levels.append(torch.full_like(index[0], level))
             first += count
-        scores, decoded, level_of = torch.cat(best, 1).sigmoid(), torch.cat(boxes, 1), torch.cat(levels)
+        scores, decoded, level_of = (
+            torch.cat(best, 1).to(anchors.dtype).sigmoid(),
+            torch.cat(boxes, 1),
+            torch.cat(levels),
+        )
         pictures = zip(decoded, scores, sizes, strict=True)
         return [self._kept(box, score, level_of, size) for box, score, size in pictures]
 

@@ -127,8 +127,9 @@ class Regions:
             Of each picture "boxes" (M, 4) edges, "labels" (M,) and "scores" (M,), by falling score.
         """
         counts = [len(each) for each in proposals]
-        scores = logits.softmax(1).split(counts)
-        codes = deltas.view(len(deltas), -1, 4).split(counts)
+        dtype = proposals[0].dtype
+        scores = logits.to(dtype).softmax(1).split(counts)
+        codes = deltas.view(len(deltas), -1, 4).to(dtype).split(counts)
         return [self._found(*each) for each in zip(scores, codes, proposals, sizes, strict=True)]
 
     def _found(self, scores: Tensor, codes: Tensor, proposals: Tensor, size: tuple[int, int]) -> Detections:

@@ -261,3 +261,26 @@ def test_boxes_as_edges_are_one_pixel_further_in_the_published_geometry():
         (edges,) = model(images)
     assert len(edges["boxes"]) > 0
     torch.testing.assert_close(edges["boxes"], inclusive["boxes"] + torch.tensor([0.0, 0, 1, 1]))
+
+
+@pytest.mark.parametrize("name", NAMES[2:])
+def test_mixed_precision_leaves_boxes_and_losses_all_their_bits(name):
+    model = network(name)
+    images = pictures(*SIZES)
+    targets = [{**each, "draw": torch.tensor(i)} for i, each in enumerate(TARGETS)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = model(images, targets)
+        assert {loss.dtype for loss in losses.values()} == {torch.float32}
+        model.eval().score_threshold = 0.0
+        found = model(images)[0]
+    assert found["boxes"].dtype == found["scores"].dtype == torch.float32
+    assert not torch.equal(found["boxes"], found["boxes"].bfloat16().float())
+
+
+def test_a_network_of_few_bits_takes_pictures_of_few_bits():
+    model = network(NAMES[2]).bfloat16().eval()
+    with torch.no_grad():
+        found = model([image.bfloat16() for image in pictures(*SIZES)])
+        maps = model.features(torch.stack(pictures(*SIZES)).bfloat16())
+        assert model.box_outputs(maps, torch.tensor([[0.0, 3, 4, 30, 40]]))[0].dtype == torch.bfloat16
+    assert len(found) == 2
