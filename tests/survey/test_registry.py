@@ -14,6 +14,7 @@ from switchnorm.survey.page import write_page
 from switchnorm.survey.quick import quick_look
 from switchnorm.survey.whole import look_at
 from tests.data.conftest import OfficialFiles
+from tests.data.detection.formats import write_coco, write_voc, write_yolo
 from tests.data.photos import jpeg_bytes, photo, write_tree
 from tests.training.scenes import write_scenes
 
@@ -68,6 +69,13 @@ MAKE = {
         ("_leftImg8bit.png", "_gtFine_labelIds.png"),
         number=7,
     ),
+    **{
+        name: lambda root, write=write: {
+            **{"root": str(write(root / "objects")), "workers": 0},
+            **{"short_sides": [32], "test_side": 32, "longest": None},
+        }
+        for name, write in (("coco", write_coco), ("voc", write_voc), ("yolo", write_yolo))
+    },
 }
 
 
