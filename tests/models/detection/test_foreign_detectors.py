@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""torchvision's detectors by their names: they compute what torchvision's do, with our pictures and counts."""
-=======
 """torchvision's detectors by their names compute what torchvision's do, with this library's pictures and counts."""
->>>>>>> net
 
 import copy
 
@@ -140,11 +136,7 @@ def test_regions_can_be_asked_for():
         logits, deltas = model.box_outputs(features, rois)
         assert (logits.shape, deltas.shape) == ((3, 4), (3, 16))
         assert model.mask_outputs(features, rois).shape == (3, 4, 28, 28)
-<<<<<<< HEAD
-        assert next(tuple(each.shape) for each, _ in model.rpn_outputs(features)) == (2, 3, 16, 16)
-=======
         assert tuple(model.rpn_outputs(features)[0][0].shape) == (2, 3, 16, 16)
->>>>>>> net
         with pytest.raises(InputError, match="sorted by picture"):
             model.box_outputs(features, rois.flip(0))
 
