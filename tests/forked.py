@@ -241,6 +241,7 @@ def _watch(asking: socket.socket) -> NoReturn:
 def _become(asked: dict[str, Any], out: int, err: int) -> NoReturn:
     """Be the command, as `python ARGUMENTS` is in a folder."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which `nohup` ignores in all that it starts
     if asked["session"]:
         os.setsid()
     for end, number in ((out, 1), (err, 2)):

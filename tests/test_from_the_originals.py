@@ -42,7 +42,13 @@ PC = """-d --dataset --data -j --workers --epochs --start-epoch --train-batch --
 --gpu-id"""
 
 
-@pytest.mark.parametrize(("system", "options"), [("SN", SN), ("SSN", SSN), ("SEG", SEG), ("PC", PC)])
+DET = """--dataset --cfg --bs --load_ckpt --resume --load_dir --use_tfboard CONV_BODY ROI_BOX_HEAD ROI_MASK_HEAD USE_SN USE_GN
+USE_BN FREEZE_AT NUM_GPUS BASE_LR WEIGHT_DECAY MAX_ITER STEPS GAMMA LR_POLICY WARM_UP_ITERS WARM_UP_FACTOR BIAS_DOUBLE_LR
+BIAS_WEIGHT_DECAY WEIGHT_DECAY_SN WEIGHT_DECAY_GN SCALES MAX_SIZE SCALE IMS_PER_BATCH PIXEL_ORDER PIXEL_MEANS PIXEL_VARS
+BATCH_SIZE_PER_IM RPN_BATCH_SIZE_PER_IM RPN_PRE_NMS_TOP_N RPN_POST_NMS_TOP_N NMS SCORE_THRESH DETECTIONS_PER_IM"""
+
+
+@pytest.mark.parametrize(("system", "options"), [("SN", SN), ("SSN", SSN), ("SEG", SEG), ("PC", PC), ("DET", DET)])
 def test_every_option_has_a_row(system: str, options: str) -> None:
     there = " ".join(re.findall(r"^\| ([^|]*) \|", SECTIONS[system], re.MULTILINE))
     words = set(re.findall(r"[\w-]+", there))
@@ -51,10 +57,12 @@ def test_every_option_has_a_row(system: str, options: str) -> None:
 
 def test_every_key_exists() -> None:
     keys = set(SHORT)
-    for name in ("imagenet", "cifar100", "ade20k"):
-        recipe = {"imagenet": "imagenet/resnet18", "cifar100": "cifar100/resnet20"}.get(
-            name, f"{name}/resnet50_dilated8_c1_sn"
-        )
+    for name, recipe in (
+        ("imagenet", "imagenet/resnet18"),
+        ("cifar100", "cifar100/resnet20"),
+        ("ade20k", "ade20k/resnet50_dilated8_c1_sn"),
+        ("coco", "coco/faster_resnet50_fpn_sn"),
+    ):
         keys |= set(_flat(read_config(find_recipe(recipe)).content())) | {"data.name"}
         keys |= {f"data.{key}" for key in dataset_class(name).__dataclass_fields__}  # type: ignore[attr-defined]
     flags = {flag for command in _commands().values() for flag in command}
@@ -62,7 +70,8 @@ def test_every_key_exists() -> None:
     named = {flag.rstrip(".") for flag in re.findall(r"(?<![\w-])--([\w.-]+)", here + " ".join(HERE.values()))}
     torchruns = {"nproc-per-node"}
     options = {"momentum", "statistics", "last_gamma", "dropout", "deep_stem", "published_start", "compression"}
-    options |= {"cardinality", "base_width"}
+    options |= {"cardinality", "base_width", "rois_per_image", "anchors_per_image"}
+    options |= {"proposals_train", "proposals_test"}
     known = keys | flags | torchruns | {f"model.options.{option}" for option in options}
     assert not {name for name in named if name.replace("-", "_") not in known and name not in known}
 

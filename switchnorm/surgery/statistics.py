@@ -203,7 +203,7 @@ def _keep_unseen(model: nn.Module, before: list[tuple[Tensor, Tensor]]) -> None:
     copies = dict(before)
     unseen = []
     for name, layer in batch_layers(model):
-        counter = buffer_of(layer, "num_batches_tracked") if _tracks(layer) else None
+        counter = buffer_of(layer, "num_batches_tracked") if _tracks(layer) and not is_frozen(layer) else None
         if counter is not None and not counter.is_meta and int(counter) == 0:
             unseen.append(name)
             _restore([(buffer, copies[buffer]) for buffer in layer.buffers(recurse=False)])

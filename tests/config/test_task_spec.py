@@ -70,7 +70,7 @@ def test_what_can_be_no_task_is_refused(changes: dict[str, Any], message: str) -
     with pytest.raises(InputError, match=message) as caught:
         register(spec(**changes))
     assert "\n" not in str(caught.value)
-    assert set(tasks()) == {"classification", "segmentation"}
+    assert set(tasks()) == {"classification", "detection", "segmentation"}
 
 
 def test_no_spec_is_refused() -> None:

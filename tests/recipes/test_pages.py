@@ -24,7 +24,7 @@ from switchnorm.models.registry import FAMILIES
 from switchnorm.recipes import find_recipe, recipes
 
 DOCS = Path(__file__).parents[2] / "docs"
-TASKS = ("classification", "segmentation")
+TASKS = ("classification", "segmentation", "detection")
 PAGES = {task: (DOCS / f"{task}.md").read_text(encoding="utf-8") for task in TASKS}
 
 
@@ -61,6 +61,7 @@ def claimed(claim: dict[str, Any]) -> str:
     if claim["error"] is not None:
         return f"error {claim['error']:.2f}"
     numbers = (claim["top1"], claim["top5"], claim["mean_iou"], claim["pixel_accuracy"], claim["overall"])
+    numbers += (claim["box_ap"], claim["mask_ap"])
     return " / ".join(f"{number:.2f}" for number in numbers if number is not None)
 
 
@@ -88,7 +89,7 @@ def test_the_tables_of_features_have_every_key_once_and_no_other():
     expected |= {f"claim.{key}" for key in make_claim()}
     # `given` is about the others: which of them somebody has set.
     expected |= names(Config) - set(SECTIONS) - {"data", "tasks", "claim", "given"}
-    tables = section("classification", "Training features") + section("segmentation", "Train")
+    tables = section("classification", "Training features") + "".join(section(task, "Train") for task in TASKS[1:])
     listed = [key.removesuffix(".KEY") for key in keys(tables)]
     assert len(listed) == len(set(listed))
     # A recipe's own network stands in the table of recipes.
@@ -96,7 +97,9 @@ def test_the_tables_of_features_have_every_key_once_and_no_other():
 
 
 @pytest.mark.parametrize(
-    ("task", "representative"), [("classification", "folder"), ("segmentation", "ade20k"), ("segmentation", "masks")]
+    ("task", "representative"),
+    [("classification", "folder"), ("segmentation", "ade20k"), ("segmentation", "masks")]
+    + [("detection", name) for name in ("coco", "voc", "yolo")],
 )
 def test_the_tables_of_data_know_every_dataset_and_every_key(task, representative):
     listed = keys(section(task, "Data"))
@@ -124,9 +127,10 @@ def test_the_table_of_networks_knows_every_family_and_its_options():
         assert all(described[name] == set(family.options()) for name in named), family
 
 
-def test_the_table_of_segmentation_networks_has_their_options():
-    listed = {key.removeprefix("model.options.") for key in keys(section("segmentation", "Networks")) if "." in key}
-    options = {option for family in FAMILIES if family.task == "segmentation" for option in family.options()}
+@pytest.mark.parametrize("task", TASKS[1:])
+def test_the_tables_of_networks_by_parts_have_their_options(task):
+    listed = {key.removeprefix("model.options.") for key in keys(section(task, "Networks")) if "." in key}
+    options = {option for family in FAMILIES if family.task == task for option in family.options()}
     assert listed == options | set(SHARED)
 
 
@@ -162,6 +166,7 @@ def test_its_commands_are_understood(command, tmp_path, monkeypatch):
     [
         ("classification", {"train", "eval", "inspect", "report", "convert", "study"}),
         ("segmentation", {"train", "eval", "predict", "study"}),
+        ("detection", {"train", "eval", "predict", "study"}),
     ],
 )
 def test_there_are_commands_of_every_kind(task, kinds):

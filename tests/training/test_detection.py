@@ -150,8 +150,7 @@ def test_frozen_parts_of_a_detector_stay_bit_for_bit(recipe, tmp_path):
             assert torch.equal(after[f"model.{key}"], value) == frozen, key
 
 
-def test_calibration_sees_training_batches_with_their_objects(recipe, tmp_path):
-    """Statistics of heads are those of the regions that training draws; random numbers are nobody else's."""
+def test_calibration_reaches_the_heads_and_leaves_training_as_it_is(recipe, tmp_path):
     flags = ("--model", "resnet18_fpn16+faster_4conv1fc", "--norm", "bn", "--epochs", "1", *STEPLESS)
     plain = train(recipe, tmp_path / "plain", *flags)
     run = train(recipe, tmp_path / "run", *flags, "--train.calibrate", "2")

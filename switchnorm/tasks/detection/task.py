@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -154,12 +153,13 @@ class Detection(Task):
         ]
         return images.to(device), moved
 
-    def forward_pass(self, batch: tuple[Tensor, Targets]) -> dict[str, Tensor]:
-        """As of `Task`: the losses of a training batch."""
+    def forward_pass(self, batch: tuple[Tensor, Targets]) -> Any:
+        """As of `Task`: losses of a training batch or, in evaluation mode, what is found on its pictures.
+
+        So running statistics of heads are averaged over proposals as evaluation has them, see `calibrate`.
+        """
         images, targets = batch
-        with _giving_losses(self.model):
-            losses: dict[str, Tensor] = self.model(self.layout(images), targets)
-        return losses
+        return self.model(self.layout(images), targets)
 
     def training_step(self, batch: tuple[Tensor, Targets], batch_idx: int) -> Tensor:
         """The loss of a batch."""
@@ -215,16 +215,3 @@ def _bodies(model: nn.Module) -> Iterator[nn.Module]:
 
 def _as(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.to(dtype) if value.is_floating_point() else value
-
-
-@contextmanager
-def _giving_losses(model: nn.Module) -> Iterator[None]:
-    """Let the modules of a detector that give training another output do so, whatever mode all others are in."""
-    changed = [m for m in model.modules() if getattr(m, "output_in_training", False) and not m.training]
-    try:
-        for module in changed:
-            module.training = True
-        yield
-    finally:
-        for module in changed:
-            module.training = False

@@ -159,9 +159,10 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 def test_the_constructor_is_the_schema(name):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(DATASETS[name], "data")
-    flag = "augment" if name in CLASSIFIED else "flip"
-    options = parser.parse_args([f"--data.{flag}", "false", *NEEDED.get(name, [])]).data.as_dict()
-    assert getattr(DATASETS[name](**options), flag) is False
+    flags = {"classification": ("augment", False), "segmentation": ("flip", False), "detection": ("flip", "none")}
+    flag, value = flags[DATASETS[name].task]
+    options = parser.parse_args([f"--data.{flag}", str(value).lower(), *NEEDED.get(name, [])]).data.as_dict()
+    assert getattr(DATASETS[name](**options), flag) == value
     documented = [action for action in parser._actions if action.dest.startswith("data.")]
     assert len(documented) == len(options)
     assert all(action.help for action in documented)

@@ -29,7 +29,7 @@ def test_a_whole_dataset_has_nothing_wrong(tmp_path):
     assert (rows["objects"], rows["masks"], rows["without objects"]) == ("3", "no", "1")
     assert (rows["small, to 32x32"], rows["large"]) == ("100.0 %", "0.0 %")
     table = class_table(survey)
-    assert table.head[:4] == ("Class", "train", "train %", "train pictures")
+    assert table.columns[:4] == ("Class", "train", "train %", "train pictures")
     assert [[cell.text for cell in row[:4]] for row in table.rows] == [
         ["cat", "2", "66.67", "2"],
         ["dog", "1", "33.33", "1"],
