@@ -12,6 +12,7 @@ from torch import Tensor
 from switchnorm.data.augment.sizes import Size
 from switchnorm.data.detection.objects import Objects, Rle
 from switchnorm.data.detection.patches import Patch, bounds
+from switchnorm.data.detection.run_lengths import columns
 from switchnorm.data.detection.sample import Placed
 
 Array = np.ndarray[Any, Any]
@@ -102,10 +103,10 @@ class Placing:
 
         left, top, width, height = (int(number) for number in coco.toBbox(mask))
         rows, first_row = _within(self._rows, top, top + height)
-        columns, first_column = _within(self._columns, left, left + width)
-        if not (len(rows) and len(columns)):
+        places, first_column = _within(self._columns, left, left + width)
+        if not (len(rows) and len(places)):
             return None
-        pixels = coco.decode(mask)[:, columns][rows]
+        pixels = columns(mask, left, left + width).T[:, rows][places - left].T
         return Patch(first_row, first_column, pixels) if pixels.any() else None
 
     @property

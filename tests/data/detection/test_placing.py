@@ -12,6 +12,7 @@ from switchnorm.data.detection.mosaic import mosaic, quarters
 from switchnorm.data.detection.objects import Objects
 from switchnorm.data.detection.patches import Patch, bounds
 from switchnorm.data.detection.placing import Placing
+from switchnorm.data.detection.run_lengths import columns
 from switchnorm.data.detection.sample import Placed, Sample
 
 
@@ -170,3 +171,11 @@ def test_small_pictures_of_a_mosaic_lie_where_the_four_meet():
         assert found.objects.boxes[number].tolist() == [left, top, left + 3, top + 2]
         assert (found.objects.masks[number].top, found.objects.masks[number].left) == (top, left)
     assert int((found.pixels[0] > 0).sum()) == 4 * 20
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.floats(0, 1), st.integers(0, 10_000), st.data())
+def test_columns_of_a_mask_are_those_of_the_whole(height, width, share, seed, data):
+    mask = np.random.default_rng(seed).random((height, width)) < share
+    first = data.draw(st.integers(0, width - 1))
+    end = data.draw(st.integers(first, width))
+    assert np.array_equal(columns(rle(mask), first, end), mask[:, first:end])
