@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import get_ident
 from typing import Any
 from weakref import WeakSet
 
@@ -61,6 +62,12 @@ class Regions:
 
     def _counts(self, total: int) -> tuple[int, ...]:
         call, task = self._last, _graph_task()
+        told = -1 if call is None or torch.compiler.is_compiling() or task != -1 else call.thread
+        if told != -1 and told != get_ident():
+            raise InputError(
+                "ghost batches by picture: another thread pooled regions last, as copies in torch.nn.DataParallel do; "
+                "use DistributedDataParallel"
+            )
         if task == -1 or (call is not None and call.task == task):
             if call is None or call.total != total:
                 cut = "none were pooled before" if call is None else f"those that were pooled last are {call.total}"
@@ -92,6 +99,7 @@ class _Call:
 
     def __init__(self, boxes: Sequence[Tensor] | Tensor | None, pictures: int) -> None:
         self.task = _graph_task()
+        self.thread = -1 if torch.compiler.is_compiling() else get_ident()
         self._pictures = pictures
         # Of boxes (K, 5) the first column is read when a layer asks, since on a GPU that waits for the device.
         self._indices: Tensor | None = None
