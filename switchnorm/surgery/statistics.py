@@ -191,26 +191,26 @@ def calibrate(
         _forget(layers)
         for batch in chain((first,), batches):
             run(model, batch)
-    _keep_unseen(model, before)
+    _keep_unseen(model, layers, before)
 
 
 class CalibrationWarning(UserWarning):
     """Layers whose running statistics are not calibrated, since they saw no samples."""
 
 
-def _keep_unseen(model: nn.Module, before: list[tuple[Tensor, Tensor]]) -> None:
+def _keep_unseen(model: nn.Module, layers: list[Any], before: list[tuple[Tensor, Tensor]]) -> None:
     """Restore the running statistics of layers that have seen nothing since they forgot all, and say it."""
     copies = dict(before)
     unseen = []
     for name, layer in batch_layers(model):
-        counter = buffer_of(layer, "num_batches_tracked") if _tracks(layer) and not is_frozen(layer) else None
+        counter = buffer_of(layer, "num_batches_tracked") if layer in layers else None
         if counter is not None and not counter.is_meta and int(counter) == 0:
             unseen.append(name)
             _restore([(buffer, copies[buffer]) for buffer in layer.buffers(recurse=False)])
     if unseen:
-        layers = "1 layer" if len(unseen) == 1 else f"{len(unseen)} layers"
+        number = "1 layer" if len(unseen) == 1 else f"{len(unseen)} layers"
         warnings.warn(
-            f"calibrate: {layers} saw no samples, {unseen[0]!r} among them; running statistics there stay as they were",
+            f"calibrate: {number} saw no samples, {unseen[0]!r} among them; running statistics there stay as they were",
             CalibrationWarning,
             stacklevel=3,
         )
