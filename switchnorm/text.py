@@ -98,7 +98,7 @@ def say(*lines: str, file: TextIO | None = None) -> None:
         file: standard output if None, or standard error.
     """
     file = sys.stdout if file is None else file
-    width = _width(file)
+    width = terminal_width(file)
     for line in (part for each in lines for part in printable(each).split("\n")):
         if width is None or len(line) <= width:
             print(line, file=file, flush=True)
@@ -111,7 +111,7 @@ def say(*lines: str, file: TextIO | None = None) -> None:
             print(wrapper.fill(line), file=file, flush=True)
 
 
-def _width(file: TextIO) -> int | None:
+def terminal_width(file: TextIO) -> int | None:
     """The columns of a terminal; None where there is none."""
     if not file.isatty():
         return None

@@ -288,4 +288,6 @@ def _one_line(error: Exception) -> str:
     if several:
         expected = re.findall(r"- [Ee]xpected (.*?)(?:\. Got value: .*?)?(?= - |$)", several[2])
         text = f"{several[1]}: expected {' or '.join(expected).replace('NoneType', 'null')}. Got{several[3]}"
-    return text
+    text = re.sub(r"^the following arguments are required: ([\w.]+)$", r"\1 is missing; give it, as --\1 VALUE", text)
+    # A list of one is what was meant.
+    return re.sub(r"^(\S+: expected list)\. Got value: ([\w.:/*?-]+)$", r"\1, as [\2]. Got value: \2", text)

@@ -178,6 +178,11 @@ def _norm_of_family(
         if not family.parts:
             raise InputError(f"model {name!r} has no parts with a norm of their own; leave norms out, or give norm")
         if part not in family.parts:
+            if any(part in other.parts for other in FAMILIES):
+                raise InputError(
+                    f"norms.{part} is impossible: that part of {name!r} has no norm; those with one are "
+                    f"{', '.join(family.parts)}"
+                )
             raise unknown(f"part in norms of {name!r}", part, family.parts)
     if family.norm is None:
         if norm is not None or conv or statistics is not None:

@@ -19,7 +19,8 @@ def average_statistics(model: nn.Module) -> None:
     nothing. Counters of batches stay as they are.
 
     SSN's published training does so before each validation; all processes then have what one process with ghost batches
-    has, for the mean of moving averages is the moving average of means.
+    has, for the mean of moving averages is the moving average of means. Only nearly so where a process had batches
+    without samples, as a mask head has on pictures without objects: its own average stayed what it was.
     """
     check_model("average_statistics", model)
     average(running_statistics(model))

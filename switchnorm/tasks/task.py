@@ -73,6 +73,14 @@ class Task(pl.LightningModule):
             make_optimizer: as the constructor's.
         """
 
+    @classmethod
+    def check_data(cls, dataset: Dataset) -> None:
+        """Raise `InputError` for test data of which validation could measure nothing; nothing is computed.
+
+        Args:
+            dataset: prepared.
+        """
+
     @staticmethod
     def logits(output: Any) -> Any:
         """Of what the network returns in training, the logits (N, K, ...)."""

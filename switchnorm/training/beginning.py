@@ -117,10 +117,12 @@ def _frozen_at_nothing(model: nn.Module, config: Config) -> Iterator[str]:
         yield "train.frozen_statistics has no effect: no layer keeps running statistics"
     unseen = [name for name, layer in chosen if not has_seen(layer)]
     if unseen:
+        seen = [name for name, layer in chosen if has_seen(layer)]
+        other = f"a glob such as {seen[0].partition('.')[0] + '.*'!r}" if seen else "false"
         more = f" and {len(unseen) - 1} more" if len(unseen) > 1 else ""
         yield (
             f"train.frozen_statistics holds for {unseen[0]}{more} too, whose statistics have seen nothing and so "
-            "normalize nothing; a glob such as 'encoder.*' leaves them to their batches"
+            f"normalize nothing; {other} leaves them to their batches"
         )
 
 

@@ -156,6 +156,7 @@ def prepare_evaluation(config: Config, classes: Classes | None = None) -> tuple[
     model = build_model(config, dataset.num_classes)
     dataset.prepare()
     check_channels(config, model, dataset)
+    task_class(dataset.task).check_data(dataset)
     return model, dataset
 
 

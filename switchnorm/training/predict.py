@@ -76,6 +76,7 @@ def predict_pictures(
     model = build_model(config, dataset.num_classes)
     load(model)
     task = make_task(config, model, dataset.num_classes)
+    made_here = not out.exists()
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     predictor = make(dataset, files, out)
@@ -83,6 +84,8 @@ def predict_pictures(
     with make_trainer(config.train, callbacks=[predictor], **options) as trainer:
         trainer.predict(task, predictor, return_predictions=False)
     lines = *left_out, *predictor.remarks, *predictor.noticed.unsaid(), *predictor.finish()
+    if made_here and not any(out.iterdir()):
+        out.rmdir()
     return Predicted(len(files) - len(predictor.failed), predictor.title, lines, predictor.failed)
 
 

@@ -43,6 +43,7 @@ class DryRun:
 
     Args:
         parameters: how many numbers of the network are trained.
+        frozen: how many are not.
         samples: how many pictures the step took, instead of the configured batch.
         missing: why the data could not be read, so that the pictures were noise; "" where it could.
         steps_per_epoch: optimizer steps of an epoch; None where the data is not here.
@@ -54,6 +55,7 @@ class DryRun:
     """
 
     parameters: int
+    frozen: int
     samples: int
     missing: str
     steps_per_epoch: int | None
@@ -67,11 +69,14 @@ class DryRun:
         size = "" if self.size is None else f" in {self.size[0]}x{self.size[1]} pixels"
         missing = f"of noise{size}, for the data is not here ({self.missing})"
         data = missing if self.missing else "of the training set"
-        steps = "" if self.steps_per_epoch is None else f", {self.steps_per_epoch} steps per epoch"
+        count = self.steps_per_epoch
+        steps = "" if count is None else f", {count} step{'' if count == 1 else 's'} per epoch"
+        trained = f"{self.parameters:,} of {self.parameters + self.frozen:,}" if self.frozen else f"{self.parameters:,}"
+        pictures = f"{self.samples} picture{'' if self.samples == 1 else 's'}"
         first = "" if self.first_lr is None else f", {self.first_lr:g} in the first step"
         found = (
-            f"{self.parameters:,} parameters{steps}, learning rate {self.lr:g}{first}; "
-            f"one step on {self.samples} pictures {data}: loss {self.loss:.4f}"
+            f"{trained} parameters{' are trained' if self.frozen else ''}{steps}, learning rate {self.lr:g}{first}; "
+            f"one step on {pictures} {data}: loss {self.loss:.4f}"
         )
         return "\n".join([*self.said, found])
 
@@ -111,6 +116,8 @@ def dry_run(config: Config) -> DryRun:
     missing = _missing(dataset)
     model = build_model(config, _num_classes(dataset))
     check_channels(config, model, dataset)
+    if not missing:
+        task_class(dataset.task).check_data(dataset)
     if config.train.calibrate:
         check_support(model, "calibrate")
     check_frozen(config, model)
@@ -121,11 +128,12 @@ def dry_run(config: Config) -> DryRun:
     steps = None if missing else steps_per_epoch(config, dataset)
     batch = _noise(dataset, samples, classes) if missing else _batch(config, dataset, samples)
     loss = _one_step(config, model, batch, classes, steps or 1)
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters()) - trained
     height, width = batch[0].shape[-2:]
     size = (height, width) if missing and (height, width) != tuple(dataset.shape) else None
     lr, first = effective_lr(config), _first_lr(config, steps)
-    return DryRun(parameters, samples, missing, steps, lr, loss, said, size, first)
+    return DryRun(trained, frozen, samples, missing, steps, lr, loss, said, size, first)
 
 
 def _first_lr(config: Config, steps: int | None) -> float | None:

@@ -89,6 +89,7 @@ def test_the_dataset_decides_which_keys_data_has(recipe):
         (["--label", "a\nb"], "label must be a line of text"),
         (["--train.warm_start", "[a.pth, ./a.pth]"], "train.warm_start names 'a.pth' twice; give the encoder's file"),
         (["--train.patience", "0"], "train.patience must be at least 1, got 0"),
+        (["--train.freeze", "body.stem"], "train.freeze: expected list, as [body.stem]. Got value: body.stem"),
         (["--seed", "-1"], "seed must be at least 0, got -1"),
         (["--seed", str(2**63)], "seed must be below"),
         (["--schedule.power", "-3"], "schedule.power must be at least 0, got -3"),

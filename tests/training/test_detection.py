@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -116,6 +118,7 @@ def test_any_number_of_workers_trains_the_same_bits(recipe, done, tmp_path, work
 
 #: A rate that is the same all the time.
 STEPLESS = ("--schedule.warmup_steps", "0", "--schedule.warmup_from", "null", "--schedule.milestones", "[]")
+EXACT = {"rtol": 1e-7, "atol": 1e-10}
 MASKS = ("--model", "resnet18_fpn16+mask_4conv1fc", "--data.masks", "true")
 
 
@@ -134,7 +137,9 @@ def test_two_processes_train_as_one_with_ghost_batches(recipe, tmp_path, flags):
     assert started.returncode == 0, started.stderr
     a, b = state(one), state(two)
     for key, value in a.items():
-        torch.testing.assert_close(b[key], value, rtol=1e-7, atol=1e-10, msg=lambda text, key=key: f"{key}: {text}")
+        # Without an object a share has no region for the mask head, whose statistics then stay what they were there.
+        near = {"rtol": 0.0, "atol": 0.01} if key.startswith("model.mask.") and "running" in key else EXACT
+        torch.testing.assert_close(b[key], value, **near, msg=lambda text, key=key: f"{key}: {text}")
     last = [run.metrics()[-1] for run in (one, two)]
     assert float(last[0]["train_loss"]) == pytest.approx(float(last[1]["train_loss"]), rel=1e-6)
     assert last[0]["val_ap"] == last[1]["val_ap"]
@@ -163,7 +168,9 @@ def test_calibration_reaches_the_heads_and_leaves_training_as_it_is(recipe, tmp_
 
 def test_a_training_that_diverges_names_the_layer_and_a_step_can_be_left_out(recipe, tmp_path):
     flags = ("--lr", "1e30", "--optimizer.clip_norm", "null", *STEPLESS)
-    with pytest.raises(InputError, match=r"training diverged in epoch 1, step 2 of 2, .*'body\."):
+    with pytest.raises(
+        InputError, match=r"training diverged in epoch 1, step 2 of 2, .*'body\..*--schedule\.warmup_epochs"
+    ):
         train(recipe, tmp_path / "run", *flags)
     with_nan = Detection.training_step
 
@@ -187,6 +194,23 @@ def test_a_dry_run_needs_no_data_and_leaves_nothing(recipe, tmp_path, name):
     assert "of noise in 64x64 pixels, for the data is not here" in str(found)
     assert found.loss > 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_test_pictures_without_an_object_are_refused_before_anything_is_trained(recipe, tmp_path):
+    """A crowd counts as none."""
+    root = shutil.copytree(read_config(recipe, ()).data["root"], tmp_path / "data")
+    path = root / "annotations" / "val.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [{**each, "iscrowd": 1} for each in content["annotations"]]
+    path.write_text(json.dumps(content))
+    flags = ("--data.root", str(root))
+    for begin in (partial(train, recipe, tmp_path / "run"), lambda *flags: dry_run(read_config(recipe, flags))):
+        with (
+            patch.object(Detection, "training_step", side_effect=AssertionError),
+            pytest.raises(InputError, match="no object of the test pictures counts"),
+        ):
+            begin(*flags)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_head_that_cannot_be_trained_shows_before_there_is_a_run(recipe, tmp_path):

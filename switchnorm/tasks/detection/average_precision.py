@@ -28,6 +28,8 @@ OVERLAPS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 #: How many detections of a picture and class count at most; the last for all but the first two average recalls.
 MOST = (1, 10, 100)
+#: Why there is no score.
+NOTHING_COUNTS = "no object of the test pictures counts; expected one at least that is no crowd"
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)  # places of the ranges of areas
 _ABSENT = -1  # what the tables hold where there is no object
 
@@ -153,7 +155,7 @@ def score(tallies: Sequence[Tally], classes: int) -> Scores:
     counted = [tally.truth.labels[~tally.truth.crowd] for tally in tallies]
     objects = _histogram(counted, classes)
     if not objects.any():
-        raise InputError("no object of the test pictures counts; expected one at least that is no crowd")
+        raise InputError(NOTHING_COUNTS)
     with_masks = all(
         (tally.truth.masks is not None or not len(tally.truth.boxes)) and tally.found.masks is not None
         for tally in tallies

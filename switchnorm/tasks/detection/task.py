@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from switchnorm.data.detection import DetectionScene
+from switchnorm.data.detection import DetectionDataset, DetectionScene
 from switchnorm.errors import InputError
+from switchnorm.tasks.detection.average_precision import NOTHING_COUNTS
 from switchnorm.tasks.detection.collected import Collected
 from switchnorm.tasks.detection.found import Found, in_original
 from switchnorm.tasks.detection.process_mean import process_mean
 from switchnorm.tasks.detection.words import class_lines
 from switchnorm.tasks.task import MakeOptimizer, Noise, Task
+from switchnorm.text import terminal_width
 
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
@@ -82,6 +85,13 @@ class Detection(Task):
         return cls(model, num_classes, config.own.shown, make_optimizer, config.train.channels_last)
 
     @classmethod
+    def check_data(cls, dataset: Dataset) -> None:
+        """As of `Task`: without an object there is no precision."""
+        assert isinstance(dataset, DetectionDataset)
+        if all(dataset.test_target(index).crowd.all() for index in range(dataset.test_size)):
+            raise InputError(NOTHING_COUNTS)
+
+    @classmethod
     def rehearse(cls, copied: Any, shape: tuple[int, int, int, int]) -> int:
         """As of `Task`: convolutions at full size, and all of the network on small pictures of noise.
 
@@ -135,9 +145,9 @@ class Detection(Task):
         return model
 
     def details(self, dataset: Dataset) -> list[str]:
-        """A table of the classes."""
+        """A table of the classes, as the terminal has room for."""
         assert self.scores is not None
-        return class_lines(dataset.classes, self.scores)
+        return class_lines(dataset.classes, self.scores, terminal_width(sys.stdout))
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """What computes on the device; sizes and keys of random numbers are read on the CPU, as are objects of scenes.

@@ -56,8 +56,8 @@ def test_a_part_may_have_layers_of_the_users_own():
     ("name", "options", "words"),
     [
         (TWO_FC, {"norms": {"bdoy": "sn"}}, "part in norms of 'resnet18_fpn16.faster_2fc' 'bdoy' is unknown.*'body'"),
-        (TWO_FC, {"norms": {"mask": "sn"}}, "'mask' is unknown"),
-        (TWO_FC, {"norms": {"box": "sn"}}, "'box' is unknown"),
+        (TWO_FC, {"norms": {"mask": "sn"}}, "norms.mask is impossible: .*with one are body, neck"),
+        (TWO_FC, {"norms": {"box": "sn"}}, "norms.box is impossible: .*with one are body, neck"),
         (TWO_FC, {"norms": {"neck": "sm"}}, "norm 'sm' is unknown; did you mean 'sn'"),
         (TWO_FC, {"norms": {"body": "none"}}, "norms.body 'none' is impossible"),
         (C4, {"norms": {"box": "none"}}, "norms.box 'none' is impossible"),

@@ -204,6 +204,13 @@ def test_predict_draws_and_writes_what_eval_finds(run, tmp_path, capsys):
     assert first == pytest.approx([x, y, x + width, y + height], abs=0.006)
 
 
+def test_predict_leaves_no_empty_folder(run, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(SystemExit):
+        main(["predict", str(run.path), str(tmp_path / "broken.png"), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_predict_writes_is_a_data_set(run, tmp_path):
     """Its annotations can be corrected and trained on."""
     folder = Path(run.config().data["root"])
