@@ -170,13 +170,12 @@ class Divergence(pl.Callback):
         place = self._place or self._step or self._here(trainer)
         if trainer.is_global_zero:
             self.run.update_record(status="diverged", diverged={**place, "first": what})
-        warmup = "warmup_steps" if self.run.config().schedule.warmup_steps else "warmup_epochs"
         kept = f"{self.run.last} is from before" if self.run.last.is_file() else "no checkpoint had been written"
         raise DivergedError(
             f"training diverged in epoch {place['epoch']}, step {place['step']} of {place['steps']}, at learning rate "
             f"{place['learning_rate']:g}: {what} is not finite first; {kept}; start a new run with a lower "
-            f"--optimizer.lr, a longer --schedule.{warmup} or an --optimizer.clip_norm, or leave out single steps with "
-            "--train.on_divergence skip"
+            "--optimizer.lr, a longer --schedule.warmup_epochs or warmup_steps, or an --optimizer.clip_norm, or leave out "
+            "single steps with --train.on_divergence skip"
         )
 
     def _count(self, trainer: pl.Trainer, bad: bool, place: dict[str, Any]) -> None:
