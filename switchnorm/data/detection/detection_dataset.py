@@ -108,12 +108,12 @@ class DetectionDataset(PreparedPictures):
         return "; ".join(filter(None, (mapped(there, self.classes), f"the data lacks {absent}" if absent else "")))
 
     def fingerprint(self) -> dict[str, Any]:
-        """As of `Dataset`: the paths of the pictures."""
+        """As of `Dataset`: the paths of the pictures, and a digest of the objects on them."""
         splits = {"train": "train", "test": self.split}
+        there = {name: self._listed(split) for name, split in splits.items() if self._found[split] is not None}
         return {
-            name: split_fingerprint(self._listed(split).paths.names())
-            for name, split in splits.items()
-            if self._found[split] is not None
+            name: {**split_fingerprint(listed.paths.names()), "objects": listed.digest()}
+            for name, listed in there.items()
         }
 
     def prepare(self) -> None:
