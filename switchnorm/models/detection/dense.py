@@ -117,14 +117,14 @@ class Rule(ABC):
             sizes: height and width of each picture, without padding.
         """
         return [
-            self._found({name: value[i] for name, value in outputs.items()}, anchors, levels, size)
+            self._found({name: value[i].to(anchors.dtype) for name, value in outputs.items()}, anchors, levels, size)
             for i, size in enumerate(sizes)
         ]
 
     def _found(
         self, outputs: Outputs, anchors: Tensor, levels: Sequence[int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """What is found on one picture."""
+        """What is found on one picture; outputs in the precision of the anchors."""
         all_scores = self.scores(outputs)[:, self.first :]
         boxes, scores, labels = [], [], []
         for level in torch.arange(len(anchors), device=anchors.device).split(list(levels)):
@@ -133,7 +133,7 @@ class Rule(ABC):
             chosen = level[each // columns]
             scores.append(all_scores[level].flatten()[each])
             labels.append(each % columns + 1)
-            decoded = self.decode(outputs["bbox_regression"][chosen].to(anchors.dtype), anchors[chosen])
+            decoded = self.decode(outputs["bbox_regression"][chosen], anchors[chosen])
             boxes.append(clip_boxes_to_image(decoded, size))
         found = {"boxes": torch.cat(boxes), "labels": torch.cat(labels), "scores": torch.cat(scores)}
         kept = batched_nms(found["boxes"], found["scores"], found["labels"], self.nms_threshold)

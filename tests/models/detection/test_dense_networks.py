@@ -72,7 +72,12 @@ def test_a_network_of_few_bits_tells_places_from_each_other(heads):
     losses = model(wide, [objects((32, 1088), 3)])
     assert all(loss.isfinite() for loss in losses.values())
     model.eval().score_threshold = 0.0
-    assert model(wide)[0]["boxes"].dtype == torch.float32
+    with torch.no_grad():
+        assert model(wide)[0]["boxes"].dtype == torch.float32
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            (found,) = model.float()(wide.float())
+    assert {found["boxes"].dtype, found["scores"].dtype} == {torch.float32}
+    assert len(found["boxes"]) > 0
 
 
 def test_training_needs_targets():
