@@ -119,6 +119,7 @@ def test_the_body_decides_the_pictures():
             "timm:vit_tiny_patch16_224_fpn+retina",
             "no maps of the strides 4, 8, 16, 32, which detectors take, but of 16",
         ),
+        ("timm:resnet18_c4+faster", r"bodies of pyramids alone; the nearest is 'timm:resnet18_fpn\+faster_2fc'"),
         ("resnet51_fpn+retina", "nearest valid depth is 50"),
         ("resnet18_fpn0+fcos", "width 0 is impossible"),
     ],
