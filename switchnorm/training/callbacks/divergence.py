@@ -174,8 +174,8 @@ class Divergence(pl.Callback):
         raise DivergedError(
             f"training diverged in epoch {place['epoch']}, step {place['step']} of {place['steps']}, at learning rate "
             f"{place['learning_rate']:g}: {what} is not finite first; {kept}; start a new run with a lower "
-            "--optimizer.lr, a longer --schedule.warmup_epochs or warmup_steps, or an --optimizer.clip_norm, or leave out "
-            "single steps with --train.on_divergence skip"
+            "--optimizer.lr, a longer --schedule.warmup_epochs or warmup_steps, or an --optimizer.clip_norm, or leave "
+            "out single steps with --train.on_divergence skip"
         )
 
     def _count(self, trainer: pl.Trainer, bad: bool, place: dict[str, Any]) -> None:
