@@ -105,7 +105,7 @@ class Detector:
         """Forward and backward pass, and the optimizer's step."""
         self.optimizer.zero_grad()
         total = torch.stack(list(self._losses().values())).sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         self.optimizer.step()
 
     def losses(self, path: str = "") -> dict[str, Tensor]:
