@@ -10,6 +10,8 @@ from benchmarks.measure import Call, Effort
 
 #: What is compared, unless a pair says otherwise. Other quantities are facts of the ways.
 TIME = "time"
+#: What the process's threads worked for it, which tells more than the clock where others share the machine.
+CPU_TIME = "cpu_time"
 
 
 def _sound() -> None:
@@ -37,7 +39,7 @@ class Pair:
 
     Attributes:
         of, over: names of the ways.
-        quantity: "time", or the name of a fact.
+        quantity: "time", "cpu_time", or the name of a fact.
         label: what `over` is called where that is not its name, for example "floor".
         scale: by which the quantity of `over` is multiplied first.
         at_most, at_least: the target, if there is one.

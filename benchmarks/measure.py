@@ -62,8 +62,15 @@ class Effort:
     warmups: int = 1
 
 
-def interleave(ways: Mapping[str, Call], effort: Effort, device: torch.device | str = "cpu") -> dict[str, list[float]]:
-    """Seconds per call of each way in every round: A B C, A B C, ...
+class Seconds(NamedTuple):
+    """Seconds per call in every round: by the clock, and those that the process's threads worked."""
+
+    clock: list[float]
+    cpu: list[float]
+
+
+def interleave(ways: Mapping[str, Call], effort: Effort, device: torch.device | str = "cpu") -> dict[str, Seconds]:
+    """Time each way in every round: A B C, A B C, ...
 
     Neighbours in time meet the same machine, whatever else it does meanwhile, so they are compared round by round.
     """
@@ -74,10 +81,12 @@ def interleave(ways: Mapping[str, Call], effort: Effort, device: torch.device | 
     repeats = {name: max(1, math.ceil(effort.sample / seconds)) for name, seconds in once.items()}
     round_seconds = sum(repeats[name] * seconds for name, seconds in once.items())
     rounds = min(effort.most, max(effort.fewest, int(effort.seconds / round_seconds)))
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds = {name: Seconds([], []) for name in ways}
     for _ in range(rounds):
         for name, call in ways.items():
-            seconds[name].append(clock(call, repeats[name]))
+            began = time.process_time()
+            seconds[name].clock.append(clock(call, repeats[name]))
+            seconds[name].cpu.append((time.process_time() - began) / repeats[name])
     return seconds
 
 

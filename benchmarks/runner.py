@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.agreement import MismatchError
-from benchmarks.case import TIME, Case, Pair
-from benchmarks.measure import Ratio, interleave
+from benchmarks.case import CPU_TIME, TIME, Case, Pair
+from benchmarks.measure import Ratio, Seconds, interleave
 
 #: Facts over whose values ratios are summed up; by all others they are kept apart.
 SUMMED_UP = ("shape",)
@@ -45,7 +45,12 @@ def run_case(case: Case) -> Outcome:
     facts = {name: way.facts() for name, way in ways.items()}
     seconds = interleave({name: way.run for name, way in ways.items()}, case.effort, case.device)
     quantities = {
-        name: {TIME: seconds[name], **{fact: [value] for fact, value in facts[name].items()}} for name in ways
+        name: {
+            TIME: seconds[name].clock,
+            CPU_TIME: seconds[name].cpu,
+            **{fact: [value] for fact, value in facts[name].items()},
+        }
+        for name in ways
     }
     ratios = {}
     for pair in case.pairs:
@@ -56,10 +61,11 @@ def run_case(case: Case) -> Outcome:
     return Outcome(case, rows, ratios, failures)
 
 
-def _row(case: Case, name: str, seconds: list[float], facts: dict[str, float]) -> dict[str, Any]:
-    middle = statistics.median(seconds)
+def _row(case: Case, name: str, seconds: Seconds, facts: dict[str, float]) -> dict[str, Any]:
+    middle, worked = (statistics.median(each) for each in seconds)
     speed = {f"{case.unit}_per_second": round(case.amount / middle, 1)} if case.unit else {}
-    return {**case.facts, "way": name, "ms": float(f"{1e3 * middle:.4g}"), **speed, **facts, "rounds": len(seconds)}
+    milliseconds = {"ms": float(f"{1e3 * middle:.4g}"), "cpu_ms": float(f"{1e3 * worked:.4g}")}
+    return {**case.facts, "way": name, **milliseconds, **speed, **facts, "rounds": len(seconds.clock)}
 
 
 def _times(name: str, ratios: dict[Pair, Ratio]) -> dict[str, list[float]]:

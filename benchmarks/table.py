@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.case import TIME
-from benchmarks.text import target
+from benchmarks.text import quantity_of, target
 from switchnorm.errors import InputError
 
 START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
@@ -70,7 +70,7 @@ def _name(entry: Mapping[str, Any]) -> str:
     if entry["dtype"] != "float32":
         parts.append(entry["dtype"])
     if entry["quantity"] != TIME:
-        parts.append(f"{entry['quantity'].removesuffix('_bytes')} memory")
+        parts.append(quantity_of(entry))
     return ", ".join(parts)
 
 

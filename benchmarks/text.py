@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.case import TIME
+from benchmarks.case import CPU_TIME, TIME
 from benchmarks.runner import Outcome
 
 #: What settles a ratio beside its setting, which is all the rest.
@@ -33,11 +33,17 @@ def of_ratios(ratios: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for entry in ratios:
         setting = ", ".join(str(value) for name, value in entry.items() if name not in _OF_RATIO)
-        quantity = "" if entry["quantity"] == TIME else f"{_plain(entry['quantity'])} memory"
+        quantity = quantity_of(entry)
         spread = f"({entry['low']:.2f}-{entry['high']:.2f})"
         over = f"x {entry['over']}"
         rows.append([setting, entry["of"], quantity, f"{entry['ratio']:.2f}", spread, over, verdict(entry)])
     return "\n".join(_columns(rows))
+
+
+def quantity_of(entry: Mapping[str, Any]) -> str:
+    """What a ratio compares in words; "" for time."""
+    quantity = entry["quantity"]
+    return {TIME: "", CPU_TIME: "CPU time"}.get(quantity, f"{_plain(quantity)} memory")
 
 
 def _plain(quantity: str) -> str:

@@ -16,6 +16,18 @@ _COLOR = re.compile("#[0-9a-f]{6}")
 #: Classes that a line names.
 _NAMED = 3
 
+_COCO = """
+person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
+parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella,
+handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard,
+surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange,
+broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv,
+laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase,
+scissors, teddy bear, hair drier, toothbrush
+"""
+#: COCO's (Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014) in the order of their numbers.
+COCO = tuple(" ".join(name.split()) for name in _COCO.split(","))
+
 
 class Classes(NamedTuple):
     """The classes of a run in the order of their labels.

@@ -1,4 +1,4 @@
-"""COCO's classes (Lin et al., "Microsoft COCO", ECCV 2014): 80 that are in use, of 90 numbers.
+"""COCO's classes and their numbers: 80 that are in use, of 90.
 
 torchvision's detectors have an output for each number; published ones of Detectron's descent, and this library's, for
 each class in use, in the same order.
@@ -10,21 +10,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from switchnorm.classes import COCO
 from switchnorm.weights import detectors
 from switchnorm.weights.detectron import is_detectron
 from switchnorm.weights.rows import layout_of
 
-_NAMES = """
-person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
-parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella,
-handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard,
-surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange,
-broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv,
-laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase,
-scissors, teddy bear, hair drier, toothbrush
-"""
-#: In the order of their numbers.
-CLASSES = tuple(" ".join(name.split()) for name in _NAMES.split(","))
 #: The largest of their numbers, and the numbers that no class has.
 LAST, UNUSED = 90, (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 #: The classes' numbers, from 1.
@@ -42,9 +32,9 @@ def names_of(state: Mapping[str, Tensor]) -> tuple[str, ...] | None:
     """
     if is_detectron(state):
         rows = state.get("Box_Outs.cls_score.weight")
-        return CLASSES if rows is not None and len(rows) == 1 + len(CLASSES) else None
+        return COCO if rows is not None and len(rows) == 1 + len(COCO) else None
     if detectors.is_detector(state) and not detectors.parts_of(state) and detectors.class_count(state) == LAST:
-        by_number = dict(zip(NUMBERS, CLASSES, strict=True))
+        by_number = dict(zip(NUMBERS, COCO, strict=True))
         return tuple(by_number.get(number, "N/A") for number in range(1, LAST + 1))
     return None
 
@@ -56,7 +46,7 @@ def in_use(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[st
         state: tensors by key.
         wanted: the entries of the network that takes it.
     """
-    if not detectors.is_detector(wanted) or detectors.class_count(wanted) != len(CLASSES):
+    if not detectors.is_detector(wanted) or detectors.class_count(wanted) != len(COCO):
         return dict(state)
     if not detectors.is_detector(state) or detectors.class_count(state) != LAST:
         return dict(state)
@@ -64,7 +54,7 @@ def in_use(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[st
     for key, value in state.items():
         if key not in wanted or value.dim() == 0 or len(value) == len(wanted[key]):
             continue
-        layout = layout_of(key, state, LAST, len(wanted[key]), len(CLASSES))
+        layout = layout_of(key, state, LAST, len(wanted[key]), len(COCO))
         if layout is not None:
             kept = [*range(layout.background), *(layout.background + number - 1 for number in NUMBERS)]
             found[key] = layout.flat(layout.by_class(value)[kept])

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from benchmarks import decoders, layers, networks, shapes, subjects, weights
+from benchmarks import decoders, detectors, layers, networks, shapes, subjects, weights
 from benchmarks.agreement import MismatchError
 from benchmarks.runner import run_case
 from switchnorm.errors import InputError
@@ -140,3 +140,26 @@ def test_a_decoder_that_computes_something_else_has_no_speed(monkeypatch: pytest
 def test_an_encoder_that_does_not_exist_is_named_first() -> None:
     with pytest.raises(InputError, match="the nearest valid stride is 8"):
         decoders.cases(options(decoders, "--encoder", "resnet18_dilated2"))
+
+
+def test_detectors_have_the_losses_of_torchvisions_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detectors, "BATCH", 1)
+    (case,) = detectors.cases(options(detectors, "--body", "resnet18", "--size", "64"))
+    ways = case.ways()
+    assert list(ways) == [detectors.REFERENCE, "BN", "SN"]
+    for way in ways.values():
+        way.check()
+    ways["BN"].run()
+    assert {name for pair in case.pairs for name in (pair.of, pair.over)} == set(ways)
+
+
+@pytest.mark.parametrize("wrong", [1.02, float("nan")])
+def test_a_detector_with_other_losses_has_no_speed(wrong: float) -> None:
+    detectors.require_same({"loss": torch.tensor(1.001)}, {"loss": torch.tensor(1.0)})
+    with pytest.raises(MismatchError, match="loss is"):
+        detectors.require_same({"loss": torch.tensor(wrong)}, {"loss": torch.tensor(1.0)})
+
+
+def test_sizes_that_would_be_padded_are_refused() -> None:
+    with pytest.raises(InputError, match="--size must be a multiple of 32 and --rounds 1 or more, got 50 and 1"):
+        detectors.cases(options(detectors, "--size", "50", "--rounds", "1"))

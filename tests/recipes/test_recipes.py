@@ -45,6 +45,7 @@ OWN = {
 }
 CLAIMING = sorted(set(recipes()) - OWN)
 CLASSIFIERS = [checkpoint for checkpoint in PUBLISHED if checkpoint.top1 is not None]
+DETECTORS = [checkpoint for checkpoint in PUBLISHED if checkpoint.box_ap is not None]
 IMAGENET = [name for name in recipes() if name.startswith("imagenet/")]
 CIFAR100 = [name for name in recipes() if name.startswith("cifar100/")]
 
@@ -191,6 +192,22 @@ def test_every_published_classifier_has_one_recipe_that_claims_the_same(checkpoi
     (config,) = found
     assert samples is None or config.train.batch_size == gpus * samples
     assert config.model.options.get("statistics") == (None if checkpoint.using_bn else ["instance", "layer"])
+
+
+@pytest.mark.parametrize("checkpoint", DETECTORS, ids=lambda checkpoint: checkpoint.name)
+def test_every_published_detector_has_the_recipe_of_its_name_that_claims_the_same(checkpoint):
+    config = config_of(f"coco/{checkpoint.name}")
+    claimed = {kind: config.claim[kind] and config.claim[kind] / 100 for kind in ("box_ap", "mask_ap")}
+    assert claimed == pytest.approx({"box_ap": checkpoint.box_ap, "mask_ap": checkpoint.mask_ap})
+    assert config.claim["source"].startswith(checkpoint.source)
+    assert (config.model.name, config.model.norm) == (checkpoint.network, checkpoint.norm)
+    gpus, samples = checkpoint.geometry
+    assert config.train.batch_size == gpus * samples
+    assert config.train.samples_per_gpu == (samples if checkpoint.using_bn else None)
+    assert config.model.options.get("statistics") == (None if checkpoint.using_bn else list(checkpoint.statistics))
+    # A recipe trains; how the published file is evaluated is no matter of it.
+    told = {key: value for key, value in checkpoint.options.items() if key != "published_eval"}
+    assert {key: config.model.options[key] for key in told} == told
 
 
 #: Networks of both CIFARs take their step on the one, since they are trained alike on the other.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from switchnorm.classes import COCO
 from switchnorm.data.detection.detection_dataset import DetectionDataset
 from switchnorm.data.files.named import find_named
 from switchnorm.errors import InputError
@@ -12,17 +13,6 @@ from switchnorm.text import expanded
 
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from switchnorm.data.detection.annotated import Annotated
-
-#: In the order of their ids, which are 80 of the numbers 1 to 90.
-_CLASSES = """
-person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
-parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, handbag,
-tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard,
-tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot,
-hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, mouse, remote,
-keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear,
-hair drier, toothbrush
-"""
 
 
 @dataclass(frozen=True)
@@ -51,7 +41,7 @@ class Coco(DetectionDataset):
 
     places: ClassVar[tuple[str, ...]] = ("root", "train_json", "test_json", "train_pictures", "test_pictures")
     benchmark_size: ClassVar[int | None] = 5_000  # of split val in 2017
-    usual_classes: ClassVar[tuple[str, ...]] = tuple(name.strip() for name in _CLASSES.replace("\n", " ").split(","))
+    usual_classes: ClassVar[tuple[str, ...]] = COCO
 
     def _find(self, root: Path, split: str) -> "Callable[[], Annotated] | None":
         from switchnorm.data.detection.coco_folder import CocoSplit, find_coco  # as `Dataset` explains

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from switchnorm.layers import Spec
-from switchnorm.models.detection.dense import FcosRule
 from switchnorm.models.detection.dense_pyramid import DensePyramid
+from switchnorm.models.detection.fcos_rule import FcosRule
 from switchnorm.models.detection.retina import LEVELS, DenseHead, OwnDense, per_anchor
 
 #: Stride of the finest level.

@@ -9,8 +9,12 @@ from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 
-from switchnorm.models.detection.dense import DenseDetector, FcosRule, Outputs, RetinaRule, Rule, SsdRule
+from switchnorm.models.detection.dense import DenseDetector
+from switchnorm.models.detection.dense_rule import Outputs, Rule
+from switchnorm.models.detection.fcos_rule import FcosRule
 from switchnorm.models.detection.prepared import Prepared
+from switchnorm.models.detection.retina_rule import RetinaRule
+from switchnorm.models.detection.ssd_rule import SsdRule
 from switchnorm.models.parts import SmallestSide
 
 #: The side from which on SSD's last convolutions, which do not pad, have something left.

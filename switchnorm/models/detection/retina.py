@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from switchnorm.layers import Spec
-from switchnorm.models.detection.dense import DenseDetector, Outputs, RetinaRule, Rule
+from switchnorm.models.detection.dense import DenseDetector
 from switchnorm.models.detection.dense_pyramid import DensePyramid
+from switchnorm.models.detection.dense_rule import Outputs, Rule
 from switchnorm.models.detection.geometry import GEOMETRIES, RATIOS
 from switchnorm.models.detection.prepared import Prepared
 from switchnorm.models.detection.pyramid import rectified
+from switchnorm.models.detection.retina_rule import RetinaRule
 
 #: 3x3 convolutions of each branch of a head.
 CONVOLUTIONS = 4

@@ -7,7 +7,10 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 
-from switchnorm.models.detection.dense import NEITHER, FcosRule, RetinaRule, SsdRule
+from switchnorm.models.detection.dense_rule import NEITHER
+from switchnorm.models.detection.fcos_rule import FcosRule
+from switchnorm.models.detection.retina_rule import RetinaRule
+from switchnorm.models.detection.ssd_rule import SsdRule
 
 SIDES = (16, 8, 4, 2, 1)
 CLASSES = 3
