@@ -88,6 +88,8 @@ def normalize(
         if given != len(statistics):
             raise InputError(f"{len(statistics)} statistics need as many importance weights, got {given}")
     ghost = parts(ghost, x.shape[0])
+    if running is not None or "batch" not in statistics:
+        ghost = None  # no statistic is taken over samples
     if statistics == ("batch",) and running is None and group is None:
         check_batch(x, ghost)
     # A layer's eps may be a number that others cannot compute with.
