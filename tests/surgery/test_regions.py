@@ -179,11 +179,12 @@ def test_copies_and_pickles_go_by_their_own_regions() -> None:
 
 
 def test_a_hook_in_another_process_replaces_none_that_a_pickle_brought(monkeypatch: pytest.MonkeyPatch) -> None:
-    saved = pickle.dumps(ghost(Heads(RoIAlign(4, 0.25, 2)).double(), 1))
-    monkeypatch.setattr(RemovableHandle, "next_id", 0)  # as a process begins
+    original = ghost(Heads(RoIAlign(4, 0.25, 2)).double(), 1)
+    saved = pickle.dumps(original)
+    monkeypatch.setattr(RemovableHandle, "next_id", next(iter(original.pool._forward_hooks)))  # as elsewhere
     heads = pickle.loads(saved)
-    for _ in range(RemovableHandle.next_id + 1):
-        heads.pool.register_forward_hook(lambda *_: None)
+    heads.pool.register_forward_hook(lambda *_: None)
+    assert hooks(heads) == 2
     heads(maps(2), boxes_of((2, 3)))
 
 
