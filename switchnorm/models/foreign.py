@@ -27,6 +27,8 @@ PREFIX = "timm:"
 _SEGMENTATION = re.compile(r"(fcn|deeplabv3|lraspp)_\w+")
 #: What a name has that is one of a detector with a feature pyramid, but for its heads.
 _PYRAMID = re.compile(r".+_fpn\d*\+(.+)")
+#: What a name has that is one of a detector whose head is a stage of its body.
+_LAST_STAGE = re.compile(r"(.+)_c4\+.+")
 #: Options that would read weights from somewhere.
 _WEIGHTS = ("weights", "weights_backbone", "progress", "checkpoint_path", "cache_dir")
 #: Options after which a network gives something else than logits.
@@ -233,6 +235,12 @@ def _check_timm(name: str, others: list[str]) -> None:
         pyramid = _PYRAMID.fullmatch(name)
         if pyramid is not None:
             raise unknown("heads", pyramid[1], HEADS)
+        staged = _LAST_STAGE.fullmatch(name)
+        if staged is not None:
+            raise InputError(
+                f"model {name!r} is impossible, for networks of timm are bodies of pyramids alone; the nearest is "
+                f"'{staged[1]}_fpn+faster_2fc'"
+            )
         timm_encoder.check(found)
         name = found.encoder
     plain, dot, tag = name.partition(".")

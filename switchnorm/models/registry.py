@@ -105,6 +105,8 @@ def create_model(
         check_momentum(momentum)
     made: list[nn.Module] = []
     spec = None if norm is None else _recording(Spec.of(norm), made)
+    if norms is not None and not isinstance(norms, Mapping):
+        raise InputError(f"norms {norms!r} must name parts, as {{'body': 'bn', 'box': 'sn'}}; for all parts give norm")
     parts = {part: _part_norm(each) for part, each in (norms or {}).items()}
     parts = {part: None if each is None else _recording(each, made) for part, each in parts.items()}
     model = _build(name, spec, parts, conv, num_classes, statistics, options)

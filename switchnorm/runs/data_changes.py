@@ -11,7 +11,7 @@ from switchnorm.errors import InputError
 
 #: The parts of a fingerprint, and what their samples are called.
 _SPLITS = {"train": "training", "test": "test"}
-_TYPES = {"count": int, "digest": str, "classes": str, "marks": str}
+_TYPES = {"count": int, "digest": str, "classes": str, "marks": str, "objects": str}
 
 
 def data_changes(before: Any, dataset: Dataset, title: str) -> list[str]:
@@ -50,7 +50,8 @@ def _changes(split: str, old: dict[str, Any] | None, new: dict[str, Any] | None,
         gone, here = f"no {title} pictures any more", f"{title} pictures, of which there were none"
         return None if old is new else gone if new is None else here
     if all(old.get(key) == new.get(key) for key in ("count", "digest")):
-        return None
+        redrawn = "objects" in old and old["objects"] != new.get("objects")
+        return f"other objects on the {title} pictures" if redrawn else None
     more = new["count"] - old["count"]
     one = "picture" if abs(more) == 1 else "pictures"
     where = _classes(old, new, dataset)

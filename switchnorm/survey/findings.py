@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from switchnorm.data.detection.object_facts import SurveyedObjects
 from switchnorm.data.files.picture_facts import SurveyedPictures
 from switchnorm.data.files.surveyed import MISSING, UNREADABLE, Surveyed
 from switchnorm.data.segmentation.labels import IGNORED
@@ -105,7 +106,9 @@ def all_void(summary: Summary) -> str:
 def _empty_classes(one: Seen, classes: Sequence[str]) -> Iterator[Finding]:
     summary = one.summary
     absent = _absent(summary, classes)
-    if isinstance(one.split, SurveyedPictures):  # whose labels the dataset knows without reading them, and says so
+    if isinstance(
+        one.split, SurveyedPictures | SurveyedObjects
+    ):  # whose labels the dataset knows without reading them, and says so
         return
     # That a few samples lack a rare class says nothing.
     if absent and summary.complete and summary.counted and not _asks(summary, classes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from switchnorm.classes import Classes, classes_in
 from switchnorm.errors import InputError
 from switchnorm.weights.coco import in_use
+from switchnorm.weights.detectron import NAME as DETECTRON
 from switchnorm.weights.detectron import is_detectron, to_ours
 from switchnorm.weights.formats import Content, read_content
 from switchnorm.weights.metadata import Metadata
@@ -23,6 +25,8 @@ from switchnorm.weights.values import check_values
 _WRAPPERS = ("module.", "model.", "_orig_mod.")
 # Where training checkpoints hold the network: Lightning and most others, torchvision's scripts, PyTorch's tutorials.
 _CONTAINERS = ("state_dict", "model", "model_state_dict")
+#: What the geometry of boxes is called that published detectors were trained with.
+PUBLISHED_BOXES = "published"
 # From what CSAILVision's synchronised Batch Norm computes its running statistics, which the files hold beside them.
 _SUMS = ("_tmp_running_mean", "_tmp_running_var", "_running_iter")
 
@@ -138,7 +142,8 @@ def load_published(model: nn.Module, path: str | Path, decoder: str | Path | Non
     Args:
         model: the network; the published detectors' entries may have their authors' names, see
             `switchnorm.weights.detectron`. A detector for COCO's 80 classes takes torchvision's files too, of whose
-            90 numbers the 80 in use are taken.
+            90 numbers the 80 in use are taken. A warning says where published weights meet another geometry of boxes
+            than theirs.
         path: the file; with `decoder`, that of the encoder, whose keys begin as the encoder's own.
         decoder: the decoder's file, where a network for segmentation was published as two.
 
@@ -146,9 +151,21 @@ def load_published(model: nn.Module, path: str | Path, decoder: str | Path | Non
         InputError: as `read_state` and `load_state`; two files for a network without encoder and decoder.
     """
     if decoder is None:
-        state = read_state(path)
-        state = in_use(to_ours(state) if is_detectron(state) else state, model.state_dict())
-        load_state(model, state, f"checkpoint {str(path)!r}")
+        file = read_checkpoint(path)
+        theirs = is_detectron(file.state)
+        load_state(
+            model,
+            in_use(to_ours(file.state) if theirs else file.state, model.state_dict()),
+            f"checkpoint {str(path)!r}",
+        )
+        geometry = getattr(getattr(model, "geometry", None), "name", PUBLISHED_BOXES)
+        if (theirs or file.metadata.names == DETECTRON) and geometry != PUBLISHED_BOXES:
+            warnings.warn(
+                f"checkpoint {str(path)!r} was trained with boxes {PUBLISHED_BOXES!r}, and this network has "
+                f"{geometry!r}, by which it detects worse; create it with boxes={PUBLISHED_BOXES!r}, unless it is "
+                "trained on",
+                stacklevel=2,
+            )
         return model
     if not all(isinstance(getattr(model, part, None), nn.Module) for part in PARTS):
         raise InputError(f"{type(model).__name__} has no encoder and decoder; load one file")

@@ -111,7 +111,7 @@ def test_any_name_can_be_said(environment):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train", "zzzz"), "there are ade20k/..., camvid/..."),
+        (("train", "zzzz"), "there are ade20k/..., bccd/..., camvid/..."),
         (("train", "resnet20"), "did you mean 'cifar10/resnet20'? Near too: 'cifar100/resnet20'"),
         (("train", "x.yaml"), "`switchnorm train --help` lists them"),
         (("train", "digits/resnet9", "-b", "128"), "flag '-b' is another tool's; here it is --batch-size N"),

@@ -75,11 +75,12 @@ NORMS = (None, *norm_names(), "half", "ssn+ws")
 
 @pytest.mark.parametrize(
     ("name", "norm", "momentum"),
-    # Each network with each norm; each network, and each norm, has every momentum.
+    # Each network with each norm; each network, and each norm, has every momentum, and `make sweep` has all with all.
     [
-        (name, norm, MOMENTA[(row + column) % len(MOMENTA)])
+        pytest.param(name, norm, momentum, marks=pytest.mark.sweep if (row + column - place) % len(MOMENTA) else ())
         for row, name in enumerate(NETWORKS)
         for column, norm in enumerate(NORMS)
+        for place, momentum in enumerate(MOMENTA)
     ],
 )
 def test_running_statistics_move_by_the_momentum(name: str, norm: str | None, momentum: float) -> None:

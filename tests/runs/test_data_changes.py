@@ -1,14 +1,16 @@
 """By what a run knows its data again, and what it says of data that has changed."""
 
+import json
 import shutil
 
 import pytest
 import torch
 
-from switchnorm.data import Digits, Folder, Masks
+from switchnorm.data import Coco, Digits, Folder, Masks
 from switchnorm.data.fingerprint import MARKED, split_fingerprint
 from switchnorm.errors import InputError
 from switchnorm.runs.data_changes import data_changes
+from tests.data.detection.formats import write_coco
 from tests.data.photos import folder, write_lists, write_tree
 from tests.training.scenes import write_scenes
 
@@ -81,3 +83,20 @@ def test_many_samples_have_no_marks():
 def test_what_is_no_fingerprint(tmp_path, before):
     with pytest.raises(InputError, match="it is damaged"):
         data_changes(before, Digits(), "it")
+
+
+def test_objects_that_changed_are_said(tmp_path):
+    write_coco(tmp_path)
+    before = Coco(str(tmp_path)).fingerprint()
+    assert data_changes(before, Coco(str(tmp_path)), "it") == []
+    path = tmp_path / "annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["bbox"][0] += 1
+    path.write_text(json.dumps(content))
+    assert data_changes(before, Coco(str(tmp_path)), "it") == ["other objects on the training pictures"]
+    content["annotations"].clear()
+    path.write_text(json.dumps(content))
+    assert data_changes(before, Coco(str(tmp_path)), "it") == ["other objects on the training pictures"]
+    for part in before.values():
+        del part["objects"]  # of a run that is older
+    assert data_changes(before, Coco(str(tmp_path)), "it") == []

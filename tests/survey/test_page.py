@@ -61,6 +61,8 @@ def test_names_from_outside_stay_text(photos, tmp_path, visit):
     seen = visit(page)
     assert seen.complaints == []
     assert seen.page.locator("figcaption", has_text=EVIL).count() > 2
+    seen.page.set_viewport_size({"width": 390, "height": 800})  # where long paths of findings are broken
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == 390
     assert not re.search(r"<img src=x", page.read_text())
 
 

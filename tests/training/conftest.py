@@ -29,11 +29,15 @@ def recipe(tmp_path: Path) -> Path:
 @pytest.fixture
 def command(tmp_path: Path):
     """Start `switchnorm ...` in an empty folder, with one thread, its output not a terminal."""
+    started = []
 
     def start(*arguments: str, **changes: str) -> Forked:
-        return Forked(("-m", "switchnorm", *arguments), tmp_path, {**os.environ, **changes})
+        started.append(Forked(("-m", "switchnorm", *arguments), tmp_path, {**os.environ, **changes}))
+        return started[-1]
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from switchnorm.training.build import build_model, training_batches
 from switchnorm.training.callbacks.checkpoints import MidEpochCheckpoint
 from switchnorm.training.evaluate import evaluate
 from switchnorm.training.launch import resume, start
+from tests.forked import together
 from tests.training.objects import write_objects
-from tests.training.test_processes import torchrun
 from tests.training.trainings import StoppedError, stopping
 
 #: Of 8 training pictures, half of them without objects, in batches of 4: 2 steps in each epoch.
@@ -130,7 +130,8 @@ def test_two_processes_train_as_one_with_ghost_batches(recipe, tmp_path, flags):
     assert len(shares) > 1
     one = train(recipe, tmp_path / "one", *flags)
     two = RunFolder(tmp_path / "two")
-    started = torchrun(tmp_path, 2, "train", recipe, *flags, "--samples-per-gpu", "null", "--out", two.path)
+    training = ("train", recipe, *flags, "--samples-per-gpu", "null", "--out", two.path)
+    started = together(tmp_path, 2, "-m", "switchnorm", *training)
     assert started.returncode == 0, started.stderr
     a, b = state(one), state(two)
     for key, value in a.items():

@@ -38,6 +38,8 @@ class CocoFile:
         sizes: height and width of each in turn.
         categories: names by id, in the order of the ids.
         parents: the categories that categories are said to belong to, by id.
+        sized_runs: of each object with run lengths its place, and their height and width.
+        repeated: how many annotations have the id of another.
         objects: their labels are ids of categories, their pictures ids of pictures.
     """
 
@@ -48,7 +50,7 @@ class CocoFile:
     sizes: array[int] = field(default_factory=lambda: array("q"))
     categories: dict[int, str] = field(default_factory=dict)
     parents: dict[int, str] = field(default_factory=dict)
-    sized_runs: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
+    sized_runs: array[int] = field(default_factory=lambda: array("q"))
     repeated: int = 0
 
     @property
@@ -60,7 +62,8 @@ class CocoFile:
     @property
     def class_ids(self) -> tuple[int, ...]:
         """The ids of `classes`."""
-        return tuple(number for number in self.categories if number != self.heading)
+        heading = self.heading
+        return tuple(number for number in self.categories if number != heading)
 
     @property
     def heading(self) -> int | None:
@@ -109,6 +112,8 @@ class CocoFile:
         count_out(objects, OTHER_CLASSES, (pictures >= 0) & (labelled == 0))
         if self.repeated:
             objects.changed.add("annotations with the id of another, which are all taken", str(path), self.repeated)
+        if twice := [name for name, count in Counter(found).items() if count > 1]:
+            objects.changed.add("files that several images name, each with objects of its own", twice[0], len(twice))
         return objects.listed(path, Paths(folder, found), ids, sizes, pictures, labelled, may_miss=may_miss)
 
     def _refuse_unknown(self, categories: np.ndarray[Any, Any]) -> None:
@@ -124,12 +129,15 @@ class CocoFile:
 
     def _check_runs(self, pictures: np.ndarray[Any, Any], sizes: np.ndarray[Any, Any]) -> None:
         """Refuse run lengths that are of another size than their picture."""
-        for place, size in self.sized_runs:
-            if pictures[place] >= 0 and tuple(sizes[pictures[place]].tolist()) != size:
-                raise InputError(
-                    f"{self.objects.named(*self.objects.number(place))} has run lengths of {sides(size)}; its picture "
-                    f"is {sides(sizes[pictures[place]])}"
-                )
+        runs = np.array(self.sized_runs, np.int64).reshape(-1, 3)
+        runs = runs[pictures[runs[:, 0]] >= 0]
+        other = (sizes[pictures[runs[:, 0]]] != runs[:, 1:]).any(1)
+        if other.any():
+            place, *size = runs[int(other.argmax())].tolist()
+            raise InputError(
+                f"{self.objects.named(*self.objects.number(place))} has run lengths of {sides(size)}; its picture "
+                f"is {sides(sizes[pictures[place]])}"
+            )
 
 
 def read_coco(path: Path, *, masks: bool) -> CocoFile:
@@ -215,7 +223,7 @@ def _take_annotation(file: CocoFile, entry: Any, masks: bool) -> None:
         number, picture, category = entry["id"], entry["image_id"], entry["category_id"]
         x, y, width, height = entry["bbox"]
         box = (x, y, x + width, y + height)
-        ids = type(number) is int and type(picture) is int and type(category) is int
+        ids = type(number) is int and type(picture) is int and type(category) is int and type(entry["bbox"]) is list
     except (TypeError, KeyError, ValueError):
         ids = False
     if not ids:
@@ -239,6 +247,10 @@ def _take_annotation(file: CocoFile, entry: Any, masks: bool) -> None:
             outlines=outlines,
             runs=runs,
         )
+    except InputError as error:  # which names the annotation
+        if all(isinstance(value, int | float) for value in entry["bbox"]):
+            raise
+        raise _why_no_annotation(f"{file.path}: annotation {place} (the first is 0)", entry) from error
     except (TypeError, OverflowError, ValueError) as error:
         raise InputError(f"{file.path}: annotation {place} (the first is 0) has {error}") from error
 
@@ -251,7 +263,7 @@ def _runs(file: CocoFile, drawn: Any, number: int, place: int) -> bytes:
     except ValueError as error:
         raise InputError(f"{file.path}: annotation {number} has {error}") from error
     height, width = drawn["size"]
-    file.sized_runs.append((place, (height, width)))
+    file.sized_runs.extend((place, height, width))
     return text
 
 

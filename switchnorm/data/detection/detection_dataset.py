@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from switchnorm.classes import lacking, mapped
+from switchnorm.classes import listed as listed_names
 from switchnorm.data.datasets.dataset import Dataset
 from switchnorm.data.detection.shown import PreparedPictures
 from switchnorm.data.fingerprint import split_fingerprint
@@ -107,12 +108,12 @@ class DetectionDataset(PreparedPictures):
         return "; ".join(filter(None, (mapped(there, self.classes), f"the data lacks {absent}" if absent else "")))
 
     def fingerprint(self) -> dict[str, Any]:
-        """As of `Dataset`: the paths of the pictures."""
+        """As of `Dataset`: the paths of the pictures, and a digest of the objects on them."""
         splits = {"train": "train", "test": self.split}
+        there = {name: self._listed(split) for name, split in splits.items() if self._found[split] is not None}
         return {
-            name: split_fingerprint(self._listed(split).paths.names())
-            for name, split in splits.items()
-            if self._found[split] is not None
+            name: {**split_fingerprint(listed.paths.names()), "objects": listed.digest()}
+            for name, listed in there.items()
         }
 
     def prepare(self) -> None:
@@ -156,6 +157,12 @@ class DetectionDataset(PreparedPictures):
             yield left_out
         if listed.changed:
             yield f"{split} changes {'; '.join(map(str, listed.changed))}"
+        absent = set(range(len(self.classes))) - {label - 1 for label in listed.labels[~listed.crowd].unique().tolist()}
+        if len(absent) == len(self.classes):
+            yield f"{split}: none of the {len(listed)} pictures has an object that counts"
+        elif absent:
+            names = listed_names([self.classes[place] for place in sorted(absent)])
+            yield f"{split} has no objects of {len(absent)} of the {len(self.classes)} classes ({names})"
         if crowds := int(listed.crowd.sum()):
             yield f"{split}: {crowds} of {len(listed.crowd)} {self._uncounted}, which are neither learned nor counted"
         if split == "train" and (dropped := int((listed.counts == 0).sum())) and self.empty == "drop":

@@ -73,15 +73,18 @@ class Gathered:
         Raises:
             InputError: what are no numbers.
         """
+        what = "a box that is not four numbers"
         try:
             self._boxes.extend(box)
+            what = f"area {area!r:.40}; expected a number of pixels"
             self._areas.append(area)
+            what = ""
             if self._masks is not None and runs:
                 self._masks.add_runs(runs)
             elif self._masks is not None:
                 self._masks.add_outlines(outlines, box)
         except (TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"{self.named(picture, number)} has {error}") from error
+            raise InputError(f"{self.named(picture, number)} has {what or error}") from error
         self._pictures.append(picture)
         self._numbers.append(number)
         self._labels.append(label)
@@ -129,7 +132,9 @@ class Gathered:
         counts = np.bincount(pictures[order], minlength=len(sizes))
         found = boxes[order]
         masks = None if stored is None else stored.taken(torch.from_numpy(order))
-        listed = Listed(
+        area = _areas(area[order], found, masks, sizes[pictures[order]])
+        self._count(self.changed, "objects of area 0, which count as small", order[area == 0])
+        return Listed(
             source,
             paths,
             torch.from_numpy(ids),
@@ -137,14 +142,13 @@ class Gathered:
             torch.from_numpy(np.concatenate([[0], counts.cumsum()])),
             torch.from_numpy(found.astype(np.float32)),
             torch.from_numpy(labels[order]),
-            torch.from_numpy(_areas(area[order], found, masks, sizes[pictures[order]])),
+            torch.from_numpy(area),
             torch.from_numpy(crowd[order]),
             masks,
             self.left_out.total(),
             self.changed.total(),
             may_miss,
         )
-        return listed
 
     def _finite(self) -> Array:
         """All boxes, (K, 4)."""

@@ -104,7 +104,7 @@ class _Stream:
 
     def _expect(self, mark: str, what: str) -> None:
         if self._next() != mark:
-            raise self._no_json(f"expected {what}")
+            raise InputError(f"{self._where(self._place)}: expected {what}")
         self._place += 1
 
     def _next(self) -> str:
@@ -180,8 +180,10 @@ class _Stream:
         return bool(text) or not self._done
 
     def _no_json(self, why: str, place: int | None = None) -> InputError:
-        line = self._line + self._text.count("\n", 0, self._place if place is None else place)
-        return InputError(f"{self.title}, line {line}: no JSON that can be read: {why}")
+        return InputError(f"{self._where(self._place if place is None else place)}: no JSON that can be read: {why}")
+
+    def _where(self, place: int) -> str:
+        return f"{self.title}, line {self._line + self._text.count(chr(10), 0, place)}"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

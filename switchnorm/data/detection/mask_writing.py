@@ -41,16 +41,21 @@ class MaskWriter:
         """Add an object by its outlines, x and y in turn, or by its box, x1, y1, x2, y2, where none is left.
 
         Raises:
-            TypeError, ValueError: what are no numbers, an odd count, or points beyond any picture.
+            ValueError: what are no numbers, an odd count, or points beyond any picture.
         """
         taken = 0
         for outline in outlines:
+            if not isinstance(outline, list | tuple):
+                raise ValueError(f"an outline {outline!r:.40}; expected x and y in turn")
             if len(outline) % 2:
                 raise ValueError(f"an outline of {len(outline)} numbers, which are no pairs")
             if len(outline) < 6:
                 self.short.append(self._objects)
                 continue
-            self._numbers.extend(outline)
+            try:
+                self._numbers.extend(outline)
+            except (TypeError, OverflowError):
+                raise ValueError(f"an outline {outline!r:.40}; expected x and y in turn") from None
             self._lengths.append(len(outline))
             taken += 1
         if not taken:

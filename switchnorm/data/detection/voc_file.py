@@ -96,6 +96,8 @@ class _Reader:
             raise InputError(
                 f"{self._path}, line {error.lineno}: no XML that can be read: {expat.ErrorString(error.code)}"
             ) from error
+        except InputError:
+            raise
         except (ValueError, LookupError) as error:  # of an encoding that Python lacks
             raise InputError(f"{self._path}: no XML that can be read: {error}") from error
         file = self._file
@@ -114,6 +116,8 @@ class _Reader:
             raise InputError(f"{self._path}, line {line}: nested more than {_DEEPEST} deep")
         if not self._open and name != "annotation":
             raise InputError(f"{self._path}, line {line}: expected <annotation>, got <{name:.60}>")
+        if name == "object" and "object" in self._open:
+            raise InputError(f"{self._path}, line {line}: an object within an object; expected one after the other")
         if len(self._open) == 1 and name == "object":
             self._file.objects.append(VocObject(line))
         self._open.append(name)

@@ -102,13 +102,13 @@ def _is_home(folder: Path) -> bool:
 
 
 def _has_xml(folder: Path) -> bool:
-    return any(entry.name.lower().endswith(".xml") for entry in os.scandir(folder))
+    return any(name.lower().endswith(".xml") for name in os.listdir(folder))
 
 
 def _by_list(home: Path, listed: Path, *, may_miss: bool) -> VocFiles:
     account, folder = Account(), home / _PICTURES
     there = _by_stem(folder, Account())
-    stems = [canonical(line.strip()) for line in read_lines(listed) if line.strip()]
+    stems = [_stem(canonical(line.strip()), there) for line in read_lines(listed) if line.strip()]
     if not stems:
         raise InputError(f"{listed} is empty; expected the name of a picture in each line, without its extension")
     if len(set(stems)) < len(stems):
@@ -125,15 +125,21 @@ def _by_list(home: Path, listed: Path, *, may_miss: bool) -> VocFiles:
     if missing:
         account.add("pictures that are missing", str(folder / f"{missing[0]}.jpg"), len(missing))
     found = [stem for stem in stems if stem in there]
-    annotations = [home / _ANNOTATIONS / f"{stem}.xml" for stem in found]
+    xml = _annotations(home / _ANNOTATIONS)
+    annotations = [xml.get(stem, home / _ANNOTATIONS / f"{stem}.xml") for stem in found]
     return VocFiles(listed, folder, [there[stem] for stem in found], annotations, account)
+
+
+def _stem(name: str, there: Mapping[str, str]) -> str:
+    """What a list has, or where only that is there, without the extension that some lists have."""
+    stem, extension = os.path.splitext(name)
+    return stem if name not in there and stem in there and extension.lower() in EXTENSIONS else name
 
 
 def _by_folder(folder: Path, annotations: Path, *, may_miss: bool) -> VocFiles:
     account = Account()
     there = _by_stem(folder, account)
-    files = find_files(annotations, (".xml",)).paths
-    xml = {canonical(os.path.splitext(os.path.relpath(path, annotations))[0]): Path(path) for path in files}
+    xml = _annotations(annotations)
     if not there:
         raise InputError(f"{folder} holds no pictures ({' '.join(EXTENSIONS)})")
     lonely = [stem for stem in xml if stem not in there]
@@ -154,6 +160,12 @@ def _by_folder(folder: Path, annotations: Path, *, may_miss: bool) -> VocFiles:
 
 def _go_on(missing: Sequence[str], wanted: Sequence[str]) -> str:
     return "; bring them, or set on_damaged to 'skip'" if len(missing) < len(wanted) else ""
+
+
+def _annotations(folder: Path) -> dict[str, Path]:
+    """The XML files below a folder by what they are called without extension, however a system spells that."""
+    paths = find_files(folder, (".xml",)).paths
+    return {canonical(os.path.splitext(os.path.relpath(path, folder))[0]): Path(path) for path in paths}
 
 
 def _by_stem(folder: Path, account: Account) -> Mapping[str, str]:

@@ -23,7 +23,8 @@ class Yolo(DetectionDataset):
     data.yaml names the classes, a list or numbers with names, and may say where train, val and test are: folders or
     lists of pictures, or several of them. Where it does not, pictures are sought in images/train and train/images,
     likewise val or valid, and test. Labels lie in labels where pictures lie in images, or else beside them; a picture
-    without any has no objects. Without data.yaml, classes.txt or obj.names names a class in each line, or else `names`.
+    without any has no objects. Where `kpt_shape` says that keypoints follow each box, the boxes alone are taken.
+    Without data.yaml, classes.txt or obj.names names a class in each line, or else `names`.
 
     Args:
         masks: whether outlines are read as masks, where there are some. Detectors of boxes alone need none.
@@ -51,7 +52,10 @@ class Yolo(DetectionDataset):
         if files is None:
             return None
         source = "data.names" if about is None else str(about.file)
-        return lambda: YoloSplit(files, self._numbered, source, masks=self.masks, may_miss=may_miss)
+        keypoints = 0 if about is None else about.keypoints
+        return lambda: YoloSplit(
+            files, self._numbered, source, masks=self.masks, may_miss=may_miss, keypoints=keypoints
+        )
 
     def _looked_for(self, split: str) -> str:
         from switchnorm.data.detection.yolo_folder import yolo_layouts  # as `Dataset` explains

@@ -33,18 +33,26 @@ class YoloObject(NamedTuple):
     outline: tuple[float, ...]
 
 
-def read_yolo(path: Path) -> list[YoloObject]:
+def read_yolo(path: Path, keypoints: int = 0) -> list[YoloObject]:
     """The objects on a picture.
+
+    Args:
+        path: of the file.
+        keypoints: how many numbers of keypoints may follow a box, which are passed over; 0 for boxes or outlines.
 
     Raises:
         FileNotFoundError: no such file.
         InputError: no text, or a line that is no object.
     """
     lines = read_text(path, str(path), _LARGEST).split("\n")
-    return [_parse(f"{path}, line {number}", number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    return [
+        _parse(f"{path}, line {number}", number, line, keypoints)
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
 
 
-def _parse(where: str, line: int, text: str) -> YoloObject:
+def _parse(where: str, line: int, text: str, keypoints: int) -> YoloObject:
     words = text.split()
     try:
         first, *numbers = map(float, words)
@@ -52,6 +60,12 @@ def _parse(where: str, line: int, text: str) -> YoloObject:
         raise InputError(f"{where}: {text.strip()[:80]!r}; {_EXAMPLE}") from None
     if not math.isfinite(first) or first % 1 or not 0 <= first < 1 << 31:
         raise InputError(f"{where}: class {words[0]:.40}; expected a whole number from 0")
+    if keypoints and len(numbers) not in (4, 4 + keypoints):
+        raise InputError(
+            f"{where} has {len(numbers)} numbers behind the class; expected 4 of a box and, by the kpt_shape of the "
+            f"dataset, {keypoints} of keypoints"
+        )
+    numbers = numbers[:4] if keypoints else numbers
     if len(numbers) == 5:
         raise InputError(f"{where} has 5 numbers behind the class, as detections with a score have; {_EXAMPLE}")
     if len(numbers) != 4 and (len(numbers) < 6 or len(numbers) % 2):

@@ -14,7 +14,7 @@ from switchnorm.data.detection.gathered import Gathered
 from switchnorm.data.detection.listed import Listed
 from switchnorm.data.detection.yolo_file import YoloObject, read_yolo
 from switchnorm.data.detection.yolo_yaml import YoloDescription
-from switchnorm.data.files.listing import EXTENSIONS, NAMES, find_listed, read_lines
+from switchnorm.data.files.listing import EXTENSIONS, NAMES, Spelling, find_listed, read_lines
 from switchnorm.data.files.walk import Account, find_files
 from switchnorm.errors import InputError
 from switchnorm.text import canonical
@@ -117,7 +117,7 @@ def _of_list(file: Path, bases: Sequence[Path], root: Path, account: Account, ma
 def _refuse_repeated(source: Path, pictures: Sequence[str]) -> None:
     first: dict[str, str] = {}
     for name in pictures:
-        other = first.setdefault(label_of(name), name)
+        other = first.setdefault(canonical(label_of(name)), name)
         if other is not name:
             what = "is listed twice" if other == name else f"and {other} have the same labels"
             raise InputError(f"{source}: {name} {what}; expected pictures of different names")
@@ -133,6 +133,13 @@ def label_of(picture: str) -> str:
     return f"{stem}.txt"
 
 
+def _spelled(files: YoloFiles) -> list[str]:
+    """The paths of the pictures' labels below the root, as a system spells them where they are there."""
+    spelling = Spelling(files.root)
+    wanted = [label_of(picture) for picture in files.pictures]
+    return [spelling.of(name) or spelling.of(f"{name.removesuffix('.txt')}.TXT") or name for name in wanted]
+
+
 class YoloSplit(Annotated):
     """A split, whose labels are read and whose pictures are not opened yet.
 
@@ -142,19 +149,29 @@ class YoloSplit(Annotated):
         source: of the names, for errors.
         masks: whether outlines are kept.
         may_miss: whether files may be damaged.
+        keypoints: how many numbers of keypoints may follow a box.
 
     Raises:
         InputError: labels that are none, or no labels at all.
     """
 
-    def __init__(self, files: YoloFiles, names: dict[int, str], source: str, *, masks: bool, may_miss: bool) -> None:
+    def __init__(
+        self,
+        files: YoloFiles,
+        names: dict[int, str],
+        source: str,
+        *,
+        masks: bool,
+        may_miss: bool,
+        keypoints: int = 0,
+    ) -> None:
         self._files, self._names, self._masks, self._may_miss = files, names, masks, may_miss
+        self._paths = [files.root / name for name in _spelled(files)]
         self._read: list[list[YoloObject] | None] = []
         without: list[str] = []
-        for picture in files.pictures:
-            path = files.root / label_of(picture)
+        for picture, path in zip(files.pictures, self._paths, strict=True):
             try:
-                self._read.append(read_yolo(path))
+                self._read.append(read_yolo(path, keypoints))
             except FileNotFoundError:
                 without.append(picture)
                 self._read.append([])
@@ -170,6 +187,8 @@ class YoloSplit(Annotated):
             )
         if without:
             files.changed.add("pictures without a file of labels, taken as without objects", without[0], len(without))
+        if keypoints and (found := sum(map(len, filter(None, self._read)))):
+            files.changed.add("objects of a dataset of keypoints, whose boxes alone are taken", source, found)
         if files.whole:
             self._count_lonely()
         self._refuse_unknown(source)
@@ -191,7 +210,7 @@ class YoloSplit(Annotated):
                 raise InputError(f"{self._named(place, each.line)} has class {each.number}; {source} names {known}")
 
     def _named(self, place: int, line: int) -> str:
-        return f"{self._files.root / label_of(self._files.pictures[place])}, line {line}"
+        return f"{self._paths[place]}, line {line}"
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ _EXPECTED = "description of a YOLO dataset; expected keys such as 'names', 'trai
 #: Files that name a class in each line, in the order of the numbers.
 _LISTS = ("classes.txt", "labels/classes.txt", "obj.names")
 _LARGEST_NUMBER = 1 << 31
+_MOST_KEYPOINTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class YoloDescription:
         names: of the classes by their numbers, in the order of these.
         places: of the splits, by "train", "val" and "test": paths of folders and lists.
         bases: the folders from which such paths count, the first one first.
+        keypoints: how many numbers of keypoints follow each box; 0 for boxes or outlines.
     """
 
     file: Path
     names: dict[int, str]
     places: Mapping[str, tuple[str, ...]]
     bases: tuple[Path, ...]
+    keypoints: int = 0
 
 
 def find_description(root: Path, named: Path | None) -> YoloDescription | None:
@@ -80,7 +83,8 @@ def _read(file: Path, root: Path) -> YoloDescription:
     if base is not None and not isinstance(base, str):
         raise InputError(f"{_where(file, found, 'path')}: path {base!r:.60}; expected the path of a folder")
     bases = [] if not base else [file.parent / base, root / base]
-    return YoloDescription(file, names, places, (*filter(os.path.isdir, bases), file.parent, root))
+    bases = [*filter(os.path.isdir, bases), file.parent, root]
+    return YoloDescription(file, names, places, tuple(bases), _keypoints(file, found))
 
 
 def _names(file: Path, found: Located) -> dict[int, str]:
@@ -114,6 +118,23 @@ def _places(file: Path, found: Located, key: str) -> tuple[str, ...]:
     if not all(isinstance(place, str) and place.strip() for place in places):
         raise InputError(f"{_where(file, found, key)}: {key} {value!r:.60}; expected paths of folders or lists")
     return tuple(places)
+
+
+def _keypoints(file: Path, found: Located) -> int:
+    shape = found.content.get("kpt_shape")
+    if shape is None:
+        return 0
+    if not (
+        isinstance(shape, list)
+        and [type(number) for number in shape] == [int, int]
+        and 1 <= shape[0] <= _MOST_KEYPOINTS
+        and shape[1] in (2, 3)
+    ):
+        raise InputError(
+            f"{_where(file, found, 'kpt_shape')}: kpt_shape {shape!r:.60}; expected how many keypoints an object has, "
+            "and 2 or 3 numbers for each, as in [17, 3]"
+        )
+    return int(shape[0] * shape[1])
 
 
 def _where(file: Path, found: Located, key: str) -> str:

@@ -184,7 +184,7 @@ def find_listed(
     """
     best: tuple[list[str], list[str], Path] | None = None
     for folder in folders:
-        spelling = _Spelling(folder)
+        spelling = Spelling(folder)
         spelled = [spelling.of(name) for name in names]
         missing = [name for name, there in zip(names, spelled, strict=True) if there is None]
         if best is None or len(missing) < len(best[1]):
@@ -199,7 +199,7 @@ def find_listed(
     return found, folder
 
 
-class _Spelling:
+class Spelling:
     """How a folder spells the paths below it, by one look into each folder instead of one per file."""
 
     def __init__(self, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from torch import nn
@@ -191,11 +192,11 @@ def last_stage_network(
     )
 
 
-def check_numbers(anchor_size: float, box_beta: float) -> None:
-    """Raise `InputError` for options that are not above 0."""
-    for name, value in (("anchor_size", anchor_size), ("box_beta", box_beta)):
-        if not value > 0:
-            raise InputError(f"{name} {value!r} is impossible; it must be above 0, as in 32.0 and 0.11")
+def check_numbers(anchor_size: float, box_beta: float = 1.0) -> None:
+    """Raise `InputError` for options that are no lengths."""
+    for name, value, usual in (("anchor_size", anchor_size, 32.0), ("box_beta", box_beta, 0.11)):
+        if not 0 < value < math.inf:
+            raise InputError(f"{name} {value!r} is impossible; it must be above 0 and finite, as {usual}")
 
 
 def pyramid_families(

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder, Matcher, SSDMatcher
+from torchvision.models.detection._utils import BoxCoder, BoxLinearCoder, Matcher, SSDMatcher, _box_loss
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image, generalized_box_iou_loss, sigmoid_focal_loss
 
@@ -117,14 +117,14 @@ class Rule(ABC):
             sizes: height and width of each picture, without padding.
         """
         return [
-            self._found({name: value[i] for name, value in outputs.items()}, anchors, levels, size)
+            self._found({name: value[i].to(anchors.dtype) for name, value in outputs.items()}, anchors, levels, size)
             for i, size in enumerate(sizes)
         ]
 
     def _found(
         self, outputs: Outputs, anchors: Tensor, levels: Sequence[int], size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """What is found on one picture."""
+        """What is found on one picture; outputs in the precision of the anchors."""
         all_scores = self.scores(outputs)[:, self.first :]
         boxes, scores, labels = [], [], []
         for level in torch.arange(len(anchors), device=anchors.device).split(list(levels)):
@@ -133,7 +133,7 @@ class Rule(ABC):
             chosen = level[each // columns]
             scores.append(all_scores[level].flatten()[each])
             labels.append(each % columns + 1)
-            decoded = self.decode(outputs["bbox_regression"][chosen].to(anchors.dtype), anchors[chosen])
+            decoded = self.decode(outputs["bbox_regression"][chosen], anchors[chosen])
             boxes.append(clip_boxes_to_image(decoded, size))
         found = {"boxes": torch.cat(boxes), "labels": torch.cat(labels), "scores": torch.cat(scores)}
         kept = batched_nms(found["boxes"], found["scores"], found["labels"], self.nms_threshold)
@@ -152,12 +152,14 @@ class RetinaRule(Rule):
 
     Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, sections 3.2 and 4: overlap 0.5 and more is an
     object's, less than 0.4 background; the sum over a picture's anchors is divided by the number of those that are an
-    object's. As in torchvision the best anchor of each object is its own whatever the overlap, and boxes are learned by
-    the sum of absolute differences.
+    object's. As in torchvision the best anchor of each object is its own whatever the overlap.
 
     Args:
         as of `Rule`.
     """
+
+    #: By what boxes are learned, as torchvision calls it: the sum of absolute differences, or "giou", the overlap.
+    box_loss = "l1"
 
     def __init__(
         self,
@@ -194,8 +196,8 @@ class RetinaRule(Rule):
             wanted = _one_hot(logits, ours, target["labels"][matched[ours]] - 1 + self.first)
             counted = matched != NEITHER
             focal = sigmoid_focal_loss(logits[counted].to(anchors.dtype), wanted[counted], reduction="sum")
-            deltas_wanted = self.coder.encode_single(target["boxes"][matched[ours]].to(anchors), anchors[ours])
-            off = F.l1_loss(deltas[ours].to(anchors.dtype), deltas_wanted, reduction="sum")
+            objects = target["boxes"][matched[ours]].to(anchors)
+            off = _box_loss(self.box_loss, self.coder, anchors[ours], objects, deltas[ours].to(anchors.dtype))
             classes.append(focal / max(1, len(ours)))
             boxes.append(off / max(1, len(ours)))
         return {
@@ -442,8 +444,9 @@ class DenseDetector(nn.Module):
         raise NotImplementedError
 
     def anchors(self, images: ImageList, maps: Sequence[Tensor]) -> Tensor:
-        """(A, 4) on the padded pictures; in the pictures' precision, whatever that of the maps."""
-        like = [images.tensors.new_empty(()).expand(each.shape) for each in maps]
+        """(A, 4) on the padded pictures; in float32 at least, for fewer bits do not tell a place from the next."""
+        dtype = torch.promote_types(images.tensors.dtype, torch.float32)
+        like = [images.tensors.new_empty((), dtype=dtype).expand(each.shape) for each in maps]
         found: Tensor = self.anchor_generator(ImageList(images.tensors, images.image_sizes[:1]), like)[0]
         return found
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from switchnorm.errors import InputError
 from switchnorm.models.detection.body import make_body
-from switchnorm.models.detection.build import WIDTH, Norms, pyramid_families
+from switchnorm.models.detection.build import WIDTH, Norms, check_numbers, pyramid_families
 from switchnorm.models.family import Family
 from switchnorm.models.parts import at_least_one
 
@@ -39,8 +38,7 @@ def retina_network(
     """
     from switchnorm.models.detection.retina import retina
 
-    if not anchor_size > 0:
-        raise InputError(f"anchor_size {anchor_size!r} is impossible; it must be above 0, as in 32.0")
+    check_numbers(anchor_size)
     return retina(*_shared(body, width, norms, in_channels), num_classes, anchor_size=anchor_size)
 
 

@@ -66,4 +66,6 @@ def _rule(network: RetinaNet | FCOS | SSD) -> Rule:
     boxes.matcher = network.proposal_matcher
     if isinstance(boxes, SsdRule):
         boxes.negatives = network.neg_to_pos_ratio
+    else:
+        boxes.box_loss = network.head.regression_head._loss_type  # another one in retinanet_resnet50_fpn_v2
     return boxes

@@ -13,6 +13,7 @@ from torchvision.ops.poolers import _setup_scales
 from switchnorm.errors import InputError
 from switchnorm.models.detection.geometry import GEOMETRIES
 from switchnorm.models.detection.losses import Mean, box_losses, mask_loss, mask_targets
+from switchnorm.models.detection.pool import check_regions
 from switchnorm.models.detection.prepared import Detections, Prepared, Target
 from switchnorm.models.detection.proposals import ProposalNetwork
 from switchnorm.models.detection.regions import Drawn, Regions
@@ -88,18 +89,21 @@ class ForeignTwoStage(nn.Module):
         return list(zip(*self.rpn.head(list(features.values())), strict=True))
 
     def box_outputs(self, features: dict[str, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
-        """As of `TwoStage`: maps and regions (K, 5), sorted by picture -> class logits and deltas."""
-        return self.boxes(features, _by_picture(features, rois))
+        """As of `TwoStage`: maps and regions (K, 5) -> class logits and deltas."""
+        boxes, back = _by_picture(features, rois)
+        logits, deltas = self.boxes(features, boxes)
+        return logits[back], deltas[back]
 
     def mask_outputs(self, features: dict[str, Tensor], rois: Tensor) -> Tensor:
-        """As of `TwoStage`: maps and regions (K, 5), sorted by picture -> mask logits.
+        """As of `TwoStage`: maps and regions (K, 5) -> mask logits.
 
         Raises:
-            InputError: a network without a mask head.
+            InputError: a network without a mask head; as of `check_regions`.
         """
         if not self.has_masks:
             raise InputError("this network has no mask head; the nearest that has one is 'maskrcnn_resnet50_fpn'")
-        return self.masks(features, _by_picture(features, rois))
+        boxes, back = _by_picture(features, rois)
+        return self.masks(features, boxes)[back]
 
     def boxes(self, maps: dict[str, Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Maps, and boxes (K, 4) of each picture -> class logits (K, 1 + C) and deltas (K, 4 (1 + C))."""
@@ -186,10 +190,9 @@ class ForeignTwoStage(nn.Module):
         self.regions.detections_per_image = value
 
 
-def _by_picture(features: dict[str, Tensor], rois: Tensor) -> list[Tensor]:
-    """Regions (K, 5), sorted by picture -> boxes (k, 4) of each."""
+def _by_picture(features: dict[str, Tensor], rois: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Regions (K, 5) -> boxes (k, 4) of each picture, and where each region is among all of them, (K,)."""
+    check_regions(features, rois)
     numbers = rois[:, 0].long()
-    if (numbers[1:] < numbers[:-1]).any():
-        raise InputError("regions must be sorted by picture, for torchvision's pooling takes those of each together")
     pictures = len(next(iter(features.values())))
-    return [rois[numbers == i, 1:] for i in range(pictures)]
+    return [rois[numbers == i, 1:] for i in range(pictures)], numbers.argsort(stable=True).argsort()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign, box_area, roi_align
 
+from switchnorm.errors import InputError
 from switchnorm.models.detection.geometry import Geometry
 
 
@@ -68,6 +69,20 @@ class RegionPool(MultiScaleRoIAlign):
         side = box_area(self.geometry.edges(boxes)).sqrt()
         level = torch.floor(self.canonical_level + torch.log2(side / self.canonical_scale) + 1e-6)
         return level.clamp(self.finest, self.finest + count - 1) - self.finest
+
+
+def check_regions(maps: Mapping[str, Tensor], rois: Tensor) -> None:
+    """Raise `InputError` unless regions are (K, 5) with the numbers of pictures that there are maps of.
+
+    RoIAlign itself would read beside the maps.
+    """
+    if rois.dim() != 2 or rois.shape[1] != 5:
+        raise InputError(f"regions must have the shape (K, 5): picture, x1, y1, x2, y2; got {tuple(rois.shape)}")
+    pictures, numbers = len(next(iter(maps.values()))), rois[:, 0]
+    outside = ~((numbers >= 0) & (numbers < pictures))
+    if bool(outside.any()):
+        found = f"{numbers[outside][0].item():g}"
+        raise InputError(f"a region is of picture {found}, but there are maps of {pictures}, from 0 to {pictures - 1}")
 
 
 def _numbered(boxes: Sequence[Tensor]) -> Tensor:

@@ -54,13 +54,13 @@ class Prepared(nn.Module):
             targets: of each picture "boxes" (K, 4), edges in pixels, and "labels" (K,); see `TwoStage.forward`.
 
         Raises:
-            InputError: no pictures; targets of another number, shape or type, boxes without area, labels outside of 1
-                to C.
+            InputError: no pictures, or no pictures of numbers; targets of another number, shape or type, boxes without
+                area, labels outside of 1 to C.
         """
-        if len(images) == 0:
-            raise InputError("a detector needs pictures, got none")
+        check_pictures(images)
         if targets is not None:
             self.check(targets, len(images))
+            targets = [{**target, "labels": target["labels"].long()} for target in targets]
         if isinstance(images, Tensor):
             height, width = images.shape[-2:]
             sizes = [(height, width)] * len(images)
@@ -86,11 +86,16 @@ class Prepared(nn.Module):
                 raise InputError(f"boxes of target {i} must be a tensor of shape (K, 4), got {found}")
             if not isinstance(labels, Tensor) or labels.shape != boxes.shape[:1] or labels.is_floating_point():
                 raise InputError(f"labels of target {i} must be {len(boxes)} integers, one for each box")
+            masks = target.get("masks")
+            if masks is not None and (masks.dim() != 3 or len(masks) != len(boxes)):
+                shape = f"({len(boxes)}, h, w)"
+                raise InputError(f"masks of target {i} must have the shape {shape}, got {tuple(masks.shape)}")
         boxes, labels = (torch.cat([target[key] for target in targets]) for key in ("boxes", "labels"))
-        flat, foreign = (boxes[:, 2:] <= boxes[:, :2]).any(1), (labels < 1) | (labels > self.num_classes)
+        flat = ~((boxes[:, 2:] > boxes[:, :2]).all(1) & boxes.isfinite().all(1))
+        foreign = (labels < 1) | (labels > self.num_classes)
         if bool((flat | foreign).any()):  # one wait for the device, not one a picture
             if bool(flat.any()):
-                raise InputError(f"box {boxes[flat][0].tolist()} has no area; leave it out of the targets")
+                raise InputError(f"box {boxes[flat][0].tolist()} has no area or no end; leave it out of the targets")
             raise InputError(f"label {int(labels[foreign][0])} is no class; labels are 1 to {self.num_classes}")
 
     def postprocess(
@@ -103,3 +108,18 @@ class Prepared(nn.Module):
                 found["masks"] = paste_masks_in_image(found["masks"], corners, size)
             found["boxes"] = found["boxes"] if self.edges else corners
         return result
+
+
+def check_pictures(images: Sequence[Tensor] | Tensor) -> None:
+    """Raise `InputError` for what is no batch of pictures, each (C, h, w) of floating-point numbers, all with one C."""
+    if len(images) == 0:
+        raise InputError("a detector needs pictures, got none")
+    first = images[0]
+    for i, image in enumerate([first] if isinstance(images, Tensor) else images):
+        if not isinstance(image, Tensor) or image.dim() != 3 or image.shape[0] != first.shape[0]:
+            found = f"shape {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+            raise InputError(f"picture {i} must be a tensor (C, h, w) with as many channels as the others, got {found}")
+        if not image.is_floating_point():
+            raise InputError(
+                f"picture {i} must be normalized, got {image.dtype}; try (picture / 255 - mean) / deviation"
+            )

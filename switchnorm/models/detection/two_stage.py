@@ -12,6 +12,7 @@ from switchnorm.errors import InputError
 from switchnorm.models.detection.geometry import Geometry
 from switchnorm.models.detection.heads import BoxHead, MaskHead
 from switchnorm.models.detection.losses import Mean, box_losses, mask_loss, mask_targets
+from switchnorm.models.detection.pool import check_regions
 from switchnorm.models.detection.prepared import Detections, Prepared, Target
 from switchnorm.models.detection.proposals import ProposalNetwork, anchors_of_first_cell
 from switchnorm.models.detection.pyramid import Pyramid, coarser
@@ -139,17 +140,22 @@ class TwoStage(nn.Module):
     def box_outputs(self, features: dict[str, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
         """Maps and regions (K, 5): picture, x1, y1, x2, y2 -> class logits (K, 1 + C), background first, and deltas
         (K, 4 (1 + C)). Regions of the published geometry have inclusive ends.
+
+        Raises:
+            InputError: as of `check_regions`.
         """
+        check_regions(features, rois)
         return self.box(features, rois)
 
     def mask_outputs(self, features: dict[str, Tensor], rois: Tensor) -> Tensor:
         """Maps and regions (K, 5) -> mask logits (K, 1 + C, 28, 28).
 
         Raises:
-            InputError: a network without a mask head.
+            InputError: a network without a mask head; as of `check_regions`.
         """
         if self.mask is None:
             raise InputError("this network has no mask head; the nearest that has one is '+mask_4conv1fc'")
+        check_regions(features, rois)
         return self.mask(features, rois)
 
     @property

@@ -45,8 +45,8 @@ def test_the_next_whole_picture_takes_the_place_with_its_own_objects(damaged, op
         for image, target in zip(images, targets, strict=True):
             assert_follows(image, target, has_masks=True)
     with pytest.warns(UserWarning, match=said):
-        again = list(data.train_batches(batch_size=2, seed=7, steps=15))
-    assert_same_batches(whole, again)
+        again = list(data.train_batches(batch_size=2, seed=7, steps=5))
+    assert_same_batches(whole[:5], again)
 
 
 def test_a_picture_in_the_place_of_another_has_its_own_size_and_boxes_and_the_others_numbers(tmp_path):

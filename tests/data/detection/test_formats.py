@@ -132,7 +132,7 @@ def test_boxes_that_do_not_fit_are_counted(tmp_path, form, corners, said, kept):
 def test_boxes_that_reach_outside_by_rounding_are_taken_in_silence(tmp_path, form):
     data = dataset(form, tmp_path, box(0, 0, 40.000001, 30.000001))
     data.prepare()
-    assert not data.unusual()
+    assert not any("outside" in line for line in data.unusual())
     assert data._train.objects(0).boxes[1].tolist() == pytest.approx([0, 0, 40, 30], abs=1e-6)
     assert (data._train.objects(0).boxes[1] <= torch.tensor([40.0, 30, 40, 30])).all()
 

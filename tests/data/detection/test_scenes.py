@@ -56,6 +56,7 @@ def test_any_processes_and_batches_show_the_same(masked, world, batch_size):
         assert_same(scene, other)
 
 
+@pytest.mark.sweep
 def test_workers_read_the_same(masked):
     for scene, other in zip(scenes(dataset(masked, workers=1)), scenes(dataset(masked)), strict=True):
         assert_same(scene, other)

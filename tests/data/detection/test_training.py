@@ -53,13 +53,13 @@ def test_boxes_and_masks_follow_their_pixels(root, way):
         refused("copy_paste .* needs masks", lambda: training(root, **PASTED[way]))
         return
     count = 0
-    for images, targets in itertools.islice(endless(training(root, **{**WAYS, **PASTED}[way])), 12):
+    for images, targets in itertools.islice(endless(training(root, **{**WAYS, **PASTED}[way])), 8):
         assert images.dtype == torch.float32
         assert all(side % 32 == 0 for side in images.shape[2:])
         for image, target in zip(images, targets, strict=True):
             assert_follows(image, target, has_masks)
             count += len(target["boxes"])
-    assert count > 20
+    assert count > 12
 
 
 def assert_follows(image, target, has_masks):
@@ -236,19 +236,19 @@ def test_shape_is_that_of_the_largest_batch(boxed):
     assert dataset(boxed.parent / "nowhere").shape == (64, 64)
 
 
-WAYS_TO_READ = {**{name: WAYS[name] for name in ("short sides", "mosaic of windows")}, "all": EVERYTHING}
+WAYS_TO_READ = {"short sides": WAYS["short sides"], "all": EVERYTHING}
 
 
 @pytest.mark.parametrize("way", WAYS_TO_READ)
-@pytest.mark.parametrize("steps", [None, 3])
-def test_training_continues_at_any_place_with_the_very_next_batch(masked, way, steps):
+def test_training_continues_at_any_place_with_the_very_next_batch(masked, way):
     options = WAYS_TO_READ[way]
     whole = list(itertools.islice(endless(training(masked, **options)), 11))  # 5 to a pass
-    assert_same_batches(list(itertools.islice(endless(training(masked, steps=steps, **options)), 11)), whole)
-    for number in range(11):
-        resumed = training(masked, steps=steps, **options)
-        resumed.load_state_dict({"epoch": number // len(resumed), "position": number % len(resumed)})
-        assert_same_batches(list(itertools.islice(endless(resumed), 1)), whole[number : number + 1])
+    assert_same_batches(list(itertools.islice(endless(training(masked, steps=3, **options)), 7)), whole[:7])
+    for steps, numbers in ((None, (1, 4, 5, 10)), (3, (2, 3, 7))):
+        for number in numbers:
+            resumed = training(masked, steps=steps, **options)
+            resumed.load_state_dict({"epoch": number // len(resumed), "position": number % len(resumed)})
+            assert_same_batches(list(itertools.islice(endless(resumed), 1)), whole[number : number + 1])
 
 
 @pytest.mark.parametrize("way", WAYS_TO_READ)
@@ -278,7 +278,7 @@ def test_the_processes_share_the_batch_of_one_process(masked, way, world):
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.sweep), 3])
 def test_any_number_of_workers_reads_the_same(masked, workers):
     def batches(workers):
         return list(training(masked, workers=workers, steps=7, **EVERYTHING))
@@ -303,15 +303,14 @@ def test_a_picture_is_changed_alike_alone_and_in_any_batch(masked, way):
 
     singles = [alone(place) for place in range(11)]
     try:
-        for threads in (1, 2, 3):
+        for threads, places in ((1, [4, 0, 7, 10, 2]), (3, [*range(11)][::-1])):
             torch.set_num_threads(threads)
-            for places in ([4, 0, 7, 10, 2], list(range(11))[::-1]):
-                read = reader.read(TrainingRequest(1, 3, places, canvas))
-                expected = [singles[place] for place in places]
-                for name in ("images", "boxes", "labels", "ignored", "masks"):
-                    assert torch.equal(getattr(read, name), torch.cat([getattr(one, name) for one in expected])), name
-                for name in ("sizes", "filled", "keys", "counts", "patches"):
-                    assert getattr(read, name) == [entry for one in expected for entry in getattr(one, name)], name
+            read = reader.read(TrainingRequest(1, 3, places, canvas))
+            expected = [singles[place] for place in places]
+            for name in ("images", "boxes", "labels", "ignored", "masks"):
+                assert torch.equal(getattr(read, name), torch.cat([getattr(one, name) for one in expected])), name
+            for name in ("sizes", "filled", "keys", "counts", "patches"):
+                assert getattr(read, name) == [entry for one in expected for entry in getattr(one, name)], name
     finally:
         torch.set_num_threads(1)
 

@@ -75,6 +75,29 @@ def test_corners_are_edges_or_pixels_from_1(tmp_path):
     assert not any("from 1" in line for line in voc(tmp_path, one_based=True).unusual())
 
 
+def test_a_list_may_have_extensions_and_other_spellings_than_the_files(tmp_path):
+    write_voc(tmp_path)
+    for file in ("JPEGImages/a.jpg", "Annotations/a.xml"):
+        path = tmp_path / file
+        path.rename(path.with_name(f"cafe\u0301{path.suffix}"))
+    (tmp_path / "Annotations/b.xml").rename(tmp_path / "Annotations/b.XML")
+    for split in ("train", "val"):
+        (tmp_path / f"ImageSets/Main/{split}.txt").write_text("caf\u00e9.jpg\nb\nc.jpg\n", "utf-8")
+    assert voc(tmp_path)._train.counts.tolist() == [2, 0, 1]
+
+
+def test_an_object_within_an_object_is_refused_and_parts_are_none(tmp_path):
+    write_voc(tmp_path)
+    path = tmp_path / "Annotations/c.xml"
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox>"
+    rewrite(tmp_path, ("</bndbox></object>", f"</bndbox><part><name>ear</name>{box}</part></object>"), name="c")
+    assert [each.name for each in read_voc(path).objects] == ["cat"]
+    rewrite(tmp_path, ("<part>", "<object>"), ("</part>", "</object>"), name="c")
+    with pytest.raises(InputError, match=r"c\.xml, line 3: an object within an object; expected") as caught:
+        read_voc(path)
+    assert str(caught.value).count("c.xml") == 1
+
+
 def test_difficult_objects_do_not_count(tmp_path):
     write_voc(tmp_path)
     rewrite(tmp_path, ("<difficult>0", "<difficult>1"))

@@ -110,6 +110,30 @@ def test_pictures_without_labels_have_no_objects_and_that_is_said(tmp_path):
     assert data._train.counts.tolist() == [2, 0, 1]
 
 
+def test_labels_that_a_system_spells_otherwise_are_found(tmp_path):
+    write_yolo(tmp_path)
+    (tmp_path / "images/train/a.jpg").rename(tmp_path / "images/train/caf\u00e9.jpg")
+    (tmp_path / "labels/train/a.txt").rename(tmp_path / "labels/train/cafe\u0301.txt")
+    (tmp_path / "labels/train/c.txt").rename(tmp_path / "labels/train/c.TXT")
+    data = yolo(tmp_path)
+    assert sorted(data._train.counts.tolist()) == [0, 1, 2]
+    assert not data.unusual(training=True)
+
+
+def test_of_keypoints_the_boxes_are_taken_and_that_is_said(tmp_path):
+    write_yolo(tmp_path)
+    (tmp_path / "data.yaml").write_text(NAMES + "kpt_shape: [2, 3]\n")
+    (tmp_path / "labels/train/a.txt").write_text("0 .5 .5 .2 .4 .5 .5 2 0 0 0\n1 .5 .5 .2 .4\n")
+    data = yolo(tmp_path)
+    boxes = data._train.objects(0).boxes.flatten().tolist()
+    assert boxes == pytest.approx([16, 9, 24, 21] * 2)
+    assert data._train.masks is None
+    assert "objects of a dataset of keypoints, whose boxes alone are taken: 3" in data.unusual()[0]
+    (tmp_path / "labels/train/a.txt").write_text("0 .5 .5 .2 .4 .5 .5 2\n")
+    with pytest.raises(InputError, match=r"has 7 numbers behind the class; expected 4 of a box and, .* 6 of key"):
+        yolo(tmp_path).prepare()
+
+
 def test_no_labels_at_all_are_an_error(tmp_path):
     write_yolo(tmp_path)
     (tmp_path / "labels").rename(tmp_path / "label")
@@ -165,7 +189,8 @@ YAML = {
     "a number of words": ("names: {a: b}\n", "names has the number 'a'"),
     "another count": ("nc: 3\n" + NAMES, "line 1: nc is 3, and names has 2"),
     "a place of numbers": (NAMES + "train: 3\n", "line 2: train 3; expected paths"),
-    "nested": ("names: " + "[" * 2000, "nested more than"),
+    "keypoints of words": (NAMES + "kpt_shape: 17\n", r"line 2: kpt_shape 17; expected .* as in \[17, 3\]"),
+    "nested": ("names: " + "[" * 300, "nested more than"),
 }
 
 

@@ -59,6 +59,27 @@ def test_parts_have_their_own_normalization_and_fcos_head_groups_where_none_is_a
     assert [kinds(part) for part in (mixed.body, mixed.neck, mixed.head)] == [{BatchNorm2d}, set(), {SwitchNorm2d}]
 
 
+@pytest.mark.parametrize("heads", ["retina", "fcos"])
+def test_a_network_of_few_bits_tells_places_from_each_other(heads):
+    torch.manual_seed(0)
+    model = switchnorm.create_model(f"resnet18_fpn16+{heads}", norm="gn:4", num_classes=3).bfloat16()
+    wide = torch.zeros(1, 3, 32, 1088, dtype=torch.bfloat16)
+    batch, _ = model.transform(wide)
+    maps = list(model.features(wide).values())
+    anchors = model.anchors(batch, maps)
+    assert anchors.dtype == torch.float32
+    assert len(anchors[: model.levels(maps)[0]].unique(dim=0)) == model.levels(maps)[0]
+    losses = model(wide, [objects((32, 1088), 3)])
+    assert all(loss.isfinite() for loss in losses.values())
+    model.eval().score_threshold = 0.0
+    with torch.no_grad():
+        assert model(wide)[0]["boxes"].dtype == torch.float32
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            (found,) = model.float()(wide.float())
+    assert {found["boxes"].dtype, found["scores"].dtype} == {torch.float32}
+    assert len(found["boxes"]) > 0
+
+
 def test_training_needs_targets():
     model = switchnorm.create_model("resnet18_fpn16+retina", num_classes=3)
     with pytest.raises(InputError, match="needs targets"):
@@ -98,6 +119,7 @@ def test_the_body_decides_the_pictures():
             "timm:vit_tiny_patch16_224_fpn+retina",
             "no maps of the strides 4, 8, 16, 32, which detectors take, but of 16",
         ),
+        ("timm:resnet18_c4+faster", r"bodies of pyramids alone; the nearest is 'timm:resnet18_fpn\+faster_2fc'"),
         ("resnet51_fpn+retina", "nearest valid depth is 50"),
         ("resnet18_fpn0+fcos", "width 0 is impossible"),
     ],

@@ -35,6 +35,7 @@ def pair(name, seed=0, **options):
     """torchvision's own network and ours, with the same weights."""
     torch.manual_seed(seed)
     theirs = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=4, **AS_IT_IS)
+    theirs.transform.torch_choice = lambda sizes: sizes[0]  # which would draw a number, for one size too
     ours = switchnorm.create_model(name, num_classes=3, **options)
     ours.load_state_dict(theirs.state_dict())
     return theirs, ours
@@ -126,6 +127,12 @@ def test_regions_are_pooled_by_the_strides_of_the_maps_also_of_a_first_picture_t
     assert model.roi_heads.box_roi_pool.scales == [1 / 4, 1 / 8, 1 / 16, 1 / 32]
 
 
+def test_the_second_retinanet_learns_boxes_by_their_overlap():
+    with torch.device("meta"):
+        rules = [switchnorm.create_model(f"retinanet_resnet50_fpn{version}").rule.box_loss for version in ("", "_v2")]
+    assert rules == ["l1", "giou"]
+
+
 @pytest.mark.sweep
 def test_regions_can_be_asked_for():
     torch.manual_seed(0)
@@ -137,8 +144,9 @@ def test_regions_can_be_asked_for():
         assert (logits.shape, deltas.shape) == ((3, 4), (3, 16))
         assert model.mask_outputs(features, rois).shape == (3, 4, 28, 28)
         assert tuple(model.rpn_outputs(features)[0][0].shape) == (2, 3, 16, 16)
-        with pytest.raises(InputError, match="sorted by picture"):
-            model.box_outputs(features, rois.flip(0))
+        torch.testing.assert_close(model.box_outputs(features, rois.flip(0))[0].flip(0), logits)  # in any order
+        with pytest.raises(InputError, match="a region is of picture 2, but there are maps of 2, from 0 to 1"):
+            model.box_outputs(features, rois + torch.tensor([1, 0, 0, 0, 0]))
 
 
 @pytest.mark.parametrize(

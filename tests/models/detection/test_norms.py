@@ -1,6 +1,7 @@
 """A norm for each part of a detector, and names of detectors."""
 
 import functools
+import math
 
 import pytest
 import torch
@@ -61,9 +62,12 @@ def test_a_part_may_have_layers_of_the_users_own():
         (TWO_FC, {"norms": {"neck": "sm"}}, "norm 'sm' is unknown; did you mean 'sn'"),
         (TWO_FC, {"norms": {"body": "none"}}, "norms.body 'none' is impossible"),
         (C4, {"norms": {"box": "none"}}, "norms.box 'none' is impossible"),
+        (TWO_FC, {"norms": "sn"}, "norms 'sn' must name parts, as .*; for all parts give norm"),
         ("cifar_resnet8", {"norms": {"body": "sn"}}, "has no parts with a norm of their own"),
         (TWO_FC, {"boxes": "publishd"}, "boxes 'publishd' is unknown; did you mean 'published'"),
         (TWO_FC, {"anchor_size": 0.0}, "anchor_size 0.0 is impossible"),
+        ("resnet18_fpn16+retina", {"anchor_size": math.inf}, "anchor_size inf is impossible"),
+        (TWO_FC, {"box_beta": math.nan}, "box_beta nan is impossible"),
         (TWO_FC, {"rois_per_image": 0}, "rois_per_image 0 is impossible"),
         (C4, {"box_channels": 7}, "'box_channels' is unknown"),
         ("resnet51_fpn+faster_2fc", {}, "depth 51 has no layout; the nearest valid depth is 50"),

@@ -1,6 +1,7 @@
 """Two-stage detectors against the published records: their numbers, their keys, and their names there and back."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -169,16 +170,20 @@ def test_all_published_networks_have_our_keys(name):
 @pytest.mark.parametrize("name", ["resnet18_fpn16+mask_4conv1fc", "resnet18_c4+faster"])
 @pytest.mark.parametrize("norm", ["sn", "gn:4"])
 def test_files_of_detectors_are_loaded_strictly_by_their_authors_names(name, norm, tmp_path):
-    model, other = network(name, norm), network(name, norm)
+    model, other = (network(name, norm, boxes="published") for _ in range(2))
     with torch.no_grad():
         for value in model.state_dict().values():
             value.copy_(torch.rand(value.shape) if value.is_floating_point() else value)
     state = to_detectron(model.state_dict())
     file = tmp_path / "model_step.pth"
     torch.save({"step": 3, "train_size": 8, "batch_size": 2, "model": state, "optimizer": {}}, file)
-    assert load_published(other, file) is other
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_published(other, file) is other
     for (key, found), wanted in zip(other.state_dict().items(), model.state_dict().values(), strict=True):
         assert torch.equal(found, wanted), key
+    with pytest.warns(UserWarning, match="was trained with boxes 'published', and this network has 'torchvision'"):
+        load_published(network(name, norm), file)
     dropped = next(key for key in state if key.startswith("RPN"))
     torch.save({"model": {key: value for key, value in state.items() if key != dropped}}, file)
     with pytest.raises(InputError, match=r"1 missing \(rpn\.head"):

@@ -229,6 +229,15 @@ def test_losses_are_divided_by_the_mean_count_over_processes():
         ([{"boxes": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.int64)}], r"got shape \(0,\)"),
         ([{"boxes": torch.zeros(1, 4), "labels": torch.zeros(2, dtype=torch.int64)}], "must be 1 integers"),
         ([{"boxes": torch.tensor([[3.0, 4, 3, 9]]), "labels": torch.ones(1, dtype=torch.int64)}], "has no area"),
+        (
+            [{"boxes": torch.tensor([[3.0, 4, torch.nan, 9]]), "labels": torch.ones(1, dtype=torch.int64)}],
+            "has no area",
+        ),
+        ([{"boxes": torch.tensor([[3.0, 4, torch.inf, 9]]), "labels": torch.ones(1, dtype=torch.int64)}], "or no end"),
+        (
+            [{**target((64, 64), [[3.0, 4, 5, 9]] * 2, [1, 1]), "masks": torch.ones(1, 64, 64)}],
+            r"masks of target 0 must have the shape \(2, h, w\), got \(1, 64, 64\)",
+        ),
         ([{"boxes": torch.tensor([[3.0, 4, 5, 9]]), "labels": torch.tensor([4])}], "label 4 is no class.* 1 to 3"),
         ([{"boxes": torch.tensor([[3.0, 4, 5, 9]]), "labels": torch.tensor([0])}], "label 0 is no class"),
         ([{"boxes": torch.tensor([[3.0, 4, 5, 9]]), "labels": torch.tensor([1])}], "needs masks in the targets"),
@@ -237,6 +246,42 @@ def test_losses_are_divided_by_the_mean_count_over_processes():
 def test_targets_that_teach_nothing_are_refused(targets, words):
     with pytest.raises(InputError, match=words):
         network(NAMES[2])(pictures((64, 64)), targets)
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ([], "needs pictures, got none"),
+        ([torch.zeros(64, 64)], r"picture 0 must be a tensor \(C, h, w\) .*, got shape \(64, 64\)"),
+        (torch.zeros(3, 64, 64), r"got shape \(64, 64\)"),
+        ([torch.zeros(3, 64, 64), torch.zeros(1, 64, 64)], r"picture 1 must .* as the others, got shape \(1, 64, 64\)"),
+        (["a.png"], "got str"),
+        ([torch.zeros(3, 64, 64, dtype=torch.uint8)], "picture 0 must be normalized, got torch.uint8"),
+    ],
+)
+def test_what_is_no_picture_is_refused(images, words):
+    with pytest.raises(InputError, match=words):
+        network(NAMES[0]).eval()(images)
+
+
+def test_regions_of_other_shapes_or_pictures_are_refused():
+    model = network(NAMES[2]).eval()
+    maps = model.features(torch.zeros(2, 3, 64, 64))
+    for outputs in (model.box_outputs, model.mask_outputs):
+        with pytest.raises(InputError, match=r"must have the shape \(K, 5\).* got \(1, 4\)"):
+            outputs(maps, torch.zeros(1, 4))
+        for number in (-1.0, 2.0, torch.nan):
+            with pytest.raises(InputError, match="there are maps of 2, from 0 to 1"):
+                outputs(maps, torch.tensor([[number, 3, 4, 30, 40]]))
+
+
+def test_labels_may_be_integers_of_any_size():
+    model = network(NAMES[0])
+    losses = [
+        model(pictures((64, 64)), [{**TARGETS[0], "labels": TARGETS[0]["labels"].to(dtype), "draw": torch.tensor(1)}])
+        for dtype in (torch.int64, torch.int32, torch.uint8)
+    ]
+    assert losses[0] == losses[1] == losses[2]
 
 
 def test_settings_of_evaluation_reach_what_detects():

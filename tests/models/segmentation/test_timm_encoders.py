@@ -82,7 +82,7 @@ def test_maps_have_the_stride_of_the_name(name, sizes):
 )
 def test_an_encoder_that_keeps_its_normalization_is_said(name, kinds):
     with pytest.warns(
-        UserWarning, match=f"has no normalization that switches, only {kinds}; 'gn' is the decoder's alone"
+        UserWarning, match=f"has no normalization that switches, only {kinds}; 'gn' is that of the decoder alone"
     ):
         model = switchnorm.create_model(f"timm:{name}+c1_bilinear", norm="gn", num_classes=5)
     assert (count(model.encoder, GroupNorm), count(model.decoder, GroupNorm)) == (0, 1)
