@@ -17,6 +17,7 @@ from switchnorm.layers.overlooked import warn_if_overlooked
 from switchnorm.layers.regions import Regions
 from switchnorm.ops.normalize import check_input
 from switchnorm.ops.partition import Ghost, filled_share, parts
+from switchnorm.ops.statistics import NOTHING
 
 Sync: TypeAlias = "bool | dist.ProcessGroup"
 
@@ -126,7 +127,9 @@ class Running(Protocol):
         """A counter."""
 
 
-def update_running(module: Running, batch_mean: Tensor, batch_var: Tensor, ghost: Ghost = None) -> None:
+def update_running(
+    module: Running, batch_mean: Tensor, batch_var: Tensor, ghost: Ghost = None, *, empty: bool = False
+) -> None:
     """Move the running statistics of `module` towards those of a batch; `momentum` None averages over all batches.
 
     A group without samples keeps what it had, as a process without samples would, and the mean over the groups moves
@@ -136,12 +139,14 @@ def update_running(module: Running, batch_mean: Tensor, batch_var: Tensor, ghost
         module: a layer that has running statistics.
         batch_mean, batch_var: (C,), detached; the mean over the groups that have samples.
         ghost: the groups.
+        empty: whether this process has no samples; where the others that share its statistics have none either,
+            nothing moves.
 
     Raises:
         InputError: see `not_given`.
     """
     try:
-        _move(module, batch_mean, batch_var, filled_share(ghost))
+        _move(module, batch_mean, batch_var, filled_share(ghost), empty)
     except RuntimeError as error:
         if not torch._C._are_functorch_transforms_active():
             raise
@@ -156,7 +161,7 @@ def not_given(module: object) -> InputError:
     )
 
 
-def _move(module: Running, batch_mean: Tensor, batch_var: Tensor, filled: float) -> None:
+def _move(module: Running, batch_mean: Tensor, batch_var: Tensor, filled: float, empty: bool) -> None:
     running_mean, running_var, tracked = module.running_mean, module.running_var, module.num_batches_tracked
     assert running_mean is not None
     assert running_var is not None
@@ -166,10 +171,14 @@ def _move(module: Running, batch_mean: Tensor, batch_var: Tensor, filled: float)
     with torch.no_grad():
         # A tensor, so that averaging over all batches does not wait for the device.
         share = 1 / (tracked.to(batch_mean.dtype) + 1) if module.momentum is None else module.momentum * filled
+        # A tensor too, for the same reason.
+        seen = (batch_var != NOTHING).all() if empty else None
         for running, batch in ((running_mean, batch_mean), (running_var, batch_var)):
+            if seen is not None:
+                batch = torch.where(seen, batch, running.to(batch.dtype))
             if running.dtype == batch.dtype and not plain:
                 running.lerp_(batch, share)
             else:
                 before = running.to(batch.dtype)
                 running.copy_(before + (batch - before) * share)
-        tracked.add_(1)
+        tracked.add_(1 if seen is None else seen.to(tracked.dtype))

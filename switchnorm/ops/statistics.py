@@ -20,6 +20,9 @@ from switchnorm.ops.partition import Ghost
 
 Table = tuple[Tensor, Tensor]
 
+#: What a process without samples has in place of variances for running statistics where no other has samples either.
+NOTHING = float("-inf")
+
 
 def check_statistics(statistics: Sequence[str], channels: int) -> tuple[str, ...]:
     """Return `statistics` as a tuple if a layer with `channels` channels can use them.
@@ -181,7 +184,8 @@ class BatchStatistics(NamedTuple):
     Attributes:
         pool: over which entries.
         mean, var: tables that broadcast against (N, C): for each sample, those of its part of the batch.
-        running_mean, running_var: (C,), what running statistics are made from: the mean over the parts.
+        running_mean, running_var: (C,), what running statistics are made from: the mean over the parts; variances are
+            `NOTHING` where processes share statistics and none of them has samples.
     """
 
     pool: Pool
@@ -257,6 +261,8 @@ def synchronised(
     if flat:
         var = unbias(var, total)
     running_var = unbias(var, total * torch_running) if torch_running else var
+    if samples == 0:
+        running_var = running_var.masked_fill(total == 0, NOTHING)
     return BatchStatistics(process_pool(total, group), mean, var, mean[0], running_var[0])
 
 

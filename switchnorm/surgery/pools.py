@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from switchnorm.layers.regions import Regions
 
@@ -34,7 +35,8 @@ def is_pool(module: nn.Module) -> bool:
 
 def tell(pool: nn.Module, regions: Regions) -> None:
     """Let a pool tell with each call how many regions each picture has; before that it is `untold`."""
-    pool.register_forward_hook(_Tells(regions), with_kwargs=True)
+    tells = _Tells(regions)
+    tells.key = pool.register_forward_hook(tells, with_kwargs=True).id
 
 
 def untell(model: nn.Module) -> None:
@@ -50,6 +52,12 @@ class _Tells:
 
     def __init__(self, regions: Regions) -> None:
         self.regions = regions
+        self.key = -1
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # In another process PyTorch would give the key away again, and the next hook of the pool replace this one.
+        vars(self).update(state)
+        RemovableHandle.next_id = max(RemovableHandle.next_id, self.key + 1)
 
     def __call__(self, pool: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], pooled: Any) -> None:
         call = _call_of(type(pool))

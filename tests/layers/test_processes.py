@@ -28,7 +28,7 @@ from switchnorm.layers import (
 )
 from tests import processes
 
-SIZES = {2: ((5, 3), (4, 0), (1, 1)), 3: ((3, 0, 4), (1, 2, 5))}
+SIZES = {2: ((5, 3), (4, 0), (1, 1), (0, 0)), 3: ((3, 0, 4), (1, 2, 5))}
 LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "sn 2d": (SwitchNorm2d, (6, 4, 5)),
     "sn 2d batch": (lambda c, **options: SwitchNorm2d(c, ("batch", "group:2"), **options), (6, 3, 3)),
@@ -153,7 +153,7 @@ def synchronised_statistics_are_those_of_one_big_batch(processes: list[dict[str,
         parts = list(case.batches())
         x, dy = (torch.cat(column).double() for column in zip(*parts, strict=True))
         expected = step(case.layer().double(), x, dy)
-        rounded = step(case.layer(ghost=len(x)), x.to(case.dtype), dy.to(case.dtype))
+        rounded = step(case.layer(ghost=len(x) or None), x.to(case.dtype), dy.to(case.dtype))
         for key, value in expected.items():
             if key in ("y", "dx"):
                 ours = torch.cat([each[key] for each in found])
@@ -164,6 +164,9 @@ def synchronised_statistics_are_those_of_one_big_batch(processes: list[dict[str,
                 for each in found[1:]:
                     torch.testing.assert_close(each[key], ours)
             assert ours.dtype == (case.dtype if value.is_floating_point() else value.dtype)
+            # torch's own pass counts batches without samples too.
+            if not value.numel() or (not len(x) and key.endswith("num_batches_tracked")):
+                continue
             error, alone = (float((each.double() - value).abs().max()) for each in (ours, rounded[key]))
             size = float(value.abs().max())
             # float64 shows that the sums are the same: 1e4 leaves it 12 digits. In float32 one big batch is itself

@@ -12,6 +12,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.hooks import RemovableHandle
 from torchvision.ops import MultiScaleRoIAlign, RoIAlign
 
 from switchnorm import InputError, ghost, importance, switch, sync
@@ -175,6 +176,16 @@ def test_copies_and_pickles_go_by_their_own_regions() -> None:
         outputs(model, *pictures(1))  # the original sees other pictures, which is nothing to the copy
         torch.testing.assert_close(outputs(other, *batch), expected, rtol=0, atol=0)
         assert hooks(ghost(other, None)) == 0
+
+
+def test_a_hook_in_another_process_replaces_none_that_a_pickle_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = ghost(Heads(RoIAlign(4, 0.25, 2)).double(), 1)
+    saved = pickle.dumps(original)
+    monkeypatch.setattr(RemovableHandle, "next_id", next(iter(original.pool._forward_hooks)))  # as elsewhere
+    heads = pickle.loads(saved)
+    heads.pool.register_forward_hook(lambda *_: None)
+    assert hooks(heads) == 2
+    heads(maps(2), boxes_of((2, 3)))
 
 
 def test_a_switch_keeps_ghost_batches_by_picture() -> None:

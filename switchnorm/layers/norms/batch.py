@@ -99,7 +99,7 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
         )
         tracked = self.training and self.track_running_stats
         if tracked and batch_mean is not None and batch_var is not None and (input.numel() or group):
-            update_running(self, batch_mean, batch_var, ghost)
+            update_running(self, batch_mean, batch_var, ghost, empty=input.numel() == 0)
         return y
 
     def _torchs(self, input: Tensor) -> Tensor:

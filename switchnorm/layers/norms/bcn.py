@@ -139,7 +139,7 @@ class BatchChannelNorm(RunningStatistics):
             batch_mean, batch_var = found.running_mean, found.running_var
             if self.momentum is not None:
                 batch_var = batch_var + (batch_mean - self.running_mean.to(batch_mean.dtype)).square()
-            update_running(self, batch_mean, batch_var)
+            update_running(self, batch_mean, batch_var, empty=x.numel() == 0)
 
     def extra_repr(self) -> str:
         """Channels and groups, and arguments that differ from their defaults."""

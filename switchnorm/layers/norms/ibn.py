@@ -140,7 +140,7 @@ class InstanceBatchNorm(RunningStatistics):
         if self.training and self.track_running_stats and informative:
             assert batch_mean is not None
             assert batch_var is not None
-            update_running(self, batch_mean, batch_var, ghost)
+            update_running(self, batch_mean, batch_var, ghost, empty=x.numel() == 0)
         return y
 
     def _check_input(self, x: Tensor) -> None:

@@ -203,7 +203,7 @@ class SwitchNorm(RunningStatistics):
             and batch_mean is not None
             and batch_var is not None
         ):
-            update_running(self, batch_mean, batch_var, ghost)
+            update_running(self, batch_mean, batch_var, ghost, empty=x.numel() == 0)
         return y
 
     def _before_pass(self, x: Tensor) -> None:
