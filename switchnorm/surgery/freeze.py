@@ -34,12 +34,17 @@ def freeze(model: nn.Module, include: Choice) -> list[str]:
     chosen = Selection(include, None, [name for name, _ in named], "module")
     found = [(name, module) for name, module in named if chosen.refusal([name], module) is None]
     for _, module in found:
-        module.requires_grad_(False)
-        for inner in module.modules():
-            inner.training = False
-            # Of this object and not of its class, whose other objects are trained.
-            vars(inner)["train"] = partial(_stay, inner)
+        hold(module)
     return [name for name, _ in found]
+
+
+def hold(module: nn.Module) -> None:
+    """Freeze a module with all that is inside of it."""
+    module.requires_grad_(False)
+    for inner in module.modules():
+        inner.training = False
+        # Of this object and not of its class, whose other objects are trained.
+        vars(inner)["train"] = partial(_stay, inner)
 
 
 def is_frozen(module: nn.Module) -> bool:

@@ -15,6 +15,7 @@ from switchnorm.layers import Spec, channels_of
 from switchnorm.layers.options import options_of
 from switchnorm.surgery.carry import AFFINE, carried
 from switchnorm.surgery.convert import Replacement
+from switchnorm.surgery.freeze import hold, is_frozen
 from switchnorm.surgery.standardize import conv_refusal, standardize
 
 
@@ -136,6 +137,9 @@ class SwitchPlan:
             for name in AFFINE:
                 if (parameter := new[old]._parameters.get(name)) is not None:
                     parameter.requires_grad_(trains)
+        for old, layer in new.items():
+            if is_frozen(old):
+                hold(layer)
         return new.get(self.model, self.model)
 
     def __str__(self) -> str:

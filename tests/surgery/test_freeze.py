@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from switchnorm import InputError, parameter_groups, surgery
+from switchnorm import InputError, parameter_groups, surgery, switch
 from switchnorm.layers import SparseSwitchNorm2d, SwitchNorm2d
 from switchnorm.surgery.freeze import is_frozen
 
@@ -94,3 +94,17 @@ def test_a_glob_takes_whole_modules_and_one_that_matches_none_is_refused():
     }
     with pytest.raises(InputError, match=r"'body\.stm' matches no module; the nearest"):
         surgery.freeze(nn.ModuleDict({"body": nn.ModuleDict({"stem": nn.ReLU()})}), ["body.stm"])
+
+
+@pytest.mark.parametrize("norm", ["sn", "gn+ws"])
+def test_a_switch_leaves_frozen_parts_frozen(norm):
+    model = network()
+    surgery.freeze(model, "0")
+    model = switch(model, norm)
+    before = copy.deepcopy(model.state_dict())
+    assert is_frozen(model[0][1])
+    assert not is_frozen(model[1][1])
+    train(model)
+    moved = changed(model, before)
+    assert not any(key.startswith("0.") for key in moved)
+    assert {"1.1.weight", "1.1.bias", "1.0.weight"} <= moved
