@@ -27,7 +27,7 @@ ROUNDING := tests/data/augment tests/data/datasets/test_cifar.py tests/data/data
 
 test-cpus: $(READY)
 	for capability in default avx2; do \
-		ATEN_CPU_CAPABILITY=$$capability $(BIN)/python -m pytest -n 2 --dist worksteal -m "not gpu" \
+		ATEN_CPU_CAPABILITY=$$capability $(BIN)/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu" \
 			-k "not compil and not workers" $(ROUNDING) || exit 1; \
 	done
 
