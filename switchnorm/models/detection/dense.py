@@ -13,6 +13,7 @@ from switchnorm.errors import InputError
 from switchnorm.models.detection.dense_rule import Outputs, Rule
 from switchnorm.models.detection.losses import Mean, alone
 from switchnorm.models.detection.prepared import Prepared
+from switchnorm.models.detection.setting import Setting
 
 
 class DenseDetector(nn.Module):
@@ -30,6 +31,9 @@ class DenseDetector(nn.Module):
     """
 
     output_in_training: ClassVar[bool] = True
+    score_threshold = Setting[float]("rule")
+    nms_threshold = Setting[float]("rule")
+    detections_per_image = Setting[int]("rule")
 
     def __init__(self, transform: Prepared, anchor_generator: Any, rule: Rule) -> None:
         super().__init__()
@@ -81,30 +85,3 @@ class DenseDetector(nn.Module):
         """How many anchors each map has."""
         per_place = self.anchor_generator.num_anchors_per_location()
         return [count * each.shape[2] * each.shape[3] for count, each in zip(per_place, maps, strict=True)]
-
-    @property
-    def score_threshold(self) -> float:
-        """As of `Rule`."""
-        return self.rule.score_threshold
-
-    @score_threshold.setter
-    def score_threshold(self, value: float) -> None:
-        self.rule.score_threshold = value
-
-    @property
-    def nms_threshold(self) -> float:
-        """As of `Rule`."""
-        return self.rule.nms_threshold
-
-    @nms_threshold.setter
-    def nms_threshold(self, value: float) -> None:
-        self.rule.nms_threshold = value
-
-    @property
-    def detections_per_image(self) -> int:
-        """As of `Rule`."""
-        return self.rule.detections_per_image
-
-    @detections_per_image.setter
-    def detections_per_image(self, value: int) -> None:
-        self.rule.detections_per_image = value

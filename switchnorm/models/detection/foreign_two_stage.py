@@ -17,6 +17,7 @@ from switchnorm.models.detection.pool import check_regions
 from switchnorm.models.detection.prepared import Detections, Prepared, Target
 from switchnorm.models.detection.proposals import ProposalNetwork
 from switchnorm.models.detection.regions import Drawn, Regions
+from switchnorm.models.detection.setting import Setting
 
 #: Where torchvision's smooth L1 loss of boxes becomes linear.
 BETA = 1 / 9
@@ -30,11 +31,16 @@ class ForeignTwoStage(nn.Module):
         transform: makes one padded batch of the pictures.
 
     Attributes:
-        output_in_training, regions_by_pools: as of `TwoStage`.
+        output_in_training, regions_by_pools, mean_over_processes: as of `TwoStage`.
+        score_threshold, nms_threshold, detections_per_image: as of `Regions`.
     """
 
     output_in_training: ClassVar[bool] = True
     regions_by_pools: ClassVar[bool] = True
+    score_threshold = Setting[float]("regions")
+    nms_threshold = Setting[float]("regions")
+    detections_per_image = Setting[int]("regions")
+    mean_over_processes = Setting[Mean]("rpn")
 
     def __init__(self, network: Any, transform: Prepared) -> None:
         super().__init__()
@@ -152,42 +158,6 @@ class ForeignTwoStage(nn.Module):
     def has_masks(self) -> bool:
         """Whether masks are found too."""
         return bool(self.roi_heads.has_mask())
-
-    @property
-    def mean_over_processes(self) -> Mean:
-        """From a count to its mean over all processes, by which losses are divided."""
-        return self.rpn.mean_over_processes
-
-    @mean_over_processes.setter
-    def mean_over_processes(self, mean: Mean) -> None:
-        self.rpn.mean_over_processes = mean
-
-    @property
-    def score_threshold(self) -> float:
-        """The score above which a box is a detection."""
-        return self.regions.score_threshold
-
-    @score_threshold.setter
-    def score_threshold(self, value: float) -> None:
-        self.regions.score_threshold = value
-
-    @property
-    def nms_threshold(self) -> float:
-        """Overlap of two detections of a class above which the worse one goes."""
-        return self.regions.nms_threshold
-
-    @nms_threshold.setter
-    def nms_threshold(self, value: float) -> None:
-        self.regions.nms_threshold = value
-
-    @property
-    def detections_per_image(self) -> int:
-        """Detections of a picture, at most."""
-        return self.regions.detections_per_image
-
-    @detections_per_image.setter
-    def detections_per_image(self, value: int) -> None:
-        self.regions.detections_per_image = value
 
 
 def _by_picture(features: dict[str, Tensor], rois: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -17,6 +17,7 @@ from switchnorm.models.detection.prepared import Detections, Prepared, Target
 from switchnorm.models.detection.proposals import ProposalNetwork, anchors_of_first_cell
 from switchnorm.models.detection.pyramid import Pyramid, coarser
 from switchnorm.models.detection.regions import Drawn, Regions
+from switchnorm.models.detection.setting import Setting
 
 
 class TwoStage(nn.Module):
@@ -38,10 +39,16 @@ class TwoStage(nn.Module):
     Attributes:
         output_in_training: that training has another output, as of this library's decoders.
         regions_by_pools: that maps are cut by the heads' pools alone, for ghost batches by picture; masks are cut too.
+        score_threshold, nms_threshold, detections_per_image: as of `Regions`.
+        mean_over_processes: from a count to its mean over all processes, by which losses are divided.
     """
 
     output_in_training: ClassVar[bool] = True
     regions_by_pools: ClassVar[bool] = True
+    score_threshold = Setting[float]("regions")
+    nms_threshold = Setting[float]("regions")
+    detections_per_image = Setting[int]("regions")
+    mean_over_processes = Setting[Mean]("rpn")
 
     def __init__(
         self,
@@ -172,42 +179,6 @@ class TwoStage(nn.Module):
     def geometry(self) -> Geometry:
         """Of boxes."""
         return self.regions.geometry
-
-    @property
-    def mean_over_processes(self) -> Mean:
-        """From a count to its mean over all processes, by which losses are divided."""
-        return self.rpn.mean_over_processes
-
-    @mean_over_processes.setter
-    def mean_over_processes(self, mean: Mean) -> None:
-        self.rpn.mean_over_processes = mean
-
-    @property
-    def score_threshold(self) -> float:
-        """The score above which a box is a detection."""
-        return self.regions.score_threshold
-
-    @score_threshold.setter
-    def score_threshold(self, value: float) -> None:
-        self.regions.score_threshold = value
-
-    @property
-    def nms_threshold(self) -> float:
-        """Overlap of two detections of a class above which the worse one goes."""
-        return self.regions.nms_threshold
-
-    @nms_threshold.setter
-    def nms_threshold(self, value: float) -> None:
-        self.regions.nms_threshold = value
-
-    @property
-    def detections_per_image(self) -> int:
-        """Detections of a picture, at most."""
-        return self.regions.detections_per_image
-
-    @detections_per_image.setter
-    def detections_per_image(self, value: int) -> None:
-        self.regions.detections_per_image = value
 
     def train(self, mode: bool = True) -> TwoStage:
         """As of every module, but for `published_eval`."""
