@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision.models.detection._utils import Matcher
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
 from switchnorm.models.detection.losses import Mean
 from switchnorm.models.detection.sampling import in_crowd
@@ -150,6 +151,28 @@ def at_least_one(count: Tensor, mean: Mean) -> Tensor:
     """
     found = mean(count)
     return torch.where(found > 0, found, 1)
+
+
+class OverlapRule(Rule):
+    """A rule that matches anchors by their overlap with objects, and codes boxes by their anchors.
+
+    Attributes:
+        matcher: of torchvision, from overlaps (K, A) to the object of each anchor.
+        coder: of torchvision, between boxes and deltas.
+    """
+
+    matcher: Any
+    coder: Any
+
+    def match(self, anchors: Tensor, levels: Sequence[int], target: Mapping[str, Tensor]) -> Tensor:
+        """As of `Rule`."""
+        found: Tensor = self.matcher(box_iou(target["boxes"].to(anchors), anchors))
+        return found
+
+    def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
+        """As of `Rule`."""
+        found: Tensor = self.coder.decode_single(deltas, anchors)
+        return found
 
 
 def one_hot(logits: Tensor, places: Tensor, columns: Tensor) -> Tensor:

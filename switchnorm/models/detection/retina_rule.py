@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder, Matcher, _box_loss
-from torchvision.ops import box_iou, sigmoid_focal_loss
+from torchvision.ops import sigmoid_focal_loss
 
-from switchnorm.models.detection.dense_rule import NEITHER, Outputs, Rule, one_hot
+from switchnorm.models.detection.dense_rule import NEITHER, Outputs, OverlapRule, one_hot
 from switchnorm.models.detection.losses import Mean
 
 
-class RetinaRule(Rule):
+class RetinaRule(OverlapRule):
     """RetinaNet's: anchors by their overlap with objects, focal loss.
 
     Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, sections 3.2 and 4: overlap 0.5 and more is an
@@ -37,13 +36,8 @@ class RetinaRule(Rule):
         candidates: int = 1000,
     ) -> None:
         super().__init__(first, score_threshold, nms_threshold, detections_per_image, candidates)
-        self.matcher: Any = Matcher(0.5, 0.4, allow_low_quality_matches=True)
-        self.coder: Any = BoxCoder((1.0, 1.0, 1.0, 1.0))
-
-    def match(self, anchors: Tensor, levels: Sequence[int], target: Mapping[str, Tensor]) -> Tensor:
-        """As of `Rule`."""
-        found: Tensor = self.matcher(box_iou(target["boxes"].to(anchors), anchors))
-        return found
+        self.matcher = Matcher(0.5, 0.4, allow_low_quality_matches=True)
+        self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
 
     def losses(
         self,
@@ -75,8 +69,3 @@ class RetinaRule(Rule):
     def scores(self, outputs: Outputs) -> Tensor:
         """As of `Rule`."""
         return outputs["cls_logits"].sigmoid()
-
-    def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
-        """As of `Rule`."""
-        found: Tensor = self.coder.decode_single(deltas, anchors)
-        return found

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxCoder, SSDMatcher
-from torchvision.ops import box_iou
 
-from switchnorm.models.detection.dense_rule import BACKGROUND, Outputs, Rule, at_least_one
+from switchnorm.models.detection.dense_rule import BACKGROUND, Outputs, OverlapRule, at_least_one
 from switchnorm.models.detection.losses import Mean
 
 
-class SsdRule(Rule):
+class SsdRule(OverlapRule):
     """SSD's: default boxes by their overlap, and of the background three times as many as of objects, the worst.
 
     Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016, section 2.2; numbers as in torchvision. The background
@@ -38,13 +36,8 @@ class SsdRule(Rule):
         candidates: int = 400,
     ) -> None:
         super().__init__(first, score_threshold, nms_threshold, detections_per_image, candidates)
-        self.matcher: Any = SSDMatcher(0.5)
-        self.coder: Any = BoxCoder((10.0, 10.0, 5.0, 5.0))
-
-    def match(self, anchors: Tensor, levels: Sequence[int], target: Mapping[str, Tensor]) -> Tensor:
-        """As of `Rule`."""
-        found: Tensor = self.matcher(box_iou(target["boxes"].to(anchors), anchors))
-        return found
+        self.matcher = SSDMatcher(0.5)
+        self.coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
 
     def losses(
         self,
@@ -79,11 +72,6 @@ class SsdRule(Rule):
     def scores(self, outputs: Outputs) -> Tensor:
         """As of `Rule`."""
         return outputs["cls_logits"].softmax(1)
-
-    def decode(self, deltas: Tensor, anchors: Tensor) -> Tensor:
-        """As of `Rule`."""
-        found: Tensor = self.coder.decode_single(deltas, anchors)
-        return found
 
     def detections(
         self, outputs: Outputs, anchors: Tensor, levels: Sequence[int], sizes: Sequence[tuple[int, int]]
