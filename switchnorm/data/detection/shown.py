@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from switchnorm.data.datasets.from_files import FromFiles
+from switchnorm.data.datasets.any_size import AnySize
 from switchnorm.data.datasets.options import (
     LARGEST_SIDE,
     check_between,
@@ -42,7 +42,7 @@ _MULTIPLE = 32
 
 
 @dataclass(frozen=True)
-class PreparedPictures(FromFiles):
+class PreparedPictures(AnySize):
     """The options of every dataset of pictures with objects, and the batches that are made of them.
 
     A subclass says which pictures there are: `_train`, `_test` and `_pictures`, which raise `InputError` where there
@@ -186,21 +186,8 @@ class PreparedPictures(FromFiles):
         return len(self._test)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the largest training batch.
-
-        Where there are no training pictures it is that of pictures 640 wide and 480 high, for a dry run with noise.
-        """
-        try:
-            sizes = self._training.distinct_sizes
-        except InputError:
-            sizes = [(480, 640)]
-        return self._training_sizes.largest(sizes)
-
-    @property
-    def size(self) -> int:
-        """The longer side of `shape`."""
-        return max(self.shape)
+    def _distinct_sizes(self) -> list[tuple[int, int]]:
+        return self._training.distinct_sizes
 
     def scene(self, picture: "Picture") -> "DetectionScene":
         """Any picture as evaluation passes it to the network: number 0, without objects, on the CPU.

@@ -78,21 +78,8 @@ class SegmentationDataset(ShownScenes):
         return distinct_colors(self.num_classes) if colors is None else np.array(colors, np.uint8)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the largest training batch; the sizes of all pictures are read to know it.
-
-        Where there are no training pictures it is that of pictures 640 wide and 480 high, for a dry run with noise.
-        """
-        try:
-            sizes = self._train.distinct_sizes
-        except InputError:
-            sizes = [(480, 640)]
-        return self._training_sizes.largest(sizes)
-
-    @property
-    def size(self) -> int:
-        """The longer side of `shape`."""
-        return max(self.shape)
+    def _distinct_sizes(self) -> list[tuple[int, int]]:
+        return self._train.distinct_sizes
 
     @property
     def train_size(self) -> int:

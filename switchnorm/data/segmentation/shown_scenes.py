@@ -4,7 +4,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from switchnorm.data.datasets.from_files import FromFiles
+from switchnorm.data.datasets.any_size import AnySize
 from switchnorm.data.datasets.options import (
     check_between,
     check_choice,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
 
 
 @dataclass(frozen=True)
-class ShownScenes(FromFiles):
+class ShownScenes(AnySize):
     """The options of every dataset of pictures with masks, and how it shows pictures to a network.
 
     Args:
