@@ -1,1 +1,1 @@
-"""Folding: a copy of a network for inference, in which everything that can be constant is."""
+"""Folding a network for inference: what of its normalizations is constant goes into the layers beside them."""
