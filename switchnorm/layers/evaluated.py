@@ -1,4 +1,4 @@
-"""What a normalization computes in evaluation, as numbers: what folding, and whoever rebuilds a network, needs of it."""
+"""What a normalization computes in evaluation, as numbers: what folding needs to know of it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class Mixture:
     Attributes:
         mean, var: the share of every statistic, those above 0, summing to 1. Statistics are "instance", "layer",
             "group:G", and "batch" for the running ones.
-        running: mean and variance, (C,) in float64, that are "batch"; None where that has no share.
+        running: mean and variance, (C,) in float64, that are "batch"; also where that has no share, if they are known,
+            for they tell how far from 0 the input lies.
         eps: added to the variance.
         weight, bias: (C,) in float64.
         unbiased: whether variances are SN's published ones: those within a map are divided by one less than its size
@@ -114,7 +115,7 @@ def instance_normalization(layer: Any) -> Evaluated | str:
 def group_normalization(layer: Any) -> Evaluated | str:
     """What torch.nn.GroupNorm computes."""
     weight, bias = affine_of(layer, layer.num_channels)
-    shares = {f"group:{layer.num_groups}": 1.0}
+    shares = {pool_of(layer.num_groups, layer.num_channels): 1.0}
     mixture = Mixture(shares, shares, None, layer.eps, weight, bias, False, layer.num_channels)
     return Evaluated(layer.num_channels, None, mixture, dims_of(layer), getattr(layer, "activation", None))
 
@@ -133,6 +134,11 @@ def affine_of(layer: Any, channels: int) -> tuple[Tensor, Tensor]:
 def exact(t: Tensor) -> Tensor:
     """A tensor in float64 on the CPU, without its gradient."""
     return t.detach().to("cpu", torch.float64)
+
+
+def pool_of(groups: int, channels: int) -> str:
+    """The name of the statistic over a number of groups of channels."""
+    return {channels: "instance", 1: "layer"}.get(groups, f"group:{groups}")
 
 
 def eps_of(layer: Any) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.layers.arguments import check_dtype
-from switchnorm.layers.evaluated import Evaluated, Mixture, affine_of, batch_normalization, exact
+from switchnorm.layers.evaluated import Evaluated, Mixture, affine_of, batch_normalization, exact, pool_of
 from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.norms.group import default_groups
 from switchnorm.layers.printing import changed_arguments
@@ -171,7 +171,7 @@ def _evaluated(layer: BatchChannelNorm) -> Evaluated | str:
     first = batch_normalization(layer)
     if isinstance(first, str):
         return first
-    shares = {f"group:{layer.num_groups}": 1.0}
+    shares = {pool_of(layer.num_groups, layer.num_features): 1.0}
     ones, zeros = affine_of(layer, layer.num_features)
     weight, bias = (layer._per_channel(each) for each in (layer.channel_weight, layer.channel_bias))
     weight = torch.ones_like(ones) if weight is None else exact(weight)

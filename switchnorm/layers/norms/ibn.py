@@ -208,7 +208,7 @@ def _evaluated(layer: InstanceBatchNorm) -> Evaluated | str:
     mixture = None
     if first > 0:
         shares = {"instance": 1.0}
-        mixture = Mixture(shares, shares, None, eps_of(layer), weight[:first], bias[:first], False, first)
+        mixture = Mixture(shares, shares, None, eps_of(layer), weight, bias, False, first)
     return Evaluated(channels, constant, mixture, dims_of(layer), layer.activation)
 
 

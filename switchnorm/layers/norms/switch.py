@@ -298,9 +298,7 @@ def mixture(layer: SwitchNorm) -> Evaluated | str:
     if all(each.keys() == {"batch"} for each in shares):
         return batch_normalization(layer)
     running = None
-    if any("batch" in each for each in shares):
-        assert layer.running_mean is not None
-        assert layer.running_var is not None
+    if layer.running_mean is not None and layer.running_var is not None:
         running = (exact(layer.running_mean), exact(layer.running_var))
     weight, bias = affine_of(layer, layer.num_features)
     found = Mixture(*shares, running, eps_of(layer), weight, bias, True, layer.num_features)
