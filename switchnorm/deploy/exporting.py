@@ -195,6 +195,8 @@ def export(
         del runtime
         moved = {file: lambda part, file=file: os.replace(folder / file.name, part) for file in chosen.files(path)}
         write_files(moved)
+    except InputError as error:
+        raise InputError(str(error).replace(f"{folder}{os.sep}", f"{path.parent}{os.sep}")) from error
     finally:
         remove(folder)
     for note in notes:
