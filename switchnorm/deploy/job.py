@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from switchnorm.deploy.description import KEY, Description
 from switchnorm.deploy.packaged import Packaged
@@ -29,6 +29,7 @@ class Job:
         checksum: of its weights before folding, SHA-256.
         calibration: pictures by which 8-bit scales are chosen, arrays (1, C, H, W) as the file takes them; None for a
             file of floating-point numbers.
+        trained: the network as it was given, before it was folded and packaged.
     """
 
     network: Packaged
@@ -37,6 +38,7 @@ class Job:
     description: Description
     checksum: str
     calibration: Sequence[np.ndarray] | None = None
+    trained: nn.Module | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:

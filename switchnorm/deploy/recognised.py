@@ -1,4 +1,4 @@
-"""By which name a network can be made again, and which switches it takes, see `switchnorm.deploy.rebuild`."""
+"""By which name a network can be made again, and which switches it takes, see `switchnorm.deploy.network_entries`."""
 
 from __future__ import annotations
 
