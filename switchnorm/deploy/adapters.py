@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -17,7 +17,12 @@ class Adapter(nn.Module):
 
     Args:
         network: whose outputs are named.
+
+    Attributes:
+        batches: whether it takes several images at once.
     """
+
+    batches: ClassVar[bool] = True
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

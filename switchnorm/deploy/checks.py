@@ -56,8 +56,8 @@ def pictures(shape: Shape, raw: bool, seed: int) -> np.ndarray:
 def eager(network: Packaged, images: np.ndarray) -> dict[str, np.ndarray]:
     """What a network gives in eager mode."""
     with torch.no_grad():
-        found = network(torch.from_numpy(images))
-    return {name: value.numpy() for name, value in zip(network.outputs, found, strict=True)}
+        found = network.named(torch.from_numpy(images))
+    return {name: value.numpy() for name, value in found.items()}
 
 
 def check(

@@ -26,6 +26,7 @@ class Format:
         writer: "module:function" of a `switchnorm.deploy.job.Job` and a path; returns nothing.
         opener: "module:function" of a path and a device; returns a `switchnorm.deploy.runtime.Runtime`.
         beside: suffixes of the files that a file of this format comes with.
+        folds: whether it holds a network folded for inference, or the weights as they were trained.
         summary: what it is, for the help.
     """
 
@@ -39,6 +40,7 @@ class Format:
     opener: str
     beside: tuple[str, ...]
     summary: str
+    folds: bool = True
 
     def files(self, path: Path) -> list[Path]:
         """All files that one at `path` consists of, itself the first."""
@@ -144,6 +146,7 @@ FORMATS: Mapping[str, Format] = {
             extra="",
             beside=(),
             summary="the weights as trained, for this library on any machine",
+            folds=False,
             **_runtime("safetensors_file"),
         ),
         Format(
@@ -186,5 +189,7 @@ def format_of(path: Path, name: str | None = None) -> Format:
     format = find_format(name)
     if path.suffix.lower() != format.suffix:
         nearest = path.with_suffix(format.suffix)
-        raise InputError(f"a file of format {name!r} ends with {format.suffix}, got {str(path)!r}; say {str(nearest)!r}")
+        raise InputError(
+            f"a file of format {name!r} ends with {format.suffix}, got {str(path)!r}; say {str(nearest)!r}"
+        )
     return format

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from switchnorm.data.preparation import Preparation
 from switchnorm.deploy.pools import AnySizePools
 
+
 class Packaged(nn.Module):
     """A network that takes 8-bit pictures, or normalized ones, and gives a tuple of tensors.
 
@@ -46,11 +47,16 @@ class Packaged(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(N, C, H, W) -> the outputs, in order; floating-point ones are float32."""
+        found = self.named(images)
+        return tuple(found[name] for name in self.outputs)
+
+    def named(self, images: Tensor) -> dict[str, Tensor]:
+        """(N, C, H, W) -> all that the network returns, by name."""
         x = images if self.raw else self._normalized(images)
         dtype = next((each.dtype for each in self.network.parameters() if each.is_floating_point()), torch.float32)
         with AnySizePools() if self.any_size else contextlib.nullcontext():
             found = self.network(x.to(dtype))
-        return tuple(_plain(found[name]) for name in self.outputs)
+        return {name: _plain(value) for name, value in found.items()}
 
     def _normalized(self, images: Tensor) -> Tensor:
         colors = images.flip(1) if self.flipped else images

@@ -28,7 +28,7 @@ def write(job: Job, path: Path) -> None:
 
     from switchnorm.deploy.runtimes.traced import quiet, traced
 
-    program = traced(job)
+    program = traced(job.in_half())
     try:
         with quiet():
             lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])

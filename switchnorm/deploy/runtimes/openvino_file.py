@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +36,9 @@ def write(job: Job, path: Path) -> None:
             with quiet():
                 model = openvino.convert_model(str(file))
         except Exception as error:  # OpenVINO's errors have no common class
-            raise InputError(f"OpenVINO cannot express the network: {str(error).strip().splitlines()[-1][:240]}") from error
+            raise InputError(
+                f"OpenVINO cannot express the network: {str(error).strip().splitlines()[-1][:240]}"
+            ) from error
         if job.calibration is not None:
             model = _quantized(model, job.calibration)
         for key, value in job.metadata().items():
@@ -80,7 +81,9 @@ def read(path: Path, device: str = "cpu") -> Runtime:
         # Where a processor has 16-bit matrices OpenVINO would take these unasked.
         compiled = core.compile_model(model, device.upper(), {"INFERENCE_PRECISION_HINT": "f32"})
     except Exception as error:  # OpenVINO's errors have no common class
-        raise InputError(f"{path} is no file that OpenVINO opens: {str(error).strip().splitlines()[-1][:240]}") from error
+        raise InputError(
+            f"{path} is no file that OpenVINO opens: {str(error).strip().splitlines()[-1][:240]}"
+        ) from error
     info = model.get_rt_info()
     metadata = {key: str(info[key].value) for key in (KEY, OUTPUTS) if key in info}
     description, names = described(metadata, str(path))

@@ -45,7 +45,7 @@ def write(job: Job, path: Path) -> None:
 
     from switchnorm.deploy.runtimes.traced import quiet, traced
 
-    program = traced(job)
+    program = traced(job.in_half())
     program._example_inputs = None  # it would be kept whole, and says nothing
     with quiet():
         torch.export.save(program, str(path), extra_files=job.metadata())
@@ -114,9 +114,9 @@ def _check_member(path: Path, key: str, value: Any) -> None:
         raise _refused(path, f"an object {str(value)!r:.80}")
     if key == "target" and (_CALLS.fullmatch(str(value)) is None or "__" in str(value)):
         raise _refused(path, f"a call of {str(value)!r:.80}")
-    if key.endswith(("expr_str", "_expr", "expr")) and isinstance(value, str):
-        if _FORMULA.fullmatch(value) is None or "__" in value:
-            raise _refused(path, f"a size {value!r:.80}")
+    formula = key.endswith("expr_str") and isinstance(value, str)
+    if formula and (_FORMULA.fullmatch(value) is None or "__" in value):
+        raise _refused(path, f"a size {value!r:.80}")
 
 
 def _members(content: Any) -> Iterator[tuple[str, Any]]:

@@ -30,7 +30,7 @@ def write(job: Job, path: Path) -> None:
 
     try:
         with quiet(), torch.no_grad():
-            program = torch.jit.trace(job.network, (job.example,), check_trace=False)
+            program = torch.jit.trace(job.in_half().network, (job.example,), check_trace=False)
             torch.jit.save(program, str(path), _extra_files=job.metadata())
     except Exception as error:  # the tracer, and whatever the network does, may raise anything
         lines = [line.strip() for line in str(error).splitlines() if re.search("[a-z]{3}", line)]
