@@ -18,7 +18,8 @@ _HOMES = {
         *("WSConv1d", "WSConv2d", "WSConv3d"),
     ),
     "surgery": (
-        *("switch", "plan_switch", "SwitchWarning", "fuse", "plan_fuse", "ghost", "sync"),
+        *("switch", "plan_switch", "SwitchWarning", "fuse", "plan_fuse", "fold", "plan_fold"),
+        *("ghost", "sync"),
         *("calibrate", "set_momentum", "harden", "unharden", "set_radius", "importance"),
     ),
     "optim": ("parameter_groups", "SparseSchedule"),

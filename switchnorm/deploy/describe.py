@@ -16,6 +16,7 @@ from switchnorm.data.preparation import Preparation
 from switchnorm.data.segmentation.class_names import code_of
 from switchnorm.deploy.description import Description, rounded
 from switchnorm.errors import InputError
+from switchnorm.models import norm_of
 from switchnorm.surgery import importance
 from switchnorm.text import canonical
 from switchnorm.training.network import network_options
@@ -43,7 +44,7 @@ def describe(
         source: what the network is, in words.
     """
     wanted = config.model
-    own = config.own
+    norm = wanted.norm or norm_of(wanted.name)
     network = {
         "name": wanted.name,
         "norm": wanted.norm,
@@ -58,10 +59,10 @@ def describe(
         classes=known.names,
         colors=known.colors,
         network={name: value for name, value in network.items() if value not in (None, "", {})},
-        norm=None if wanted.norm is None else spelled(str(wanted.norm), wanted.norms or {}),
+        norm=None if norm is None else spelled(str(norm), wanted.norms or {}),
         layers=chosen(model),
         preparation=preparation_of(dataset),
-        inference={name: getattr(own, name) for name in find_task(config.task).evaluated},
+        inference={name: getattr(config.own, name) for name in find_task(config.task).evaluated},
         numbers=_numbers(dataset),
         results=dict(results or {}),
         claim={key: value for key, value in (claim or {}).items() if value not in (None, "")},

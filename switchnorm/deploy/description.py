@@ -11,6 +11,7 @@ from typing import Any
 from switchnorm import __version__
 from switchnorm.classes import Classes, classes_in
 from switchnorm.data.preparation import Preparation
+from switchnorm.deploy.network_entries import check_network
 from switchnorm.errors import InputError, unknown
 from switchnorm.text import from_json
 
@@ -33,8 +34,8 @@ class Description:
         task: by its name, "classification"; "raw" where nobody has said it, and outputs are given out as they are.
         classes: in the order of the labels; detection counts them from 1.
         colors: "#rrggbb" of each, where the data has colours of its own.
-        network: how `create_model` makes it: "name", and "norm", "norms", "conv", "num_classes" and "options"
-            where they matter; None for a module of somebody's own, which only the file itself holds.
+        network: how `create_model` makes it, as `switchnorm.deploy.network_entries` has it; None for a module of
+            somebody's own, which only the file itself holds.
         norm: the normalizer, as it was asked for.
         layers: what each layer that mixes statistics chose: {layer: {"mean": {"instance": .2, ...}, "var": {...}}}.
         preparation: how evaluation shows pictures; None where nobody has said it.
@@ -208,12 +209,7 @@ def _layers(value: Any, title: str) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _network(value: Any, title: str) -> dict[str, Any] | None:
-    entries = _entries_or_none(value, title)
-    if entries is None:
-        return None
-    if not isinstance(entries.get("name"), str):
-        raise InputError(f"{title}.name is {entries.get('name')!r:.80}; expected the name of a network")
-    return entries  # whatever else is there is checked by what makes the network
+    return None if value is None else check_network(value, title.rpartition(":")[0] or title)
 
 
 def _size(value: Any, title: str) -> tuple[int, int] | None:

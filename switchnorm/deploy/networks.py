@@ -20,6 +20,12 @@ from switchnorm.training.network import dataset_of, make_network
 from switchnorm.weights import load_state, read_checkpoint
 
 
+def network_of(path: Path, checkpoint: str = "best") -> tuple[nn.Module, Description]:
+    """The network of a run or a checkpoint of one, in evaluation mode, and its description; see `trained`."""
+    found = trained(path, checkpoint)
+    return found.model, found.description
+
+
 @dataclass(frozen=True)
 class Trained:
     """The network of a run.
