@@ -11,6 +11,7 @@ from typing import Any
 from switchnorm import __version__
 from switchnorm.classes import Classes, classes_in
 from switchnorm.data.preparation import Preparation
+from switchnorm.deploy.network_entries import check_network
 from switchnorm.errors import InputError, unknown
 from switchnorm.text import from_json
 
@@ -33,8 +34,8 @@ class Description:
         task: by its name, "classification"; "raw" where nobody has said it, and outputs are given out as they are.
         classes: in the order of the labels; detection counts them from 1.
         colors: "#rrggbb" of each, where the data has colours of its own.
-        network: how `create_model` makes it: "name", "norm", "norms", "conv", "num_classes", "options"; None for a
-            module of somebody's own, which only the file itself holds.
+        network: how `create_model` makes it, as `switchnorm.deploy.network_entries` has it; None for a module of
+            somebody's own, which only the file itself holds.
         norm: the normalizer, as it was asked for.
         layers: what each layer that mixes statistics chose: {layer: {"mean": {"instance": .2, ...}, "var": {...}}}.
         preparation: how evaluation shows pictures; None where nobody has said it.
@@ -208,28 +209,7 @@ def _layers(value: Any, title: str) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _network(value: Any, title: str) -> dict[str, Any] | None:
-    entries = _entries_or_none(value, title)
-    if entries is None:
-        return None
-    checks: Mapping[str, Callable[[Any, str], Any]] = {
-        **dict.fromkeys(("norm", "conv"), _text_or_none),
-        "name": _text,
-        "norms": _entries_or_none,
-        "options": _entries_or_none,
-        "num_classes": _count_or_none,
-    }
-    for name in entries:
-        if name not in checks:
-            raise unknown(f"entry of {title}", str(name), checks)
-    if "name" not in entries:
-        raise InputError(f"{title} lacks 'name'")
-    return {name: checks[name](each, f"{title}.{name}") for name, each in entries.items()}
-
-
-def _count_or_none(value: Any, title: str) -> int | None:
-    if value is not None and (type(value) is not int or not 0 < value <= _LONGEST):
-        raise _fail(value, title, "a whole number, 1 or more")
-    return None if value is None else int(value)
+    return None if value is None else check_network(value, title.rpartition(":")[0] or title)
 
 
 def _size(value: Any, title: str) -> tuple[int, int] | None:
