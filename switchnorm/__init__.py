@@ -25,6 +25,8 @@ _HOMES = {
     "optim": ("parameter_groups", "SparseSchedule"),
     "models": ("create_model", "list_models"),
     "weights": ("load_published",),
+    "deploy.load": ("load",),
+    "deploy.push": ("push",),
     "errors": ("InputError",),
 }
 _HOME_OF = {name: room for room, names in _HOMES.items() for name in names}

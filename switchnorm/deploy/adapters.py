@@ -76,6 +76,35 @@ class Logits(Adapter):
         return {"logits": found}
 
 
+class Detections(Adapter):
+    """A detector gives "boxes" (D, 4), "labels" (D,), "scores" (D,), and "masks" (D, 28, 28) of one picture."""
+
+    batches: ClassVar[bool] = False
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """As `Adapter`, of one image (1, C, H, W)."""
+        (found,) = self.network([x[0]])
+        masks = {"masks": found["masks"][:, 0]} if "masks" in found else {}
+        return {**{name: found[name] for name in ("boxes", "labels", "scores")}, **masks}
+
+
+def set_up(network: Any, about: Description) -> None:
+    """Let a network be run as its description says: of a detector what it gives out, as `Detection` asks for it."""
+    if about.task != "detection":
+        return
+    named = {
+        "score_threshold": "score_threshold",
+        "nms_threshold": "nms_threshold",
+        "detections": "detections_per_image",
+    }
+    for name, attribute in named.items():
+        if name in about.inference:
+            setattr(network, attribute, about.inference[name])
+    if hasattr(network, "transform"):
+        network.transform.paste = False  # masks become pixels one by one
+        network.transform.edges = True  # as datasets have boxes, also where the network's have inclusive ends
+
+
 def adapted(network: nn.Module, about: Description) -> Adapter:
     """The network as one whose outputs have the names of its task."""
     module, _, name = _ADAPTERS.get(about.task, _ADAPTERS[RAW_TASK]).partition(":")
@@ -115,4 +144,5 @@ _ADAPTERS: Mapping[str, str] = {
     RAW_TASK: f"{__name__}:AsTheyAre",
     "classification": f"{__name__}:Logits",
     "segmentation": f"{__name__}:Logits",
+    "detection": f"{__name__}:Detections",
 }

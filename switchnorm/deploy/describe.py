@@ -84,7 +84,12 @@ def chosen(model: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def preparation_of(dataset: Dataset) -> Preparation | None:
-    """How the dataset shows pictures; None where it does not say it as data."""
+    """How the dataset shows pictures; None where it does not say it as data, or has another method `shown`."""
+    for cls in type(dataset).__mro__:
+        if "preparation" in vars(cls):
+            break
+        if "shown" in vars(cls):
+            return None
     try:
         return dataset.preparation
     except InputError:

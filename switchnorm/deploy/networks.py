@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -13,6 +14,9 @@ from switchnorm.config.task_spec import find_task
 from switchnorm.data import Dataset
 from switchnorm.deploy.describe import describe
 from switchnorm.deploy.description import Description
+from switchnorm.deploy.net import Net
+from switchnorm.deploy.runtimes.network import NetworkRuntime
+from switchnorm.deploy.shown import Shown
 from switchnorm.runs.checkpoints import checkpoint_of
 from switchnorm.runs.classes import run_classes
 from switchnorm.runs.folder import RunFolder
@@ -43,6 +47,15 @@ class Trained:
     config: Config
     dataset: Dataset
     checkpoint: Path
+
+    def net(self, source: str, device: str = "cpu") -> Net:
+        """The network, ready to be asked; with the precision of the run."""
+        autocast = self.config.train.precision if self.config.train.precision in ("bf16", "16") else ""
+        about = self.description
+        preparation: Any = about.preparation
+        if preparation is None:
+            preparation, about = Shown(self.dataset), replace(about, raw=True)
+        return Net(NetworkRuntime(self.model, about, device, autocast), source, preparation)
 
 
 def trained(path: Path, checkpoint: str = "best", config: Config | None = None) -> Trained:
