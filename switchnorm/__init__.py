@@ -27,11 +27,26 @@ _HOMES = {
     "weights": ("load_published",),
     "deploy.load": ("load",),
     "deploy.push": ("push",),
+    "deploy": ("export", "Exported", "ExportWarning"),
     "errors": ("InputError",),
 }
 _HOME_OF = {name: room for room, names in _HOMES.items() for name in names}
 _ROOMS = (
-    *("config", "data", "errors", "layers", "models", "ops", "optim", "report", "runs", "studies", "surgery", "tasks"),
+    *(
+        "config",
+        "data",
+        "deploy",
+        "errors",
+        "layers",
+        "models",
+        "ops",
+        "optim",
+        "report",
+        "runs",
+        "studies",
+        "surgery",
+        "tasks",
+    ),
     *("training", "weights"),
 )
 

@@ -11,6 +11,7 @@ from unittest import mock
 
 from switchnorm.deploy.description import KEY
 from switchnorm.deploy.runtime import OUTPUTS, Runtime, described
+from switchnorm.deploy.runtimes.harmless import harmless
 from switchnorm.errors import InputError
 from switchnorm.text import from_json
 
@@ -30,8 +31,6 @@ _CALLS = re.compile(
     r"(?:torch\.ops\.(?:aten|prims|prim|torchvision|higher_order|quantized_decomposed)\.\w+(?:\.\w+)?"
     r"|_operator\.\w+|operator\.\w+|math\.\w+|torch\.(?:sym_\w+|_sym_\w+))"
 )
-#: Sizes as formulas, which torch gives to a library that evaluates text: numbers, symbols and functions of these.
-_FORMULA = re.compile(r"(?:[A-Za-z_]\w*|\d+(?:\.\d+)?|[\s+\-*/(),<>=&|~%])*")
 _LARGEST_PROGRAM = 256 << 20
 
 
@@ -114,9 +113,10 @@ def _check_member(path: Path, key: str, value: Any) -> None:
         raise _refused(path, f"an object {str(value)!r:.80}")
     if key == "target" and (_CALLS.fullmatch(str(value)) is None or "__" in str(value)):
         raise _refused(path, f"a call of {str(value)!r:.80}")
-    formula = key.endswith("expr_str") and isinstance(value, str)
-    if formula and (_FORMULA.fullmatch(value) is None or "__" in value):
-        raise _refused(path, f"a size {value!r:.80}")
+    # torch gives these texts to Python, or to a library that does.
+    for text in value if key == "guards_code" else [value] if key == "expr_str" else []:
+        if not isinstance(text, str) or not harmless(text):
+            raise _refused(path, f"a formula {text!r:.80}")
 
 
 def _members(content: Any) -> Iterator[tuple[str, Any]]:

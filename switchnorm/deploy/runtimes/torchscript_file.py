@@ -29,12 +29,28 @@ def write(job: Job, path: Path) -> None:
     from switchnorm.deploy.runtimes.traced import quiet
 
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), traced_numbers():
             program = torch.jit.trace(job.in_half().network, (job.example,), check_trace=False)
             torch.jit.save(program, str(path), _extra_files=job.metadata())
     except Exception as error:  # the tracer, and whatever the network does, may raise anything
         lines = [line.strip() for line in str(error).splitlines() if re.search("[a-z]{3}", line)]
         raise InputError(f"torch.jit cannot trace the network: {(lines or [type(error).__name__])[0][:240]}") from error
+
+
+def traced_numbers() -> Any:
+    """A context in which functions of sizes take those that the tracer hands out, which are tensors."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    tensors = {torch.sym_max: torch.maximum, torch.sym_min: torch.minimum}
+
+    class TracedNumbers(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function in tensors and any(isinstance(each, torch.Tensor) for each in args):
+                return tensors[function](*(torch.as_tensor(each) for each in args))
+            return function(*args, **(kwargs or {}))
+
+    return TracedNumbers()
 
 
 def read(path: Path, device: str = "cpu") -> Runtime:

@@ -179,8 +179,9 @@ def export(
         half=half,
         calibration=shown,
     )
-    folder = part_of(path)
-    remove_parts(path.parent, path.name)
+    name = f"{path.name}.export"  # a folder, under which each file has the name that it is to have
+    folder = part_of(path.with_name(name))
+    remove_parts(path.parent, name)
     try:
         folder.mkdir()
         beside = folder / path.name
