@@ -59,9 +59,9 @@ def _front_matter(
         found["license"] = licence
     if spec is not None and spec.pipeline:
         found["pipeline_tag"] = spec.pipeline
-    network = str((about.network or {}).get("name", ""))
-    norm = _norm(about)
-    found["tags"] = [*dict.fromkeys(filter(None, ("switchnorm", about.task, network, norm, "normalization")))]
+    source, colon, network = str((about.network or {}).get("name", "")).rpartition(":")
+    tags = ("switchnorm", "normalization", source if colon else "", network, _norm(about))
+    found["tags"] = [*dict.fromkeys(filter(None, tags))]
     measured = list(_measured(about, spec))
     if measured and spec is not None:
         data = _data(run)
@@ -99,10 +99,7 @@ def _summary(about: Description, run: Run | None) -> str:
     what = f"`{network}`" + (f" with `{_text(norm)}` as its normalization" if norm else "")
     task = "" if about.task not in tasks() else f" for {about.task}"
     data = "" if run is None else f", trained on `{_text(_data(run))}`"
-    return (
-        f"{what}{task}{data}, by [switchnorm](https://pypi.org/project/switchnorm/): networks whose layers choose the "
-        "statistics that they normalize by."
-    )
+    return f"{what}{task}{data}, by switchnorm: networks whose layers choose the statistics that they normalize by."
 
 
 def _use(about: Description, name: str) -> str:
