@@ -89,10 +89,16 @@ def download(repository: Repository, names: Sequence[str]) -> Path:
         raise InputError(f"{repository} has no {missing[0]}{_others(found)}; {_EXPECTED}")
     try:
         with _explained(repository, "downloaded"):
-            paths = [hf_hub_download(repository.name, name, revision=info.sha, **about) for name in names]
+            # By the name of the branch, so that the cache knows later what was on it, and then by the commit.
+            first = Path(hf_hub_download(repository.name, names[0], revision=repository.revision, **about))
+            folder = first.parent
+            for name in names[1:]:
+                hf_hub_download(repository.name, name, revision=folder.name, **about)
     except _UnreachableError as error:
         return _cached(repository, names, error)
-    return Path(paths[0]).parent
+    if folder.name != info.sha:
+        raise InputError(f"{repository} has changed while it was downloaded; try again")
+    return folder
 
 
 _EXPECTED = "expected one that `switchnorm push` has written"
@@ -154,8 +160,8 @@ def upload(folder: Path, repository: Repository, names: Sequence[str], *, privat
         api.create_repo(repository.name, private=private or None, exist_ok=True)
         if private and not api.model_info(repository.name).private:
             raise InputError(
-                f"{repository.name} is there already, and everybody sees it; leave --private out, or make it private on "
-                "the hub first"
+                f"{repository.name} is there already, and everybody sees it; leave --private out, or make it private "
+                "on the hub first"
             )
         if repository.revision is not None:
             api.create_branch(repository.name, branch=repository.revision, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A hub of models on this machine, as far as `huggingface_hub` talks to one: commits, large files, revisions, tokens."""
+"""A hub of models on this machine, as far as `huggingface_hub` talks to one: commits, large files, tokens."""
 
 import base64
 import hashlib
@@ -196,7 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
     def batch(self, name):
         self._check_write(name)
         asked = json.loads(self.body)
-        assert asked["operation"] == "upload" and "basic" in asked["transfers"]
+        assert asked["operation"] == "upload"
+        assert "basic" in asked["transfers"]
         objects = []
         for each in asked["objects"]:
             there = each["oid"] in self.hub.large
@@ -230,7 +231,8 @@ class _Handler(BaseHTTPRequestHandler):
                 assert value["encoding"] == "base64"
                 files[value["path"]] = base64.b64decode(value["content"])
             else:
-                assert line["key"] == "lfsFile" and value["algo"] == "sha256"
+                assert line["key"] == "lfsFile"
+                assert value["algo"] == "sha256"
                 if value["oid"] not in self.hub.large:
                     raise _RefusedError(400, message="a large file is missing")
                 files[value["path"]] = _POINTER + value["oid"].encode()
