@@ -27,7 +27,7 @@ _HOMES = {
     "weights": ("load_published",),
     "deploy.load": ("load",),
     "deploy.push": ("push",),
-    "deploy": ("export", "Exported", "ExportWarning"),
+    "deploy.exporting": ("export", "Exported", "ExportWarning"),
     "errors": ("InputError",),
 }
 _HOME_OF = {name: room for room, names in _HOMES.items() for name in names}

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from switchnorm.deploy.adapters import Adapter, adapted
+from switchnorm.deploy.adapters import Adapter, adapted, set_up
 from switchnorm.deploy.calibration import calibration
 from switchnorm.deploy.checks import Check, check, check_int8, eager, pictures
 from switchnorm.deploy.description import DIMENSIONS, Description
 from switchnorm.deploy.formats import Format, format_of
 from switchnorm.deploy.job import Job
 from switchnorm.deploy.packaged import Packaged
+from switchnorm.deploy.runtimes.network import NetworkRuntime
 from switchnorm.deploy.settled import Wanted, channels_of, multiple_of, settled, traced_size
 from switchnorm.deploy.sizes import Shape, Tried, try_sizes
 from switchnorm.errors import InputError
@@ -113,6 +114,7 @@ def export(
     channels: int | None = None,
     checkpoint: str = "best",
     force: bool = False,
+    warn: bool = True,
 ) -> Exported:
     """Write a network as a file that another runtime runs: folded, with its preprocessing, and checked there.
 
@@ -138,6 +140,7 @@ def export(
         channels: C of a network whose first convolution does not tell.
         checkpoint: of a run: best, last, epoch:N or a file.
         force: whether to replace a file.
+        warn: whether to warn of what was decided, which the returned `notes` have too.
 
     Returns:
         What was written. Its text has the command to go on with.
@@ -158,6 +161,7 @@ def export(
     network, about = _network(model_or_run, description, checkpoint)
     notes: list[str] = []
     network = _evaluated(network, notes)
+    set_up(network, about)
     adapter = adapted(network, about)
     about = settled(adapter, about, chosen, Wanted(size, dynamic, raw, half, int8 is not None), notes)
     shown = None if int8 is None else calibration(int8, about)
@@ -195,9 +199,11 @@ def export(
         del runtime
         moved = {file: lambda part, file=file: os.replace(folder / file.name, part) for file in chosen.files(path)}
         write_files(moved)
+    except InputError as error:
+        raise InputError(str(error).replace(f"{folder}{os.sep}", f"{path.parent}{os.sep}")) from error
     finally:
         remove(folder)
-    for note in notes:
+    for note in notes if warn else ():
         warnings.warn(note, ExportWarning, stacklevel=2)
     return Exported(path, tuple(chosen.files(path)), chosen, about, package.outputs, checks, counts, tuple(notes))
 
@@ -208,11 +214,14 @@ def _network(
     """The network, and what is known of it."""
     if isinstance(what, nn.Module):
         return what, description or Description()
-    from switchnorm.deploy.networks import network_of
+    from switchnorm.deploy.load import load
 
     if description is not None:
         raise InputError("description is of a network, and a run has its own; leave it out")
-    return network_of(Path(what), checkpoint)
+    runtime = load(what, checkpoint=checkpoint).runtime
+    if not isinstance(runtime, NetworkRuntime):
+        raise InputError(f"{str(what)!r} has been exported already; give the run, or the weights, that it is of")
+    return runtime.network, runtime.description
 
 
 def _evaluated(network: nn.Module, notes: list[str]) -> nn.Module:

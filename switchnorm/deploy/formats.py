@@ -11,6 +11,9 @@ from typing import Any
 
 from switchnorm.errors import InputError, unknown
 
+#: Those of `switchnorm.export` that change a file, and that not every format takes.
+ARGUMENTS = ("dynamic", "raw", "half", "int8")
+
 
 @dataclass(frozen=True)
 class Format:
@@ -19,7 +22,7 @@ class Format:
     Args:
         name: as `--format` takes it.
         suffix: of its files, by which it is told where no format is named.
-        arguments: which of those of `switchnorm.export` that change a file it takes: dynamic, raw, half, int8.
+        arguments: which of `ARGUMENTS` it takes.
         packages: what writing one imports.
         opened_by: what opening one imports.
         extra: of this library, which installs the packages; "" where the library itself needs them.
