@@ -15,6 +15,7 @@ from switchnorm.models.detection.losses import Mean, alone
 from switchnorm.models.detection.one_picture import DensePicture
 from switchnorm.models.detection.prepared import Prepared
 from switchnorm.models.detection.setting import Setting
+from switchnorm.models.detection.traced import grid
 
 
 class DenseDetector(nn.Module):
@@ -60,7 +61,8 @@ class DenseDetector(nn.Module):
 
     def traced_anchors(self, images: ImageList, maps: Sequence[Tensor]) -> Tensor:
         """As `anchors`, of sizes that are no numbers of Python."""
-        return self.anchors(images, maps)
+        dtype = torch.promote_types(images.tensors.dtype, torch.float32)
+        return grid(self.anchor_generator, images.tensors, maps, dtype)
 
     def one_picture(self) -> DensePicture:
         """The function of one picture that is exported."""

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torchvision.models.detection.image_list import ImageList
 
 from switchnorm.models.detection.regions import SMALLEST
-from switchnorm.models.detection.traced import best, number, padded, suppressed
+from switchnorm.models.detection.traced import best, grid, padded, suppressed
 
 if TYPE_CHECKING:
     from switchnorm.models.detection.dense import DenseDetector
@@ -105,8 +105,7 @@ class TwoStagePicture(OnePicture):
         """As of `ProposalNetwork.propose`: (P, 4) edges."""
         maps = list(features.values())
         dtype = torch.promote_types(batch.tensors.dtype, torch.float32)
-        like = [batch.tensors.new_empty((), dtype=dtype).expand(each.shape) for each in maps]
-        anchors = rpn.anchor_generator(batch, like)[0]
+        anchors = grid(rpn.anchor_generator, batch.tensors, maps, dtype)
         count: int = rpn.pre_nms_top_n()
         scores, boxes, levels, first = [], [], [], 0
         for level, (logits, deltas) in enumerate(zip(*rpn.head(maps), strict=True)):

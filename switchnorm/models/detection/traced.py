@@ -7,6 +7,7 @@ there are, or a number that is read from a shape, would hold for the example's p
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,6 +28,35 @@ def padded(images: Tensor, multiple: int) -> Tensor:
     """(N, C, H, W) -> the same with zeros to the right and below, up to sides that are multiples."""
     height, width = images.shape[-2:]
     return F.pad(images, (0, -width % multiple, 0, -height % multiple))
+
+
+def grid(generator: Any, images: Tensor, maps: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """The anchors of all maps, as an anchor generator of torchvision or one of `Geometry.anchors` makes them.
+
+    Places are counted through, for a mesh of rows and columns is traced for maps of more than one of each alone.
+
+    Args:
+        generator: has `cell_anchors`, and `strides` where they are given.
+        images: (N, C, H, W), padded.
+        maps: (N, c, h, w) each.
+        dtype: of the anchors.
+
+    Returns:
+        (A, 4) edges.
+    """
+    given = getattr(generator, "strides", None)
+    found = []
+    for level, (cells, each) in enumerate(zip(generator.cell_anchors, maps, strict=True)):
+        height, width = each.shape[-2:]
+        if given is None:
+            down, right = images.shape[-2] // height, images.shape[-1] // width
+        else:
+            down = right = given[level]
+        place = torch.arange(height * width, device=images.device)
+        y, x = torch.div(place, width, rounding_mode="floor") * down, place % width * right
+        corners = torch.stack([x, y, x, y], 1).to(dtype)
+        found.append((corners[:, None] + cells.to(corners)).flatten(0, 1))
+    return torch.cat(found)
 
 
 def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
