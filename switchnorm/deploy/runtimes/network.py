@@ -56,7 +56,9 @@ class NetworkRuntime(Runtime):
                 raise
             except (RuntimeError, ValueError, AssertionError) as error:  # how networks refuse a shape
                 shape, reason = tuple(images.shape[1:]), str(error).strip().partition("\n")[0]
-                raise InputError(f"the network takes no images (C, height, width) = {shape}: {reason}") from error
+                raise InputError(
+                    f"the network takes no pictures (channels, height, width) = {shape}: {reason}"
+                ) from error
         self.outputs = tuple(found)
         floating = (value.float() if value.is_floating_point() else value for value in found.values())
         return [value.cpu().numpy() for value in floating]
