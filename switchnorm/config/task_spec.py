@@ -117,6 +117,7 @@ class TaskSpec:
             "package.module:function". None for nothing.
         sections: of the report: from the groups of runs of this task to sections of the page, as HTML; the function, or
             "package.module:function". None for none.
+        pipeline: what the Hugging Face Hub calls the task, "image-classification"; "" where it has no name for it.
         answering: what makes answers of a network's outputs, for `switchnorm.load` and `switchnorm predict`, see
             `switchnorm.deploy.answering.base.Answering`; the class, or "package.module:Class". None where the task
             predicts nothing.
@@ -145,6 +146,7 @@ class TaskSpec:
     parts: Mapping[str, str] = field(default_factory=dict)
     records: Any = None
     sections: Any = None
+    pipeline: str = ""
     answering: Any = None
     drawing: Any = None
 
