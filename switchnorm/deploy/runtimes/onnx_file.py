@@ -72,7 +72,19 @@ def program(job: Job) -> Any:
     model = written.model_proto
     model.producer_name, model.producer_version = "switchnorm", job.description.version
     _name_dimensions(model, job.dynamic)
+    _forget_origin(model)
     return model
+
+
+def _forget_origin(model: Any) -> None:
+    """Remove what the exporter notes of each node's place in Python, which is as large as a small network."""
+    for each in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del each.metadata_props[:]
+        each.doc_string = ""
+    for function in model.functions:
+        for node in function.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
 
 
 def _name_dimensions(model: Any, dynamic: Sequence[str]) -> None:
