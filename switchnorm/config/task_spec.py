@@ -119,6 +119,7 @@ class TaskSpec:
             "package.module:function". None for none.
         predictor: what `switchnorm predict` writes, see `switchnorm.training.predict.Predictor`; the class, or
             "package.module:Class". None where the task predicts nothing.
+        pipeline: what the Hugging Face Hub calls the task, "image-classification"; "" where it has no name for it.
         answering: what makes answers of a deployed network's outputs, for `switchnorm.load`, see
             `switchnorm.deploy.answering.base.Answering`; the class, or "package.module:Class". None where it has none.
         drawing: how `switchnorm check` draws samples, see `switchnorm.tasks.drawing.Drawing`; the class, or
@@ -147,6 +148,7 @@ class TaskSpec:
     records: Any = None
     sections: Any = None
     predictor: Any = None
+    pipeline: str = ""
     answering: Any = None
     drawing: Any = None
 

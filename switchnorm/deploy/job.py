@@ -32,7 +32,6 @@ class Job:
         half: whether to compute, or at least to keep weights, in 16-bit floating point.
         calibration: pictures by which 8-bit scales are chosen, arrays (1, C, H, W) as the file takes them; None for a
             file of floating-point numbers.
-        trained: the network as it was given, before it was folded and packaged.
     """
 
     source: nn.Module
@@ -43,7 +42,6 @@ class Job:
     checksum: str
     half: bool = False
     calibration: Sequence[np.ndarray] | None = None
-    trained: nn.Module | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:

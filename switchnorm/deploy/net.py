@@ -35,6 +35,7 @@ class Answered(NamedTuple):
         picture: as it was read; None where it could not be.
         answer: None where there is none.
         failure: why, in words that name the picture; "" where there is an answer.
+        remarks: what is to be said about the answer, in words that name the picture.
     """
 
     place: int
@@ -42,6 +43,7 @@ class Answered(NamedTuple):
     picture: Pixelled | None
     answer: Answer | None
     failure: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 class Net:
@@ -97,6 +99,8 @@ class Net:
         for found in self.answers(pictures, **settings):
             if found.answer is None:
                 raise InputError(found.failure)
+            for remark in found.remarks:
+                warnings.warn(remark, stacklevel=2)
             answers.append(found.answer)
         return answers[0] if single else answers
 
@@ -139,13 +143,14 @@ class Net:
                     picture = self._read(answering.preparation, each, name)
                 noticed.add(remarks)
                 answer = answering.answer(picture)
+                said = tuple(f"{name} {remark}" for remark in answering.remarks(picture, answer))
             except DamagedError as error:
                 yield Answered(place, name, picture, None, f"cannot read {error}")
             except InputError as error:
-                said = str(error)
-                yield Answered(place, name, picture, None, said if name in said else f"{name}: {said}")
+                reason = str(error)
+                yield Answered(place, name, picture, None, reason if name in reason else f"{name}: {reason}")
             else:
-                yield Answered(place, name, picture, answer)
+                yield Answered(place, name, picture, answer, remarks=said)
         for line in noticed.unsaid():
             warnings.warn(line, stacklevel=2)
 

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from switchnorm.data.resizing import Pixelled, extent
 from switchnorm.deploy.answering.base import Answering, output
-from switchnorm.deploy.answers import Detected, Masks
+from switchnorm.deploy.answering.box_files import BoxFiles
+from switchnorm.deploy.answers import Answer, Detected, Masks
 from switchnorm.errors import InputError
 
 
 class Detecting(Answering):
     """Answers with boxes, and masks where the network has some.
 
-    Settings: `score_threshold`, below which nothing is given out, which a file may only raise, and `detections`, how
-    many of a picture at most.
+    Settings: `score_threshold`, below which nothing is given out, which a file may only raise; `detections`, how many
+    of a picture at most; and `shown`, the score from which they are drawn.
     """
 
-    settings: ClassVar[Mapping[str, Any]] = {"score_threshold": 0.0, "detections": None}
+    settings: ClassVar[Mapping[str, Any]] = {"score_threshold": 0.0, "detections": None, "shown": 0.5}
+    writes: ClassVar[type[BoxFiles]] = BoxFiles
+
+    def files(self, files: Sequence[Path], out: Path) -> BoxFiles:
+        """As of `Answering`."""
+        return BoxFiles(files, out, self.about.classes, self.chosen["shown"])
+
+    def remarks(self, picture: Pixelled, answer: Answer) -> Iterator[str]:
+        """As of `Answering`: what is no number."""
+        dropped = getattr(answer, "dropped", 0)
+        if dropped:
+            yield f"has {dropped} detections that are left out, for their boxes or scores are not finite numbers"
 
     def answer(self, picture: Pixelled) -> Detected:
         """As of `Answering`."""

@@ -45,6 +45,7 @@ DETECTION = TaskSpec(
     task="switchnorm.tasks.detection.task:Detection",
     metrics=METRICS,
     score_title="box AP",
+    pipeline="object-detection",
     example="resnet50_fpn+faster_2fc",
     dataset="coco",
     targets="boxes",

@@ -56,6 +56,7 @@ SEGMENTATION = TaskSpec(
         Metric("val_overall", "overall score", "overall"),
     ),
     score_title="mean IoU",
+    pipeline="image-segmentation",
     example="resnet50_dilated8+c1_bilinear_deepsup",
     dataset="masks",
     targets="masks",
