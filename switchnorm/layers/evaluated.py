@@ -132,8 +132,8 @@ def affine_of(layer: Any, channels: int) -> tuple[Tensor, Tensor]:
 
 
 def exact(t: Tensor) -> Tensor:
-    """A tensor in float64 on the CPU, without its gradient."""
-    return t.detach().to("cpu", torch.float64)
+    """A copy of a tensor in float64 on the CPU, without its gradient."""
+    return t.detach().to("cpu", torch.float64, copy=True)
 
 
 def pool_of(groups: int, channels: int) -> str:

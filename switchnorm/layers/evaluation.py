@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
@@ -32,22 +31,20 @@ def evaluated(norm: nn.Module) -> Evaluated | str:
     """What a normalization computes in evaluation, or why nothing tells.
 
     Args:
-        norm: any layer for which `kind_of` is not None. What a subclass, hooks or an activation add to its kind is not
-            looked at.
+        norm: any layer for which `kind_of` is not None. What subclasses, hooks and activations of others add to its
+            kind is not looked at.
     """
     kind = kind_of(norm)
     if kind is not None and kind.frozen:
         return _frozen(norm)
     if kind is not None and kind.norm is not None and kind.own and kind.norm.evaluates is not None:
         return kind.norm.evaluates(norm)
-    base = None if kind is None else kind.base
     for cls, found in _TORCHS:
-        # What somebody's class adds to torch's nobody knows, unless it is one that stands for torch's.
-        if base is not None and issubclass(base, cls) and base.__module__.startswith("torch.nn."):
+        if isinstance(norm, cls):
             return found(norm)
     if kind is not None and kind.own and kind.norm is not None:
         return f"the registration of {kind.norm.name!r} does not say what its layers compute in evaluation"
-    return f"{type(norm).__name__} has neither running statistics nor groups"
+    return f"nothing of what {type(norm).__name__} computes is constant"
 
 
 def _frozen(norm: Any) -> Evaluated:
@@ -56,9 +53,3 @@ def _frozen(norm: Any) -> Evaluated:
     assert eps is not None
     constant = Constant.normalizing(norm.running_mean, norm.running_var, eps, norm.weight, norm.bias)
     return Evaluated(len(constant.scale), constant, None, (dims + 2,))
-
-
-def is_on_meta(norm: nn.Module) -> bool:
-    """Whether a layer has no values."""
-    tensors = [*norm._parameters.values(), *norm._buffers.values()]
-    return any(isinstance(t, torch.Tensor) and t.is_meta for t in tensors)

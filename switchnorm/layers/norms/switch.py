@@ -288,20 +288,20 @@ def whole(tensor: Tensor) -> Tensor:
 
 def mixture(layer: SwitchNorm) -> Evaluated | str:
     """What a layer computes in evaluation; why that is not known where it takes a batch statistic and tracks none."""
-    shares = [
+    mean, var = (
         {name: share for name, share in zip(layer.statistics, exact(each).tolist(), strict=True) if share > 0}
         for each in layer.importance()
-    ]
+    )
     tracked = layer.running_mean is not None and layer.running_var is not None
-    if any("batch" in each for each in shares) and not tracked:
+    if "batch" in {*mean, *var} and not tracked:
         return OWN_BATCH
-    if all(each.keys() == {"batch"} for each in shares):
+    if {*mean, *var} == {"batch"}:
         return batch_normalization(layer)
     running = None
     if layer.running_mean is not None and layer.running_var is not None:
         running = (exact(layer.running_mean), exact(layer.running_var))
     weight, bias = affine_of(layer, layer.num_features)
-    found = Mixture(*shares, running, eps_of(layer), weight, bias, True, layer.num_features)
+    found = Mixture(mean, var, running, eps_of(layer), weight, bias, True, layer.num_features)
     return Evaluated(layer.num_features, None, found, dims_of(layer), layer.activation)
 
 

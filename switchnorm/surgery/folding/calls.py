@@ -46,12 +46,13 @@ class Calls:
         self._names: defaultdict[nn.Module, list[str]] = defaultdict(list)
         for name, module in model.named_modules(remove_duplicate=False):
             self._names[module].append(name)
-        self._read = set[str]()
+        self._read, self._touched = set[str](), set[str]()
         for part in self._traced.parts:
             for node, module in part.called.items():
                 if module in leaves and node not in part.abandoned:
                     self._of[module].append(_call(node, part))
-            self._read.update(_read(part, self._names))
+            self._read.update(_read(part, self._names, WITHOUT_VALUES))
+            self._touched.update(_read(part, self._names, frozenset()))
 
     def of(self, layer: nn.Module) -> list[Call]:
         """All calls of a layer that were seen."""
@@ -61,9 +62,14 @@ class Calls:
         """The module that a node calls."""
         return None if node is None else part.called.get(node)
 
-    def is_read(self, layer: nn.Module) -> bool:
-        """Whether some forward pass reads the parameters of a layer, or the buffers, past its call."""
-        return not self._read.isdisjoint(self._names[layer])
+    def is_read(self, layer: nn.Module, *, values: bool = True) -> bool:
+        """Whether some forward pass reads the parameters or buffers of a layer past its call.
+
+        Args:
+            layer: any layer.
+            values: whether to read their shape or type does not count.
+        """
+        return not (self._read if values else self._touched).isdisjoint(self._names[layer])
 
     def only_user(self, call: Call) -> fx.Node | None:
         """The one node that uses what a layer gives, once; None where there are several or none."""
@@ -144,10 +150,10 @@ def _times(user: fx.Node, node: fx.Node) -> int:
     return found[node]
 
 
-def _read(part: Part, names: dict[nn.Module, list[str]]) -> Iterator[str]:
-    """The layers of which a graph reads parameters or buffers for their values."""
+def _read(part: Part, names: dict[nn.Module, list[str]], harmless: frozenset[str]) -> Iterator[str]:
+    """The layers of which a graph reads parameters or buffers, but for those that it only asks what is harmless."""
     for node in part.graph.nodes:
-        if node.op == "get_attr" and any(operation(user) not in WITHOUT_VALUES for user in node.users):
+        if node.op == "get_attr" and not (node.users and all(operation(user) in harmless for user in node.users)):
             owner = str(node.target).rpartition(".")[0]
             root = names[part.frames[node][0]] if part.frames[node] else [""]
             for name in root:

@@ -16,13 +16,14 @@ from switchnorm.layers.arguments import check_model
 from switchnorm.layers.evaluated import Constant, Evaluated
 from switchnorm.layers.evaluation import evaluated
 from switchnorm.layers.weight_standardized import _WSConv
+from switchnorm.surgery.folding.agreement import agrees, is_known
 from switchnorm.surgery.folding.forms import form
 from switchnorm.surgery.folding.neighbours import Neighbours
 from switchnorm.surgery.folding.places import affine, ended, foreign_hooks, placed
 from switchnorm.surgery.folding.plan import FoldPlan
 from switchnorm.surgery.folding.sizes import check_size, map_sizes
 from switchnorm.surgery.folding.weights import Folded, Layer, standardizes_plainly, unstandardized, weight_refusal
-from switchnorm.surgery.kinds import has_tail, is_norm, named_layers, own_forward
+from switchnorm.surgery.kinds import has_tail, is_norm, named_layers
 from switchnorm.surgery.plan import Change, Left, describe
 from switchnorm.surgery.wrapped import wrapper_of
 
@@ -129,21 +130,17 @@ class _Folding:
 
     def normalization(self, norm: nn.Module) -> None:
         """Decide what becomes of a normalization."""
-        refusal = _refusal(norm) or self._call_refusal(norm)
-        found = evaluated(norm) if refusal is None else refusal
-        if isinstance(found, Evaluated):
-            found = self._become(norm, found)
+        found = self._found(norm)
         if isinstance(found, str):
-            self.plan.left.append(Left(tuple(self.names[norm]), describe(norm), found))
+            self._leave(norm, found)
             return
-        kind, after, reason, rest = found
         calls = self.neighbours.seen(norm)
         own = kind_of(norm)
         alone = all(call.alone for call in calls) if calls else own is None or not own.own
         activation = getattr(norm, "activation", None) if own is not None and own.own else None
-        self.plan._places[norm] = placed(ended(norm, rest, activation, alone=alone), norm)
-        self.plan._kinds[kind] += 1
-        self.plan.changes.append(Change(tuple(self.names[norm]), describe(norm), after, reason))
+        self.plan._places[norm] = placed(ended(norm, found.rest, activation, alone=alone), norm, self.plan.model)
+        self.plan._kinds[found.kind] += 1
+        self.plan.changes.append(Change(tuple(self.names[norm]), describe(norm), found.after, found.reason))
 
     def standardized(self, conv: Any) -> None:
         """Decide what becomes of a convolution with weight standardization."""
@@ -161,6 +158,17 @@ class _Folding:
 
     def _leave(self, layer: nn.Module, reason: str) -> None:
         self.plan.left.append(Left(tuple(self.names[layer]), describe(layer), reason))
+
+    def _found(self, norm: nn.Module) -> _Found | str:
+        refusal = _refusal(norm) or self._call_refusal(norm)
+        if refusal is not None:
+            return refusal
+        computed = evaluated(norm)
+        if isinstance(computed, str):
+            return computed
+        if not is_known(norm) and not agrees(norm, computed):
+            return f"{type(norm).__name__} computes something else than its kind, or more"
+        return self._become(norm, computed)
 
     def _call_refusal(self, norm: nn.Module) -> str | None:
         if self.neighbours.read(norm):
@@ -258,8 +266,6 @@ def _refusal(norm: nn.Module) -> str | None:
         return "its parameters are parametrized"
     if foreign_hooks(norm):
         return "it has hooks, which see what it computes"
-    if own_forward(norm) and not has_tail(norm):
-        return f"{type(norm).__name__} has a forward of its own"
     if channels_of(norm) is None:
         return "nothing tells its channels (num_features, num_channels or a weight of one dimension)"
     return None

@@ -38,7 +38,7 @@ class Neighbours:
 
     def read(self, norm: nn.Module) -> bool:
         """Whether a forward pass reads the parameters of a normalization past its call."""
-        return self._calls.is_read(norm)
+        return self._calls.is_read(norm, values=False)
 
     def before(self, norm: nn.Module, channels: int) -> Layer | str:
         """The layer whose output, and nothing else, a normalization is given, which nobody else is; or why there is
@@ -75,6 +75,8 @@ class Neighbours:
         calls = self._calls.of(norm)
         if not calls:
             return _UNSEEN
+        if not all(call.alone for call in calls):
+            return "it is called with more than its input"
         users = {self._user(call) for call in calls}
         user = users.pop()
         if users:

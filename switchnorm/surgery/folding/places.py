@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from switchnorm.layers.evaluated import Constant
@@ -36,7 +37,7 @@ class Ended(nn.Module):
         y: Tensor = self.norm(x)
         if residual is not None:
             y = y + residual
-        return y if (activation or self.activation) is None else y.relu()
+        return y if (activation or self.activation) is None else y.relu_()
 
     def extra_repr(self) -> str:
         """The activation."""
@@ -77,7 +78,8 @@ def ended(norm: nn.Module, rest: nn.Module | None, activation: str | None, *, al
     if not alone:
         parts = [Ended(rest, activation)]
     elif activation is not None:
-        parts.append(nn.ReLU())
+        # Of what nobody else has: the output of the layer before, or of what is left.
+        parts.append(nn.ReLU(inplace=True))
     # A dropout does nothing in evaluation, but what it is may look at the mode by itself.
     tail = [norm.get_submodule(name) for name in tail_of(norm)]
     parts += [module for module in tail if not isinstance(module, (nn.Identity, nn.Dropout))]
@@ -92,8 +94,14 @@ def foreign_hooks(norm: nn.Module) -> bool:
     return bool(hooks) or any(hook is not apply_tail for hook in norm._forward_hooks.values())
 
 
-def placed(rest: nn.Module, norm: nn.Module) -> nn.Module:
-    """A module of float64 constants with the dtype and device of a normalization."""
-    tensors = [t for t in (*norm._parameters.values(), *norm._buffers.values()) if t is not None]
-    like = next((t for t in tensors if t.is_floating_point()), None)
-    return rest if like is None else rest.to(like.device, like.dtype)
+def placed(rest: nn.Module, norm: nn.Module, model: nn.Module) -> nn.Module:
+    """What is left of a normalization, with its dtype and device, or those of the model where it has no tensors.
+
+    It also tells its channels, for forward passes that ask the layer.
+    """
+    tensors = (*norm.parameters(), *norm.buffers(), *model.parameters(), *model.buffers())
+    like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
+    for name in ("num_features", "num_channels"):
+        if isinstance(getattr(norm, name, None), int) and not hasattr(rest, name):
+            setattr(rest, name, getattr(norm, name))
+    return rest.to(like.device, like.dtype)

@@ -58,20 +58,26 @@ class FoldPlan:
         # Found by whoever refers to a normalization, by whichever name, also in lists of one's own.
         for norm, module in self._places.items():
             memo[id(norm)] = copy.deepcopy(module, memo)
+        for module in self.model.modules():
+            # What a hook has computed, as weight_norm's, is none that could be copied with its graph.
+            for value in vars(module).values():
+                if isinstance(value, torch.Tensor) and not value.is_leaf:
+                    memo[id(value)] = value.detach().clone()
         try:
             folded: nn.Module = copy.deepcopy(self.model, memo)
         except Exception as error:  # What others do when copied may raise anything.
             raise InputError(f"{type(self.model).__name__} cannot be copied: {words(error)}") from error
-        for layer, weights in self._weights.items():
-            weights.install(memo.get(id(layer)))
         self._check(folded, memo)
+        for layer, weights in self._weights.items():
+            weights.install(memo[id(layer)])
         folded.eval()
         for module in folded.modules():
             module.training = False
             if isinstance(module, Fused):
                 # What it would call is no longer there.
                 vars(module).pop("_own_forward", None)
-                module.__class__ = original(module)
+                cls: Any = original(module)
+                module.__class__ = cls
         return folded
 
     def _check(self, folded: nn.Module, memo: dict[int, Any]) -> None:
@@ -84,7 +90,7 @@ class FoldPlan:
                 except AttributeError:
                     # Inside of what was a layer.
                     continue
-                if there is not memo.get(id(module)):
+                if id(module) not in memo or there is not memo[id(module)]:
                     raise InputError(
                         f"{type(self.model).__name__} copies itself in a way of its own, which loses what becomes of "
                         f"{name}; fold the network inside of it"

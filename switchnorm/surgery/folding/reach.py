@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import sys
 import types
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -24,6 +25,10 @@ _HARMLESS = frozenset(
     """)
 )
 _SILENT = frozenset(("CACHE", "EXTENDED_ARG", "PUSH_NULL", "NOT_TAKEN", "NOP"))
+
+
+# Whose classes do not look into what somebody puts into them: Python's, and torch's containers and wrappers.
+_FOUNDATIONS = sys.stdlib_module_names | {"torch"}
 
 
 def may_reach(module: nn.Module, path: Sequence[str]) -> bool:
@@ -51,7 +56,8 @@ def _codes(module: nn.Module) -> Iterator[types.CodeType]:
     """The code of all methods that whoever wrote the class, or the object, gave it, but for making it."""
     functions: list[Any] = [value for value in vars(module).values() if callable(value)]
     for cls in type(module).__mro__:
-        if cls.__module__.partition(".")[0] not in ("torch", "builtins"):
+        home = cls.__module__.partition(".")[0]
+        if home == "__main__" or home not in _FOUNDATIONS:
             functions += [value for name, value in vars(cls).items() if name not in ("__init__", "__new__")]
     for function in functions:
         for part in (function, *(getattr(function, name, None) for name in ("__func__", "__wrapped__", "fget"))):

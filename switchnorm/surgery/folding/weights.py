@@ -70,7 +70,7 @@ def _paddings(conv: _ConvNd) -> tuple[int, ...]:
 
 
 class Folded:
-    """The weight and bias of a layer, in float64, while constants are folded into it.
+    """What is folded into a layer, until a copy of the layer is given it.
 
     Args:
         layer: not changed by this; one with weight standardization becomes plain.
@@ -78,57 +78,64 @@ class Folded:
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
-        held = layer._parameters["weight"]
-        assert held is not None
-        self.weight = standardize_weight(exact(held)) if isinstance(layer, _WSConv) else exact(held)
-        self.bias: Tensor | None = None if layer.bias is None else exact(layer.bias)
+        self._after: list[Constant] = []
+        self._before: list[Constant] = []
 
     def after(self, constant: Constant) -> None:
         """Let the layer's output be followed by a map of its channels."""
-        scale = constant.scale
-        bias = torch.zeros_like(scale) if self.bias is None else self.bias
-        self.bias = (bias - constant.centre) * scale + constant.shift
-        if isinstance(self.layer, _ConvTransposeNd):
-            parts = self._grouped()  # (G, C_in / G, C_out / G, ...)
-            parts *= _over(scale.view(self.layer.groups, 1, -1), parts)
-        else:
-            self.weight *= _over(scale, self.weight)
+        self._after.append(constant)
 
     def before(self, constant: Constant) -> None:
         """Let the layer's input be preceded by a map of its channels."""
-        scale, offset = constant.scale, constant.offset
-        if isinstance(self.layer, nn.Linear):
-            self._shift(self.weight @ offset)
-            self.weight *= scale
-        elif isinstance(self.layer, _ConvTransposeNd):
-            self.weight *= _over(scale, self.weight)
-        else:
-            parts = self._grouped()  # (G, C_out / G, C_in / G, ...)
-            groups = self.layer.groups
-            self._shift((parts * _over(offset.view(groups, 1, -1), parts)).flatten(2).sum(2).flatten())
-            parts *= _over(scale.view(groups, 1, -1), parts)
+        self._before.append(constant)
+
+    def computed(self) -> tuple[Tensor, Tensor | None]:
+        """The weight and the bias that do all of it, in float64."""
+        held = self.layer._parameters["weight"]
+        assert held is not None
+        weight = standardize_weight(exact(held)) if isinstance(self.layer, _WSConv) else exact(held)
+        bias = None if self.layer.bias is None else exact(self.layer.bias)
+        for constant in self._before:
+            weight, shift = _preceded(self.layer, weight, constant)
+            if shift is not None:
+                bias = shift if bias is None else bias + shift
+        for constant in self._after:
+            weight = _followed(self.layer, weight, constant.scale)
+            start = torch.zeros_like(constant.scale) if bias is None else bias
+            bias = (start - constant.centre) * constant.scale + constant.shift
+        return weight, bias
 
     def install(self, twin: Any) -> None:
         """Give a copy of the layer what was folded."""
+        weight, bias = self.computed()
         old: Tensor = twin._parameters["weight"]
+        trains = old if twin.bias is None else twin.bias
         if isinstance(twin, _WSConv):
             twin.__class__ = unstandardized(type(twin))
             twin.__dict__.pop("_kept", None)
-        weight = torch.empty_like(old).copy_(self.weight)
-        twin._parameters["weight"] = nn.Parameter(weight, requires_grad=old.requires_grad)
-        if self.bias is not None:
-            bias = self.bias.to(old.device, old.dtype)
-            trained = old if twin.bias is None else twin.bias
-            twin._parameters["bias"] = nn.Parameter(bias, requires_grad=trained.requires_grad)
+        twin._parameters["weight"] = nn.Parameter(torch.empty_like(old).copy_(weight), old.requires_grad)
+        if bias is not None:
+            twin._parameters["bias"] = nn.Parameter(bias.to(old.device, old.dtype), trains.requires_grad)
 
-    def _grouped(self) -> Tensor:
-        """The weight, a group of channels in each first index."""
-        assert isinstance(self.layer, _ConvNd)
-        return self.weight.unflatten(0, (self.layer.groups, -1))
 
-    def _shift(self, by: Tensor) -> None:
-        if bool(by.any()):
-            self.bias = by if self.bias is None else self.bias + by
+def _followed(layer: Layer, weight: Tensor, scale: Tensor) -> Tensor:
+    """The weight of a layer whose output channels are multiplied."""
+    if isinstance(layer, _ConvTransposeNd):
+        parts = weight.unflatten(0, (layer.groups, -1))  # (G, C_in / G, C_out / G, ...)
+        return (parts * _over(scale.view(layer.groups, 1, -1), parts)).flatten(0, 1)
+    return weight * _over(scale, weight)
+
+
+def _preceded(layer: Layer, weight: Tensor, constant: Constant) -> tuple[Tensor, Tensor | None]:
+    """The weight of a layer whose input channels are mapped, and what that adds to its bias."""
+    scale, offset = constant.scale, constant.offset
+    if isinstance(layer, nn.Linear):
+        return weight * scale, weight @ offset
+    if isinstance(layer, _ConvTransposeNd):
+        return weight * _over(scale, weight), None
+    parts = weight.unflatten(0, (layer.groups, -1))  # (G, C_out / G, C_in / G, ...)
+    shift = (parts * _over(offset.view(layer.groups, 1, -1), parts)).flatten(2).sum(2).flatten()
+    return (parts * _over(scale.view(layer.groups, 1, -1), parts)).flatten(0, 1), shift
 
 
 def unstandardized(cls: Any) -> Any:
@@ -179,16 +186,17 @@ def _is_linear_in_weight(layer: Any) -> bool:
 
         weight, scale, shift = random(*layer.weight.shape), random(outputs_of(layer)), random(outputs_of(layer))
         if isinstance(layer, nn.Linear):
-            x, over = random(2, layer.in_features), (None, ...)
+            x, places = random(2, layer.in_features), 0
         else:
             reach = zip(layer.kernel_size, layer.dilation, layer.stride, strict=True)
             sides = [dilation * (kernel - 1) + 1 + 2 * stride for kernel, dilation, stride in reach]
-            x, over = random(2, layer.in_channels, *sides), (None, ..., *(None,) * len(sides))
+            x, places = random(2, layer.in_channels, *sides), len(sides)
+        over = (None, ..., *(None,) * places)
         folded = Folded(_twin(layer, weight, torch.zeros_like(shift)))
         folded.after(Constant(torch.zeros_like(shift), scale, shift))
         expected = _twin(layer, weight, torch.zeros_like(shift)).forward(x) * scale[over] + shift[over]
         none = _twin(layer, weight, None).forward(x) * scale[over] + shift[over]
-        found = _twin(layer, folded.weight, folded.bias).forward(x)
+        found = _twin(layer, *folded.computed()).forward(x)
         return torch.allclose(found, expected, 1e-9, 1e-9) and torch.allclose(none, expected, 1e-9, 1e-9)
     return False
 
