@@ -32,7 +32,14 @@ def test_every_step_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     asked = next(out for out in said if "%" in out and "." in out and "digits" not in out)
     by_hand = next(out.strip() for out in said if re.fullmatch(r"\d\n", out))
     assert asked.startswith(by_hand)
-    for file in ("digits.onnx", "any.onnx", "half.onnx", "int8.onnx", "runs/digits/digits.torchscript", "resnet18.onnx"):
+    for file in (
+        "digits.onnx",
+        "any.onnx",
+        "half.onnx",
+        "int8.onnx",
+        "runs/digits/digits.torchscript",
+        "resnet18.onnx",
+    ):
         assert Path(file).is_file()
     assert list(Path("found").iterdir())
 

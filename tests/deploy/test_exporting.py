@@ -85,6 +85,7 @@ def test_others_need_nothing_of_ours_to_run_a_file_of_onnx(tmp_path: Path) -> No
     assert Description.from_json(metadata["switchnorm"], "it").size == (20, 20)
 
 
+@pytest.mark.sweep  # importing ExecuTorch takes ten seconds
 def test_executorch_takes_one_picture_of_one_size(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))
     about = described(8)
@@ -128,7 +129,7 @@ def test_a_network_of_no_known_task_gives_what_it_returns(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("half", [{"half": True}, {"int8": [images(3, 20, 20).numpy() for _ in range(8)]}])
-@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+@pytest.mark.parametrize("suffix", [".onnx", pytest.param(".xml", marks=pytest.mark.sweep)])
 def test_fewer_bits_make_smaller_files_that_answer_alike(tmp_path: Path, suffix: str, half: dict[str, object]) -> None:
     torch.manual_seed(0)
     wide = nn.Sequential(nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU())
