@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from switchnorm.deploy.adapters import Adapter, adapted, set_up
+from switchnorm.deploy.adapters import Adapter, adapted, set_up, task_of
 from switchnorm.deploy.calibration import calibration
 from switchnorm.deploy.checks import Check, check, check_int8, eager, pictures
 from switchnorm.deploy.description import DIMENSIONS, Description
@@ -214,7 +214,7 @@ def _network(
 ) -> tuple[nn.Module, Description]:
     """The network, and what is known of it."""
     if isinstance(what, nn.Module):
-        return what, description or Description()
+        return what, description or Description(task=task_of(what))
     from switchnorm.deploy.load import load
 
     if description is not None:
@@ -254,7 +254,7 @@ def _tried(
         return images, eager(reference, images)
 
     multiple = multiple_of(about)
-    tried = try_sizes(run, channels or channels_of(adapter), traced_size(about), about.dynamic, multiple)
+    tried = try_sizes(run, channels or channels_of(adapter), traced_size(adapter, about), about.dynamic, multiple)
     return Packaged(adapter, tuple(tried.found[0][1]), preparation), tried
 
 

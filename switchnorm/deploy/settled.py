@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from switchnorm.data.preparation import Crop
 from switchnorm.deploy.adapters import Adapter
 from switchnorm.deploy.description import DIMENSIONS, RAW_TASK, Description
 from switchnorm.deploy.formats import Format
+from switchnorm.deploy.sizes import SMALLEST
 from switchnorm.errors import InputError, unknown
 
 #: The side of images that a network is made for where nothing says so.
@@ -60,11 +62,12 @@ def settled(adapter: Adapter, about: Description, format: Format, wanted: Wanted
     return replace(about, raw=raw, dynamic=dynamic, size=size, half=wanted.half, int8=wanted.int8)
 
 
-def traced_size(about: Description) -> tuple[int, int]:
+def traced_size(adapter: Adapter, about: Description) -> tuple[int, int]:
     """The size that a network is traced near to: its own, or where both sides are open one that takes little time."""
     if about.size is not None:
         return about.size
-    return _TRACED, _TRACED
+    side = max(_TRACED, math.ceil(adapter.smallest / SMALLEST))
+    return side, side
 
 
 def multiple_of(about: Description) -> int:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from switchnorm.config.ranges import Range
 from switchnorm.data.augment.sizes import within
 from switchnorm.data.preparation import Crop, Preparation
 from switchnorm.data.resizing import Array, Pixelled, resize
@@ -43,6 +44,8 @@ class Answering(ABC):
 
     #: What may be set, with the defaults of networks that do not say it.
     settings: ClassVar[Mapping[str, Any]] = {}
+    #: Of settings that are numbers.
+    ranges: ClassVar[Mapping[str, Range]] = {}
     #: What is written of answers.
     writes: ClassVar[type[AnswerFiles]]
 
@@ -53,6 +56,8 @@ class Answering(ABC):
         for name in settings:
             if name not in self.settings:
                 raise unknown(f"setting of {self.about.task}", name, self.settings)
+        for name, allowed in self.ranges.items():
+            allowed.check(name, settings.get(name))
         described = {name: value for name, value in self.about.inference.items() if name in self.settings}
         self.chosen = {**self.settings, **described, **{n: v for n, v in settings.items() if v is not None}}
         self._warned = False

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from switchnorm.config.ranges import Range
 from switchnorm.data.resizing import Pixelled
 from switchnorm.deploy.answering.base import Answering, output
 from switchnorm.deploy.answering.class_files import ClassFiles
@@ -20,6 +21,7 @@ class Classifying(Answering):
     """Answers with probabilities; setting `top` asks for so many classes, None for all."""
 
     settings: ClassVar[Mapping[str, Any]] = {"top": None}
+    ranges: ClassVar[Mapping[str, Range]] = {"top": Range(1)}
     writes: ClassVar[type[ClassFiles]] = ClassFiles
 
     def files(self, files: Sequence[Path], out: Path) -> ClassFiles:

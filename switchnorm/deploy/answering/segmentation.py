@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from switchnorm.config.ranges import Range
 from switchnorm.data.files.opening import sides
 from switchnorm.data.preparation import Part, Preparation, ShortSides
 from switchnorm.data.resizing import Array, Pixelled, extent
@@ -28,6 +29,7 @@ class Segmenting(Answering):
     """
 
     settings: ClassVar[Mapping[str, Any]] = {"flip": False, "window": None, "overlap": 0.33, "scales": None}
+    ranges: ClassVar[Mapping[str, Range]] = {"window": Range(32, most=2**15), "overlap": Range(0, below=1)}
     writes: ClassVar[type[MaskFiles]] = MaskFiles
 
     def __init__(self, runtime: Runs, preparation: Preparation, settings: Mapping[str, Any]) -> None:

@@ -32,5 +32,4 @@ CLASSIFICATION = TaskSpec(
     views=("centre", "flip", "ten"),
     evaluation_batch=256,
     answering="switchnorm.deploy.answering.classification:Classifying",
-    predictor="switchnorm.tasks.classification.predict:ClassPredictor",
 )

@@ -76,6 +76,5 @@ DETECTION = TaskSpec(
     records="switchnorm.tasks.detection.records:records",
     sections="switchnorm.tasks.detection.report.sections:sections",
     answering="switchnorm.deploy.answering.detection:Detecting",
-    predictor="switchnorm.tasks.detection.predict:BoxPredictor",
     drawing="switchnorm.tasks.detection.drawing:ObjectDrawing",
 )
