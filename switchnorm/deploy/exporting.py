@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import os
 import shlex
 import warnings
@@ -246,8 +247,10 @@ def _tried(
     if about.preparation is not None:
         channels = about.preparation.channels
 
+    seeds = itertools.count()
+
     def run(shape: Shape) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        images = pictures(shape, about.raw, seed=sum(shape))
+        images = pictures(shape, about.raw, seed=next(seeds))
         return images, eager(reference, images)
 
     multiple = multiple_of(about)
