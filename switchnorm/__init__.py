@@ -25,11 +25,27 @@ _HOMES = {
     "optim": ("parameter_groups", "SparseSchedule"),
     "models": ("create_model", "list_models"),
     "weights": ("load_published",),
+    "deploy.load": ("load",),
+    "deploy.exporting": ("export", "Exported", "ExportWarning"),
     "errors": ("InputError",),
 }
 _HOME_OF = {name: room for room, names in _HOMES.items() for name in names}
 _ROOMS = (
-    *("config", "data", "errors", "layers", "models", "ops", "optim", "report", "runs", "studies", "surgery", "tasks"),
+    *(
+        "config",
+        "data",
+        "deploy",
+        "errors",
+        "layers",
+        "models",
+        "ops",
+        "optim",
+        "report",
+        "runs",
+        "studies",
+        "surgery",
+        "tasks",
+    ),
     *("training", "weights"),
 )
 

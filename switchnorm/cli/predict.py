@@ -82,7 +82,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         raise InputError("--classes is for --weights, and a run knows its own; leave it out")
     run, config = open_run(Path(positional[0]), options, flags, _FLAGS)
     _check_pictures(positional[1:])
-    from switchnorm.training.launch import checkpoint_of
+    from switchnorm.runs.checkpoints import checkpoint_of
     from switchnorm.weights import load_state, read_checkpoint
 
     checkpoint = checkpoint_of(run, options.checkpoint or "best")

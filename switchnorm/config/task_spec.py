@@ -119,6 +119,8 @@ class TaskSpec:
             "package.module:function". None for none.
         predictor: what `switchnorm predict` writes, see `switchnorm.training.predict.Predictor`; the class, or
             "package.module:Class". None where the task predicts nothing.
+        answering: what makes answers of a deployed network's outputs, for `switchnorm.load`, see
+            `switchnorm.deploy.answering.base.Answering`; the class, or "package.module:Class". None where it has none.
         drawing: how `switchnorm check` draws samples, see `switchnorm.tasks.drawing.Drawing`; the class, or
             "package.module:Class". None draws the picture alone.
     """
@@ -145,6 +147,7 @@ class TaskSpec:
     records: Any = None
     sections: Any = None
     predictor: Any = None
+    answering: Any = None
     drawing: Any = None
 
     @property

@@ -12,13 +12,13 @@ from torch import nn
 from switchnorm.classes import Classes
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded, tasks
-from switchnorm.data.files.listing import EXTENSIONS
-from switchnorm.data.files.walk import find_files, told
+from switchnorm.data.files.walk import EXTENSIONS, find_files, told
 from switchnorm.errors import InputError
 from switchnorm.files import writing
 from switchnorm.processes import world_size
 from switchnorm.tasks.predictor import Predictor
-from switchnorm.training.build import build_model, check_device, check_task, dataset_of, make_task
+from switchnorm.training.build import build_model, check_device, check_task, make_task
+from switchnorm.training.network import dataset_of
 from switchnorm.training.trainer import make_trainer
 
 

@@ -15,7 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from switchnorm.layers.evaluated import Constant, Mixture
+from switchnorm.ops import normalize
+from switchnorm.ops.kernels.choice import takes_torch
 from switchnorm.ops.moments import accumulation_dtype
+from switchnorm.ops.torchs import channels_last, contiguous, group_norm_is_good
 
 
 class Form(NamedTuple):
@@ -44,7 +47,9 @@ def form(mixture: Mixture, before: bool, size: tuple[int, ...] | None, dims: tup
     """
     if mixture.first < len(mixture.weight):
         # What becomes of the first channels is nothing to the others, and the layer before knows all of them.
-        return Form(None, First(mixture.first, _module(_only(mixture), size)), f"{_name(mixture)} of {mixture.first}")
+        module = _module(_only(mixture), size)
+        of_first = f"{_name(mixture, module)} of {mixture.first} channels"
+        return Form(None, First(mixture.first, module), of_first)
     names = {*mixture.mean, *mixture.var}
     constant = None
     if before and mixture.running is not None:
@@ -54,10 +59,11 @@ def form(mixture: Mixture, before: bool, size: tuple[int, ...] | None, dims: tup
             constant = Constant.normalizing(mean, var, mixture.eps, mixture.weight)
             # Afterwards both are known: mean 0, and the deviation that there is to be.
             mixture = mixture_about(mixture, mean=zeros, var=ones, eps=0.0, weight=ones)
-        elif names != {"instance"}:
+        elif mixture.unbiased or len(names) > 1:
             # Small numbers keep their digits when they are squared.
             constant = Constant(mean, ones, zeros)
-    return Form(constant, _module(mixture, size, constant), _name(mixture))
+    module = _module(mixture, size, constant)
+    return Form(constant, module, _name(mixture, module))
 
 
 def mixture_about(mixture: Mixture, mean: Tensor, var: Tensor, eps: float, weight: Tensor) -> Mixture:
@@ -74,11 +80,12 @@ def _only(mixture: Mixture) -> Mixture:
     )
 
 
-def _name(mixture: Mixture) -> str:
+def _name(mixture: Mixture, module: nn.Module) -> str:
+    """What a form is called in a report."""
     names = sorted({*mixture.mean, *mixture.var})
-    if {*mixture.var} == {"batch"} and {*mixture.mean} <= {"instance", "batch"}:
+    if isinstance(module, Centred):
         return "centring"
-    if len(names) == 1 and not mixture.unbiased:
+    if isinstance(module, GroupNorm):
         return f"{'group' if names[0].startswith('group:') else names[0]} norm"
     return f"tables of {'+'.join(names)}"
 
@@ -92,9 +99,9 @@ def _module(mixture: Mixture, size: tuple[int, ...] | None, constant: Constant |
     if len(names) == 1:
         (name,) = names
         if name == "instance" and (not mixture.unbiased or (places is not None and places > 1)):
-            return InstanceNorm(mixture, places)
-        if name != "batch" and not mixture.unbiased and constant is None:
-            return GroupNorm(mixture, {"instance": len(mixture.weight), "layer": 1}.get(name) or int(name[6:]))
+            return GroupNorm(mixture, len(mixture.weight), places)
+        if name not in ("instance", "batch") and not mixture.unbiased:
+            return GroupNorm(mixture, 1 if name == "layer" else int(name[6:]), places)
     return Tables(mixture, constant, places)
 
 
@@ -148,45 +155,51 @@ class Centred(Held):
         if self.scale is None:
             return x + (shift - mean)
         scale = over(x, self.scale)
-        return torch.addcmul(shift - mean * scale, x, scale)
-
-
-class InstanceNorm(Held):
-    """Instance statistics alone.
-
-    Args:
-        mixture: what to compute.
-        places: of each map, where this is always the same. An unbiased variance is n / (n - 1) times the other, and so
-            is what is added to it.
-    """
-
-    def __init__(self, mixture: Mixture, places: int | None) -> None:
-        super().__init__()
-        factor = (places - 1) / places if mixture.unbiased and places is not None else 1.0
-        self.eps = mixture.eps * factor
-        self._hold(weight=mixture.weight * factor**0.5, bias=mixture.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, *S), normalized."""
-        return _instance_norm(x, self.weight, self.bias, self.eps)
+        return x * scale + (shift - mean * scale)
 
 
 class GroupNorm(Held):
-    """Population statistics of groups of channels alone."""
+    """Statistics of groups of channels alone, as ready-made kernels compute them.
 
-    def __init__(self, mixture: Mixture, groups: int) -> None:
+    Args:
+        mixture: what to compute.
+        groups: how many; as many as channels are instance statistics.
+        places: of each map, where this is always the same. An unbiased variance of n places is n / (n - 1) times the
+            other, and so is what is added to it.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    zeros: Tensor
+    ones: Tensor
+
+    def __init__(self, mixture: Mixture, groups: int, places: int | None) -> None:
         super().__init__()
-        self.groups, self.eps = groups, mixture.eps
+        factor = (places - 1) / places if mixture.unbiased and places is not None else 1.0
+        self.groups, self.eps = groups, mixture.eps * factor
         ones = torch.ones_like(mixture.weight)
-        self._hold(weight=mixture.weight, bias=mixture.bias, zeros=torch.zeros_like(ones), ones=ones)
+        self._hold(weight=mixture.weight * factor**0.5, bias=mixture.bias)
+        if groups != len(ones):
+            self._hold(zeros=torch.zeros_like(ones), ones=ones)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, *S), normalized."""
-        if not torch.compiler.is_exporting():
-            return F.group_norm(x, self.groups, self.weight, self.bias, self.eps)
-        # ONNX Runtime has no fast group normalization on a CPU; scale and shift as one operation.
-        y = _instance_norm(x.reshape(x.shape[0], self.groups, -1), None, None, self.eps)
-        return F.batch_norm(y.reshape(x.shape), self.zeros, self.ones, self.weight, self.bias, False, 0.0, 0.0)
+        if _is_exported():
+            return self._exported(x)
+        if torch.compiler.is_compiling() or takes_torch(x, group_norm_is_good):
+            given = contiguous(x)
+            # Past torch.nn.functional, which refuses maps of a single value.
+            y = torch.group_norm(given, self.groups, self.weight, self.bias, self.eps)
+            return y if given is x else channels_last(y)
+        name = f"group:{self.groups}"
+        return normalize(x, (name,), weight=self.weight, bias=self.bias, eps=self.eps, unbiased=False).y
+
+    def _exported(self, x: Tensor) -> Tensor:
+        # The format's own group normalization is many times slower in ONNX Runtime on a CPU.
+        if self.groups == x.shape[1]:
+            return _instance_norm(x, self.weight, self.bias, self.eps)
+        y = _instance_norm(x.reshape(x.shape[0], self.groups, -1), None, None, self.eps).reshape(x.shape)
+        return F.batch_norm(y, self.zeros, self.ones, self.weight.detach(), self.bias.detach(), False, 0.0, 0.0)
 
 
 class Tables(Held):
@@ -198,31 +211,47 @@ class Tables(Held):
         places: of each map, where this is always the same.
     """
 
+    weight: Tensor
+    bias: Tensor
+    centre: Tensor | None
+    fixed_mean: Tensor | None
+    fixed_var: Tensor
+
     def __init__(self, mixture: Mixture, constant: Constant | None, places: int | None) -> None:
         super().__init__()
         self.means, self.variances = dict(mixture.mean), dict(mixture.var)
-        self.eps, self.places, self.unbiased = mixture.eps, places, mixture.unbiased
-        centre = None if constant is None else constant.centre
-        mean = var = None
-        if mixture.running is not None:
-            mean, var = mixture.running
-            mean = (mean if centre is None else mean - centre) * self.means.get("batch", 0.0)
-            var = var * self.variances.get("batch", 0.0)
+        self.places, self.unbiased = places, mixture.unbiased
+        zeros = torch.zeros_like(mixture.weight)
+        centre = zeros if constant is None else constant.centre
+        mean, var = (zeros, zeros) if mixture.running is None else mixture.running
+        # Statistics of several maps are about x as it was before, here and in the end they are about x as it comes.
+        others = sum(share for name, share in self.means.items() if name not in ("instance", "batch"))
+        mean = (mean - centre) * self.means.get("batch", 0.0) - centre * others
         pooled = bool({*self.means, *self.variances} - {"instance", "batch"})
         self._hold(
             weight=mixture.weight,
             bias=mixture.bias,
-            fixed_mean=None if mean is None or not mean.any() else mean,
-            fixed_var=torch.zeros_like(mixture.weight) + mixture.eps if var is None else var + mixture.eps,
-            centre=centre if pooled else None,
+            fixed_mean=mean if mean.any() else None,
+            fixed_var=var * self.variances.get("batch", 0.0) + mixture.eps,
+            centre=centre if pooled and centre.any() else None,
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, *S), normalized."""
         mean, var = self._mixed(x, *self._moments(x))
-        scale = var.rsqrt() * self.weight
+        if _is_exported() or (not torch.compiler.is_compiling() and _merges(x)):
+            return self._as_batch(x, mean, var)
+        scale = var.to(self.weight.dtype).rsqrt() * self.weight
         shift = self.bias if mean is None else self.bias - mean * scale
-        return torch.addcmul(over(x, shift), x, over(x, scale))
+        return (x * over(x, scale) + over(x, shift)).to(x.dtype)
+
+    def _as_batch(self, x: Tensor, mean: Tensor | None, var: Tensor) -> Tensor:
+        """As batch normalization of a single sample with N C channels: one operation that scales and shifts."""
+        samples, channels = x.shape[:2]
+        mean = torch.zeros_like(self.bias) if mean is None else mean
+        tables = (t.detach().expand(samples, channels).reshape(-1) for t in (mean, var, self.weight, self.bias))
+        flat = x.reshape(1, samples * channels, *x.shape[2:])
+        return torch.batch_norm(flat, *_ordered(*tables), False, 0.0, 0.0, False).reshape(x.shape)
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mean of each map and the variance as the mixture has it, (N, C); None for what it has no use for."""
@@ -234,11 +263,10 @@ class Tables(Held):
         if {*self.variances} == {"batch"}:
             return mean, None
         places: Any = math.prod(x.shape[2:]) if self.places is None else self.places
-        norm = torch.linalg.vector_norm(x, 2, dims, dtype=dtype)
-        lost = places
-        if self.unbiased:
-            lost = torch.sym_max(places - 1, 1) if self.places is None else max(places - 1, 1)
-        return mean, (norm.square() / lost - mean.square() * (places / lost)).clamp(min=0)
+        factor = 1.0 if not self.unbiased else places / torch.sym_max(places - 1, 1)
+        var = _mean_square(x, dims, places, dtype) - mean.square()
+        # Rounding may leave less than nothing.
+        return mean, (var if self.places is not None and factor == 1 else var * factor).clamp(min=0)
 
     def _mixed(self, x: Tensor, mean: Tensor, var: Tensor | None) -> tuple[Tensor | None, Tensor]:
         """The mixtures of means and of variances plus eps, as tables that broadcast against (N, C)."""
@@ -249,10 +277,34 @@ class Tables(Held):
             if name != "instance":
                 groups = 1 if name == "layer" else int(name[6:])
                 of_mean, of_var = _pooled(true, var, groups, self.unbiased and x.dim() == 2)
-                of_mean = of_mean if self.centre is None else of_mean - self.centre
             mixed_mean = _plus(mixed_mean, self.means, name, of_mean)
             mixed_var = _plus(mixed_var, self.variances, name, of_var)
         return mixed_mean, mixed_var
+
+
+def _is_exported() -> bool:
+    """Whether the operations are those of a file for another runtime, rather than to be run here or compiled."""
+    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+
+
+def _merges(x: Tensor) -> bool:
+    """Whether samples and channels can be taken for one dimension at no cost, and nobody asks for a gradient."""
+    plain = type(x) is Tensor and not torch.is_grad_enabled() and not torch.jit.is_tracing()
+    return plain and x.dim() > 2 and (x.is_contiguous() or len(x) == 1)
+
+
+def _mean_square(x: Tensor, dims: tuple[int, ...], places: Any, dtype: torch.dtype) -> Tensor:
+    """The mean over `dims` of x squared, in `dtype`."""
+    if torch.compiler.is_compiling() or _is_exported():
+        # Norms are slow in ONNX Runtime, and some runtimes have none.
+        wide = x if x.dtype == dtype else x.to(dtype)
+        return (wide * wide).mean(dims)
+    return torch.linalg.vector_norm(x, 2, dims, dtype=dtype).square() / places
+
+
+def _ordered(mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """In the order of `torch.batch_norm`."""
+    return weight, bias, mean, var
 
 
 def _plus(total: Any, shares: Mapping[str, float], name: str, table: Tensor | None) -> Any:
@@ -267,18 +319,18 @@ def _pooled(mean: Tensor, var: Tensor | None, groups: int, flat: bool) -> tuple[
     """Mean and variance over groups of adjacent channels, tables that broadcast against (N, C)."""
     channels = mean.shape[1]
     width = channels // groups
+    lost = width / max(width - 1, 1) if flat else 1.0
+    if groups == 1:
+        centre = mean.mean(1, keepdim=True)
+        spread = (mean - centre).square()
+        pooled = (spread if var is None else spread + var).mean(1, keepdim=True)
+        return centre, pooled if lost == 1 else pooled * lost
     parts = mean.reshape(-1, groups, width)
     centre = parts.mean(2, keepdim=True)
     spread = (parts - centre).square()
-    if var is not None:
-        spread = spread + var.reshape(-1, groups, width)
-    pooled = spread.mean(2, keepdim=True)
-    if flat:
-        pooled = pooled * (width / max(width - 1, 1))
-    if groups == 1:
-        return centre.reshape(-1, 1), pooled.reshape(-1, 1)
-    spread_out = (-1, groups, width)
-    return centre.expand(spread_out).reshape(-1, channels), pooled.expand(spread_out).reshape(-1, channels)
+    pooled = (spread if var is None else spread + var.reshape(-1, groups, width)).mean(2, keepdim=True) * lost
+    whole = (-1, groups, width)
+    return centre.expand(whole).reshape(-1, channels), pooled.expand(whole).reshape(-1, channels)
 
 
 def over(x: Tensor, table: Tensor) -> Tensor:

@@ -30,5 +30,6 @@ CLASSIFICATION = TaskSpec(
     drawing="switchnorm.tasks.classification.drawing:LabelDrawing",
     views=("centre", "flip", "ten"),
     evaluation_batch=256,
+    answering="switchnorm.deploy.answering.classification:Classifying",
     predictor="switchnorm.tasks.classification.predict:ClassPredictor",
 )

@@ -74,6 +74,7 @@ DETECTION = TaskSpec(
     parts=PARTS,
     records="switchnorm.tasks.detection.records:records",
     sections="switchnorm.tasks.detection.report.sections:sections",
+    answering="switchnorm.deploy.answering.detection:Detecting",
     predictor="switchnorm.tasks.detection.predict:BoxPredictor",
     drawing="switchnorm.tasks.detection.drawing:ObjectDrawing",
 )

@@ -14,9 +14,10 @@ from torch import Tensor
 from switchnorm.data import Dataset
 from switchnorm.data.files.opening import sides
 from switchnorm.data.picture import Picture, shown, size_of
+from switchnorm.data.preparation import Tiling
 from switchnorm.data.segmentation import Scene, SegmentationDataset
 from switchnorm.data.segmentation.palette import overlay, written_mask
-from switchnorm.data.segmentation.tiles import Tile, Tiling
+from switchnorm.data.segmentation.tiles import Tile
 from switchnorm.tasks.images import write_image
 from switchnorm.tasks.predictor import Predictor
 

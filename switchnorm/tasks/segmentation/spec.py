@@ -134,6 +134,7 @@ SEGMENTATION = TaskSpec(
     },
     records="switchnorm.tasks.segmentation.records:records",
     sections="switchnorm.tasks.segmentation.report.sections:sections",
+    answering="switchnorm.deploy.answering.segmentation:Segmenting",
     predictor="switchnorm.tasks.segmentation.predict:MaskPredictor",
     drawing="switchnorm.tasks.segmentation.drawing:MaskDrawing",
 )
