@@ -76,8 +76,10 @@ none of the others: it is named at the end, and the command fails.
 
 RUN understands the flags --device, --precision, and --data.KEY. In its place stands a file that `switchnorm export` has
 written, a folder that `switchnorm push` has, a checkpoint of a run, or a name on the Hugging Face Hub: these know how
-pictures are shown to them, and are run without torch where they are ONNX or OpenVINO. With --weights, --model, --norm, --conv,
---model.options.KEY and --data.KEY say what they belong to and how pictures are shown to them."""
+pictures are shown to them, and are run without torch where they are ONNX or OpenVINO.
+
+With --weights, --model, --norm, --conv, --model.options.KEY and --data.KEY say what they belong to and how pictures are
+shown to them."""
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:

@@ -169,7 +169,7 @@ def export(
     reference, tried = _tried(adapter, about, channels)
     if tried.step > multiple_of(about):
         notes.append(f"height and width must be multiples of {tried.step}")
-    package, counts = reference, {}
+    package, counts = reference, dict[str, int]()
     if chosen.folds:
         package, counts = _folded(network, about, reference)
         about = replace(about, folded=True)

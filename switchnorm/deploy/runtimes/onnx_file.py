@@ -131,7 +131,7 @@ def _quantize(job: Job, path: Path) -> None:
 
     from switchnorm.deploy.runtimes.traced import quiet
 
-    prepared, done = path.with_name("prepared.onnx"), path.with_name("int8.onnx")
+    prepared, done = path.with_suffix(".prepared.onnx"), path.with_suffix(".quantized.onnx")
     with quiet():
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
         quantize_static(
