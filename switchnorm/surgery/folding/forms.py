@@ -228,9 +228,12 @@ class Tables(Held):
         zeros = torch.zeros_like(mixture.weight)
         centre = zeros if constant is None else constant.centre
         mean, var = (zeros, zeros) if mixture.running is None else mixture.running
-        # Statistics of several maps are about x as it was before, here and in the end they are about x as it comes.
+        mean = (mean - centre) * self.means.get("batch", 0.0)
+        # Statistics of several maps are about x as it was, but for what was subtracted from all maps alike: adding that
+        # would cost digits. In the end they are about x as it comes.
+        centre = centre - centre.mean()
         others = sum(share for name, share in self.means.items() if name not in ("instance", "batch"))
-        mean = (mean - centre) * self.means.get("batch", 0.0) - centre * others
+        mean = mean - centre * others
         pooled = bool({*self.means, *self.variances} - {"instance", "batch"})
         self._hold(
             weight=mixture.weight,
