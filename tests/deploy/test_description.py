@@ -65,5 +65,5 @@ def test_what_is_wrong_with_one_is_named_in_a_line(change, message):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"task": "raw"}', '{"format": 1, "format": 1}', "[" * 99 + "]" * 99])
 def test_other_texts_are_no_descriptions(text):
-    with pytest.raises(InputError, match="^it "):
+    with pytest.raises(InputError, match=r"^it "):
         Description.from_json(text, "it")
