@@ -35,8 +35,13 @@ _NAMING = _DATA | {"--data.classes_file"}
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    predict = commands.add("predict", _run, "write what a run or any weights predict for pictures", _help())
-    predict.usage = "switchnorm predict RUN PICTURE ... | PICTURE ... --weights FILE --model NAME --classes CLASSES"
+    predict = commands.add(
+        "predict", _run, "write what a run, an exported file or any weights predict for pictures", _help()
+    )
+    predict.usage = (
+        "switchnorm predict RUN | FILE | FOLDER | hf-hub:NAME PICTURE ... | PICTURE ... --weights FILE --model NAME "
+        "--classes CLASSES"
+    )
     add_network_flags(predict, "best")
     predict.add_argument(
         "--classes",
@@ -48,12 +53,14 @@ def add(commands: Commands) -> None:
 
 
 def _help() -> str:
-    return """Write what a run, or any weights, predict for pictures.
+    return """Write what a run, an exported file, or any weights, predict for pictures.
 
   switchnorm predict runs/camvid-small-sn street.jpg holiday/
   switchnorm predict runs/camvid-small-sn pictures/ --scales 360 480 --flip --out masks
   switchnorm predict runs/cifar10-resnet20-ssn cat.jpg
   switchnorm predict runs/bccd-small-sn slides/ --shown 0.3 --out found
+  switchnorm predict street.onnx holiday/ --flip
+  switchnorm predict hf-hub:me/blood-cells slide.jpg
   switchnorm predict cat.jpg --weights FILE --model timm:resnet50 --norm sn --classes imagenet
   switchnorm predict street.jpg --weights encoder.pth decoder.pth --model resnet50_dilated8+c1_bilinear_deepsup \\
       --norm sn --classes ade20k --data.colors published
@@ -67,8 +74,12 @@ of COCO's whose annotations have scores, and detections.csv.
 Pictures are files, or folders of files; photographs are turned as their EXIF data says. One that cannot be read stops
 none of the others: it is named at the end, and the command fails.
 
-RUN understands the flags --device, --precision, and --data.KEY. With --weights, --model, --norm, --conv,
---model.options.KEY and --data.KEY say what they belong to and how pictures are shown to them."""
+RUN understands the flags --device, --precision, and --data.KEY. In its place stands a file that `switchnorm export` has
+written, a folder that `switchnorm push` has, a checkpoint of a run, or a name on the Hugging Face Hub: these know how
+pictures are shown to them, and are run without torch where they are ONNX or OpenVINO.
+
+With --weights, --model, --norm, --conv, --model.options.KEY and --data.KEY say what they belong to and how pictures are
+shown to them."""
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -12,6 +11,7 @@ from switchnorm import __version__
 from switchnorm.config.claim import beside
 from switchnorm.config.task_spec import TaskSpec, tasks
 from switchnorm.deploy.description import Description
+from switchnorm.deploy.markdown import rows, section, table, text
 from switchnorm.errors import InputError
 from switchnorm.runs.durations import duration
 from switchnorm.runs.geometries import Geometry
@@ -39,14 +39,14 @@ def model_card(
     matter = yaml.safe_dump(_front_matter(about, name, spec, run, licence), sort_keys=False, allow_unicode=True)
     parts = [
         f"---\n{matter}---",
-        f"# {_text(name.partition('/')[2])}",
+        f"# {text(name.partition('/')[2])}",
         _summary(about, run),
         _use(about, name),
-        *_section("The network", _table(_network(about, parameters))),
-        *_section("Training", _table(_training(run)) if run is not None else ""),
-        *_section("Results", _results(about, spec)),
-        *_section("What the layers chose", _choices(about)),
-        *_section("Files", _files(licence)),
+        *section("The network", table(_network(about, parameters))),
+        *section("Training", table(_training(run)) if run is not None else ""),
+        *section("Results", _results(about, spec)),
+        *section("What the layers chose", _choices(about)),
+        *section("Files", _files(licence)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -94,11 +94,11 @@ def _norm(about: Description) -> str:
 
 
 def _summary(about: Description, run: Run | None) -> str:
-    network = _text((about.network or {}).get("name", "a network"))
+    network = text((about.network or {}).get("name", "a network"))
     norm = _norm(about)
-    what = f"`{network}`" + (f" with `{_text(norm)}` as its normalization" if norm else "")
+    what = f"`{network}`" + (f" with `{text(norm)}` as its normalization" if norm else "")
     task = "" if about.task not in tasks() else f" for {about.task}"
-    data = "" if run is None else f", trained on `{_text(_data(run))}`"
+    data = "" if run is None else f", trained on `{text(_data(run))}`"
     return f"{what}{task}{data}, by switchnorm: networks whose layers choose the statistics that they normalize by."
 
 
@@ -119,44 +119,44 @@ def _use(about: Description, name: str) -> str:
         ]
     plugins = (about.network or {}).get("plugins") or ()
     if plugins:
-        names = ", ".join(f"`{_text(each)}`" for each in plugins)
+        names = ", ".join(f"`{text(each)}`" for each in plugins)
         lines += ["", f"It needs {names}, which registers what it is made of: import that first, or say `--plugins`."]
     return "\n".join(lines)
 
 
 def _network(about: Description, parameters: int | None) -> Iterator[tuple[str, str]]:
     network = about.network or {}
-    yield "network", f"`{_text(network.get('name', 'unknown'))}`"
+    yield "network", f"`{text(network.get('name', 'unknown'))}`"
     for entry, title in (("options", "options"), ("norms", "normalization of parts")):
         if network.get(entry):
-            yield title, ", ".join(f"`{_text(key)}={_text(value)}`" for key, value in network[entry].items())
+            yield title, ", ".join(f"`{text(key)}={text(value)}`" for key, value in network[entry].items())
     if _norm(about):
-        yield "normalization", f"`{_text(_norm(about))}`"
+        yield "normalization", f"`{text(_norm(about))}`"
     for each in network.get("switched") or ():
         options = ", ".join(f"{key}={value}" for key, value in (each.get("options") or {}).items())
         count = len(each["layers"])
-        yield f"switched to `{_text(each['norm'])}`", f"{count} layers{f', {_text(options)}' if options else ''}"
+        yield f"switched to `{text(each['norm'])}`", f"{count} layers{f', {text(options)}' if options else ''}"
     if parameters is not None:
         yield "parameters", f"{parameters:,}"
     if about.classes:
         more = f", and {len(about.classes) - _MOST} more" if len(about.classes) > _MOST else ""
-        yield f"{len(about.classes)} classes", ", ".join(map(_text, about.classes[:_MOST])) + more
+        yield f"{len(about.classes)} classes", ", ".join(map(text, about.classes[:_MOST])) + more
     if about.preparation is not None and not about.raw:
         yield from _pictures(about.preparation)
     for key, value in about.inference.items():
-        yield key.replace("_", " "), _text(value)
+        yield key.replace("_", " "), text(value)
 
 
 def _pictures(preparation: Any) -> Iterator[tuple[str, str]]:
     entries = preparation.to_dict()
     rule = entries.pop("rule")
     sides = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in rule.items() if key != "kind")
-    yield "pictures", _text(f"{rule['kind'].replace('_', ' ')}: {sides}; {entries['interpolation']}")
+    yield "pictures", text(f"{rule['kind'].replace('_', ' ')}: {sides}; {entries['interpolation']}")
     for key in ("mean", "std"):
-        yield key, _text(", ".join(f"{value:.6g}" for value in entries[key]) + " (of pixels from 0 to 255)")
+        yield key, text(", ".join(f"{value:.6g}" for value in entries[key]) + " (of pixels from 0 to 255)")
     for key, usual in (("scale", 1.0), ("order", "rgb"), ("bands", None), ("range", None)):
         if entries[key] != usual:
-            yield key, _text(entries[key])
+            yield key, text(entries[key])
 
 
 def _training(run: Run | None) -> Iterator[tuple[str, str]]:
@@ -164,7 +164,7 @@ def _training(run: Run | None) -> Iterator[tuple[str, str]]:
         return
     settings, record = run.settings, run.provenance
     data = {key: value for key, value in (run.config.get("data") or {}).items() if key not in _LOCAL}
-    yield "data", ", ".join(f"`{_text(key)}={_text(value)}`" for key, value in data.items() if value is not None)
+    yield "data", ", ".join(f"`{text(key)}={text(value)}`" for key, value in data.items() if value is not None)
     batch, samples = settings.get("train.batch_size"), settings.get("train.samples_per_gpu")
     if isinstance(batch, int) and isinstance(samples, int) and 0 < samples <= batch:
         geometry = Geometry(-(-batch // samples), samples)
@@ -173,18 +173,18 @@ def _training(run: Run | None) -> Iterator[tuple[str, str]]:
     for key, title in _SETTINGS.items():
         value = settings.get(key)
         if value not in (None, "", False, 0, []) or key == "seed":
-            yield title, _text(value)
+            yield title, text(value)
     yield "epochs done", f"{int(run.metrics[-1]['epoch'] or 0)}{'' if run.finished else ', not finished'}"
     if isinstance(record.get("seconds"), int | float):
-        yield "time", _text(duration(record["seconds"]))
+        yield "time", text(duration(record["seconds"]))
     hardware = record.get("hardware")
     if isinstance(hardware, Mapping):
-        yield "hardware", _text("; ".join(f"{key} {value}" for key, value in hardware.items()))
+        yield "hardware", text("; ".join(f"{key} {value}" for key, value in hardware.items()))
     versions = record.get("versions")
     if isinstance(versions, Mapping):
-        yield "versions", _text(", ".join(f"{key} {value}" for key, value in versions.items()))
+        yield "versions", text(", ".join(f"{key} {value}" for key, value in versions.items()))
     if isinstance(record.get("warm_start"), Mapping):
-        yield "began with", _text(", ".join(f"{key} {value}" for key, value in record["warm_start"].items() if value))
+        yield "began with", text(", ".join(f"{key} {value}" for key, value in record["warm_start"].items() if value))
 
 
 #: Keys of the data that say where it lies on one machine.
@@ -210,39 +210,39 @@ _SETTINGS = {
 
 def _results(about: Description, spec: TaskSpec | None) -> str:
     measured = list(_measured(about, spec))
-    rows = _table([(title, f"{100 * value:.2f} %") for title, value in measured], ("measured", ""))
-    lines = [rows] if measured else []
+    counted = table([(title, f"{100 * value:.2f} %") for title, value in measured], ("measured", ""))
+    lines = [counted] if measured else []
     if measured:
         lines.append("Measured on the validation data of the run, with these weights, by switchnorm.")
     if measured and spec is not None and spec.remark:
-        lines.append(_text(spec.remark))
+        lines.append(text(spec.remark))
     claim = beside(about.claim, about.task, about.results) if spec is not None and about.claim else None
     if claim:
-        lines.append(f"Beside what others report for this training: {_text(claim)}.")
+        lines.append(f"Beside what others report for this training: {text(claim)}.")
     return "\n\n".join(lines)
 
 
 def _choices(about: Description) -> str:
     if not about.layers:
         return ""
-    rows = []
+    shared = []
     for of, title in (("mean", "mean"), ("var", "variance")):
         layers = [chosen[of] for chosen in about.layers.values() if of in chosen]
         for name in dict.fromkeys(name for shares in layers for name in shares):
             shares = [each[name] for each in layers if name in each]
             alone = sum(share >= _CHOSEN for share in shares)
-            rows.append((title, name, f"{100 * sum(shares) / len(shares):.1f} %", f"{alone} of {len(shares)}"))
+            shared.append((title, name, f"{100 * sum(shares) / len(shares):.1f} %", f"{alone} of {len(shares)}"))
     head = ("moment", "statistic", "mean importance", "layers that chose it alone")
     each = [
-        (f"`{_text(layer)}`", *(_shares(chosen.get(of, {})) for of in ("mean", "var")))
+        (f"`{text(layer)}`", *(_shares(chosen.get(of, {})) for of in ("mean", "var")))
         for layer, chosen in about.layers.items()
     ]
-    folded = _rows(("layer", "mean", "variance"), each)
-    return f"{_rows(head, rows)}\n\n<details><summary>Every layer</summary>\n\n{folded}\n\n</details>"
+    folded = rows(("layer", "mean", "variance"), each)
+    return f"{rows(head, shared)}\n\n<details><summary>Every layer</summary>\n\n{folded}\n\n</details>"
 
 
 def _shares(shares: Mapping[str, float]) -> str:
-    return ", ".join(f"{_text(name)} {share:.3f}" for name, share in shares.items() if share > 0)
+    return ", ".join(f"{text(name)} {share:.3f}" for name, share in shares.items() if share > 0)
 
 
 def _files(licence: str | None) -> str:
@@ -254,28 +254,6 @@ def _files(licence: str | None) -> str:
     if licence is None:
         lines.append("- A license is not stated; ask the owners of this repository.")
     return "\n".join([*lines, "", f"Written by switchnorm {__version__}."])
-
-
-def _section(title: str, content: str) -> list[str]:
-    return [f"## {title}\n\n{content}"] if content else []
-
-
-def _table(rows: Iterable[tuple[str, str]], head: tuple[str, str] = ("", "")) -> str:
-    return _rows(head, list(rows))
-
-
-def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return ""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _text(value: Any) -> str:
-    """Text of a user's that stays a word in a table, whatever it has in it."""
-    shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    escaped = html.escape(" ".join(shown.split()), quote=False)
-    return escaped.replace("|", "\\|").replace("`", "'")
 
 
 def check_licence(licence: str | None) -> None:

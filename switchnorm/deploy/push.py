@@ -129,12 +129,16 @@ def _taken(
         runtime = what.runtime
         if not isinstance(runtime, NetworkRuntime):
             raise InputError(f"{what.source} is a file of another runtime; push the run that it was exported from")
-        return runtime.network, runtime.description, None, ()
+        remark = f"the card says nothing of the training, which {what.source} does not hold; push the run for that"
+        return runtime.network, runtime.description, None, (remark,)
     if not isinstance(what, str | os.PathLike):
         raise InputError(
             f"push takes a run, a checkpoint of one, a Net or a torch.nn.Module, got {type(what).__name__}"
         )
-    return _of_run(Path(what).expanduser(), checkpoint)
+    path = Path(what).expanduser()
+    if any((folder / "config.yaml").is_file() for folder in (path, path.parent.parent)):
+        return _of_run(path, checkpoint)
+    return _taken(load(what), checkpoint, None, None, None)
 
 
 def _of_run(path: Path, checkpoint: str) -> tuple[nn.Module, Description, Run | None, tuple[str, ...]]:

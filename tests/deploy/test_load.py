@@ -260,7 +260,7 @@ def test_what_holds_no_network_is_refused(name, message, tmp_path, monkeypatch, 
 def test_a_checkpoint_of_a_run_is_opened_and_one_that_is_not_there_named(runs):
     run = runs["classification"]
     assert switchnorm.load(run.best).description == switchnorm.load(run.path).description
-    with pytest.raises(InputError, match="checkpoint 'last' does not exist; .* has best"):
+    with pytest.raises(InputError, match=r"checkpoint 'last' does not exist; .* has best"):
         switchnorm.load(run.path, checkpoint="last")
     with pytest.raises(InputError, match="device 'cua' is not available here; choose from cpu, auto"):
         switchnorm.load(run.path, device="cua")

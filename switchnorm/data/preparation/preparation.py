@@ -86,8 +86,9 @@ class Preparation:
         """A picture in memory as `prepare` takes it.
 
         Args:
-            picture: of Pillow, in any mode of 8 bits, turned as its EXIF data says; or an array (H, W), (H, W, C) or (C, H, W) uint8. An array of
-                three axes has its channels where there are as many as the network takes: last, else first.
+            picture: of Pillow, in any mode of 8 bits, turned as its EXIF data says; or an array (H, W), (H, W, C) or
+                (C, H, W) uint8. An array of three axes has its channels where there are as many as the network takes:
+                last, else first.
             title: what an error calls it.
 
         Raises:

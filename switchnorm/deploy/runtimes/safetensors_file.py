@@ -6,6 +6,7 @@ on, and to fold takes no longer than to read. The file is a checkpoint like thos
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,21 @@ def prepared(network: nn.Module, description: Description) -> tuple[bytes, Descr
     description = replace(description, network=entries, folded=False, half=False, int8=False)
     description = replace(description, size=None, dynamic=DIMENSIONS)
     state = dense(network)
-    return save(state, metadata_of(network, state, description)), description
+    return _ordered(save(state, metadata_of(network, state, description))), description
+
+
+def _ordered(content: bytes) -> bytes:
+    """A file whose metadata is in the order of its names: safetensors writes it in another one each time.
+
+    The same network is then the same file, which the hub does not take twice. A file is the length of its header, in
+    eight bytes, the header, in JSON that spaces fill up to a multiple of eight bytes, and the numbers.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def dense(network: nn.Module) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 import switchnorm
 from switchnorm.layers import all_norms
-from switchnorm.surgery import plan_fold, switch
+from switchnorm.surgery import calibrate, plan_fold, switch
 from tests.surgery.folding.folded import assert_same, chosen, trained
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -36,10 +36,12 @@ def test_registered_normalizers(norm, dims):
 @pytest.mark.parametrize("dims", CONVS)
 def test_choices(moments, dims):
     torch.manual_seed(0)
-    model = chosen(trained(switch(net(NORMS[dims], dims), "ssn")), lambda _: moments)
     shape = (5, 4, 3)[:dims]
+    x = 3 * torch.randn(2, 3, *shape)
+    model = chosen(trained(switch(net(NORMS[dims], dims), "ssn")), lambda _: moments)
+    calibrate(model, [x])
     for size in (None, shape) if dims == 2 else (None,):
-        plan, _ = assert_same(model, torch.randn(2, 3, *shape), size=size)
+        plan, _ = assert_same(model, x, size=size)
         assert not plan.left
 
 
