@@ -44,8 +44,8 @@ def _inspect(options: argparse.Namespace, rest: Sequence[str]) -> None:
     print_importance(layers)
     batch = sum(_is_constant(layer) for layer in layers)
     say(
-        f"fold: {batch} of {len(layers)} ({batch / len(layers):.0%}) chose batch statistics alone, which cost nothing in "
-        "inference where a convolution comes before; switchnorm.plan_fold(model) tells what becomes of every layer"
+        f"fold: {batch} of {len(layers)} ({batch / len(layers):.0%}) chose batch statistics alone, which cost nothing "
+        "in inference where a convolution comes before; switchnorm.plan_fold(model) tells what becomes of every layer"
     )
 
 
