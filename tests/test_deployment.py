@@ -17,6 +17,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "deployment.md").read_text(encoding
 SHORTER = {"train": ["--train.epochs", "1", "--schedule.warmup_epochs", "0", "--train.batch_size", "256"]}
 
 
+@pytest.mark.sweep  # a training, seven exports and as many imports
 def test_every_step_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

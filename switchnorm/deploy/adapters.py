@@ -21,9 +21,13 @@ class Adapter(nn.Module):
     Attributes:
         batches: whether it takes several images at once.
         smallest: the smallest height and width of images, in pixels.
+        counts: whether how much it gives depends on what is in the picture.
+        in_8_bits: why its outputs cannot be computed in 8 bits; "" where they can.
     """
 
     batches: ClassVar[bool] = True
+    counts: ClassVar[bool] = False
+    in_8_bits: ClassVar[str] = ""
     smallest: int = 1
 
     def __init__(self, network: nn.Module) -> None:

@@ -48,6 +48,8 @@ class Detections(Adapter):
     """
 
     batches: ClassVar[bool] = False
+    counts: ClassVar[bool] = True
+    in_8_bits: ClassVar[str] = "8 bits hold no coordinates of boxes; leave int8 out, or take half"
 
     def __init__(self, network: nn.Module) -> None:
         if not finds_objects(network):

@@ -52,6 +52,7 @@ class Exported:
         description: that it holds.
         outputs: names of what it gives.
         checks: what it was compared with.
+        channels: C of the images that it takes.
         folded: what became of the normalizations, and of how many.
         notes: what was decided, a line each.
     """
@@ -62,6 +63,7 @@ class Exported:
     description: Description
     outputs: tuple[str, ...]
     checks: tuple[Check, ...]
+    channels: int
     folded: dict[str, int]
     notes: tuple[str, ...]
 
@@ -88,7 +90,7 @@ class Exported:
         first = "batch" if "batch" in about.dynamic else "1"
         lines = [
             f"{self.path}: {self.format.name}, {self.bytes / 1e6:.1f} MB",
-            f"  takes images {kind} ({first}, C, {', '.join(sides)}), gives {', '.join(self.outputs)}",
+            f"  takes images {kind} ({first}, {self.channels}, {', '.join(sides)}), gives {', '.join(self.outputs)}",
         ]
         if self.folded:
             lines.append("  folded: " + ", ".join(f"{count} {name}" for name, count in self.folded.items()))
@@ -206,7 +208,17 @@ def export(
         remove(folder)
     for note in notes if warn else ():
         warnings.warn(note, ExportWarning, stacklevel=2)
-    return Exported(path, tuple(chosen.files(path)), chosen, about, package.outputs, checks, counts, tuple(notes))
+    return Exported(
+        path,
+        tuple(chosen.files(path)),
+        chosen,
+        about,
+        package.outputs,
+        checks,
+        images[0].shape[1],
+        counts,
+        tuple(notes),
+    )
 
 
 def _network(

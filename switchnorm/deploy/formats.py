@@ -31,6 +31,7 @@ class Format:
         beside: suffixes of the files that a file of this format comes with.
         folds: whether it holds a network folded for inference, or the weights as they were trained.
         summary: what it is, for the help.
+        counts: whether it holds networks that give more or less by what is in the picture, as detectors do.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Format:
     beside: tuple[str, ...]
     summary: str
     folds: bool = True
+    counts: bool = True
 
     def files(self, path: Path) -> list[Path]:
         """All files that one at `path` consists of, itself the first."""
@@ -130,6 +132,7 @@ FORMATS: Mapping[str, Format] = {
             extra="executorch",
             beside=(".json",),
             summary="ExecuTorch's program for phones and devices by XNNPACK, one picture of one size",
+            counts=False,
             module="executorch_file",
         ),
         Format(

@@ -12,7 +12,7 @@ from torch import nn
 from switchnorm.data.preparation import Crop
 from switchnorm.deploy.adapters import Adapter
 from switchnorm.deploy.description import DIMENSIONS, RAW_TASK, Description
-from switchnorm.deploy.formats import Format
+from switchnorm.deploy.formats import FORMATS, Format
 from switchnorm.deploy.sizes import SMALLEST
 from switchnorm.errors import InputError, unknown
 
@@ -46,6 +46,14 @@ def settled(adapter: Adapter, about: Description, format: Format, wanted: Wanted
     Raises:
         InputError: a size, or dimensions, that cannot be.
     """
+    if adapter.counts and not format.counts:
+        able = ", ".join(each.name for each in FORMATS.values() if each.counts)
+        raise InputError(
+            f"format {format.name!r} holds no network that finds more or less by what is in the picture; choose from "
+            f"{able}"
+        )
+    if wanted.int8 and adapter.in_8_bits:
+        raise InputError(adapter.in_8_bits)
     raw = wanted.raw
     if about.preparation is None and not raw:
         raw = True

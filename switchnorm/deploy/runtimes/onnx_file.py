@@ -23,6 +23,8 @@ OPSET = 18
 _LARGEST = (1 << 31) - (1 << 20)
 #: What is computed in 8 bits: where the time goes, and what may stand between two of these without leaving 8 bits.
 _QUANTIZED = ("Conv", "Gemm", "MatMul", "Add", "Relu", "Clip", "MaxPool", "GlobalAveragePool", "Concat")
+#: How names of nodes begin that compute coordinates, which in 16 bits would be off by half a pixel.
+_COORDINATES = "coordinates/"
 #: What keeps 32 bits in a file of 16-bit numbers besides what no converter takes: statistics, whose sums and squares
 #: leave the range.
 _PRECISE = ("ReduceMean", "ReduceL2", "ReduceSumSquare", "ReduceSum", "InstanceNormalization", "LayerNormalization")
@@ -73,8 +75,25 @@ def program(job: Job) -> Any:
     model = written.model_proto
     model.producer_name, model.producer_version = "switchnorm", job.description.version
     _name_dimensions(model, job.dynamic)
+    _mark_coordinates(model, job.network)
     _forget_origin(model)
     return model
+
+
+def _mark_coordinates(model: Any, network: Any) -> None:
+    """Let the names of nodes tell which of them compute coordinates: those in modules that say `of_coordinates`."""
+    import ast
+
+    for node in model.graph.node:
+        scopes = next((each.value for each in node.metadata_props if each.key == "pkg.torch.onnx.name_scopes"), "[]")
+        path = ast.literal_eval(scopes)[:-1]  # of modules, the last entry being the operation's own name
+        inner = path[-1] if path else ""
+        try:
+            marked = getattr(network.get_submodule(inner), "of_coordinates", False)
+        except AttributeError:  # the exporter's name of something that is no module
+            marked = False
+        if marked:
+            node.name = _COORDINATES + node.name
 
 
 def _forget_origin(model: Any) -> None:
@@ -120,6 +139,7 @@ def _half(model: Any) -> Any:
             keep_io_types=True,
             disable_shape_infer=True,
             op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_PRECISE],
+            node_block_list=[node.name for node in model.graph.node if node.name.startswith(_COORDINATES)],
         )
 
 

@@ -41,8 +41,8 @@ class OnePicture(nn.Module):
 
     outputs: tuple[str, ...] = FOUND
     smallest: int = 1
-    #: How many pictures the forward pass takes.
-    batch: ClassVar[int] = 1
+    #: What it computes itself are coordinates and scores, which keep 32 bits where the network has 16.
+    of_coordinates: ClassVar[bool] = True
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,9 @@ class RegionPool(MultiScaleRoIAlign):
             pixels of the map for it.
         geometry: of the boxes, whose corners are given.
     """
+
+    #: As of `OnePicture`.
+    of_coordinates: ClassVar[bool] = True
 
     def __init__(
         self, maps: Sequence[str], strides: Sequence[int], side: int, sampling_ratio: int, geometry: Geometry

@@ -278,7 +278,7 @@ class Tables(Held):
             var = (x.to(dtype) - over(x, mean)).square().sum(dims)
             return mean, var / (max(places - 1, 1) if self.unbiased else max(places, 1))
         # The variance of a single value is 0 and no rounding.
-        factor = 1.0 if not self.unbiased else places * torch.sym_min(places - 1, 1) / torch.sym_max(places - 1, 1)
+        factor = 1.0 if not self.unbiased else _unbiasing(places)
         var = _mean_square(x, dims, places, dtype) - mean.square()
         # Rounding may leave less than nothing.
         return mean, (var if self.places is not None and factor == 1 else var * factor).clamp(min=0)
@@ -295,6 +295,13 @@ class Tables(Held):
             mixed_mean = _plus(mixed_mean, self.means, name, of_mean)
             mixed_var = _plus(mixed_var, self.variances, name, of_var)
         return mixed_mean, mixed_var
+
+
+def _unbiasing(places: Any) -> Any:
+    """n / (n - 1), and 0 for a single place; also of sizes that are symbols, or tensors as torch.jit.trace has them."""
+    if isinstance(places, Tensor):
+        return places * (places - 1).clamp(max=1) / (places - 1).clamp(min=1)
+    return places * torch.sym_min(places - 1, 1) / torch.sym_max(places - 1, 1)
 
 
 def _is_exported() -> bool:
