@@ -20,7 +20,7 @@ Found = dict[Any, Any]
 
 
 def run(module: str, world: int, folder: Path, *, seconds: float = PROCESS_SECONDS) -> list[Found]:
-    """Start `world` processes of a module that ends with `process`, for so many seconds at most; what each has found."""
+    """Start `world` processes of a module that ends with `process`; what each has found in `seconds` at most."""
     started = [Forked(("-m", module, str(rank), str(world), str(folder))) for rank in range(world)]
     try:
         errors = [each.communicate(timeout=seconds)[1] for each in started]
