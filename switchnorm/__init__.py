@@ -18,17 +18,35 @@ _HOMES = {
         *("WSConv1d", "WSConv2d", "WSConv3d"),
     ),
     "surgery": (
-        *("switch", "plan_switch", "SwitchWarning", "fuse", "plan_fuse", "ghost", "sync"),
+        *("switch", "plan_switch", "SwitchWarning", "fuse", "plan_fuse", "fold", "plan_fold"),
+        *("ghost", "sync"),
         *("calibrate", "set_momentum", "harden", "unharden", "set_radius", "importance"),
     ),
     "optim": ("parameter_groups", "SparseSchedule"),
     "models": ("create_model", "list_models"),
     "weights": ("load_published",),
+    "deploy.load": ("load",),
+    "deploy.push": ("push",),
+    "deploy.exporting": ("export", "Exported", "ExportWarning"),
     "errors": ("InputError",),
 }
 _HOME_OF = {name: room for room, names in _HOMES.items() for name in names}
 _ROOMS = (
-    *("config", "data", "errors", "layers", "models", "ops", "optim", "report", "runs", "studies", "surgery", "tasks"),
+    *(
+        "config",
+        "data",
+        "deploy",
+        "errors",
+        "layers",
+        "models",
+        "ops",
+        "optim",
+        "report",
+        "runs",
+        "studies",
+        "surgery",
+        "tasks",
+    ),
     *("training", "weights"),
 )
 

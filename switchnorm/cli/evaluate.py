@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     if not arguments or arguments[0].startswith("-"):
         raise InputError("eval takes a run folder, or --weights FILE; see `switchnorm eval --help`")
     run, config = open_run(Path(arguments[0]), options, arguments[1:], _FLAGS)
-    from switchnorm.training.launch import checkpoint_of
+    from switchnorm.runs.checkpoints import checkpoint_of
 
     checkpoint = checkpoint_of(run, options.checkpoint or "last")
     from switchnorm.training.evaluate import evaluate

@@ -9,9 +9,20 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from switchnorm.data.interpolation import Interpolation
+from switchnorm.data.resizing import Pixelled
 
 #: In red, green and blue; or (C, H, W) uint8.
 Picture = Image.Image | Tensor
+
+
+def rgb(picture: Picture) -> Picture:
+    """The same picture, in red, green and blue where it is Pillow's."""
+    return picture.convert("RGB") if isinstance(picture, Image.Image) and picture.mode != "RGB" else picture
+
+
+def pixelled(picture: Picture) -> Pixelled:
+    """The same picture without torch."""
+    return picture.numpy() if isinstance(picture, Tensor) else picture
 
 
 def size_of(picture: Picture) -> tuple[int, int]:

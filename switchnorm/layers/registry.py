@@ -10,6 +10,7 @@ from torch import nn
 
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers.checks import DIMS, check_registration, is_torchs
+from switchnorm.layers.evaluated import Evaluated
 from switchnorm.layers.made import mark, now
 from switchnorm.layers.options import Options, options_of
 
@@ -50,6 +51,9 @@ class Norm:
         fuses: layers are called as `layer(x, residual, activation)`, and have an attribute `activation`.
         groups: layers take `groups`, which "NAME:G" sets.
         flat: options of layers whose input is known to be (N, C), which has no instance statistic.
+        evaluates: a function of a layer that tells what it computes in evaluation, or why that is not known before a
+            batch is; see `switchnorm.layers.evaluated`. `switchnorm.fold` then knows what of it is constant. None where
+            nobody says.
         scale: the name of the parameter that multiplies the output, for networks whose blocks start as identities.
         baseline: whether tables show how far others are from it.
         color: in figures, as "#rrggbb"; None for one that no other has yet.
@@ -70,6 +74,7 @@ class Norm:
     fuses: bool = False
     groups: bool = False
     flat: Mapping[str, Any] = field(default_factory=dict)
+    evaluates: Callable[[Any], Evaluated | str] | None = None
     scale: str = "weight"
     baseline: bool = False
     color: str | None = None

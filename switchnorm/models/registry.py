@@ -16,6 +16,7 @@ from switchnorm.layers import NormLike, Spec
 from switchnorm.layers.arguments import check_momentum
 from switchnorm.models import cifar, detection, foreign, imagenet, segmentation
 from switchnorm.models.family import Family
+from switchnorm.models.made import mark
 from switchnorm.models.options import SHARED, explained
 from switchnorm.models.pictures import Pictures, expected
 from switchnorm.surgery import set_momentum
@@ -115,8 +116,12 @@ def create_model(
         kinds = sorted({type(module).__name__ for module in model.modules() if is_norm(module)})
         has = f"no normalization that switches, only {', '.join(kinds)}" if kinds else "no normalization"
         raise InputError(f"model {name!r} has {has}; leave norm and conv out")
+    told: dict[str, Any] = {} if statistics is None else {"statistics": statistics}
     if momentum is not _AS_BUILT:
         set_momentum(model, momentum)
+        told["momentum"] = momentum
+    arguments = {"norm": norm, "norms": dict(norms or {}), "conv": conv, "num_classes": num_classes}
+    mark(model, name, **arguments, options={**options, **told})
     return model
 
 

@@ -1,6 +1,7 @@
 """Surgery: changing a model that somebody else wrote."""
 
 from switchnorm.surgery.batch import ghost, sync
+from switchnorm.surgery.folding import FoldPlan, fold, plan_fold
 from switchnorm.surgery.freeze import freeze
 from switchnorm.surgery.fuse import FusePlan, fuse, plan_fuse
 from switchnorm.surgery.importance import LayerImportance, harden, importance, set_radius, unharden
@@ -19,6 +20,7 @@ from switchnorm.surgery.switch import plan_switch, switch
 __all__ = [
     "CalibrationWarning",
     "Change",
+    "FoldPlan",
     "FusePlan",
     "LayerImportance",
     "Left",
@@ -28,12 +30,14 @@ __all__ = [
     "batch_statistics",
     "calibrate",
     "evaluation_mode",
+    "fold",
     "freeze",
     "freeze_statistics",
     "fuse",
     "ghost",
     "harden",
     "importance",
+    "plan_fold",
     "plan_fuse",
     "plan_switch",
     "set_momentum",

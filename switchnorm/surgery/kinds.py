@@ -66,7 +66,7 @@ def norm_refusal(norm: nn.Module) -> str | None:
         return f"{type(norm).__name__} is not a normalization that switches"
     if is_parametrized(norm):
         return "its parameters are parametrized"
-    if _own_forward(norm) and not has_tail(norm) and not made:
+    if own_forward(norm) and not has_tail(norm) and not made:
         return f"{type(norm).__name__} has a forward of its own"
     if channels_of(norm) is None:
         return "nothing tells its channels (num_features, num_channels or a weight of one dimension)"
@@ -82,7 +82,7 @@ def tail_of(norm: nn.Module) -> tuple[str, ...]:
     names = [name for name in ("drop", "act", "activation") if isinstance(norm._modules.get(name), nn.Module)]
     if names == ["activation"]:
         return ("activation",) if _ends_with_activation(norm) else ()
-    ended = _own_forward(norm) or made_by(norm) is not None or apply_tail in norm._forward_hooks.values()
+    ended = own_forward(norm) or made_by(norm) is not None or apply_tail in norm._forward_hooks.values()
     return ("drop", "act") if names[:2] == ["drop", "act"] and ended else ()
 
 
@@ -95,7 +95,7 @@ def _ends_with_activation(norm: Any) -> bool:
     """Whether a subclass computes what its base does, and then its `activation`; looked at by values."""
     kind = kind_of(norm)
     channels, dims = channels_of(norm), class_dims(norm) or 2
-    if kind is None or kind.base is None or not _own_forward(norm) or channels is None:
+    if kind is None or kind.base is None or not own_forward(norm) or channels is None:
         return False
     with (
         contextlib.suppress(Exception),
@@ -121,7 +121,7 @@ def apply_tail(norm: nn.Module, args: Any, output: Tensor) -> Tensor:
     return ended
 
 
-def _own_forward(norm: nn.Module) -> bool:
+def own_forward(norm: nn.Module) -> bool:
     """Whether a normalization computes more than its kind does."""
     kind = kind_of(norm)
     # The frozen ones have no base to compare with; those that compute more do so with an activation.

@@ -101,7 +101,7 @@ def makes_flat(node: fx.Node) -> bool:
     """Whether the result of an operation is (N, C), whatever it is given."""
     name, given = operation(node), (*node.args[1:], *node.kwargs.values())
     if name == "flatten":
-        return given == (1,)
+        return given in ((1,), (1, -1))
     if name in ("view", "reshape"):
         sizes = given[0] if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
         return len(sizes) == 2

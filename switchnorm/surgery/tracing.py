@@ -24,12 +24,16 @@ class Part:
     Attributes:
         graph: what was recorded, with paths from the model; where tracing failed, up to there.
         called: the modules that the nodes call.
-        where: for each node the path of the module in whose forward pass it stands.
+        frames: for each node the modules in whose forward passes it stands, from the outside in.
+        where: for each node the path of the innermost of these.
+        abandoned: the nodes of forward passes inside of it that could not be traced, and became one node each.
     """
 
     graph: fx.Graph
     called: dict[fx.Node, nn.Module]
+    frames: dict[fx.Node, tuple[nn.Module, ...]]
     where: dict[fx.Node, str]
+    abandoned: set[fx.Node]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +51,13 @@ class Traced:
     reached: set[nn.Module]
 
 
-def trace_parts(model: nn.Module, is_leaf: Callable[[nn.Module], bool]) -> Traced:
+def trace_parts(
+    model: nn.Module,
+    is_leaf: Callable[[nn.Module], bool],
+    *,
+    is_apart: Callable[[nn.Module], bool] | None = None,
+    evaluation: bool = False,
+) -> Traced:
     """Trace the forward pass of `model`, and by themselves those of its modules that this does not reach.
 
     Nothing of the model or of the process is different afterwards.
@@ -55,10 +65,14 @@ def trace_parts(model: nn.Module, is_leaf: Callable[[nn.Module], bool]) -> Trace
     Args:
         model: any model.
         is_leaf: of which modules nobody asks for the inside.
+        is_apart: which modules others see as one node, and are traced by themselves.
+        evaluation: trace what the model does in evaluation mode, in whichever it is.
     """
     try:
         with replicated(model) as replica:
-            return _Parts(model, replica, is_leaf).traced()
+            for twin in replica.root.modules() if evaluation else ():
+                vars(twin)["training"] = False
+            return _Parts(model, replica, is_leaf, is_apart or (lambda _: False)).traced()
     except FAILURES as error:
         return Traced([], {model: words(error)}, set())
 
@@ -81,12 +95,20 @@ def defaults(model: nn.Module) -> dict[str, Any]:
 class _Parts:
     """Traces the parts of one model, one after another."""
 
-    def __init__(self, model: nn.Module, replica: Replica, is_leaf: Callable[[nn.Module], bool]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        replica: Replica,
+        is_leaf: Callable[[nn.Module], bool],
+        is_apart: Callable[[nn.Module], bool],
+    ) -> None:
         self.replica = replica
         self.is_leaf = is_leaf
+        self.is_apart = is_apart
         named = [(name, module, replica.twin(module)) for name, module in model.named_modules()]
         self.originals = {twin: module for _, module, twin in named if twin is not None}
         self.paths = {twin: name for name, _, twin in named if twin is not None}
+        self.names = {module: name for name, module, _ in named}
         self.result = Traced([], {}, set())
 
     def traced(self) -> Traced:
@@ -110,14 +132,15 @@ class _Parts:
         tracer = _Tracer(self)
         original = self.originals[twin]
         self.result.reached.add(original)
-        tracer.stack.append(self.paths[twin])
+        tracer.stack.append(original)
         try:
             with torch.device("meta"), _custom_functions(tracer):
                 tracer.trace(twin, self.replica.copied(defaults(original)))
         except FAILURES as error:
             self.result.failed[original] = words(error)
         if hasattr(tracer, "graph"):
-            self.result.parts.append(Part(tracer.graph, tracer.called, tracer.where))
+            part = Part(tracer.graph, tracer.called, tracer.frames, tracer.where, tracer.abandoned)
+            self.result.parts.append(part)
 
 
 class _Tracer(fx.Tracer):
@@ -129,9 +152,11 @@ class _Tracer(fx.Tracer):
     def __init__(self, parts: _Parts) -> None:
         super().__init__()
         self.parts = parts
-        self.stack: list[str] = []
+        self.stack: list[nn.Module] = []
         self.called: dict[fx.Node, nn.Module] = {}
+        self.frames: dict[fx.Node, tuple[nn.Module, ...]] = {}
         self.where: dict[fx.Node, str] = {}
+        self.abandoned: set[fx.Node] = set()
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -140,13 +165,17 @@ class _Tracer(fx.Tracer):
         original = self.parts.originals.get(m)
         if original is None:
             return self._unnamed(m, forward, args, kwargs)
+        if self.parts.is_apart(original):
+            return self.record(original, "call_module", self.parts.paths[m], args, kwargs)
         self.parts.result.reached.add(original)
         if not self.parts.is_leaf(original) and not isinstance(original, torch.jit.ScriptModule):
-            self.stack.append(self.parts.paths[m])
+            self.stack.append(original)
+            before = len(self.frames)
             try:
                 return forward(*args, **kwargs)
             except FAILURES as error:
                 self.parts.result.failed[original] = words(error)
+                self.abandoned.update(list(self.frames)[before:])
             finally:
                 self.stack.pop()
         return self.record(original, "call_module", self.parts.paths[m], args, kwargs)
@@ -166,7 +195,8 @@ class _Tracer(fx.Tracer):
     def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
         """As that of fx, and remembers whose forward pass it was."""
         node = super().create_node(*args, **kwargs)
-        self.where[node] = self.stack[-1] if self.stack else ""
+        self.frames[node] = tuple(self.stack)
+        self.where[node] = self.parts.names[self.stack[-1]] if self.stack else ""
         return node
 
     def create_arg(self, a: Any) -> Any:

@@ -26,7 +26,7 @@ def wrapped_refusal(model: nn.Module, changed: Iterable[nn.Module]) -> str | Non
     """
     changed = set(changed)
     for name, module in model.named_modules():
-        wrapper = _wrapper(module)
+        wrapper = wrapper_of(module)
         if wrapper is not None and not changed.isdisjoint(module.modules()):
             what = f"part {name!r} of the model" if name else "the model"
             return (
@@ -39,6 +39,7 @@ def wrapped_refusal(model: nn.Module, changed: Iterable[nn.Module]) -> str | Non
     return None
 
 
-def _wrapper(module: nn.Module) -> str | None:
+def wrapper_of(module: nn.Module) -> str | None:
+    """What a module is that spreads another over processes, or trains it; None for all other modules."""
     names = [cls.__name__ for cls in type(module).__mro__]
     return next((_WRAPPERS[name] for name in names if name in _WRAPPERS), None)

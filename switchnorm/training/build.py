@@ -12,15 +12,16 @@ from torch import nn
 from switchnorm.classes import Classes
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, loaded
-from switchnorm.data import Dataset, Share, TrainingLoader, create_dataset
+from switchnorm.data import Dataset, Share, TrainingLoader
 from switchnorm.errors import InputError
-from switchnorm.models import create_model, task_of
+from switchnorm.models import task_of
 from switchnorm.processes import world_size
 from switchnorm.surgery import evaluation_mode, freeze, freeze_statistics, ghost, sync
 from switchnorm.surgery.batch import check_support
 from switchnorm.surgery.statistics import chosen_tracking_layers
 from switchnorm.tasks.task import MakeOptimizer, Task
 from switchnorm.training.loggers import check_loggers
+from switchnorm.training.network import check_device, check_task, dataset_of, make_network
 from switchnorm.training.optimizer import make_optimizer, parameter_groups
 from switchnorm.training.optimizers import optimizer_of
 
@@ -37,14 +38,7 @@ def build_model(config: Config, num_classes: int | None) -> nn.Module:
     """
     torch.manual_seed(config.seed)
     wanted = config.model
-    for key in ("name", "norm", "norms", "conv", "num_classes"):
-        if key in wanted.options:
-            known = "the dataset's" if key == "num_classes" else f"model.{key}"
-            raise InputError(f"model.options.{key} is no option of a network; it is {known}")
-    options = {**_input_channels(config), **wanted.options}
-    model = create_model(
-        wanted.name, norm=wanted.norm, norms=wanted.norms, conv=wanted.conv, num_classes=num_classes, **options
-    )
+    model = make_network(config, num_classes)
     if config.train.samples_per_gpu is not None:
         ghost(model, config.train.samples_per_gpu)
     if config.train.sync:
@@ -63,22 +57,6 @@ def _freeze(config: Config, model: nn.Module) -> None:
         raise InputError(f"train.freeze: {error}") from error
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"train.freeze {config.train.freeze} leaves nothing to train; freeze less of the network")
-
-
-def _input_channels(config: Config) -> dict[str, int]:
-    """The option that makes a network for pictures of the bands that are asked for; none where nothing asks."""
-    bands = config.data.get("bands")
-    return {} if bands is None or len(bands) == 3 else {"in_channels": len(bands)}
-
-
-def dataset_of(config: Config, classes: Classes | None) -> Dataset:
-    """The dataset of a run, with the classes that the run knows, if it does; nothing is read for these.
-
-    Raises:
-        InputError: as `create_dataset` and `Dataset.with_classes`.
-    """
-    dataset = create_dataset(**config.data)
-    return dataset if classes is None else dataset.with_classes(*classes)
 
 
 def prepare(config: Config, classes: Classes | None = None) -> tuple[nn.Module, Dataset]:
@@ -158,33 +136,6 @@ def prepare_evaluation(config: Config, classes: Classes | None = None) -> tuple[
     check_channels(config, model, dataset)
     task_class(dataset.task).check_data(dataset)
     return model, dataset
-
-
-def check_task(config: Config) -> None:
-    """Raise `InputError` for a network that is for another task than the dataset."""
-    network_task = task_of(config.model.name)
-    if network_task != config.task:
-        build_model(config, None)  # raises for an unknown name, with the nearest known one
-        example = find_task(config.task).example
-        raise InputError(
-            f"model {config.model.name!r} is for {network_task}, and {config.data['name']!r} for {config.task}; "
-            f"take a model such as {example!r}"
-        )
-
-
-def check_device(config: Config) -> None:
-    """Raise `InputError` for a device that is not available, or an option that it does not support."""
-    device = config.train.device
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(device, True):
-        raise InputError(f"train.device {device!r} is not available here; choose 'cpu' or 'auto'")
-    on_cpu = device == "cpu" or (device == "auto" and not any(available.values()))
-    if config.train.precision == "16" and on_cpu:  # where Lightning would use bf16 without saying so
-        raise InputError("train.precision 16 needs a GPU, and the run is on the CPU; the nearest there is bf16")
-    if config.train.cuda_graph and not available["cuda"]:
-        raise InputError("train.cuda_graph needs a CUDA device, and there is none here; set it to false")
-    if config.train.cuda_graph and world_size() > 1:
-        raise InputError(f"train.cuda_graph works in one process, not in {world_size()}; set it to false")
 
 
 def check_ghosts(config: Config, world: int) -> None:

@@ -12,9 +12,10 @@ import torch
 from switchnorm.cli import main
 from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
+from switchnorm.runs.checkpoints import checkpoint_of
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training.callbacks.history import History
-from switchnorm.training.launch import checkpoint_of, resume, start
+from switchnorm.training.launch import resume, start
 from tests.training.operations import differences
 from tests.training.trainings import StoppedError
 

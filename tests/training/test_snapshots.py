@@ -8,10 +8,11 @@ import torch
 
 from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
+from switchnorm.runs.checkpoints import checkpoint_of
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training.callbacks.checkpoints import MidEpochCheckpoint
 from switchnorm.training.evaluate import evaluate
-from switchnorm.training.launch import checkpoint_of, inspect, resume, start
+from switchnorm.training.launch import inspect, resume, start
 from switchnorm.weights import convert, read_checkpoint
 from tests.training.trainings import StoppedError, stopping
 

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from switchnorm.data.augment.normalization import Normalization, color_normalization
+from switchnorm.data.augment.normalization import Normalization, color_statistics
 
 Preset = Literal["rgb", "published"]
 
 #: Mean of blue, green and red in 0..255 that published networks of Caffe's colours expect subtracted.
 PUBLISHED_MEAN = (102.9801, 115.9465, 122.7717)
+
+
+def normalization_of(
+    preset: Preset, mean: Sequence[float] | None = None, std: Sequence[float] | None = None, channels: int = 3
+) -> dict[str, Any]:
+    """How pixels are normalized, as `switchnorm.data.preparation.Preparation` has it: "mean", "std" and "order"."""
+    if preset == "published":
+        return {"mean": PUBLISHED_MEAN, "std": (1.0, 1.0, 1.0), "order": "bgr"}
+    scaled = color_statistics(mean, std, channels)
+    return {"mean": scaled[0], "std": scaled[1], "order": "rgb"}
 
 
 class Colors:
@@ -36,11 +46,9 @@ class Colors:
         std: Sequence[float] | None = None,
         channels: int = 3,
     ) -> None:
-        self.reversed = preset == "published"
-        if self.reversed:
-            self._normalize = Normalization(PUBLISHED_MEAN, (1.0, 1.0, 1.0), device)
-        else:
-            self._normalize = color_normalization(mean, std, device, channels)
+        chosen = normalization_of(preset, mean, std, channels)
+        self.reversed = chosen["order"] == "bgr"
+        self._normalize = Normalization(chosen["mean"], chosen["std"], device)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels (..., C, H, W) uint8 as new float32 ones; 0 is the mean colour."""

@@ -50,9 +50,16 @@ def color_normalization(
         device: where the images are.
         channels: C.
     """
+    return Normalization(*color_statistics(mean, std, channels), device)
+
+
+def color_statistics(
+    mean: Sequence[float] | None = None, std: Sequence[float] | None = None, channels: int = 3
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of 8-bit pixels in 0..255, as `color_normalization` takes them for pixels in [0, 1]."""
     chosen = (_of_imagenet(IMAGENET_MEAN, mean, channels), _of_imagenet(IMAGENET_STD, std, channels))
     scaled = [tuple(255 * value for value in values) for values in chosen]
-    return Normalization(scaled[0], scaled[1], device)
+    return scaled[0], scaled[1]
 
 
 def _of_imagenet(known: tuple[float, ...], given: Sequence[float] | None, channels: int) -> Sequence[float]:

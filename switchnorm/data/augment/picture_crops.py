@@ -15,11 +15,10 @@ from switchnorm.data.augment.crop_and_flip import flips
 from switchnorm.data.augment.policy import make_policy, reproducible_torchvision
 from switchnorm.data.counter import Stream, seeds
 from switchnorm.data.interpolation import Interpolation
-from switchnorm.data.picture import Picture, by, size_of, to_tensor
+from switchnorm.data.picture import Picture, by, pixelled, to_tensor
+from switchnorm.data.resizing import centre_crop, short_side, to_array
 from switchnorm.data.views import Views
 
-#: The longest side, in pixels, to which evaluation resizes for the crop in the middle.
-_LONGEST = 8192
 PlainCrop = Literal["random", "centre"]
 
 
@@ -48,25 +47,12 @@ class EvaluationCrops:
 
     def __call__(self, picture: Picture) -> Tensor:
         """(crops, C, size, size) uint8."""
-        if self.views != "ten":
-            picture = _bounded(picture, self.resize)
-        picture = TF.resize(picture, [self.resize], by(self.interpolation, self.channels))
         if self.views == "ten":
-            return torch.stack([to_tensor(crop) for crop in TF.five_crop(picture, [self.size])])
-        return to_tensor(TF.center_crop(picture, [self.size]))[None]
-
-
-def _bounded(picture: Picture, resize: int) -> Picture:
-    """The middle of a picture whose longer side would be resized to more than `_LONGEST`; any other as it is.
-
-    A picture of 5,000 by 1 pixels would take a gigabyte otherwise, of which a crop shows a thousandth.
-    """
-    short, long = sorted(size_of(picture))
-    kept = short * max(_LONGEST // resize, 1)
-    if long <= kept:
-        return picture
-    height, width = size_of(picture)
-    return TF.center_crop(picture, [min(height, kept), min(width, kept)])
+            resized = torch.from_numpy(to_array(short_side(pixelled(picture), self.resize, self.interpolation)))
+            return torch.stack(TF.five_crop(resized, [self.size]))
+        return torch.from_numpy(to_array(centre_crop(pixelled(picture), self.resize, self.size, self.interpolation)))[
+            None
+        ]
 
 
 def centre_crops(

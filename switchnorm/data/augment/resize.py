@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torchvision.transforms.v2.functional as TF
-from PIL import Image
 from torch import Tensor
 
 from switchnorm.data.augment.sizes import Size
 from switchnorm.data.interpolation import Interpolation
-from switchnorm.data.picture import Picture, by, to_tensor
+from switchnorm.data.picture import Picture, pixelled, to_tensor
+from switchnorm.data.resizing import resize, to_array
 
 
 def resized(picture: Picture, size: Size, interpolation: Interpolation) -> Tensor:
@@ -17,8 +18,7 @@ def resized(picture: Picture, size: Size, interpolation: Interpolation) -> Tenso
     Returns:
         (C, h, w) uint8, contiguous.
     """
-    channels = 3 if isinstance(picture, Image.Image) else len(picture)
-    return to_tensor(TF.resize(picture, list(size), by(interpolation, channels))).contiguous()
+    return torch.from_numpy(to_array(resize(pixelled(picture), size, interpolation)))
 
 
 def resized_fast(picture: Picture, size: Size, interpolation: Interpolation) -> Tensor:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.loaders.loader import Loader, TrainingLoader
     from switchnorm.data.picture import Picture
+    from switchnorm.data.preparation import Preparation
     from switchnorm.models.pictures import Pictures
 
 
@@ -133,8 +134,29 @@ class Dataset(ABC):
 
         Args:
             picture: as `read_picture` makes it with `pixels`.
+
+        Raises:
+            InputError: the dataset has neither this method of its own nor a `preparation`.
         """
-        raise InputError(f"{type(self).__name__} does not say how other pictures are shown; give it a method `shown`")
+        import torch  # as the class explains
+
+        from switchnorm.data.picture import pixelled
+
+        try:
+            preparation = self.preparation
+        except InputError:
+            kind = type(self).__name__
+            raise InputError(f"{kind} does not say how other pictures are shown; give it a method `shown`") from None
+        (image,), _ = preparation.prepare(pixelled(picture))
+        return torch.from_numpy(preparation.normalized(image))
+
+    @property
+    def preparation(self) -> Preparation:
+        """How evaluation shows other pictures to a network, as data that travels with a network; no data is read."""
+        raise InputError(
+            f"{type(self).__name__} does not say as data how pictures are shown; give it a property `preparation`, a "
+            "switchnorm.data.preparation.Preparation"
+        )
 
     def train_name(self, index: int) -> str:
         """What a training sample is called, by its place in the stored order; as `test_name`."""

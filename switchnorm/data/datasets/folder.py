@@ -28,13 +28,11 @@ from switchnorm.data.views import Views
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
-    from torch import Tensor
-
     from switchnorm.data.files.listing import Listing, Paths
     from switchnorm.data.files.splits import Contents
     from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.loaders.picture_batches import PictureBatches, TrainingPictureBatches
-    from switchnorm.data.picture import Picture
+    from switchnorm.data.preparation import Preparation
     from switchnorm.models.pictures import Pictures
 
 #: Of the pictures from which crops are cut where nothing says it.
@@ -294,11 +292,14 @@ class Folder(FromFiles):
             share=share,
         )
 
-    def shown(self, picture: "Picture") -> "Tensor":
+    @property
+    def preparation(self) -> "Preparation":
         """As of `Dataset`."""
-        from switchnorm.data.datasets.photographs import evaluation_crops, normalization  # as `Dataset` explains
+        from switchnorm.data.augment.normalization import color_statistics  # as `Dataset` explains
+        from switchnorm.data.preparation import Crop, Preparation
 
-        return normalization(self)(evaluation_crops(self)(picture)[0])
+        mean, std = color_statistics(self.mean, self.std, self.channels)
+        return Preparation(Crop(self.short_side, self.size), mean, std, **self._read_as())
 
     def _left_out(self) -> list[str]:
         return [*super()._left_out(), *(["lighting"] if self.lighting and self.channels != 3 else [])]

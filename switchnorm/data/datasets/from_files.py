@@ -47,6 +47,12 @@ class FromFiles(Dataset):
         bands = None if self.bands is None else tuple(self.bands)
         return Pixels(bands, None if self.range is None else (self.range[0], self.range[1]))
 
+    def _read_as(self) -> dict[str, Any]:
+        """Of `preparation`, how files become pixels."""
+        pixels = self.pixels
+        interpolation: Interpolation | None = getattr(self, "interpolation", None)
+        return {"bands": pixels.bands, "range": pixels.range, "interpolation": interpolation or "bilinear"}
+
     def found_options(self) -> dict[str, Any]:
         """As of `Dataset`: the range."""
         found = self._found_pixels.range

@@ -12,12 +12,10 @@ from switchnorm.data.loaders.share import Share
 from switchnorm.data.views import Views
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from switchnorm.data.augment.chain import Augment
     from switchnorm.data.files.surveyed import Surveyed
     from switchnorm.data.loaders.memory_batches import Batches, Samples, TrainingBatches
-    from switchnorm.data.picture import Picture
+    from switchnorm.data.preparation import Preparation
 
 
 class InMemory(Dataset):
@@ -43,20 +41,13 @@ class InMemory(Dataset):
         test = self.samples[1]
         return test.mean, test.std
 
-    def shown(self, picture: Picture) -> Tensor:
+    @property
+    def preparation(self) -> Preparation:
         """As of `Dataset`: the shorter side resized to that of the images, the centre cut out; one channel is grey."""
-        import torch  # as `Dataset` explains
+        from switchnorm.data.preparation import Crop, Preparation  # as `Dataset` explains
 
-        from switchnorm.data.augment.normalization import Normalization
-        from switchnorm.data.augment.picture_crops import EvaluationCrops
-        from switchnorm.data.picture import shown
-
-        colored = shown(picture)
-        crop = EvaluationCrops(self.size, self.size)(
-            colored if self.channels == 3 else colored.convert("L").convert("RGB")
-        )
-        values = crop[0, : self.channels].to(torch.float32) * (self.white / 255)
-        return Normalization(*self.colors())(values)
+        mean, std = self.colors()
+        return Preparation(Crop(self.size, self.size), mean, std, scale=self.white / 255)
 
     @functools.cached_property
     def samples(self) -> tuple[Samples, Samples]:

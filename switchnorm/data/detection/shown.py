@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
     from switchnorm.data.detection.scene import DetectionScene
     from switchnorm.data.detection.sizes import TrainingSizes
     from switchnorm.data.picture import Picture
+    from switchnorm.data.preparation import Preparation
     from switchnorm.models.pictures import Pictures
 
 _FLIPS = ("none", "horizontal", "both")
@@ -195,15 +196,22 @@ class PreparedPictures(AnySize):
         Args:
             picture: as `read_picture` makes it with the dataset's `pixels`, or Pillow's of any mode.
         """
-        from PIL import Image  # as `Dataset` explains
+        import torch  # as `Dataset` explains
 
-        from switchnorm.data.detection.evaluation_reader import prepared
         from switchnorm.data.detection.scene import DetectionScene
-        from switchnorm.data.picture import size_of
+        from switchnorm.data.picture import pixelled, rgb
 
-        shown = picture.convert("RGB") if isinstance(picture, Image.Image) else picture
-        pixels = prepared(shown, self.test_side, self.longest, self.interpolation or "bilinear")
-        return DetectionScene(0, self._colors()(pixels), size_of(shown), None)
+        (image,), size = self.preparation.prepare(pixelled(rgb(picture)))
+        return DetectionScene(0, self._colors()(torch.from_numpy(image)), size, None)
+
+    @property
+    def preparation(self) -> "Preparation":
+        """As of `Dataset`."""
+        from switchnorm.data.augment.colors import normalization_of  # as `Dataset` explains
+        from switchnorm.data.preparation import Preparation, ShortSide
+
+        chosen = normalization_of(self.colors, self.mean, self.std, self.channels)
+        return Preparation(ShortSide(self.test_side, self.longest), **chosen, **self._read_as())
 
     def shown(self, picture: "Picture") -> "Tensor":
         """As of `Dataset`: (C, h, w) float32 at the size of evaluation, without padding."""

@@ -11,15 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from switchnorm.data.files.walk import LeftOut, files_in, find_files, folders_in, told
+from switchnorm.data.files.walk import EXTENSIONS, LeftOut, files_in, find_files, folders_in, told
 from switchnorm.errors import InputError
 from switchnorm.text import canonical, read_text
-
-#: The extensions of pictures' names, in lower case.
-EXTENSIONS = (
-    *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),
-    *(".jfif", ".gif", ".avif", ".jp2", ".pbm", ".pnm"),
-)
 
 #: What a split's folder or list may be called.
 NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid"), "test": ("test", "testing")}

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from switchnorm.data.files.listing import EXTENSIONS, NAMES, Paths
+from switchnorm.data.files.listing import NAMES, Paths
 from switchnorm.data.files.opening import sides
 from switchnorm.data.files.picture_file import DamagedError, MisfitError, picture_sizes, unreadable
 from switchnorm.data.files.suffixes import NONE, Suffixes, fitting_prefixes, fitting_suffixes, suffix_beside
-from switchnorm.data.files.walk import Account, LeftOut, find_files
+from switchnorm.data.files.walk import EXTENSIONS, Account, LeftOut, find_files
 from switchnorm.errors import InputError
 from switchnorm.text import canonical
 

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from switchnorm.data.files.opening import Sizes, opened, sizes_of, upright
 from switchnorm.data.files.remarks import remark
 from switchnorm.data.files.stored import is_plain, is_tiff, note_frames, read_stored, tiff_sizes
+from switchnorm.data.resizing import Pixelled
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,6 +63,16 @@ class Pixels:
 
 
 def read_picture(path: str, pixels: Pixels = Pixels()) -> Picture:
+    """The picture of a file as datasets take it: as `read_pixels`, (C, H, W) uint8 being a tensor."""
+    picture = read_pixels(path, pixels)
+    if isinstance(picture, Image.Image):
+        return picture
+    import torch  # which takes seconds, and looking at photographs does without
+
+    return torch.from_numpy(picture)
+
+
+def read_pixels(path: str, pixels: Pixels = Pixels()) -> Pixelled:
     """The picture of a file, the right way up, whatever kind of file it is and whatever its name says.
 
     What is lost on the way, alpha, further frames and numbers out of the range, is remarked.
@@ -94,9 +105,7 @@ def read_picture(path: str, pixels: Pixels = Pixels()) -> Picture:
             numbers = numbers.repeat(3, 2)
         if numbers.shape[2] == 3:
             return Image.fromarray(np.ascontiguousarray(numbers))
-        import torch  # which takes seconds, and looking at photographs does without
-
-        return torch.from_numpy(np.ascontiguousarray(numbers.transpose(2, 0, 1)))
+        return np.ascontiguousarray(numbers.transpose(2, 0, 1))
 
 
 def picture_sizes(path: str) -> Sizes:

@@ -12,6 +12,12 @@ from typing import NamedTuple
 from switchnorm.errors import InputError
 from switchnorm.text import canonical
 
+#: The extensions of pictures' names, in lower case.
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"),
+    *(".jfif", ".gif", ".avif", ".jp2", ".pbm", ".pnm"),
+)
+
 #: Folders and files that systems and tools put beside pictures, in lower case; besides all that begin with a dot.
 _FOLDERS_OF_SYSTEMS = {
     "@eadir",

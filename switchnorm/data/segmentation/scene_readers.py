@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
 import torchvision.transforms.v2.functional as TF
 from torch import Tensor
@@ -15,7 +14,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from switchnorm.data.augment.crop_and_flip import flips
 from switchnorm.data.augment.policy import reproducible_torchvision
-from switchnorm.data.augment.resize import resized, resized_fast
+from switchnorm.data.augment.resize import resized_fast
 from switchnorm.data.augment.sizes import Size, within
 from switchnorm.data.counter import Stream, seeds
 from switchnorm.data.files.opening import sides
@@ -24,14 +23,12 @@ from switchnorm.data.files.picture_file import MisfitError, Pixels, picture_size
 from switchnorm.data.interpolation import Interpolation
 from switchnorm.data.loaders.damage import Damage
 from switchnorm.data.loaders.reader import BatchReader
-from switchnorm.data.picture import Picture, size_of, to_tensor
+from switchnorm.data.picture import Picture, pixelled, size_of
+from switchnorm.data.preparation.tiling import EvaluationSizes, Resize, at_sizes
 from switchnorm.data.segmentation.labels import IGNORED
 from switchnorm.data.segmentation.legend import Legend
-from switchnorm.data.segmentation.plain_resize import plain_resize
 from switchnorm.data.segmentation.scene import Scene
-from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
-
-Resize = Interpolation | Literal["plain"]
+from switchnorm.data.segmentation.sizes import TrainingSizes
 
 
 @dataclass
@@ -253,11 +250,5 @@ def make_scene(index: int, picture: Picture, target: Tensor | None, sizes: Seque
         sizes: to which it is resized.
         resize: an interpolation, by Pillow, as training resizes; or "plain", as OpenCV does, see `plain_resize`.
     """
-    return Scene(index, tuple(_shown(picture, size, resize) for size in sizes), size_of(picture), target)
-
-
-def _shown(picture: Picture, size: Size, resize: Resize) -> Tensor:
-    if resize == "plain":
-        pixels = np.ascontiguousarray(to_tensor(picture).permute(1, 2, 0).numpy())
-        return torch.from_numpy(plain_resize(pixels, size)).permute(2, 0, 1).contiguous()
-    return resized(picture, size, resize)
+    shown = map(torch.from_numpy, at_sizes(pixelled(picture), sizes, resize))
+    return Scene(index, tuple(shown), size_of(picture), target)

@@ -1,6 +1,6 @@
 """How datasets of pictures with masks show them to a network: the options, and what becomes of any picture."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,11 +23,13 @@ from switchnorm.data.segmentation.scene import Scene
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
+    import numpy as np
+
     from switchnorm.data.augment.colors import Colors
     from switchnorm.data.picture import Picture
-    from switchnorm.data.segmentation.scene_readers import Resize
-    from switchnorm.data.segmentation.sizes import EvaluationSizes, TrainingSizes
-    from switchnorm.data.segmentation.tiles import Tile, Tiling
+    from switchnorm.data.preparation import EvaluationSizes, Preparation
+    from switchnorm.data.preparation.tiling import Resize
+    from switchnorm.data.segmentation.sizes import TrainingSizes
     from switchnorm.models.pictures import Pictures
 
 
@@ -136,27 +138,27 @@ class ShownScenes(AnySize):
         Args:
             picture: as `read_picture` makes it with the dataset's `pixels`, or Pillow's of any mode.
         """
-        from PIL import Image  # as `Dataset` explains
+        from switchnorm.data.picture import pixelled, rgb  # as `Dataset` explains
 
-        from switchnorm.data.picture import size_of
-        from switchnorm.data.segmentation.scene_readers import make_scene
+        images, size = self.preparation.prepare(pixelled(rgb(picture)))
+        return self._scene(images, size)
 
-        shown = picture.convert("RGB") if isinstance(picture, Image.Image) else picture
-        sizes = self._test_sizes(size_of(shown))
-        return _normalized(make_scene(0, shown, None, sizes, self._test_resize), self._colors)
+    @property
+    def preparation(self) -> "Preparation":
+        """As of `Dataset`."""
+        from switchnorm.data.augment.colors import normalization_of  # as `Dataset` explains
+        from switchnorm.data.preparation import Preparation, ShortSides
 
-    def tiling(self, size: tuple[int, int]) -> "Tiling":
-        """How a picture of a height and width is predicted, see `tiles`."""
-        from switchnorm.data.segmentation.tiles import Tiling  # as `Dataset` explains
+        rule = ShortSides(tuple(self.test_sides), self.longest, self.multiple, self.test_resize)
+        chosen = normalization_of(self.colors, self.mean, self.std, self.channels)
+        return Preparation(rule, **chosen, **self._read_as())
 
-        return Tiling.of(size, self._test_sizes)
+    def _scene(self, images: "Sequence[np.ndarray[Any, Any]]", size: tuple[int, int]) -> Scene:
+        """Images, (C, h, w) uint8, as the network is shown them."""
+        import torch  # as `Dataset` explains
 
-    def tiles(self, picture: "Picture") -> "Iterator[Tile]":
-        """Any picture as `scene`, in parts where it is large, see `Tiling`."""
-        from switchnorm.data.picture import size_of  # as `Dataset` explains
-
-        for tile in self.tiling(size_of(picture)).tiles(picture, self._test_resize):
-            yield tile._replace(scene=_normalized(tile.scene, self._colors))
+        colors = self._colors
+        return Scene(0, tuple(colors(torch.from_numpy(image)) for image in images), size, None)
 
     @property
     def _training_sizes(self) -> "TrainingSizes":
@@ -173,7 +175,7 @@ class ShownScenes(AnySize):
 
     @property
     def _test_sizes(self) -> "EvaluationSizes":
-        from switchnorm.data.segmentation.sizes import EvaluationSizes  # as `Dataset` explains
+        from switchnorm.data.preparation import EvaluationSizes  # as `Dataset` explains
 
         return EvaluationSizes(tuple(self.test_sides), self.longest, self.multiple)
 
@@ -188,7 +190,3 @@ class ShownScenes(AnySize):
         from switchnorm.data.augment.colors import Colors  # as `Dataset` explains
 
         return Colors(self.colors, mean=self.mean, std=self.std, channels=self.channels)
-
-
-def _normalized(scene: Scene, colors: "Colors") -> Scene:
-    return scene._replace(pictures=tuple(colors(pixels) for pixels in scene.pictures))

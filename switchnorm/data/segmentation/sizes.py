@@ -8,27 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from switchnorm.data.augment.sizes import Size, common, fitted, rounded_up
+from switchnorm.data.augment.sizes import Size, common, fitted
 from switchnorm.data.counter import Stream, integers, uniform
-
-
-@dataclass(frozen=True)
-class EvaluationSizes:
-    """To which sizes evaluation resizes a picture.
-
-    Args:
-        sides: short sides; none takes it once, at its own size.
-        longest: the longest side, before it is rounded; None for no bound.
-        multiple: of which all sides are multiples; they are rounded up to it.
-    """
-
-    sides: tuple[int, ...]
-    longest: int | None
-    multiple: int
-
-    def __call__(self, size: Size) -> list[Size]:
-        """The sizes to which a picture of that size is resized."""
-        return [rounded_up(fitted(size, side, self.longest), self.multiple) for side in self.sides or (None,)]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from switchnorm.layers.activation import finish
 from switchnorm.layers.arguments import Checked, GhostLike, check_dtype, check_ghost
+from switchnorm.layers.evaluated import batch_normalization
 from switchnorm.layers.folding import (
     check_rebuilt,
     ends_with_activation,
@@ -145,6 +146,7 @@ register(
         sync=True,
         calibrate=True,
         fuses=True,
+        evaluates=batch_normalization,
         baseline=True,
         color="#2b6cb8",
         order=0,

@@ -6,12 +6,14 @@ Their method is "bcn+ws".
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from switchnorm.layers.arguments import check_dtype
+from switchnorm.layers.evaluated import Evaluated, Mixture, affine_of, batch_normalization, exact, pool_of
 from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.norms.group import default_groups
 from switchnorm.layers.printing import changed_arguments
@@ -165,6 +167,19 @@ class BatchChannelNorm3d(BatchChannelNorm):
     input_dims = (5,)
 
 
+def _evaluated(layer: BatchChannelNorm) -> Evaluated | str:
+    first = batch_normalization(layer)
+    if isinstance(first, str):
+        return first
+    shares = {pool_of(layer.num_groups, layer.num_features): 1.0}
+    ones, zeros = affine_of(layer, layer.num_features)
+    weight, bias = (layer._per_channel(each) for each in (layer.channel_weight, layer.channel_bias))
+    weight = torch.ones_like(ones) if weight is None else exact(weight)
+    bias = torch.zeros_like(zeros) if bias is None else exact(bias)
+    second = Mixture(shares, shares, None, plain_eps(layer), weight, bias, False, layer.num_features)
+    return replace(first, mixture=second)
+
+
 # No ghost batches: each part would move estimates of its own, of which there is one.
 register(
     Norm(
@@ -174,6 +189,7 @@ register(
         sync=True,
         calibrate=True,
         fuses=True,
+        evaluates=_evaluated,
         groups=True,
         scale="channel_weight",
         color="#cd51a3",

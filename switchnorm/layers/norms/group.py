@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from switchnorm.layers.activation import finish
 from switchnorm.layers.arguments import Checked, check_channels, check_dtype, check_whole
+from switchnorm.layers.evaluated import group_normalization
 from switchnorm.layers.folding import Unfoldable
 from switchnorm.layers.opaque import Opaque
 from switchnorm.layers.printing import changed_arguments
@@ -126,6 +127,7 @@ register(
         statistic=_statistic,
         fuses=True,
         groups=True,
+        evaluates=group_normalization,
         baseline=True,
         color="#2fa28b",
         order=1,
@@ -139,11 +141,21 @@ register(
         statistic="instance",
         batch_statistics=False,
         fuses=True,
+        evaluates=group_normalization,
         flat={"groups": 1},
         color="#d97706",
         order=2,
     )
 )
 register(
-    Norm("ln", _all_dims(_one_group), statistic="layer", batch_statistics=False, fuses=True, color="#b8306b", order=3)
+    Norm(
+        "ln",
+        _all_dims(_one_group),
+        statistic="layer",
+        batch_statistics=False,
+        fuses=True,
+        evaluates=group_normalization,
+        color="#b8306b",
+        order=3,
+    )
 )

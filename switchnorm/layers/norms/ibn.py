@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers.arguments import GhostLike, check_dtype, check_ghost, check_whole
+from switchnorm.layers.evaluated import OWN_BATCH, Constant, Evaluated, Mixture, affine_of, dims_of, eps_of, exact
 from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
@@ -190,6 +191,27 @@ def _uses_batch(layer: InstanceBatchNorm) -> bool:
     return layer.instance_channels < layer.num_features
 
 
+def _evaluated(layer: InstanceBatchNorm) -> Evaluated | str:
+    channels, first = layer.num_features, layer.instance_channels
+    weight, bias = affine_of(layer, channels)
+    constant = None
+    if first < channels:
+        if layer.running_mean is None or layer.running_var is None:
+            return OWN_BATCH
+        tables = (layer.running_mean, layer.running_var, weight[first:], bias[first:])
+        mean, var, scale, shift = (exact(table) for table in tables)
+        rest = Constant.normalizing(mean, var, eps_of(layer), scale, shift)
+        # The first channels as they are.
+        same = (torch.zeros_like(weight[:first]), torch.ones_like(weight[:first]), torch.zeros_like(weight[:first]))
+        parts = zip(same, (rest.centre, rest.scale, rest.shift), strict=True)
+        constant = Constant(*(torch.cat(pair) for pair in parts))
+    mixture = None
+    if first > 0:
+        shares = {"instance": 1.0}
+        mixture = Mixture(shares, shares, None, eps_of(layer), weight, bias, False, first)
+    return Evaluated(channels, constant, mixture, dims_of(layer), layer.activation)
+
+
 register(
     Norm(
         "ibn",
@@ -199,6 +221,7 @@ register(
         sync=True,
         calibrate=True,
         fuses=True,
+        evaluates=_evaluated,
         flat={"instance_channels": 0},
         color="#976349",
         order=6,

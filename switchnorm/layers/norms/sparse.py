@@ -14,7 +14,7 @@ from torch import Tensor
 
 from switchnorm.errors import unknown
 from switchnorm.layers.norms.averaged import Averaged
-from switchnorm.layers.norms.switch import SwitchNorm, uses_batch
+from switchnorm.layers.norms.switch import SwitchNorm, mixture, uses_batch
 from switchnorm.layers.registry import Norm, register
 from switchnorm.ops.importance import sparse_importance
 from switchnorm.ops.kernels.choice import needs_plain_operations
@@ -196,6 +196,7 @@ register(
         mixes=True,
         sparse=True,
         fuses=True,
+        evaluates=mixture,
         flat={"statistics": ("layer", "batch")},
         color="#7a7410",
         order=5,

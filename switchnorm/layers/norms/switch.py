@@ -13,6 +13,16 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers.arguments import GhostLike, check_dtype, check_ghost
+from switchnorm.layers.evaluated import (
+    OWN_BATCH,
+    Evaluated,
+    Mixture,
+    affine_of,
+    batch_normalization,
+    dims_of,
+    eps_of,
+    exact,
+)
 from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.norms.trained import check_training, count_pass
 from switchnorm.layers.printing import changed_arguments
@@ -276,6 +286,25 @@ def whole(tensor: Tensor) -> Tensor:
     return found
 
 
+def mixture(layer: SwitchNorm) -> Evaluated | str:
+    """What a layer computes in evaluation; why that is not known where it takes a batch statistic and tracks none."""
+    mean, var = (
+        {name: share for name, share in zip(layer.statistics, exact(each).tolist(), strict=True) if share > 0}
+        for each in layer.importance()
+    )
+    tracked = layer.running_mean is not None and layer.running_var is not None
+    if "batch" in {*mean, *var} and not tracked:
+        return OWN_BATCH
+    if {*mean, *var} == {"batch"}:
+        return batch_normalization(layer)
+    running = None
+    if layer.running_mean is not None and layer.running_var is not None:
+        running = (exact(layer.running_mean), exact(layer.running_var))
+    weight, bias = affine_of(layer, layer.num_features)
+    found = Mixture(mean, var, running, eps_of(layer), weight, bias, True, layer.num_features)
+    return Evaluated(layer.num_features, None, found, dims_of(layer), layer.activation)
+
+
 def uses_batch(layer: SwitchNorm) -> bool:
     """Whether a layer mixes the batch statistic."""
     return "batch" in layer.statistics
@@ -291,6 +320,7 @@ register(
         calibrate=True,
         mixes=True,
         fuses=True,
+        evaluates=mixture,
         flat={"statistics": ("layer", "batch")},
         color="#a65bf0",
         order=4,

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import _setup_scales
 
 from switchnorm.models.detection.geometry import GEOMETRIES
-from switchnorm.models.detection.pool import check_regions
+from switchnorm.models.detection.one_picture import ForeignTwoStagePicture
+from switchnorm.models.detection.pool import RegionPool, check_regions
 from switchnorm.models.detection.prepared import Prepared
 from switchnorm.models.detection.proposals import ProposalNetwork
 from switchnorm.models.detection.region_detector import RegionDetector
@@ -19,6 +20,8 @@ from switchnorm.models.detection.regions import Regions
 
 #: Where torchvision's smooth L1 loss of boxes becomes linear.
 BETA = 1 / 9
+#: Of a picture that shows how maps are smaller, in pixels.
+_SIDE = 128
 
 
 class ForeignTwoStage(RegionDetector):
@@ -88,6 +91,16 @@ class ForeignTwoStage(RegionDetector):
         heads: Any = self.roi_heads
         logits: Tensor = heads.mask_predictor(heads.mask_head(heads.mask_roi_pool(maps, corners, [])))
         return logits
+
+    def one_picture(self) -> ForeignTwoStagePicture:
+        """The function of one picture that is exported."""
+        pools = self.pools
+        if any(pool.scales is None for pool in pools):
+            # Scales are numbers that torchvision reads from a picture's maps: not from the first one that is traced.
+            first = next(each for each in self.backbone.modules() if isinstance(each, nn.Conv2d))
+            with torch.no_grad():
+                self.features(first.weight.new_zeros(1, first.in_channels, _SIDE, _SIDE))
+        return ForeignTwoStagePicture(self, *(RegionPool.of(pool) for pool in pools))
 
     @property
     def pools(self) -> list[MultiScaleRoIAlign]:

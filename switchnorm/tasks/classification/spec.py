@@ -11,6 +11,7 @@ CLASSIFICATION = TaskSpec(
     task="switchnorm.tasks.classification.task:Classification",
     metrics=(Metric("val_accuracy", "top-1", "accuracy"), Metric("val_accuracy_top5", "top-5")),
     score_title="validation accuracy",
+    pipeline="image-classification",
     example="resnetv1sn50",
     dataset="folder",
     claims=(
@@ -30,5 +31,5 @@ CLASSIFICATION = TaskSpec(
     drawing="switchnorm.tasks.classification.drawing:LabelDrawing",
     views=("centre", "flip", "ten"),
     evaluation_batch=256,
-    predictor="switchnorm.tasks.classification.predict:ClassPredictor",
+    answering="switchnorm.deploy.answering.classification:Classifying",
 )

@@ -45,6 +45,7 @@ DETECTION = TaskSpec(
     task="switchnorm.tasks.detection.task:Detection",
     metrics=METRICS,
     score_title="box AP",
+    pipeline="object-detection",
     example="resnet50_fpn+faster_2fc",
     dataset="coco",
     targets="boxes",
@@ -74,6 +75,6 @@ DETECTION = TaskSpec(
     parts=PARTS,
     records="switchnorm.tasks.detection.records:records",
     sections="switchnorm.tasks.detection.report.sections:sections",
-    predictor="switchnorm.tasks.detection.predict:BoxPredictor",
+    answering="switchnorm.deploy.answering.detection:Detecting",
     drawing="switchnorm.tasks.detection.drawing:ObjectDrawing",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from switchnorm.errors import InputError
@@ -34,3 +36,26 @@ class Inference:
             raise InputError(f"window {self.window} is no multiple of {GRID} pixels; the nearest is {near}")
         if not 0 <= self.overlap < 1:
             raise InputError(f"overlap {self.overlap} is not in [0, 1): windows have to move on; 0.33 is usual")
+
+
+def pixels_per_logit(side: int, found: int, starts: Sequence[int]) -> int:
+    """The network's resolution along an axis; any value will do where one window covers it."""
+    if len(starts) == 1:
+        return GRID
+    ratio, rest = divmod(side, found)
+    if rest or GRID % ratio:
+        raise InputError(
+            f"a network that answers a window of {side} pixels with {found} logits cannot slide: there has to be one "
+            f"logit for a number of pixels that divides {GRID}; leave the window out to predict whole pictures"
+        )
+    return ratio
+
+
+def starts(extent: int, side: int, overlap: float) -> list[int]:
+    """Where windows start along an axis, in pixels: multiples of `GRID`, evenly apart, the first at 0."""
+    last = -(-max(0, extent - side) // GRID)  # of the last window
+    if last == 0:
+        return [0]
+    stride = max(1, math.floor(side * (1 - overlap) / GRID + 1e-9))
+    gaps = -(-last // stride)
+    return [GRID * (place * last // gaps) for place in range(gaps + 1)]

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from switchnorm.data.segmentation import IGNORED, Scene
-from switchnorm.errors import InputError
-from switchnorm.tasks.segmentation.inference import GRID, Inference
+from switchnorm.tasks.segmentation.inference import Inference, pixels_per_logit, starts
 
 #: Pictures (N, 3, h, w) -> {"out": logits (N, K, h', w')}, the output of a segmentation network.
 Network = Callable[[Tensor], Mapping[str, Tensor]]
@@ -190,15 +189,15 @@ def view_logits(network: Network, pictures: Tensor, inference: Inference) -> lis
 
 
 def _slide(network: Network, pictures: Tensor, side: int, overlap: float) -> Tensor:
-    tops, lefts = (_starts(extent, side, overlap) for extent in pictures.shape[2:])
+    tops, lefts = (starts(extent, side, overlap) for extent in pictures.shape[2:])
     parts = {
         (top, left): network(pictures[:, :, top : top + side, left : left + side])["out"]
         for top in tops
         for left in lefts
     }
     first, last = parts[0, 0], parts[tops[-1], lefts[-1]]
-    down = _pixels_per_logit(side, first.shape[2], tops)
-    right = _pixels_per_logit(side, first.shape[3], lefts)
+    down = pixels_per_logit(side, first.shape[2], tops)
+    right = pixels_per_logit(side, first.shape[3], lefts)
     shape = tops[-1] // down + last.shape[2], lefts[-1] // right + last.shape[3]
     total = first.new_zeros(*first.shape[:2], *shape, dtype=_precise(first))
     covered = total.new_zeros(shape)
@@ -208,26 +207,3 @@ def _slide(network: Network, pictures: Tensor, side: int, overlap: float) -> Ten
         total[:, :, into[0], into[1]] += part
         covered[into] += 1
     return total / covered
-
-
-def _pixels_per_logit(side: int, found: int, starts: Sequence[int]) -> int:
-    """The network's resolution along an axis; any value will do where one window covers it."""
-    if len(starts) == 1:
-        return GRID
-    ratio, rest = divmod(side, found)
-    if rest or GRID % ratio:
-        raise InputError(
-            f"a network that answers a window of {side} pixels with {found} logits cannot slide: there has to be one "
-            f"logit for a number of pixels that divides {GRID}; leave the window out to predict whole pictures"
-        )
-    return ratio
-
-
-def _starts(extent: int, side: int, overlap: float) -> list[int]:
-    """Where windows start along an axis, in pixels: multiples of `GRID`, evenly apart, the first at 0."""
-    last = -(-max(0, extent - side) // GRID)  # of the last window
-    if last == 0:
-        return [0]
-    stride = max(1, math.floor(side * (1 - overlap) / GRID + 1e-9))
-    gaps = -(-last // stride)
-    return [GRID * (place * last // gaps) for place in range(gaps + 1)]

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from switchnorm.data.augment import picture_crops
+from switchnorm.data import resizing
 from switchnorm.data.augment.picture_crops import EvaluationCrops, TrainingCrops
 from switchnorm.data.counter import Stream, seeds
 from switchnorm.data.files.picture_file import DamagedError, read_picture
@@ -86,11 +86,11 @@ def test_evaluation_shows_what_torchvision_shows(shape):
 
 @pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (3, 2000)])
 def test_the_middle_of_a_thin_picture_is_shown_without_resizing_the_rest(shape, monkeypatch):
-    picture, resize = photo(1, *shape), picture_crops.TF.resize
+    picture, resize = photo(1, *shape), resizing.resize
     whole = v2.Compose([v2.Resize(20), v2.CenterCrop(16)])(picture)
-    monkeypatch.setattr(picture_crops, "_LONGEST", 400)
+    monkeypatch.setattr(resizing, "LONGEST", 400)
     resized = []
-    monkeypatch.setattr(picture_crops.TF, "resize", lambda *asked: resized.append(resize(*asked)) or resized[-1])
+    monkeypatch.setattr(resizing, "resize", lambda *asked: resized.append(resize(*asked)) or resized[-1])
     shown = EvaluationCrops(16, 20)(picture)
     assert max(resized[0].size) <= 400
     assert (shown[0].int() - tensor(whole).int()).abs().max() <= 2

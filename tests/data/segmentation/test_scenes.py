@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from switchnorm.data import Share, create_dataset
+from switchnorm.data.preparation.plain_resize import plain_resize
 from switchnorm.data.segmentation import IGNORED, Scene
-from switchnorm.data.segmentation.plain_resize import plain_resize
 from switchnorm.errors import InputError
 from tests.data.photos import photo, real_data
 from tests.data.segmentation.mapped import dataset, pixels_of, write_root

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchnorm.data.segmentation.sizes import EvaluationSizes, fitted, rounded_up
+from switchnorm.data.augment.sizes import fitted, rounded_up
+from switchnorm.data.preparation import EvaluationSizes
 
 SIDES = st.integers(1, 3000)
 

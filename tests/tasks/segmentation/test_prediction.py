@@ -16,7 +16,7 @@ import switchnorm
 import switchnorm.tasks.segmentation.prediction as prediction
 from switchnorm.data.segmentation import IGNORED, Scene
 from switchnorm.errors import InputError
-from switchnorm.tasks.segmentation.inference import Inference
+from switchnorm.tasks.segmentation.inference import Inference, starts
 from switchnorm.tasks.segmentation.prediction import predict, probabilities, view_logits
 from tests.golden import images, state_dict
 
@@ -179,10 +179,10 @@ def test_overlapping_answers_are_averaged():
 
 
 def test_a_window_covers_the_share_that_was_asked_for():
-    assert prediction._starts(512, 256, 0) == [0, 256]
-    assert prediction._starts(512, 256, 0.5) == [0, 128, 256]
-    assert prediction._starts(360, 256, 1 / 3) == [0, 128]  # 32-pixel grid: the last window ends with the picture
-    assert prediction._starts(1000, 320, 0.9) == [32 * place for place in range(23)]
+    assert starts(512, 256, 0) == [0, 256]
+    assert starts(512, 256, 0.5) == [0, 128, 256]
+    assert starts(360, 256, 1 / 3) == [0, 128]  # 32-pixel grid: the last window ends with the picture
+    assert starts(1000, 320, 0.9) == [32 * place for place in range(23)]
 
 
 def test_a_picture_within_the_window_goes_through_whole():

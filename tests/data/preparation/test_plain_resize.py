@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from switchnorm.data.segmentation.plain_resize import plain_resize
+from switchnorm.data.preparation.plain_resize import plain_resize
 
 RECORD = np.load(Path(__file__).parent / "records" / "cv2_resize.npz")
 NAMES = [name.removesuffix(".resized") for name in RECORD.files if name.endswith(".resized")]

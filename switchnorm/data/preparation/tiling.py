@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from torch import Tensor
+import numpy as np
 
-from switchnorm.data.augment.sizes import Size, rounded_up
-from switchnorm.data.picture import Picture
-from switchnorm.data.segmentation.scene import Scene
-from switchnorm.data.segmentation.scene_readers import Resize, make_scene
-from switchnorm.data.segmentation.sizes import EvaluationSizes
+from switchnorm.data.augment.sizes import Size, fitted, rounded_up
+from switchnorm.data.interpolation import Interpolation
+from switchnorm.data.preparation.plain_resize import plain_resize
+from switchnorm.data.resizing import Pixelled, resize, to_array, window
+
+Array = np.ndarray[Any, Any]
+#: An interpolation, by Pillow, as training resizes; or "plain", as OpenCV does, see `plain_resize`.
+Resize: TypeAlias = Interpolation | Literal["plain"]
 
 #: Pixels of a picture, as the network is shown it, that is predicted as a whole.
 WHOLE = 2**22
@@ -24,18 +27,45 @@ CORE, MARGIN = 1024, 128
 LONGEST = 8192
 
 
-class Tile(NamedTuple):
-    """A part of a picture, and which of its labels count.
+class Part(NamedTuple):
+    """A part of a picture, or the whole, as a network is shown it.
 
     Args:
-        scene: the part as the network is shown it.
+        images: (C, h, w) uint8, one for each size at which the network is run on it.
+        size: height and width of the part in the picture, in pixels.
         core: rows and columns of the picture that it decides.
         within: the same rows and columns, counted from the part's upper left corner.
     """
 
-    scene: Scene
+    images: tuple[Array, ...]
+    size: Size
     core: tuple[slice, slice]
     within: tuple[slice, slice]
+
+    @classmethod
+    def whole(cls, images: tuple[Array, ...], size: Size) -> Part:
+        """The whole of a picture of a height and width."""
+        both = slice(0, size[0]), slice(0, size[1])
+        return cls(images, size, both, both)
+
+
+@dataclass(frozen=True)
+class EvaluationSizes:
+    """To which sizes evaluation resizes a picture.
+
+    Args:
+        sides: short sides; none takes it once, at its own size.
+        longest: the longest side, before it is rounded; None for no bound.
+        multiple: of which all sides are multiples; they are rounded up to it.
+    """
+
+    sides: tuple[int, ...]
+    longest: int | None
+    multiple: int
+
+    def __call__(self, size: Size) -> list[Size]:
+        """The sizes to which a picture of that size is resized."""
+        return [rounded_up(fitted(size, side, self.longest), self.multiple) for side in self.sides or (None,)]
 
 
 @dataclass(frozen=True)
@@ -82,23 +112,18 @@ class Tiling:
             return 1
         return -(-self.size[0] // self.side) * -(-self.size[1] // self.side)
 
-    def tiles(self, picture: Picture, resize: Resize) -> Iterator[Tile]:
-        """The tiles of a picture of that size, row by row, with pixels (C, h, w) uint8."""
+    def tiles(self, picture: Pixelled, resize: Resize) -> Iterator[Part]:
+        """The tiles of a picture of that size, row by row."""
         if self.side is None:
-            whole = slice(0, self.size[0]), slice(0, self.size[1])
-            yield Tile(make_scene(0, picture, None, self.shown, resize), whole, whole)
+            yield Part.whole(at_sizes(picture, self.shown, resize), self.size)
             return
         starts = (range(0, extent, self.side) for extent in self.size)
         for top, left in itertools.product(*starts):
             core, within, reach = zip(*map(self._spans, (top, left), self.size), strict=True)
             (upper, lower), (first, last) = reach
-            part = (
-                picture[:, upper:lower, first:last]
-                if isinstance(picture, Tensor)
-                else picture.crop((first, upper, last, lower))
-            )
-            shown = [self._shown(size, (lower - upper, last - first)) for size in self.shown]
-            yield Tile(make_scene(0, part, None, shown, resize), core, within)
+            size = lower - upper, last - first
+            shown = [self._shown(whole, size) for whole in self.shown]
+            yield Part(at_sizes(window(picture, upper, first, *size), shown, resize), size, core, within)
 
     def _spans(self, start: int, extent: int) -> tuple[slice, slice, Size]:
         """Along an axis: what a tile decides in the picture, the same within the tile, and where it begins and ends."""
@@ -111,3 +136,11 @@ class Tiling:
         """The size of a part where the whole picture has that one."""
         height, width = (round(side * of / all_) for side, of, all_ in zip(part, whole, self.size, strict=True))
         return rounded_up((max(height, 1), max(width, 1)), self.multiple)
+
+
+def at_sizes(picture: Pixelled, sizes: Sequence[Size], by: Resize) -> tuple[Array, ...]:
+    """The picture at each of some sizes, (C, h, w) uint8."""
+    if by == "plain":
+        pixels = np.ascontiguousarray(to_array(picture).transpose(1, 2, 0))
+        return tuple(np.ascontiguousarray(plain_resize(pixels, size).transpose(2, 0, 1)) for size in sizes)
+    return tuple(to_array(resize(picture, size, by)) for size in sizes)

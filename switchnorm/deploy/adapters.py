@@ -1,0 +1,145 @@
+"""What makes of a network for a task one whose outputs have the names that files give them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from switchnorm.deploy.description import RAW_TASK, Description
+from switchnorm.errors import InputError
+
+
+class Adapter(nn.Module):
+    """A network that takes normalized images (N, C, H, W) and returns named tensors.
+
+    Args:
+        network: whose outputs are named.
+
+    Attributes:
+        batches: whether it takes several images at once.
+        smallest: the smallest height and width of images, in pixels.
+    """
+
+    batches: ClassVar[bool] = True
+    smallest: int = 1
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """(N, C, H, W) float -> outputs by name."""
+        raise NotImplementedError
+
+    @staticmethod
+    def error(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
+        """How far outputs are from those expected, arrays by name, over the largest of each output."""
+        return max((_apart(found[name], value) for name, value in expected.items()), default=0.0)
+
+
+class AsTheyAre(Adapter):
+    """A tensor is "output"; those of dicts have their keys, and those of sequences their places."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """As `Adapter`.
+
+        Raises:
+            InputError: the network returns something that is no tensor.
+        """
+        found = self.network(x)
+        named = dict(_leaves(found, ()))
+        if not named:
+            raise InputError(f"the network returns {type(found).__name__} without a tensor; a file holds tensors")
+        return named
+
+
+class Logits(Adapter):
+    """A classifier gives "logits" (N, K), a network for segmentation (N, K, h, w) at its own resolution.
+
+    What else it returns, as auxiliary classifiers, is of training.
+    """
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """As `Adapter`.
+
+        Raises:
+            InputError: the network returns no logits.
+        """
+        found = self.network(x)
+        if isinstance(found, Mapping):
+            found = found.get("out", found.get("logits", next(iter(found.values()), None)))
+        if isinstance(found, tuple | list) and found:
+            found = found[0]
+        if not isinstance(found, Tensor):
+            raise InputError(f"the network returns {type(found).__name__}; expected logits")
+        return {"logits": found}
+
+
+def task_of(network: nn.Module) -> str:
+    """The task of a network of which nobody has said one: detection where its outputs tell, and else "raw"."""
+    from switchnorm.deploy.detectors import finds_objects
+
+    return "detection" if finds_objects(network) else RAW_TASK
+
+
+def set_up(network: Any, about: Description) -> None:
+    """Let a network be run as its description says: of a detector what it gives out, as `Detection` asks for it."""
+    if about.task != "detection":
+        return
+    named = {
+        "score_threshold": "score_threshold",
+        "nms_threshold": "nms_threshold",
+        "detections": "detections_per_image",
+    }
+    for name, attribute in named.items():
+        if name in about.inference:
+            setattr(network, attribute, about.inference[name])
+    if hasattr(network, "transform"):
+        network.transform.paste = False  # masks become pixels one by one
+        network.transform.edges = True  # as datasets have boxes, also where the network's have inclusive ends
+
+
+def adapted(network: nn.Module, about: Description) -> Adapter:
+    """The network as one whose outputs have the names of its task."""
+    module, _, name = _ADAPTERS.get(about.task, _ADAPTERS[RAW_TASK]).partition(":")
+    make: Callable[..., Adapter] = getattr(importlib.import_module(module), name)
+    return make(network)
+
+
+def _leaves(found: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(found, Tensor):
+        yield "_".join(path) or "output", found
+    elif isinstance(found, Mapping):
+        for key, value in found.items():
+            yield from _leaves(value, (*path, str(key)))
+    elif isinstance(found, tuple | list):
+        for place, value in enumerate(found):
+            yield from _leaves(value, (*(path or ("output",)), str(place)))
+    elif found is not None:
+        raise InputError(f"the network returns {type(found).__name__} among its outputs; a file holds tensors")
+
+
+def _apart(found: Any, expected: Any) -> float:
+    import numpy as np
+
+    if found.shape != expected.shape:
+        return float("inf")
+    if not expected.size:
+        return 0.0
+    if expected.dtype.kind in "biu":
+        return float((found != expected).mean())
+    largest = float(np.abs(expected).max())
+    apart = float(np.abs(found.astype(np.float64) - expected).max())
+    return apart / largest if largest > 0 else apart
+
+
+#: By the task: "module:class" of an adapter.
+_ADAPTERS: Mapping[str, str] = {
+    RAW_TASK: f"{__name__}:AsTheyAre",
+    "classification": f"{__name__}:Logits",
+    "segmentation": f"{__name__}:Logits",
+    "detection": "switchnorm.deploy.detectors:Detections",
+}

@@ -1,0 +1,128 @@
+"""The class of every pixel: scales, mirrors and windows averaged, large pictures in parts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from switchnorm.config.ranges import Range
+from switchnorm.data.files.opening import sides
+from switchnorm.data.preparation import Part, Preparation, ShortSides
+from switchnorm.data.resizing import Array, Pixelled, extent
+from switchnorm.data.segmentation.palette import distinct_colors
+from switchnorm.deploy.answering.base import Answering, Runs, output
+from switchnorm.deploy.answering.mask_files import MaskFiles
+from switchnorm.deploy.answers import Answer, Segmented
+from switchnorm.deploy.arrays import labels_of, precise
+from switchnorm.errors import InputError
+from switchnorm.tasks.segmentation.inference import Inference, pixels_per_logit, starts
+
+
+class Segmenting(Answering):
+    """Answers with labels of pixels, as `switchnorm.tasks.segmentation.prediction` finds them.
+
+    Settings are those of `Inference`, and `scales`, the short sides at which the network is run; None for its own.
+    """
+
+    settings: ClassVar[Mapping[str, Any]] = {"flip": False, "window": None, "overlap": 0.33, "scales": None}
+    ranges: ClassVar[Mapping[str, Range]] = {"window": Range(32, most=2**15), "overlap": Range(0, below=1)}
+    writes: ClassVar[type[MaskFiles]] = MaskFiles
+
+    def __init__(self, runtime: Runs, preparation: Preparation, settings: Mapping[str, Any]) -> None:
+        super().__init__(runtime, preparation, settings)
+        self.inference = Inference(self.chosen["flip"], self.chosen["window"], self.chosen["overlap"])
+        if self.chosen["scales"] is not None:
+            self.preparation = _at(self.preparation, self.chosen["scales"])
+        about = self.about
+        codes = about.colors
+        self.colors = (
+            distinct_colors(len(about.classes)) if codes is None else np.array(list(map(_rgb, codes)), np.uint8)
+        )
+        self.numbers = about.numbers or (*range(len(about.classes)), 255)
+
+    def files(self, files: Sequence[Path], out: Path) -> MaskFiles:
+        """As of `Answering`."""
+        return MaskFiles(files, out)
+
+    def remarks(self, picture: Pixelled, answer: Answer) -> Iterator[str]:
+        """As of `Answering`: parts, and sizes that are bounded."""
+        rule = self.preparation.rule
+        if not isinstance(rule, ShortSides):
+            return
+        tiling = rule.tiling(extent(picture))
+        if tiling.unbounded is not None:
+            wanted, shown = map(sides, (tiling.unbounded, max(tiling.shown)))
+            yield f"is shown to the network at {shown} pixels and not at {wanted}"
+        if len(tiling) > 1:
+            yield f"is predicted in {len(tiling)} parts, which see {tiling.margin} pixels around"
+
+    def answer(self, picture: Pixelled) -> Segmented:
+        """As of `Answering`."""
+        labels = np.empty(extent(picture), np.uint8)
+        for part in self.preparation.parts(picture):
+            labels[part.core] = self._labels(part)[part.within]
+        return Segmented(labels, self.about.classes, self.colors, self.numbers)
+
+    def _labels(self, part: Part) -> Array:
+        logits: list[Array] = []
+        for image in part.images:
+            logits.append(self._logits(image))
+            if self.inference.flip:
+                logits.append(self._logits(image[..., ::-1])[..., ::-1])
+        if logits[0].shape[0] != len(self.about.classes):
+            named = len(self.about.classes)
+            raise InputError(f"the network tells {logits[0].shape[0]} classes apart, and its description names {named}")
+        return labels_of(logits, part.size)
+
+    def _logits(self, image: Array) -> Array:
+        """(C, h, w) -> (K, h', w') at the network's own resolution."""
+        window = self.inference.window
+        if window is not None and max(image.shape[1:]) > window:
+            return self._slide(image, window)
+        shown, inside = self.fitted(image)
+        logits = output(self.run(shown[None]), "logits")[0]
+        if inside == shown.shape[1:]:
+            return logits
+        rows, columns = (
+            max(1, round(side * found / whole))
+            for side, found, whole in zip(inside, logits.shape[1:], shown.shape[1:], strict=True)
+        )
+        return logits[:, :rows, :columns]
+
+    def _slide(self, image: Array, side: int) -> Array:
+        tops, lefts = (starts(whole, side, self.inference.overlap) for whole in image.shape[1:])
+        parts = {
+            (top, left): output(self.run(image[None, :, top : top + side, left : left + side]), "logits")[0]
+            for top in tops
+            for left in lefts
+        }
+        first, last = parts[0, 0], parts[tops[-1], lefts[-1]]
+        down = pixels_per_logit(side, first.shape[1], tops)
+        right = pixels_per_logit(side, first.shape[2], lefts)
+        shape = tops[-1] // down + last.shape[1], lefts[-1] // right + last.shape[2]
+        total = np.zeros((first.shape[0], *shape), precise(first[:0]).dtype)
+        covered = np.zeros(shape, total.dtype)
+        for (top, left), part in parts.items():
+            y, x = top // down, left // right
+            into = slice(y, y + part.shape[1]), slice(x, x + part.shape[2])
+            total[:, into[0], into[1]] += part
+            covered[into] += 1
+        total /= covered
+        return total
+
+
+def _at(preparation: Preparation, sides: Sequence[int]) -> Preparation:
+    """The same preparation at other short sides."""
+    if not isinstance(preparation.rule, ShortSides):
+        raise InputError("scales are for a network of pictures of any size; leave them out")
+    if not sides or not all(isinstance(side, int) and 1 <= side <= 2**15 for side in sides):
+        raise InputError(f"scales {sides!r} must be short sides in pixels, as in [360, 480]")
+    return dataclasses.replace(preparation, rule=dataclasses.replace(preparation.rule, sides=tuple(sides)))
+
+
+def _rgb(code: str) -> tuple[int, int, int]:
+    return int(code[1:3], 16), int(code[3:5], 16), int(code[5:7], 16)

@@ -1,0 +1,77 @@
+"""Opening whatever holds a network: a run, a checkpoint, a folder, an exported file, or a name on the hub."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from switchnorm.deploy.formats import FORMATS, format_of
+from switchnorm.deploy.hub import PREFIX, Repository, download
+from switchnorm.deploy.model_folder import NEEDED, WEIGHTS, open_folder
+from switchnorm.deploy.net import Net
+from switchnorm.errors import InputError
+
+#: What says of a folder that it is a run.
+_RUN = "config.yaml"
+#: How files end that hold weights and not how these are used.
+_WEIGHTS_ALONE = (".ckpt", ".pth", ".pt", ".bin", ".tar", ".pkl")
+_ON_HUB = re.compile(r"[\w.-]+/[\w.-]+(@\S+)?")
+
+
+def load(what: str | os.PathLike[str], *, checkpoint: str = "best", device: str = "cpu") -> Net:
+    """Open a network to ask it about pictures: `switchnorm.load("runs/flowers").predict("rose.jpg")`.
+
+    Nothing that trains is imported, and for a file of ONNX or OpenVINO not torch either. No code is run that a file
+    holds.
+
+    Args:
+        what: a run's folder, or one of its checkpoints; a folder that `switchnorm push` has written; a file that
+            `switchnorm export` has written; or "hf-hub:org/name".
+        checkpoint: of a run's folder: best, last, epoch:N or a file.
+        device: where torch computes, such as "cpu", "cuda", or "auto" for the fastest here; other runtimes have "cpu".
+
+    Raises:
+        InputError: nothing there, something else, a damaged file, or a package that is missing, with the line that
+            installs it.
+    """
+    name = os.fspath(what)
+    if not name:
+        raise InputError("'' names nothing; expected a run, a folder, an exported file or hf-hub:org/name")
+    if name.startswith(PREFIX):
+        return Net(open_folder(download(Repository.parse(name), NEEDED), name, device), name)
+    path = Path(name).expanduser()
+    if not path.exists():
+        hint = f"; on the hub it is called {PREFIX}{name}" if _ON_HUB.fullmatch(name) else ""
+        raise InputError(f"{name!r} does not exist; expected a run, a folder, or an exported file{hint}")
+    if path.is_dir():
+        if (path / _RUN).is_file():
+            return _of_run(path, name, device, checkpoint)
+        if not (path / WEIGHTS).is_file():
+            raise InputError(f"folder {name!r} has neither {_RUN}, as runs have, nor {WEIGHTS}{_inside(path)}")
+        return Net(open_folder(path, name, device), name)
+    if path.suffix.lower() in _WEIGHTS_ALONE:
+        if not (path.parent.parent / _RUN).is_file():
+            raise InputError(
+                f"{name!r} holds weights alone, and nothing says how pictures are shown to them; `switchnorm predict "
+                f"PICTURE --weights {name} --model NAME --classes CLASSES` takes any weights"
+            )
+        return _of_run(path, name, device, checkpoint)
+    return _of_file(path, name, device)
+
+
+def _of_file(path: Path, name: str, device: str) -> Net:
+    return Net(format_of(path).open(path, device), name)
+
+
+def _of_run(path: Path, name: str, device: str, checkpoint: str) -> Net:
+    from switchnorm.deploy.networks import trained
+
+    return trained(path, checkpoint).net(name, device)
+
+
+def _inside(path: Path) -> str:
+    """What of a folder can be opened in its place."""
+    suffixes = tuple(each.suffix for each in FORMATS.values())
+    near = sorted(str(each) for each in path.iterdir() if each.name.endswith(suffixes) or (each / _RUN).is_file())
+    return f"; the nearest is {near[0]!r}" if near else ", as `switchnorm push` writes it"

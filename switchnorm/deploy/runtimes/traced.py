@@ -1,0 +1,54 @@
+"""The program of a network by torch.export, which several formats begin with."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from switchnorm.deploy.job import Job
+from switchnorm.errors import InputError
+
+#: The dimension of images that each name stands for.
+_DIMENSIONS = {"batch": 0, "height": 2, "width": 3}
+
+
+def traced(job: Job) -> torch.export.ExportedProgram:
+    """The program of a network, for images of any size in the dimensions that stay open.
+
+    Raises:
+        InputError: torch.export cannot follow the network, or the network does not leave such a dimension open.
+    """
+    open_dimensions: dict[int, Any] = {_DIMENSIONS[name]: torch.export.Dim.DYNAMIC for name in job.dynamic}
+    try:
+        with quiet(), torch.no_grad():
+            return torch.export.export(job.network, (job.example,), dynamic_shapes=(open_dimensions,))
+    except Exception as error:  # torch.export, and whatever the network does, may raise anything
+        raise InputError(f"torch.export cannot follow the network: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what exporters say of their own affairs from the user, who is told what matters by checks."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _reason(error: Exception) -> str:
+    """What an exporter complains of, in a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = next((line for line in lines if re.search("[a-z]{3}", line)), type(error).__name__)
+    dynamic = "specialized" in str(error) or "constraint" in str(error).lower()
+    hint = "; leave height and width fixed, or batch too" if dynamic else ""
+    return f"{said[:240]}{hint}"

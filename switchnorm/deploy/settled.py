@@ -1,0 +1,126 @@
+"""What an export is to be, out of what was asked for and what is known of the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from switchnorm.data.preparation import Crop
+from switchnorm.deploy.adapters import Adapter
+from switchnorm.deploy.description import DIMENSIONS, RAW_TASK, Description
+from switchnorm.deploy.formats import Format
+from switchnorm.deploy.sizes import SMALLEST
+from switchnorm.errors import InputError, unknown
+
+#: The side of images that a network is made for where nothing says so.
+_SIDE = 224
+#: Where sizes are open, the longest side that a network is traced with: any will do.
+_TRACED = 256
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What was asked for, as the arguments of `switchnorm.export`."""
+
+    size: int | Sequence[int] | None
+    dynamic: Iterable[str] | str | None
+    raw: bool
+    half: bool
+    int8: bool
+
+
+def settled(adapter: Adapter, about: Description, format: Format, wanted: Wanted, notes: list[str]) -> Description:
+    """The description of the file.
+
+    Args:
+        adapter: the network, as its task names its outputs.
+        about: what is known of it.
+        format: of the file.
+        wanted: what was asked for.
+        notes: takes a line for each thing that was decided here.
+
+    Raises:
+        InputError: a size, or dimensions, that cannot be.
+    """
+    raw = wanted.raw
+    if about.preparation is None and not raw:
+        raw = True
+        if about.task != RAW_TASK:
+            notes.append("it takes normalized float32 images, for nobody has said how pictures are prepared")
+    dynamic = _dynamic(adapter, about, format, wanted)
+    known = _known_size(adapter, about)
+    size = _checked(wanted.size) or known
+    if size is None and {"height", "width"} - set(dynamic):
+        raise InputError(
+            f"a file of format {format.name!r} with {'fixed sizes' if not dynamic else 'a fixed side'} needs a size, "
+            "for evaluation shows pictures of many; give size, as 512 or (512, 640)"
+        )
+    return replace(about, raw=raw, dynamic=dynamic, size=size, half=wanted.half, int8=wanted.int8)
+
+
+def traced_size(adapter: Adapter, about: Description) -> tuple[int, int]:
+    """The size that a network is traced near to: its own, or where both sides are open one that takes little time."""
+    if about.size is not None:
+        return about.size
+    side = max(_TRACED, math.ceil(adapter.smallest / SMALLEST))
+    return side, side
+
+
+def multiple_of(about: Description) -> int:
+    """Of which number the sides of pictures are multiples, as evaluation shows them."""
+    return int(getattr(getattr(about.preparation, "rule", None), "multiple", 1))
+
+
+def _dynamic(adapter: Adapter, about: Description, format: Format, wanted: Wanted) -> tuple[str, ...]:
+    able = "dynamic" in format.arguments
+    if wanted.dynamic is None:
+        if not able:
+            return ()
+        many = about.preparation is not None and not isinstance(about.preparation.rule, Crop) and wanted.size is None
+        found = ("batch",) if adapter.batches else ()
+        return (*found, "height", "width") if many else found
+    asked = [wanted.dynamic] if isinstance(wanted.dynamic, str) else list(wanted.dynamic)
+    names = [each for name in asked for each in str(name).replace(" ", "").split(",") if each]
+    for name in names:
+        if name not in DIMENSIONS:
+            raise unknown("dynamic dimension", name, DIMENSIONS)
+    if "batch" in names and not adapter.batches:
+        raise InputError("this network finds objects in one picture at a time; leave batch out of dynamic")
+    return tuple(name for name in DIMENSIONS if name in names)
+
+
+def _checked(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, tuple | list) else ()
+    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
+        raise InputError(f"size {size!r} must be a side in pixels, or height and width, as 224 or (512, 1024)")
+    return sides[0], sides[1]
+
+
+def _known_size(adapter: nn.Module, about: Description) -> tuple[int, int] | None:
+    """The size that the network is said to be for; None where evaluation shows pictures of many sizes."""
+    if about.size is not None:
+        return about.size
+    if about.preparation is not None:
+        rule = about.preparation.rule
+        return (rule.size, rule.size) if isinstance(rule, Crop) else None
+    for module in adapter.modules():
+        for name in ("pretrained_cfg", "default_cfg"):  # as timm says it
+            entries = getattr(module, name, None)
+            found = entries.get("input_size") if isinstance(entries, dict) else None
+            if isinstance(found, tuple | list) and len(found) == 3:
+                return int(found[1]), int(found[2])
+    return _SIDE, _SIDE
+
+
+def channels_of(network: nn.Module) -> int:
+    """C of the images that a network takes, by its first convolution."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            return module.in_channels
+    raise InputError("the network has no convolution to tell how many channels its images have; give channels")

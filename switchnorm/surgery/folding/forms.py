@@ -1,0 +1,338 @@
+"""The modules that compute what of a normalization is no constant, each in its cheapest exact form.
+
+Each has one forward pass for eager mode and for the runtimes of exported files, save where they differ in what is
+cheap. All take batches, x (N, C, *S), also channels-last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from switchnorm.layers.evaluated import Constant, Mixture
+from switchnorm.ops import normalize
+from switchnorm.ops.kernels.choice import takes_torch
+from switchnorm.ops.moments import accumulation_dtype
+from switchnorm.ops.torchs import channels_last, contiguous, group_norm_is_good
+
+
+class Form(NamedTuple):
+    """How a mixture of statistics is computed.
+
+    Attributes:
+        constant: what the layer before is to do to its output first, exactly; None for nothing. Only where there is
+            such a layer.
+        module: of x (N, C, *S) alone, what then gives the normalized x; None where nothing is left to do.
+        name: what it is, for reports: "instance norm", "tables of 2 statistics", ...
+    """
+
+    constant: Constant | None
+    module: nn.Module | None
+    name: str
+
+
+def form(mixture: Mixture, before: bool, size: tuple[int, ...] | None, dims: tuple[int, ...] | None) -> Form:
+    """The cheapest exact form of a mixture.
+
+    Args:
+        mixture: what is to be computed of x (N, C, *S).
+        before: whether a layer before can take up any affine map of the channels at no cost.
+        size: of all maps that the module will see, where that is fixed.
+        dims: how many dimensions x may have, see `Evaluated`.
+    """
+    if mixture.first < len(mixture.weight):
+        # What becomes of the first channels is nothing to the others, and the layer before knows all of them.
+        module = _module(_only(mixture), size)
+        of_first = f"{_name(mixture, module)} of {mixture.first} channels"
+        return Form(None, First(mixture.first, module), of_first)
+    names = {*mixture.mean, *mixture.var}
+    constant = None
+    if before and mixture.running is not None:
+        mean, var = mixture.running
+        ones, zeros = torch.ones_like(mean), torch.zeros_like(mean)
+        if {*mixture.var} == {"batch"} and {*mixture.mean} <= {"instance", "batch"}:
+            constant = Constant.normalizing(mean, var, mixture.eps, mixture.weight)
+            # Afterwards both are known: mean 0, and the deviation that there is to be.
+            mixture = mixture_about(mixture, mean=zeros, var=ones, eps=0.0, weight=ones)
+        elif mixture.unbiased or len(names) > 1:
+            # Small numbers keep their digits when they are squared.
+            constant = Constant(mean, ones, zeros)
+    module = _module(mixture, size, constant)
+    return Form(constant, module, _name(mixture, module))
+
+
+def mixture_about(mixture: Mixture, mean: Tensor, var: Tensor, eps: float, weight: Tensor) -> Mixture:
+    """A mixture with other running statistics, eps and weight."""
+    return Mixture(mixture.mean, mixture.var, (mean, var), eps, weight, mixture.bias, mixture.unbiased, mixture.first)
+
+
+def _only(mixture: Mixture) -> Mixture:
+    """The mixture as one of its first channels, that knows of no others."""
+    n = mixture.first
+    running = None if mixture.running is None else (mixture.running[0][:n], mixture.running[1][:n])
+    return Mixture(
+        mixture.mean, mixture.var, running, mixture.eps, mixture.weight[:n], mixture.bias[:n], mixture.unbiased, n
+    )
+
+
+def _name(mixture: Mixture, module: nn.Module) -> str:
+    """What a form is called in a report."""
+    names = sorted({*mixture.mean, *mixture.var})
+    if isinstance(module, Centred):
+        return "centring"
+    if isinstance(module, GroupNorm):
+        return f"{'group' if names[0].startswith('group:') else names[0]} norm"
+    return f"tables of {'+'.join(names)}"
+
+
+def _module(mixture: Mixture, size: tuple[int, ...] | None, constant: Constant | None = None) -> nn.Module:
+    """What computes a mixture of x, to which a constant has been done."""
+    places = None if size is None else math.prod(size)
+    names = {*mixture.mean, *mixture.var}
+    if {*mixture.var} == {"batch"} and {*mixture.mean} <= {"instance", "batch"}:
+        return Centred(mixture)
+    if len(names) == 1:
+        (name,) = names
+        if name == "instance" and (not mixture.unbiased or (places is not None and places > 1)):
+            return GroupNorm(mixture, len(mixture.weight), places)
+        if name not in ("instance", "batch") and not mixture.unbiased:
+            return GroupNorm(mixture, 1 if name == "layer" else int(name[6:]), places)
+    return Tables(mixture, constant, places)
+
+
+class Held(nn.Module):
+    """A module that holds constants."""
+
+    def _hold(self, **values: Tensor | None) -> None:
+        for name, value in values.items():
+            self.register_buffer(name, None if value is None else value.detach().clone())
+
+
+class First(nn.Module):
+    """Something done to the first channels, of which the others know nothing.
+
+    Args:
+        channels: how many.
+        module: what is done to them.
+    """
+
+    def __init__(self, channels: int, module: nn.Module) -> None:
+        super().__init__()
+        self.channels, self.module = channels, module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, *S), some of it normalized."""
+        return torch.cat((self.module(x[:, : self.channels]), x[:, self.channels :]), 1)
+
+
+class Centred(Held):
+    """A share of each map's own mean is subtracted; the deviation is known."""
+
+    scale: Tensor | None
+    shift: Tensor
+
+    def __init__(self, mixture: Mixture) -> None:
+        super().__init__()
+        assert mixture.running is not None
+        mean, var = mixture.running
+        scale = mixture.weight * (var + mixture.eps).rsqrt()
+        self.share = mixture.mean.get("instance", 0.0)
+        plain = bool((scale == 1).all())
+        shift = mixture.bias - scale * mean * mixture.mean.get("batch", 0.0)
+        self._hold(scale=None if plain else scale, shift=shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, *S), normalized."""
+        mean = over(x, x.mean(tuple(range(2, x.dim()))))
+        if self.share != 1:
+            mean = mean * self.share
+        shift = over(x, self.shift)
+        if self.scale is None:
+            return x + (shift - mean)
+        scale = over(x, self.scale)
+        return x * scale + (shift - mean * scale)
+
+
+class GroupNorm(Held):
+    """Statistics of groups of channels alone, as ready-made kernels compute them.
+
+    Args:
+        mixture: what to compute.
+        groups: how many; as many as channels are instance statistics.
+        places: of each map, where this is always the same. An unbiased variance of n places is n / (n - 1) times the
+            other, and so is what is added to it.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    zeros: Tensor
+    ones: Tensor
+
+    def __init__(self, mixture: Mixture, groups: int, places: int | None) -> None:
+        super().__init__()
+        factor = (places - 1) / places if mixture.unbiased and places is not None else 1.0
+        self.groups, self.eps = groups, mixture.eps * factor
+        ones = torch.ones_like(mixture.weight)
+        self._hold(weight=mixture.weight * factor**0.5, bias=mixture.bias)
+        if groups != len(ones):
+            self._hold(zeros=torch.zeros_like(ones), ones=ones)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, *S), normalized."""
+        if torch.onnx.is_in_onnx_export():
+            return self._onnx(x)
+        if torch.compiler.is_compiling() or takes_torch(x, group_norm_is_good):
+            given = contiguous(x)
+            # Past torch.nn.functional, which refuses maps of a single value.
+            y = torch.group_norm(given, self.groups, self.weight, self.bias, self.eps)
+            return y if given is x else channels_last(y)
+        name = f"group:{self.groups}"
+        return normalize(x, (name,), weight=self.weight, bias=self.bias, eps=self.eps, unbiased=False).y
+
+    def _onnx(self, x: Tensor) -> Tensor:
+        # The format's own group normalization is many times slower in ONNX Runtime on a CPU.
+        if self.groups == x.shape[1]:
+            return _instance_norm(x, self.weight, self.bias, self.eps)
+        y = _instance_norm(x.reshape(x.shape[0], self.groups, -1), None, None, self.eps).reshape(x.shape)
+        return F.batch_norm(y, self.zeros, self.ones, self.weight.detach(), self.bias.detach(), False, 0.0, 0.0)
+
+
+class Tables(Held):
+    """Any mixture: mean and mean square of each map, statistics out of these tables, and one affine map.
+
+    Args:
+        mixture: what to compute.
+        constant: what has been done to x before.
+        places: of each map, where this is always the same.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    centre: Tensor | None
+    fixed_mean: Tensor | None
+    fixed_var: Tensor
+
+    def __init__(self, mixture: Mixture, constant: Constant | None, places: int | None) -> None:
+        super().__init__()
+        self.means, self.variances = dict(mixture.mean), dict(mixture.var)
+        self.places, self.unbiased = places, mixture.unbiased
+        zeros = torch.zeros_like(mixture.weight)
+        centre = zeros if constant is None else constant.centre
+        mean, var = (zeros, zeros) if mixture.running is None else mixture.running
+        # Statistics of several maps are about x as it was before, here and in the end they are about x as it comes.
+        others = sum(share for name, share in self.means.items() if name not in ("instance", "batch"))
+        mean = (mean - centre) * self.means.get("batch", 0.0) - centre * others
+        pooled = bool({*self.means, *self.variances} - {"instance", "batch"})
+        self._hold(
+            weight=mixture.weight,
+            bias=mixture.bias,
+            fixed_mean=mean if mean.any() else None,
+            fixed_var=var * self.variances.get("batch", 0.0) + mixture.eps,
+            centre=centre if pooled and centre.any() else None,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, *S), normalized."""
+        mean, var = self._mixed(x, *self._moments(x))
+        if torch.onnx.is_in_onnx_export() or (not torch.compiler.is_compiling() and _merges(x)):
+            return self._as_batch(x, mean, var)
+        scale = var.to(self.weight.dtype).rsqrt() * self.weight
+        shift = self.bias if mean is None else self.bias - mean * scale
+        return (x * over(x, scale) + over(x, shift)).to(x.dtype)
+
+    def _as_batch(self, x: Tensor, mean: Tensor | None, var: Tensor) -> Tensor:
+        """As batch normalization of a single sample with N C channels: one operation that scales and shifts."""
+        samples, channels = x.shape[:2]
+        mean = torch.zeros_like(self.bias) if mean is None else mean
+        tables = (t.detach().expand(samples, channels).reshape(-1) for t in (mean, var, self.weight, self.bias))
+        flat = x.reshape(1, samples * channels, *x.shape[2:])
+        return torch.batch_norm(flat, *_ordered(*tables), False, 0.0, 0.0, False).reshape(x.shape)
+
+    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Mean of each map and the variance as the mixture has it, (N, C); None for what it has no use for."""
+        dtype = accumulation_dtype(x.dtype)
+        if x.dim() == 2:
+            return x.to(dtype), None
+        dims = tuple(range(2, x.dim()))
+        mean = x.mean(dims, dtype=dtype)
+        if {*self.variances} == {"batch"}:
+            return mean, None
+        places: Any = math.prod(x.shape[2:]) if self.places is None else self.places
+        factor = 1.0 if not self.unbiased else places / torch.sym_max(places - 1, 1)
+        var = _mean_square(x, dims, places, dtype) - mean.square()
+        # Rounding may leave less than nothing.
+        return mean, (var if self.places is not None and factor == 1 else var * factor).clamp(min=0)
+
+    def _mixed(self, x: Tensor, mean: Tensor, var: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        """The mixtures of means and of variances plus eps, as tables that broadcast against (N, C)."""
+        mixed_mean, mixed_var = self.fixed_mean, self.fixed_var
+        true = mean if self.centre is None else mean + self.centre
+        for name in sorted({*self.means, *self.variances} - {"batch"}):
+            of_mean, of_var = mean, var
+            if name != "instance":
+                groups = 1 if name == "layer" else int(name[6:])
+                of_mean, of_var = _pooled(true, var, groups, self.unbiased and x.dim() == 2)
+            mixed_mean = _plus(mixed_mean, self.means, name, of_mean)
+            mixed_var = _plus(mixed_var, self.variances, name, of_var)
+        return mixed_mean, mixed_var
+
+
+def _merges(x: Tensor) -> bool:
+    """Whether samples and channels can be taken for one dimension at no cost, and nobody asks for a gradient."""
+    plain = type(x) is Tensor and not torch.is_grad_enabled() and not torch.jit.is_tracing()
+    return plain and x.dim() > 2 and (x.is_contiguous() or len(x) == 1)
+
+
+def _mean_square(x: Tensor, dims: tuple[int, ...], places: Any, dtype: torch.dtype) -> Tensor:
+    """The mean over `dims` of x squared, in `dtype`."""
+    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+        # Norms are slow in ONNX Runtime, and others have none.
+        wide = x if x.dtype == dtype else x.to(dtype)
+        return (wide * wide).mean(dims)
+    return torch.linalg.vector_norm(x, 2, dims, dtype=dtype).square() / places
+
+
+def _ordered(mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """In the order of `torch.batch_norm`."""
+    return weight, bias, mean, var
+
+
+def _plus(total: Any, shares: Mapping[str, float], name: str, table: Tensor | None) -> Any:
+    """The total and a statistic's share."""
+    if name not in shares or table is None:
+        return total
+    part = table if shares[name] == 1 else table * shares[name]
+    return part if total is None else total + part
+
+
+def _pooled(mean: Tensor, var: Tensor | None, groups: int, flat: bool) -> tuple[Tensor, Tensor]:
+    """Mean and variance over groups of adjacent channels, tables that broadcast against (N, C)."""
+    channels = mean.shape[1]
+    width = channels // groups
+    lost = width / max(width - 1, 1) if flat else 1.0
+    if groups == 1:
+        centre = mean.mean(1, keepdim=True)
+        spread = (mean - centre).square()
+        pooled = (spread if var is None else spread + var).mean(1, keepdim=True)
+        return centre, pooled if lost == 1 else pooled * lost
+    parts = mean.reshape(-1, groups, width)
+    centre = parts.mean(2, keepdim=True)
+    spread = (parts - centre).square()
+    pooled = (spread if var is None else spread + var.reshape(-1, groups, width)).mean(2, keepdim=True) * lost
+    whole = (-1, groups, width)
+    return centre.expand(whole).reshape(-1, channels), pooled.expand(whole).reshape(-1, channels)
+
+
+def over(x: Tensor, table: Tensor) -> Tensor:
+    """A table (N, C), (N, 1) or (C,), to broadcast against x (N, C, *S)."""
+    return table.reshape(*table.shape, *[1] * (x.dim() - 2))
+
+
+def _instance_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    # Past torch.nn.functional, which refuses maps of a single value.
+    return torch.instance_norm(x, weight, bias, None, None, True, 0.0, eps, False)

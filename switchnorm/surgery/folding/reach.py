@@ -1,0 +1,89 @@
+"""Whether the code of a module that could not be traced may call, or read, what is deep inside of it."""
+
+from __future__ import annotations
+
+import dis
+import sys
+import types
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import nn
+
+# Whoever goes through modules by these may reach any of them.
+_WALKS = frozenset(
+    str.split("""
+    modules children named_modules named_children _modules get_submodule parameters named_parameters get_parameter
+    state_dict getattr vars eval exec __dict__ attrgetter
+    """)
+)
+_HARMLESS = frozenset(
+    str.split("""
+    IS_OP POP_JUMP_IF_NONE POP_JUMP_IF_NOT_NONE POP_JUMP_FORWARD_IF_NONE POP_JUMP_FORWARD_IF_NOT_NONE
+    POP_JUMP_BACKWARD_IF_NONE POP_JUMP_BACKWARD_IF_NOT_NONE POP_JUMP_IF_TRUE POP_JUMP_IF_FALSE
+    POP_JUMP_FORWARD_IF_TRUE POP_JUMP_FORWARD_IF_FALSE TO_BOOL
+    """)
+)
+_SILENT = frozenset(("CACHE", "EXTENDED_ARG", "PUSH_NULL", "NOT_TAKEN", "NOP"))
+
+
+# Whose classes do not look into what somebody puts into them: Python's, and torch's containers and wrappers.
+_FOUNDATIONS = sys.stdlib_module_names | {"torch"}
+
+
+def may_reach(module: nn.Module, path: Sequence[str]) -> bool:
+    """Whether the forward pass of a module may use the module at a path inside of it past the first of the path.
+
+    To do so its code must take hold of the first module without calling it. What it then does is not followed, unless
+    it asks for another attribute, or whether there is one.
+
+    Args:
+        module: the forward pass of which could not be traced.
+        path: the names that lead from it to the inner module; several.
+    """
+    for code in _codes(module):
+        if not _WALKS.isdisjoint(code.co_names):
+            return True
+        steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
+        following = [*steps[1:], None]
+        for step, after in zip(steps, following, strict=True):
+            if step.argval == path[0] and _loads(step) and not _calls(step) and _holds(after, path[1:]):
+                return True
+    return False
+
+
+def _codes(module: nn.Module) -> Iterator[types.CodeType]:
+    """The code of all methods that whoever wrote the class, or the object, gave it, but for making it."""
+    functions: list[Any] = [value for value in vars(module).values() if callable(value)]
+    for cls in type(module).__mro__:
+        home = cls.__module__.partition(".")[0]
+        if home == "__main__" or home not in _FOUNDATIONS:
+            functions += [value for name, value in vars(cls).items() if name not in ("__init__", "__new__")]
+    for function in functions:
+        for part in (function, *(getattr(function, name, None) for name in ("__func__", "__wrapped__", "fget"))):
+            code = getattr(part, "__code__", None)
+            if isinstance(code, types.CodeType):
+                yield from _nested(code)
+
+
+def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _nested(constant)
+
+
+def _loads(step: dis.Instruction) -> bool:
+    return step.opname in ("LOAD_ATTR", "LOAD_METHOD")
+
+
+def _calls(step: dis.Instruction) -> bool:
+    """Whether an attribute is loaded to be called at once, which newer Pythons write into the argument."""
+    return step.opname == "LOAD_METHOD" or (dis.opmap.get("LOAD_METHOD") is None and bool((step.arg or 0) & 1))
+
+
+def _holds(after: dis.Instruction | None, path: Sequence[str]) -> bool:
+    """Whether code that has loaded a module may go on to what is inside of it."""
+    if after is None or after.opname in _HARMLESS or (after.opname == "LOAD_CONST" and after.argval is None):
+        return False
+    return not (_loads(after) and after.argval not in path)
