@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import benchmarks
-from benchmarks import data, decoders, detection_data, detectors, layers, networks, record, start, step, table, weights
+from benchmarks import (
+    data,
+    decoders,
+    deploy,
+    detection_data,
+    detectors,
+    layers,
+    networks,
+    record,
+    start,
+    step,
+    table,
+    weights,
+)
 from benchmarks.case import Case
 from benchmarks.runner import Outcome, run_case, summed_up
 from benchmarks.text import of_outcome, of_ratios
@@ -25,6 +38,7 @@ SUITES = {
     "data": data,
     "detection_data": detection_data,
     "detectors": detectors,
+    "deploy": deploy,
 }
 
 

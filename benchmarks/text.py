@@ -43,7 +43,8 @@ def of_ratios(ratios: Sequence[Mapping[str, Any]]) -> str:
 def quantity_of(entry: Mapping[str, Any]) -> str:
     """What a ratio compares in words; "" for time."""
     quantity = entry["quantity"]
-    return {TIME: "", CPU_TIME: "CPU time"}.get(quantity, f"{_plain(quantity)} memory")
+    memory = f"{_plain(quantity)} memory" if quantity.endswith("_bytes") else quantity
+    return {TIME: "", CPU_TIME: "CPU time"}.get(quantity, memory)
 
 
 def _plain(quantity: str) -> str:

@@ -121,8 +121,8 @@ def _by_name(what: str, options: argparse.Namespace, pictures: Sequence[str], fl
     net = load(what, device=device)
     config_flags(options, "predict", net.task, repr(what))  # which are for its task, and in their ranges
     _check_pictures(pictures)
-    flagged = {flag.attribute: getattr(options, flag.attribute) for flag in find_task(net.task).flags if flag.key}
-    settings = {name: value for name, value in flagged.items() if value is not None}
+    flags_of_task = [flag.attribute for flag in find_task(net.task).flags if "predict" in flag.commands]
+    settings = {name: value for name in flags_of_task if (value := getattr(options, name)) is not None}
     _write(net, pictures, out, what, settings)
 
 

@@ -15,7 +15,7 @@ _FLAGS = ("--to", "--private", "--checkpoint", "--license", "--message", "--forc
 def add(commands: Commands) -> None:
     """Add the command."""
     push = commands.add("push", _run, "share a run's network on the Hugging Face Hub", _help(), flags=_FLAGS)
-    push.add_argument("run", metavar="RUN", help="a run folder, one of its checkpoints, or what was pushed before")
+    push.add_argument("what", metavar="RUN", help="a run folder, one of its checkpoints, or what was pushed before")
     push.add_argument("name", metavar="ORG/NAME", help="of the repository; ORG/NAME@BRANCH for a branch of it")
     push.add_argument("--to", type=Path, metavar="DIR", help="write the files to a folder, and upload nothing")
     push.add_argument("--private", action="store_true", help="let a new repository be seen by its owners alone")
@@ -46,7 +46,7 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
     from switchnorm.deploy.push import push
 
     done = push(
-        options.run,
+        options.what,
         options.name,
         to=options.to,
         private=options.private,

@@ -29,6 +29,8 @@ Arrays = Mapping[str, np.ndarray]
 _SAME = 0.5
 #: Of detections without a partner, how many may be explained by rounding, and how many not, over the number of all.
 _EXPLAINED, _UNEXPLAINED = 0.1, 0.02
+#: How far corners of the same box are apart at most, over the largest coordinate.
+_PLACE = 1e-4
 #: How far scores may be apart for rounding to decide which of them is let through.
 _NEAR = 1e-3
 #: Overlap from which rounding may decide which of two detections stays.
@@ -99,7 +101,9 @@ def apart(found: Arrays, expected: Arrays) -> float:
     """
     if set(expected) - set(found) or any(found[name].shape[1:] != value.shape[1:] for name, value in expected.items()):
         return math.inf
-    overlap = overlaps(expected["boxes"], found["boxes"])
+    overlap = np.maximum(
+        overlaps(expected["boxes"], found["boxes"]), _coincide(expected["boxes"], found["boxes"]).astype(np.float64)
+    )
     alike = expected["labels"][:, None] == found["labels"]
     pairs = _pairs(np.where(alike & (overlap >= _SAME), overlap, 0), expected["scores"], found["scores"])
     count = max(len(expected["boxes"]), len(found["boxes"]))
@@ -130,6 +134,12 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     areas = [(boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(1) for boxes in (first, second)]
     union = areas[0][:, None] + areas[1] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def _coincide(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Which boxes (N, 4) and (M, 4) lie in the same place, (N, M): also those without an area, which overlap nothing."""
+    far = np.abs(first[:, None].astype(np.float64) - second).max(2, initial=0)
+    return np.asarray(far <= _PLACE * max(float(np.abs(first).max(initial=0)), 1.0))
 
 
 def _pairs(overlap: np.ndarray, first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import os
 import shlex
 import warnings
@@ -168,7 +169,7 @@ def export(
     reference, tried = _tried(adapter, about, channels)
     if tried.step > multiple_of(about):
         notes.append(f"height and width must be multiples of {tried.step}")
-    package, counts = reference, {}
+    package, counts = reference, dict[str, int]()
     if chosen.folds:
         package, counts = _folded(network, about, reference)
         about = replace(about, folded=True)
@@ -246,8 +247,10 @@ def _tried(
     if about.preparation is not None:
         channels = about.preparation.channels
 
+    seeds = itertools.count()
+
     def run(shape: Shape) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        images = pictures(shape, about.raw, seed=sum(shape))
+        images = pictures(shape, about.raw, seed=next(seeds))
         return images, eager(reference, images)
 
     multiple = multiple_of(about)

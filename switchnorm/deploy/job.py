@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from switchnorm.deploy.description import KEY, Description
 from switchnorm.deploy.packaged import Packaged
 from switchnorm.deploy.runtime import OUTPUTS
+from switchnorm.surgery.folding.forms import Tables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +55,9 @@ class Job:
             return self
         network = copy.deepcopy(self.network)
         network.network.half()
+        for module in network.modules():
+            if isinstance(module, Tables):  # statistics, which it computes in 32 bits whatever it is given
+                module.float()
         return replace(self, network=network)
 
     def metadata(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from switchnorm.data.files.walk import EXTENSIONS
 from switchnorm.deploy.formats import FORMATS, format_of
 from switchnorm.deploy.hub import PREFIX, Repository, download
 from switchnorm.deploy.model_folder import NEEDED, WEIGHTS, open_folder
@@ -61,6 +62,8 @@ def load(what: str | os.PathLike[str], *, checkpoint: str = "best", device: str 
 
 
 def _of_file(path: Path, name: str, device: str) -> Net:
+    if path.suffix.lower() in EXTENSIONS:
+        raise InputError(f"{name!r} is a picture; what is to look at it comes first: a run or an exported file")
     return Net(format_of(path).open(path, device), name)
 
 

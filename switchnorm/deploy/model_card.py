@@ -172,7 +172,7 @@ def _training(run: Run | None) -> Iterator[tuple[str, str]]:
         yield "geometry", f"{geometry} (GPUs x samples per GPU of batch statistics){sync}"
     for key, title in _SETTINGS.items():
         value = settings.get(key)
-        if value not in (None, "", False, 0, []):
+        if value not in (None, "", False, 0, []) or key == "seed":
             yield title, _text(value)
     yield "epochs done", f"{int(run.metrics[-1]['epoch'] or 0)}{'' if run.finished else ', not finished'}"
     if isinstance(record.get("seconds"), int | float):

@@ -128,6 +128,8 @@ def made(
 def measured(run: RunFolder, checkpoint: Path) -> dict[str, float]:
     """What validation measured with the weights of a checkpoint, by metric; nothing where that is not known."""
     columns = ("val_loss", *(metric.column for metric in find_task(run.config().task).metrics))
+    if not run.metrics_file.is_file():  # of weights that were copied without their training
+        return {}
     rows: list[Mapping[str, str]] = [row for row in run.metrics() if row.get(columns[1])]
     if not rows:
         return {}

@@ -116,6 +116,7 @@ def _taken(
     """The network, its description, the run that trained it, and what is to be said of these."""
     from torch import nn
 
+    from switchnorm.deploy.load import load
     from switchnorm.deploy.net import Net
     from switchnorm.deploy.runtimes.network import NetworkRuntime
 

@@ -66,7 +66,12 @@ def traced_size(adapter: Adapter, about: Description) -> tuple[int, int]:
     """The size that a network is traced near to: its own, or where both sides are open one that takes little time."""
     if about.size is not None:
         return about.size
-    side = max(_TRACED, math.ceil(adapter.smallest / SMALLEST))
+    return _at_least(adapter.smallest, _TRACED)
+
+
+def _at_least(smallest: int, side: int) -> tuple[int, int]:
+    """A size of which the smallest that is tried beside it is large enough."""
+    side = max(side, math.ceil(smallest / SMALLEST))
     return side, side
 
 
@@ -102,7 +107,7 @@ def _checked(size: Any) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
-def _known_size(adapter: nn.Module, about: Description) -> tuple[int, int] | None:
+def _known_size(adapter: Adapter, about: Description) -> tuple[int, int] | None:
     """The size that the network is said to be for; None where evaluation shows pictures of many sizes."""
     if about.size is not None:
         return about.size
@@ -115,7 +120,7 @@ def _known_size(adapter: nn.Module, about: Description) -> tuple[int, int] | Non
             found = entries.get("input_size") if isinstance(entries, dict) else None
             if isinstance(found, tuple | list) and len(found) == 3:
                 return int(found[1]), int(found[2])
-    return _SIDE, _SIDE
+    return _at_least(adapter.smallest, _SIDE)
 
 
 def channels_of(network: nn.Module) -> int:

@@ -139,10 +139,18 @@ def _real(value: Any) -> float | None:
     return float(value)
 
 
+def check_tied(tied: Any) -> bool:
+    """Return `tied` if it is true or false; raise `InputError` otherwise."""
+    if not isinstance(tied, bool):
+        raise InputError(f"tied must be true or false, got {tied!r}")
+    return tied
+
+
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "num_features": check_channels,
     "num_channels": check_channels,
     "eps": check_eps,
     "momentum": check_momentum,
     "ghost": check_ghost,
+    "tied": check_tied,
 }

@@ -5,7 +5,14 @@ from __future__ import annotations
 from torch import nn
 
 #: What normalizers do unless told otherwise.
-_DEFAULTS = {"affine": True, "track_running_stats": True, "ghost": None, "sync": False, "activation": None}
+_DEFAULTS = {
+    "affine": True,
+    "track_running_stats": True,
+    "ghost": None,
+    "sync": False,
+    "activation": None,
+    "tied": False,
+}
 
 
 def changed_arguments(layer: nn.Module, *names: str) -> str:

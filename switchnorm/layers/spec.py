@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from switchnorm.errors import InputError, unknown
+from switchnorm.layers.arguments import check_tied
 from switchnorm.layers.registry import Norm, all_norms, find, norm_names, registered
 from switchnorm.layers.weight_standardized import CONV, WS_CONV
 
@@ -27,6 +28,7 @@ class Spec:
         groups: of "gn:G"; None where the number of channels decides.
         ws: whether convolutions that feed a normalization standardize their weights.
         statistics: what is mixed, for normalizers that do; None for what the layer does by itself.
+        tied: whether mean and variance choose alike, for normalizers whose importance becomes one-hot.
         make: makes the layers in place of a registered normalizer.
 
     Raises:
@@ -38,6 +40,7 @@ class Spec:
     ws: bool = False
     statistics: tuple[str, ...] | None = None
     make: Callable[..., nn.Module] | None = None
+    tied: bool = False
 
     def __post_init__(self) -> None:
         if self.groups is not None and not self.registration.groups:
@@ -106,6 +109,8 @@ class Spec:
             asked["groups"] = self.groups
         if self.statistics is not None:
             asked["statistics"] = tuple(name for name in self.statistics if not (flat and name == "instance"))
+        if self.tied:
+            asked["tied"] = True
         return norm.layer(channels, dims, **(asked | options))
 
     def mixing(self, statistics: Sequence[str] | str | None) -> Spec:
@@ -126,6 +131,19 @@ class Spec:
         if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
             raise InputError(f"statistics are names such as 'instance,layer', not {statistics!r}")
         return replace(self, statistics=tuple(name.strip() for name in names))
+
+    def tying(self, tied: bool) -> Spec:
+        """This normalization with mean and variance that choose alike, or not.
+
+        Raises:
+            InputError: asked of a normalization that makes no choices, or `tied` is neither true nor false.
+        """
+        if not check_tied(tied):
+            return self
+        if not self.registration.sparse:
+            takers = " and ".join(repr(norm.name) for norm in all_norms() if norm.sparse)
+            raise InputError(f"tied choices are those of {takers}, not of '{self}'; leave tied out")
+        return replace(self, tied=True)
 
     def conv(self, dims: int = 2) -> Callable[..., nn.Module]:
         """The class of a convolution that feeds this normalization."""

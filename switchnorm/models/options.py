@@ -10,7 +10,7 @@ from typing import Any
 from switchnorm.errors import InputError, unknown
 
 #: What `create_model` takes for every network, whoever defined it; to be listed beside a network's own options.
-SHARED = ("momentum", "statistics")
+SHARED = ("momentum", "statistics", "tied")
 
 
 @contextmanager

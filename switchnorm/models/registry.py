@@ -6,7 +6,7 @@ import fnmatch
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -65,6 +65,7 @@ def create_model(
     conv: str = "",
     num_classes: int | None = None,
     statistics: Sequence[str] | str | None = None,
+    tied: bool = False,
     momentum: float | None = _AS_BUILT,
     **options: Any,
 ) -> nn.Module:
@@ -90,6 +91,7 @@ def create_model(
             COCO.
         statistics: what SN and SSN mix, as names or as one string with commas between them; "instance,layer" is what
             the papers train at one sample per GPU. None for instance, layer and batch.
+        tied: whether mean and variance of an SSN layer choose alike, so that more of it is folded away for inference.
         momentum: of running statistics, in all layers that keep some: the share of the new batch, in [0, 1], or None
             for the average over all batches; as the layers were made where it is not given. Without effect in a network
             that keeps none, as `switchnorm.set_momentum` tells.
@@ -110,19 +112,38 @@ def create_model(
         raise InputError(f"norms {norms!r} must name parts, as {{'body': 'bn', 'box': 'sn'}}; for all parts give norm")
     parts = {part: _part_norm(each) for part, each in (norms or {}).items()}
     parts = {part: None if each is None else _recording(each, made) for part, each in parts.items()}
-    model = _build(name, spec, parts, conv, num_classes, statistics, options)
+    mixed = _Mixed(statistics, tied)
+    model = _build(name, spec, parts, conv, num_classes, mixed, options)
     switched = made or any(layers.norm_of(module) is not None for module in model.modules())
     if (norm is not None or conv) and not switched:
         kinds = sorted({type(module).__name__ for module in model.modules() if is_norm(module)})
         has = f"no normalization that switches, only {', '.join(kinds)}" if kinds else "no normalization"
         raise InputError(f"model {name!r} has {has}; leave norm and conv out")
     told: dict[str, Any] = {} if statistics is None else {"statistics": statistics}
+    if tied:
+        told["tied"] = True
     if momentum is not _AS_BUILT:
         set_momentum(model, momentum)
         told["momentum"] = momentum
     arguments = {"norm": norm, "norms": dict(norms or {}), "conv": conv, "num_classes": num_classes}
     mark(model, name, **arguments, options={**options, **told})
     return model
+
+
+class _Mixed(NamedTuple):
+    """What layers mix, and whether mean and variance choose alike."""
+
+    statistics: Sequence[str] | str | None
+    tied: bool
+
+    @property
+    def asked(self) -> str:
+        """What was asked for, in a word; "" for nothing."""
+        return "statistics" if self.statistics is not None else "tied" if self.tied else ""
+
+    def of(self, spec: Spec) -> Spec:
+        """A normalization that does so; raises `InputError` where it cannot."""
+        return spec.mixing(self.statistics).tying(self.tied)
 
 
 def _part_norm(norm: NormLike) -> Spec | None:
@@ -150,14 +171,14 @@ def _build(
     norms: Mapping[str, Spec | None],
     conv: str,
     num_classes: int | None,
-    statistics: Sequence[str] | str | None,
+    mixed: _Mixed,
     options: dict[str, Any],
 ) -> nn.Module:
     for family in FAMILIES:
         numbers = family.numbers(name)
         if numbers is not None:
             family.check_options(name, options)
-            spec = _norm_of_family(name, family, norm, norms, conv, statistics)
+            spec = _norm_of_family(name, family, norm, norms, conv, mixed)
             with explained(name, options):
                 return family.build(*numbers, **spec, num_classes=num_classes or family.num_classes, **options)
     source = foreign.source_of(name)
@@ -165,11 +186,12 @@ def _build(
     if norms:
         raise InputError(f"model {name!r} has no parts with a norm of their own; leave norms out, or give norm")
     asked = parse_norm("bn" if norm is None else norm, conv)
-    if norm is None and statistics is not None:
-        raise InputError(f"statistics need a norm for {name!r}; the nearest valid norm is 'sn'")
+    if norm is None and mixed.asked:
+        needs, nearest = ("need", "sn") if mixed.asked == "statistics" else ("needs", "ssn")
+        raise InputError(f"{mixed.asked} {needs} a norm for {name!r}; the nearest valid norm is {nearest!r}")
     if norm is None and asked.ws:
         raise InputError(f"conv {conv!r} needs a norm for {name!r}, which is left as it is without; try norm 'bn'")
-    return foreign.create(source, name, None if norm is None else asked.mixing(statistics), num_classes, options)
+    return foreign.create(source, name, None if norm is None else mixed.of(asked), num_classes, options)
 
 
 def _norm_of_family(
@@ -178,7 +200,7 @@ def _norm_of_family(
     norm: Spec | None,
     norms: Mapping[str, Spec | None],
     conv: str,
-    statistics: Sequence[str] | str | None,
+    mixed: _Mixed,
 ) -> dict[str, Any]:
     """What the builder of a family is given for its normalization; nothing where it has none."""
     for part in norms:
@@ -192,22 +214,29 @@ def _norm_of_family(
                 )
             raise unknown(f"part in norms of {name!r}", part, family.parts)
     if family.norm is None:
-        if norm is not None or conv or statistics is not None:
-            asked = "norm and conv" if norm is not None or conv else "statistics"
+        if norm is not None or conv or mixed.asked:
+            asked = "norm and conv" if norm is not None or conv else mixed.asked
             raise InputError(f"model {name!r} has no normalization; leave {asked} out")
         return {}
     usual = family.norm if norm is None else norm
     if not family.parts:
-        return {"norm": parse_norm(usual, conv).mixing(statistics)}
+        return {"norm": mixed.of(parse_norm(usual, conv))}
     own = family.norms if norm is None else {}
     unasked = {part: _part_norm(own.get(part, usual)) for part in family.parts}
     specs = [norms.get(part, unasked[part]) for part in family.parts]
     asked_for = [None if each is None else parse_norm(each, conv) for each in specs]
     mixers = [each for each in asked_for if each is not None and each.registration.mixes]
-    if statistics is not None and not mixers:
-        parse_norm(usual, conv).mixing(statistics)  # which says who mixes some
+    if mixed.statistics is not None and not mixers:
+        parse_norm(usual, conv).mixing(mixed.statistics)  # which says who mixes some
         raise InputError(f"statistics are mixed by no part of {name!r}; leave statistics out")
-    mixing = [each if each is None or each not in mixers else each.mixing(statistics) for each in asked_for]
+    choosers = [each for each in mixers if each.registration.sparse]
+    if mixed.tied and not choosers:
+        parse_norm(usual, conv).tying(mixed.tied)  # which says who chooses
+        raise InputError(f"tied choices are made by no part of {name!r}; leave tied out")
+    mixing = [
+        each if each is None or each not in mixers else mixed._replace(tied=mixed.tied and each in choosers).of(each)
+        for each in asked_for
+    ]
     return {"norms": dict(zip(family.parts, mixing, strict=True))}
 
 

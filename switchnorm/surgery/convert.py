@@ -67,7 +67,9 @@ class Replacement:
         assert channels is not None
         settings = dict(options)
         if spec.make is None:
-            asked = {} if spec.statistics is None else {"statistics": spec.statistics}
+            asked: dict[str, Any] = {} if spec.statistics is None else {"statistics": spec.statistics}
+            if spec.tied:
+                asked["tied"] = True
             settings = _settings(old, spec.registration, dims, flat) | asked | settings
             if settings.get("ghost") is not None and settings.get("sync", False) is not False:
                 raise InputError("ghost and sync exclude each other; the nearest options are ghost=None and sync=False")

@@ -215,13 +215,15 @@ def _importance(old: nn.Module, new: Any, before: Mixture, fits: bool) -> Import
         final = _sparse(old) and _sparse(new) and old.statistics == new.statistics
         floors = [0.0 if share > 0 or final else each for share, each in zip(shares, least, strict=True)]
         found.append(interior(shares, floors))
+    if getattr(new, "tied", False):
+        found = [[(a + b) / 2 for a, b in zip(*found, strict=True)]] * 2
     return found[0], found[1]
 
 
 def _alike(old: Any, new: Any) -> bool:
     """Whether two mixing layers make the same importance of the same logits."""
     same = norm_of(old) is norm_of(new) and old.statistics == new.statistics
-    return same and getattr(old, "centre", None) == getattr(new, "centre", None)
+    return same and all(getattr(old, name, None) == getattr(new, name, None) for name in ("centre", "tied"))
 
 
 def _equal(old: nn.Module, new: Any) -> Importance | None:

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from switchnorm.surgery import plan_fuse, plan_switch, switch
+from switchnorm.surgery import plan_fold, plan_fuse, plan_switch, switch
 
 
 class FrozenDict(collections.OrderedDict):
@@ -299,6 +299,7 @@ def changes(number):
     plans = {
         "plan_switch": (model, lambda: str(plan_switch(model, "sn+ws"))),
         "plan_fuse": (ready, lambda: str(plan_fuse(ready))),
+        "plan_fold": (ready, lambda: str(plan_fold(ready, 9))),
     }
     gc.collect()  # Modules of earlier numbers.
     gc.disable()

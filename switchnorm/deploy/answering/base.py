@@ -59,7 +59,7 @@ class Answering(ABC):
         for name, allowed in self.ranges.items():
             allowed.check(name, settings.get(name))
         described = {name: value for name, value in self.about.inference.items() if name in self.settings}
-        self.chosen = {**self.settings, **described, **{n: v for n, v in settings.items() if v is not None}}
+        self.chosen = {**self.settings, **described, **settings}
         self._warned = False
 
     @abstractmethod

@@ -52,8 +52,9 @@ class Detecting(Answering):
             self._check_fixed(settings)
         else:
             for name, attribute in _WITHIN.items():
-                if self.chosen[name] is not None:
-                    setattr(network, attribute, self.chosen[name])
+                value = self.about.inference.get(name) if self.chosen[name] is None else self.chosen[name]
+                if value is not None:
+                    setattr(network, attribute, value)
         side = self.chosen["side"]
         if side is not None:
             if not isinstance(self.preparation.rule, ShortSide):
@@ -82,7 +83,7 @@ class Detecting(Answering):
         names, size = self.about.classes, extent(picture)
         kept = np.isfinite(boxes).all(1) & np.isfinite(scores)
         dropped = int((~kept).sum())
-        places = np.flatnonzero(kept & (scores >= self.chosen["score_threshold"]))[: self.chosen["detections"]]
+        places = np.flatnonzero(kept & (scores >= (self.chosen["score_threshold"] or 0)))[: self.chosen["detections"]]
         labels, scores = labels[places], scores[places]
         if len(labels) and not (labels.min() >= 1 and labels.max() <= len(names)):
             raise InputError(f"the network found label {labels.max()}, and its description names {len(names)} classes")

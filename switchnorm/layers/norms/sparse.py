@@ -12,9 +12,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from switchnorm.errors import unknown
+from switchnorm.errors import InputError, unknown
 from switchnorm.layers.norms.averaged import Averaged
 from switchnorm.layers.norms.switch import SwitchNorm, mixture, uses_batch
+from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.ops.importance import sparse_importance
 from switchnorm.ops.kernels.choice import needs_plain_operations
@@ -24,6 +25,11 @@ from switchnorm.ops.simplex import CENTRES, check_radius, interior
 _SINGLE = (
     "a {} is trained on maps of a single value, whose instance variance is 0: if it chooses that, differences grow up "
     "to {:.0f} times and training may diverge; use larger maps, or statistics without 'instance'"
+)
+
+_APART = (
+    "logits of mean and variance differ, and a {} with tied=True has one choice for both: it takes their mean, and a "
+    "final choice only where both had the same"
 )
 
 #: What a statistic without importance gets when a choice is opened again.
@@ -44,6 +50,8 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
     Args:
         centre: where SparsestMax's ball lies, see `switchnorm.ops.sparsestmax`. The default is what the published
             layers and checkpoints compute.
+        tied: whether mean and variance have one and the same importance: that of the mean of both logits, which then
+            move alike. A layer that ends by one statistic is folded away far more often, see `switchnorm.fold`.
         *args, **kwargs: those of `SwitchNorm`.
 
     Attributes:
@@ -51,12 +59,17 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
         mean_fixed, var_fixed: buffers (1,), 1 where a choice is final. A final choice receives a gradient of zero.
     """
 
+    #: On the class, for pickles of layers that did not have it.
+    tied = False
     _radius_given = False
     _single_seen = False
     _own_history = (*SwitchNorm._own_history, "_radius_given", "_single_seen")
 
-    def __init__(self, *args: Any, centre: Literal["simplex", "support"] = "support", **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, centre: Literal["simplex", "support"] = "support", tied: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.tied = tied
         if centre not in CENTRES:
             raise unknown("centre", centre, CENTRES)
         self.centre = centre
@@ -93,9 +106,14 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
             mean, var: K numbers from 0 to 1 that sum to 1. Where one is 0 its logit receives no gradient.
 
         Raises:
-            InputError: other numbers; before anything has changed.
+            InputError: other numbers, or different ones where the layer is `tied`; before anything has changed.
         """
         of_mean, of_var = self._shares("mean", mean), self._shares("var", var)
+        if self.tied and not torch.equal(of_mean, of_var):
+            raise InputError(
+                f"a {type(self).__name__} with tied=True has one importance for mean and variance, got "
+                f"{of_mean.tolist()} and {of_var.tolist()}; the nearest is their mean, twice"
+            )
         self._leave()
         for logits, shares in ((self.mean_weight, of_mean), (self.var_weight, of_var)):
             logits.copy_(shares)
@@ -151,11 +169,37 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
 
     def _project(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         held: Any = self._buffers  # past the attributes, which follow: whoever comes here has done so
+        if self.tied:
+            mean = var = (mean + var) / 2
         return sparse_importance(mean, var, held["mean_fixed"], held["var_fixed"], held["radius"], self.centre)
 
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self._tie()
+
+    @torch.no_grad()
+    def _tie(self) -> None:
+        """Let one choice be what was read as two, and say so."""
+        mean, var = self._parameters["mean_weight"], self._parameters["var_weight"]
+        fixed: Any = self._buffers
+        if not self.tied or mean is None or var is None or mean.is_meta or hasattr(mean, "placements"):
+            return
+        alike = torch.equal(mean, var)
+        if alike and torch.equal(fixed["mean_fixed"], fixed["var_fixed"]):
+            return
+        if not alike:
+            warnings.warn(_APART.format(type(self).__name__), stacklevel=1)
+        final = bool(fixed["mean_fixed"] and fixed["var_fixed"]) and bool(mean.argmax() == var.argmax())
+        middle = (mean + var) / 2
+        with self._rewritten():
+            for logits in (mean, var):
+                logits.copy_(middle)
+            for name in ("mean_fixed", "var_fixed"):
+                fixed[name].fill_(final)
+
     def extra_repr(self) -> str:
-        """As `SwitchNorm`, and the centre."""
-        return f"{super().extra_repr()}, centre={self.centre!r}"
+        """As `SwitchNorm`, the centre, and whether it is tied."""
+        return f"{super().extra_repr()}, centre={self.centre!r}{changed_arguments(self, 'tied')}"
 
 
 class SparseSwitchNorm1d(SparseSwitchNorm):

@@ -94,13 +94,11 @@ class ForeignTwoStage(RegionDetector):
 
     def one_picture(self) -> ForeignTwoStagePicture:
         """The function of one picture that is exported."""
-        pools = self.pools
-        if any(pool.scales is None for pool in pools):
-            # Scales are numbers that torchvision reads from a picture's maps: not from the first one that is traced.
-            first = next(each for each in self.backbone.modules() if isinstance(each, nn.Conv2d))
-            with torch.no_grad():
-                self.features(first.weight.new_zeros(1, first.in_channels, _SIDE, _SIDE))
-        return ForeignTwoStagePicture(self, *(RegionPool.of(pool) for pool in pools))
+        first = next(each for each in self.backbone.modules() if isinstance(each, nn.Conv2d))
+        # Scales are numbers that torchvision reads from a picture's maps: not from the first one that is traced.
+        with torch.no_grad():
+            maps = self.features(first.weight.new_zeros(1, first.in_channels, _SIDE, _SIDE))
+        return ForeignTwoStagePicture(self, *(RegionPool.of(pool, maps) for pool in self.pools))
 
     @property
     def pools(self) -> list[MultiScaleRoIAlign]:

@@ -70,7 +70,7 @@ class TwoStagePicture(OnePicture):
         box_pool, mask_pool: cut regions out of the maps; without the second there are no masks.
     """
 
-    def __init__(self, network: nn.Module, box_pool: RegionPool, mask_pool: RegionPool | None) -> None:
+    def __init__(self, network: nn.Module, box_pool: RegionPool, mask_pool: RegionPool | None = None) -> None:
         super().__init__(network)
         self.box_pool = box_pool
         self.mask_pool = mask_pool

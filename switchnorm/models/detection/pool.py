@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -37,11 +37,12 @@ class RegionPool(MultiScaleRoIAlign):
         self.geometry = geometry
 
     @classmethod
-    def of(cls, pool: MultiScaleRoIAlign) -> RegionPool:
-        """That of one of torchvision's whose scales are known already."""
+    def of(cls, pool: MultiScaleRoIAlign, maps: Container[str]) -> RegionPool:
+        """That of one of torchvision's whose scales are known already, for maps of these names."""
         strides = [round(1 / scale) for scale in pool.scales]
         (side, _), ratio = pool.output_size, pool.sampling_ratio
-        found = cls(pool.featmap_names, strides, side, ratio, GEOMETRIES["torchvision"])
+        names = [name for name in pool.featmap_names if name in maps]
+        found = cls(names, strides, side, ratio, GEOMETRIES["torchvision"])
         found.canonical_scale, found.canonical_level = pool.canonical_scale, pool.canonical_level
         return found
 

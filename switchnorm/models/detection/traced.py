@@ -53,7 +53,9 @@ def grid(generator: Any, images: Tensor, maps: Sequence[Tensor], dtype: torch.dt
         else:
             down = right = given[level]
         place = torch.arange(height * width, device=images.device)
-        y, x = torch.div(place, width, rounding_mode="floor") * down, place % width * right
+        across = number(place, width)
+        row = torch.div(place, across, rounding_mode="floor")
+        x, y = (place - row * across) * right, row * down
         corners = torch.stack([x, y, x, y], 1).to(dtype)
         found.append((corners[:, None] + cells.to(corners)).flatten(0, 1))
     return torch.cat(found)

@@ -184,8 +184,8 @@ class GroupNorm(Held):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, *S), normalized."""
-        if torch.onnx.is_in_onnx_export():
-            return self._onnx(x)
+        if _is_exported():
+            return self._exported(x)
         if torch.compiler.is_compiling() or takes_torch(x, group_norm_is_good):
             given = contiguous(x)
             # Past torch.nn.functional, which refuses maps of a single value.
@@ -194,7 +194,7 @@ class GroupNorm(Held):
         name = f"group:{self.groups}"
         return normalize(x, (name,), weight=self.weight, bias=self.bias, eps=self.eps, unbiased=False).y
 
-    def _onnx(self, x: Tensor) -> Tensor:
+    def _exported(self, x: Tensor) -> Tensor:
         # The format's own group normalization is many times slower in ONNX Runtime on a CPU.
         if self.groups == x.shape[1]:
             return _instance_norm(x, self.weight, self.bias, self.eps)
@@ -224,9 +224,12 @@ class Tables(Held):
         zeros = torch.zeros_like(mixture.weight)
         centre = zeros if constant is None else constant.centre
         mean, var = (zeros, zeros) if mixture.running is None else mixture.running
-        # Statistics of several maps are about x as it was before, here and in the end they are about x as it comes.
+        mean = (mean - centre) * self.means.get("batch", 0.0)
+        # Statistics of several maps are about x as it was, but for what was subtracted from all maps alike: adding that
+        # would cost digits. In the end they are about x as it comes.
+        centre = centre - centre.mean()
         others = sum(share for name, share in self.means.items() if name not in ("instance", "batch"))
-        mean = (mean - centre) * self.means.get("batch", 0.0) - centre * others
+        mean = mean - centre * others
         pooled = bool({*self.means, *self.variances} - {"instance", "batch"})
         self._hold(
             weight=mixture.weight,
@@ -239,7 +242,7 @@ class Tables(Held):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, *S), normalized."""
         mean, var = self._mixed(x, *self._moments(x))
-        if torch.onnx.is_in_onnx_export() or (not torch.compiler.is_compiling() and _merges(x)):
+        if _is_exported() or (not torch.compiler.is_compiling() and _merges(x)):
             return self._as_batch(x, mean, var)
         scale = var.to(self.weight.dtype).rsqrt() * self.weight
         shift = self.bias if mean is None else self.bias - mean * scale
@@ -282,6 +285,11 @@ class Tables(Held):
         return mixed_mean, mixed_var
 
 
+def _is_exported() -> bool:
+    """Whether the operations are those of a file for another runtime, rather than to be run here or compiled."""
+    return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+
+
 def _merges(x: Tensor) -> bool:
     """Whether samples and channels can be taken for one dimension at no cost, and nobody asks for a gradient."""
     plain = type(x) is Tensor and not torch.is_grad_enabled() and not torch.jit.is_tracing()
@@ -290,8 +298,8 @@ def _merges(x: Tensor) -> bool:
 
 def _mean_square(x: Tensor, dims: tuple[int, ...], places: Any, dtype: torch.dtype) -> Tensor:
     """The mean over `dims` of x squared, in `dtype`."""
-    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
-        # Norms are slow in ONNX Runtime, and others have none.
+    if torch.compiler.is_compiling() or _is_exported():
+        # Norms are slow in ONNX Runtime, and some runtimes have none.
         wide = x if x.dtype == dtype else x.to(dtype)
         return (wide * wide).mean(dims)
     return torch.linalg.vector_norm(x, 2, dims, dtype=dtype).square() / places

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import UninitializedTensorMixin
 
 from switchnorm.layers.evaluated import Constant
 from switchnorm.surgery.folding.calls import Call, Calls
@@ -169,6 +170,6 @@ def _tied(model: nn.Module) -> dict[Any, set[nn.Module]]:
 
 
 def _place(tensor: Tensor) -> Any:
-    if tensor.is_meta or tensor.layout is not torch.strided or tensor.numel() == 0:
+    if isinstance(tensor, UninitializedTensorMixin) or tensor.layout is not torch.strided or tensor.numel() == 0:
         return id(tensor)
     return tensor.device, tensor.data_ptr()
