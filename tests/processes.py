@@ -19,11 +19,11 @@ COLLECTIVE_SECONDS, PROCESS_SECONDS = 60, 150
 Found = dict[Any, Any]
 
 
-def run(module: str, world: int, folder: Path) -> list[Found]:
-    """Start `world` processes of a module that ends with `process`; what each has found."""
+def run(module: str, world: int, folder: Path, *, seconds: float = PROCESS_SECONDS) -> list[Found]:
+    """Start `world` processes of a module that ends with `process`; what each has found in `seconds` at most."""
     started = [Forked(("-m", module, str(rank), str(world), str(folder))) for rank in range(world)]
     try:
-        errors = [each.communicate(timeout=PROCESS_SECONDS)[1] for each in started]
+        errors = [each.communicate(timeout=seconds)[1] for each in started]
     finally:
         for each in started:
             each.kill()

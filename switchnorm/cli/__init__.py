@@ -12,6 +12,7 @@ from switchnorm import __version__, signals
 from switchnorm.cli.command import Commands, Parser
 from switchnorm.cli.ending import complain, complain_unexpected, lost_output, open_streams, plain_warnings
 from switchnorm.config import plugins
+from switchnorm.config.elsewhere import UnknownFlagError
 from switchnorm.config.recipe import check_once
 from switchnorm.errors import InputError, unknown
 from switchnorm.processes import first_to_say
@@ -37,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if options.flags is None:  # a command whose flags make a configuration, which keeps the plugins
                 rest += [f"--plugins={name}" for name in named]
             hint = _hint(options)
-            options.run(options, rest)
+            try:
+                options.run(options, rest)
+            except UnknownFlagError as error:
+                raise error.among(options.own()) from error
             sys.stdout.flush()  # whatever keeps the output from being written shows here, and not as Python ends
     except (Exception, KeyboardInterrupt) as error:
         if ending.raised and not isinstance(error, KeyboardInterrupt):  # a library has made another error of it

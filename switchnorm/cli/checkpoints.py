@@ -42,7 +42,7 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
     what += ["statistics " + ", ".join(card.statistics)] if card.statistics else []
     say(f"{options.out}: {'; '.join(what)}")
     if card.alike:
-        say(f"  or {', '.join(card.alike)}, for keys do not tell dilation; --network says which it is")
+        say(f"  or {', '.join(card.alike)}, for keys do not tell which; --network says which it is")
     say(f"  read {card.format}, {card.keys} tensors, {card.parameters} parameters, {card.reshaped} reshaped")
     dropped = [*card.dropped[:8], *([f"{len(card.dropped) - 8} more"] if len(card.dropped) > 8 else [])]
     dropped += [f"the prefix {card.removed_prefix!r}"] if card.removed_prefix else []

@@ -57,5 +57,10 @@ class Commands:
         command.add_argument(
             "--plugins", metavar="MODULE", help="import a module of your own first; may be repeated (docs/extending.md)"
         )
-        command.set_defaults(run=run, flags=flags)
+        command.set_defaults(run=run, flags=flags, own=lambda: _flags(command))
         return command
+
+
+def _flags(command: argparse.ArgumentParser) -> list[str]:
+    """The flags that a command has itself."""
+    return [flag for action in command._actions for flag in action.option_strings if flag.startswith("--")]

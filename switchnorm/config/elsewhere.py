@@ -71,6 +71,9 @@ HERE = {
     "rank": "set by torchrun",
     "world_size": "set by torchrun",
     "port": "set by torchrun",
+    # torchvision's and timm's scripts
+    "output": "--out DIR",
+    "output_dir": "--out DIR",
     # SwitchNorm_Segmentation
     "id": "--out DIR",
     "fc_dim": "told by the encoder of --model ENCODER+DECODER",
@@ -108,7 +111,28 @@ HERE = {
 }
 
 
-def unknown_flag(what: str, flag: str, known: Iterable[str]) -> InputError:
+class UnknownFlagError(InputError):
+    """A flag or key that nobody knows, and what it may have been meant to be.
+
+    Args:
+        what, flag, known: as of `unknown_flag`.
+    """
+
+    def __init__(self, what: str, flag: str, known: Iterable[str]) -> None:
+        self.what, self.flag, self.known = what, flag, tuple(known)
+        here = HERE.get(flag.lstrip("-").rpartition(".")[2].replace("-", "_"))
+        super().__init__(
+            str(unknown(what, flag, self.known))
+            if here is None
+            else f"{what} {flag!r} is another tool's; here it is {here}"
+        )
+
+    def among(self, more: Iterable[str]) -> UnknownFlagError:
+        """The same error where a flag may also be one of these, which the command has beside the configuration's."""
+        return UnknownFlagError(self.what, self.flag, (*more, *self.known)) if self.flag.startswith("-") else self
+
+
+def unknown_flag(what: str, flag: str, known: Iterable[str]) -> UnknownFlagError:
     """The error about a flag that is unknown: what it is called here, or the nearest of those that are known.
 
     Args:
@@ -116,7 +140,4 @@ def unknown_flag(what: str, flag: str, known: Iterable[str]) -> InputError:
         flag: "--wd", "-b" or "train.wd".
         known: flags or keys.
     """
-    here = HERE.get(flag.lstrip("-").rpartition(".")[2].replace("-", "_"))
-    if here is None:
-        return unknown(what, flag, known)
-    return InputError(f"{what} {flag!r} is another tool's; here it is {here}")
+    return UnknownFlagError(what, flag, known)

@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 
 from switchnorm.config import plugins
 from switchnorm.config.claim import claim_keys, is_changed, make_claim
-from switchnorm.config.elsewhere import unknown_flag
+from switchnorm.config.elsewhere import UnknownFlagError, unknown_flag
 from switchnorm.config.keys import flatten
 from switchnorm.config.limits import check
 from switchnorm.config.schema import SECTIONS, Config, GroupConfig
@@ -30,6 +30,13 @@ OPEN = ("model.norms", "model.options", "optimizer.options")
 
 #: How errors describe an element of optimizer.groups.
 _GROUP = "expected {match: GLOB, lr_factor: FACTOR, weight_decay: W}"
+
+#: What keys that hold names and values may be, for errors.
+_MAPPINGS = {
+    "model.norms": "{body: bn, neck: sn}; one normalizer for all parts is model.norm",
+    "model.options": "{momentum: 0.05}",
+    "optimizer.options": "{eps: 1e-6}",
+}
 
 #: Short flags, and the keys that they stand for.
 SHORT = {
@@ -74,6 +81,8 @@ def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
             if value is None and not _may_be_null(key, parser):
                 raise InputError(f"{key} must not be null; leave it out for its default, or give a value")
         config = check(_parse(parser, written.content, flags))
+    except UnknownFlagError:  # which says itself where a key is
+        raise
     except InputError as error:
         raise InputError(_located(str(error), written, flags)) from error
     config.plugins = tuple(dict.fromkeys((*wanted, *named)))
@@ -276,6 +285,13 @@ def _long(flags: Sequence[str]) -> list[str]:
     return spelled
 
 
+def _mapping(key: str) -> str:
+    """What a key that holds names and values expects."""
+    form = "{NAME: VALUE}"
+    example = _MAPPINGS.get(key)
+    return f"{key}: expected {form}. " if example is None else f"{key}: expected {form}, as {example}. "
+
+
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     text = re.sub(r"Problem with given class_path '\S+': ", "", text)
@@ -288,6 +304,7 @@ def _one_line(error: Exception) -> str:
     if several:
         expected = re.findall(r"- [Ee]xpected (.*?)(?:\. Got value: .*?)?(?= - |$)", several[2])
         text = f"{several[1]}: expected {' or '.join(expected).replace('NoneType', 'null')}. Got{several[3]}"
+    text = re.sub(r"^(\S+): expected dict\. ", lambda found: _mapping(found[1]), text)
     text = re.sub(r"^the following arguments are required: ([\w.]+)$", r"\1 is missing; give it, as --\1 VALUE", text)
     # A list of one is what was meant.
     return re.sub(r"^(\S+: expected list)\. Got value: ([\w.:/*?-]+)$", r"\1, as [\2]. Got value: \2", text)

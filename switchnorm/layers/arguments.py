@@ -41,7 +41,7 @@ def check_whole(value: Any, least: int, words: str) -> int:
             number = operator.index(value)
     if number is not None and number >= least:
         return number
-    near = _real(value)
+    near = _real(plain(value))
     nearest = least if near is None or not least <= near < math.inf else round(near)
     raise InputError(f"{words.format(repr(value))} are impossible; the nearest valid size is {nearest}")
 
@@ -82,6 +82,12 @@ def check_ghost(ghost: Any, sync: object = False) -> GhostLike:
     """
     if ghost is None:
         return None
+    sizes = plain(ghost)
+    if isinstance(sizes, list) and not isinstance(ghost, list):
+        given = " ".join(repr(ghost).split())
+        whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes)
+        nearest = f"the nearest valid ones are {tuple(sizes)}" if sizes and whole else "expected whole numbers"
+        raise InputError(f"ghost batches of sizes {given:.60} are impossible; {nearest}, in a tuple")
     if isinstance(ghost, (tuple, list)):
         if not ghost:
             raise InputError("ghost batches of no sizes are impossible; the nearest is None, for the whole batch")
@@ -114,6 +120,16 @@ def check_dtype(dtype: torch.dtype | None) -> torch.dtype | None:
     if dtype is None or (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         return dtype
     raise InputError(f"dtype {dtype!r} is no dtype of real numbers with fractions, such as torch.float32")
+
+
+def plain(value: Any) -> Any:
+    """What an array or a tensor holds as Python's own numbers, in a list where there are several; else the value."""
+    if not hasattr(value, "tolist"):
+        return value
+    try:
+        return value.tolist()
+    except (RuntimeError, NotImplementedError):  # on the meta device there are no numbers
+        return value
 
 
 def _real(value: Any) -> float | None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers import Spec, has_batch_statistics, kind_of, norm_of
-from switchnorm.layers.arguments import check_ghost, check_model, check_sync
+from switchnorm.layers.arguments import check_ghost, check_model, check_sync, plain
 from switchnorm.layers.regions import Regions
 from switchnorm.layers.running import Sync
 from switchnorm.surgery.kinds import batch_sync, norm_refusal
@@ -53,11 +53,11 @@ def ghost(model: nn.Module, samples: int | None) -> nn.Module:
             before anything has changed.
     """
     check_model("ghost", model)
+    _check_samples(samples)
     check_ghost(samples)
     if samples is None:
         untell(model)
         return _set(model, "ghost", None, lambda layer: False)
-    _check_samples(samples)
     check_support(model, "ghost")
     seen = find_regions(model)
     for each in seen:
@@ -82,9 +82,10 @@ def ghost(model: nn.Module, samples: int | None) -> nn.Module:
 
 def _check_samples(samples: object) -> None:
     """Raise `InputError` for the sizes of groups, which no model has in common."""
-    if isinstance(samples, (tuple, list, Regions)):
+    if isinstance(plain(samples), (tuple, list, Regions)):
+        given = " ".join(repr(samples).split())
         raise InputError(
-            f"ghost takes how many samples a group has, got {samples!r}; sizes of groups are for a single layer, as "
+            f"ghost takes how many samples a group has, got {given:.60}; sizes of groups are for a single layer, as "
             "layer.ghost = (3, 2)"
         )
 

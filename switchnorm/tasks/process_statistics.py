@@ -1,5 +1,7 @@
 """Running statistics in the checkpoints of several processes: their mean, and beside it what each process has.
 
+Counters of batches are among them, of which the largest stands for the mean: a process without samples does not count.
+
 Whoever reads a checkpoint finds the mean. A resumed run needs each process's own: it has to go on as if it had never
 stopped, and a checkpoint may be written at any step.
 """
@@ -11,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from switchnorm.surgery.over_processes import gathered, process_mean
-from switchnorm.surgery.statistics import running_statistics
+from switchnorm.surgery.statistics import tracked_buffers
 
 #: The checkpoint's key for each process's own: {state: {key: (P, C)}}. It is absent where all have the same.
 KEY = "process_statistics"
@@ -30,7 +32,7 @@ def keep_mean(module: nn.Module, checkpoint: dict[str, Any]) -> None:
     own: dict[str, dict[str, Tensor]] = {}
     for name in [name for name in STATES if name in checkpoint]:
         state = checkpoint[name]
-        each = gathered({key: state[key] for key in running_statistics(module)})
+        each = gathered({key: state[key] for key in tracked_buffers(module)})
         differing = {key: values for key, values in each.items() if len(values) > 1 and (values != values[0]).any()}
         state.update({key: process_mean(values) for key, values in differing.items()})
         if differing:

@@ -52,13 +52,19 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
 
     groups = grouped(assigned())
     for place in set(range(len(config.groups))) - deciding:
-        raise _idle(config.groups[place].match, [name for name, *_ in named])
+        frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+        raise _idle(config.groups[place].match, [name for name, *_ in named], frozen)
     return groups
 
 
-def _idle(glob: str, names: Sequence[str]) -> InputError:
+def _idle(glob: str, names: Sequence[str], frozen: Sequence[str]) -> InputError:
     if any(fnmatchcase(name, glob) for name in names):
         return InputError(f"optimizer.groups: earlier globs match all that {glob!r} matches; put it before them")
+    if held := [name for name in frozen if fnmatchcase(name, glob)]:
+        return InputError(
+            f"optimizer.groups: {glob!r} matches nothing that learns, for {held[0]!r} is frozen"
+            f"{f', as are {len(held) - 1} more' if len(held) > 1 else ''}; leave the group out, or change train.freeze"
+        )
     nearest = difflib.get_close_matches(glob, names, n=1, cutoff=0) or ["none"]
     return InputError(f"optimizer.groups: {glob!r} matches no parameter; the nearest is {nearest[0]!r}")
 

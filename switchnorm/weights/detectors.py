@@ -15,6 +15,8 @@ from switchnorm.models.imagenet.resnet import BLOCKS, BOTTLENECK_DEPTHS
 _WIDTH, _BOX_CHANNELS = 256, 1024
 #: The anchors at each place of RetinaNet, and of the first maps of SSD and SSDlite.
 _RETINA, _SSD, _SSDLITE = 9, 4, 6
+#: The size of pictures in a name of torchvision's, which leaves no trace in keys and shapes.
+_SIZE = re.compile(r"_\d+(?=_fpn$)")
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,9 @@ def candidates(state: Mapping[str, Tensor]) -> Iterator[str]:
     if kind is not None and not kind.heads:
         parts = {key.partition(".")[0] for key in state}
         two_stage, masks = "rpn" in parts, any(".mask_head." in key for key in state)
-        for name in list_models():
-            if task_of(name) == "detection" and "+" not in name:
-                begins = ("maskrcnn" if masks else "fasterrcnn",) if two_stage else ("retinanet", "fcos", "ssd")
-                if name.startswith(begins):
-                    yield name
+        begins = ("maskrcnn" if masks else "fasterrcnn",) if two_stage else ("retinanet", "fcos", "ssd")
+        # Of two that keys do not tell apart the one for pictures of any size is the likelier.
+        yield from sorted((name for name in _foreign() if name.startswith(begins)), key=lambda n: bool(_SIZE.search(n)))
         return
     body = None if kind is None else _body(state, last=kind.heads == "faster")
     if kind is None or body is None:
@@ -122,6 +122,15 @@ def candidates(state: Mapping[str, Tensor]) -> Iterator[str]:
         return
     width = len(state["neck.output.0.0.weight"]) if "neck.output.0.0.weight" in state else _WIDTH
     yield f"{body}_fpn{'' if width == _WIDTH else width}+{kind.heads}"
+
+
+def alike(name: str) -> tuple[str, ...]:
+    """torchvision's detectors that differ from this one in the size of pictures that they are meant for alone."""
+    return tuple(other for other in _foreign() if other != name and _SIZE.sub("", other) == _SIZE.sub("", name))
+
+
+def _foreign() -> list[str]:
+    return [name for name in list_models() if may_differ(name)]
 
 
 def may_differ(name: str) -> bool:

@@ -43,6 +43,12 @@ def read_content(path: Path) -> Content:
     Raises:
         InputError: no such file, a damaged one, or one that would have to run code to be read.
     """
+    if path.is_dir():
+        best = path / "checkpoints" / "best.ckpt"
+        inside = f"; the nearest is {str(best)!r}" if best.is_file() else ""
+        raise InputError(
+            f"checkpoint {str(path)!r} is a folder; expected a file that torch.save or safetensors wrote{inside}"
+        )
     if not path.is_file():
         raise InputError(
             f"checkpoint {str(path)!r} does not exist; expected a file that torch.save or safetensors wrote"

@@ -35,7 +35,8 @@ class Recognised:
     Attributes:
         network: its name for `switchnorm.create_model`, which also needs `options_of` the state.
         num_classes: its number of logits.
-        alike: networks that differ from it in dilation alone, which leaves no trace in keys and shapes.
+        alike: networks that differ from it in dilation alone, or in the size of pictures that a detector is meant for,
+            which leave no trace in keys and shapes.
         norms: of the parts of a detector whose parts differ: "none", "bn", "sn", ...; None where keys do not tell.
     """
 
@@ -207,7 +208,9 @@ def _pairings(depth: int) -> Iterator[str]:
 
 
 def _alike(name: str) -> tuple[str, ...]:
-    """The networks that differ from one in dilation alone."""
+    """The networks that differ from one in what leaves no trace alone: dilation, or the size of pictures."""
+    if detectors.may_differ(name):
+        return detectors.alike(name)
     plain = re.compile(r"_dilated\d+(?=\+)")
     return tuple(n for n in _own("segmentation") if n != name and plain.sub("", n) == plain.sub("", name))
 

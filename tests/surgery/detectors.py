@@ -74,16 +74,18 @@ class _Predictor(nn.Module):
         return self.classes(x), self.deltas(x)
 
 
-def pictures(count: int, seed: int = 0, empty: tuple[int, ...] = ()) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+def pictures(
+    count: int, seed: int = 0, empty: tuple[int, ...] = (), side: int = SIDE
+) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
     """Pictures of noise with one to three objects each, none in those of `empty`, in float64."""
     generator = torch.Generator().manual_seed(seed)
-    images = [torch.rand(3, SIDE, SIDE, generator=generator, dtype=torch.float64) for _ in range(count)]
+    images = [torch.rand(3, side, side, generator=generator, dtype=torch.float64) for _ in range(count)]
     targets = []
     for index in range(count):
         objects = 0 if index in empty else index % 3 + 1
         corner = torch.rand(objects, 2, generator=generator) * 30
         boxes = torch.cat((corner, corner + 12 + torch.rand(objects, 2, generator=generator) * 20), 1).double()
-        masks = torch.zeros(objects, SIDE, SIDE, dtype=torch.uint8)
+        masks = torch.zeros(objects, side, side, dtype=torch.uint8)
         for mask, (left, top, right, bottom) in zip(masks, boxes.long().tolist(), strict=True):
             mask[top:bottom, left:right] = 1
         labels = torch.randint(1, 3, (objects,), generator=generator)

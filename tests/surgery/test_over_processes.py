@@ -25,6 +25,11 @@ def test_what_differs_becomes_the_mean_and_the_rest_stays():
     assert found[1, 3] == each[0, 1, 3]
 
 
+def test_of_counters_the_largest_counts():
+    """A process without samples in some batch has counted fewer."""
+    assert process_mean(torch.tensor([[3, 4], [4, 4], [2, 4]])).tolist() == [4, 4]
+
+
 def test_one_process_has_its_own():
     net = nn.BatchNorm2d(3)
     net.running_mean.copy_(torch.tensor([0.1, 0.2, 0.3]))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from switchnorm import ghost, switch, sync
 from switchnorm.models import create_model
 from switchnorm.surgery.statistics import running_statistics
+from switchnorm.tasks.detection.process_mean import process_mean
 from tests import processes
 from tests.surgery.detectors import mask_rcnn, outputs, pictures
 
@@ -63,12 +64,6 @@ def step(model: Any, batch: tuple[list[Tensor], list[Any]]) -> Found:
     assert len(gradients) == len([*model.parameters()])
     kept = {f"running {name}": value.clone() for name, value in running_statistics(model).items()}
     return {name: value.detach() for name, value in found.items()} | gradients | kept
-
-
-def process_mean(count: Tensor) -> Tensor:
-    total = count.double()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
 
 
 def share(world: int, rank: int) -> tuple[list[Tensor], list[Any]]:

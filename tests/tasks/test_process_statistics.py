@@ -22,7 +22,7 @@ class Net(nn.Module):
 
 @pytest.fixture
 def two(monkeypatch):
-    """A second process, whose statistics are larger by 2, but for those of the layer "other"."""
+    """A second process, whose statistics and counters are larger by 2, but for those of the layer "other"."""
 
     def gathered(tensors):
         return {key: torch.stack((value, value + (0 if "other" in key else 2))) for key, value in tensors.items()}
@@ -43,14 +43,16 @@ def test_states_hold_the_mean_and_each_process_finds_its_own(two):
             assert torch.equal(saved[state][f"{name}.running_mean"], torch.full((2,), offset + 1.0))
             assert torch.equal(saved[state][f"{name}.running_var"], torch.full((2,), offset + 2.0))
         assert torch.equal(saved[state]["other.running_mean"], torch.full((2,), float(offset)))
-        assert saved[state]["one.num_batches_tracked"] == offset
-        assert saved[KEY][state].keys() == {f"{n}.running_{m}" for n in ("one", "again") for m in ("mean", "var")}
+        assert saved[state]["one.num_batches_tracked"] == offset + 2, "the largest"
+        names = ("running_mean", "running_var", "num_batches_tracked")
+        assert saved[KEY][state].keys() == {f"{n}.{m}" for n in ("one", "again") for m in names}
     for rank in range(2):
         read = copy.deepcopy(saved)
         take_own(read, rank, 2)
         for state, offset in (("state_dict", 0), ("trained_state_dict", 10)):
             assert torch.equal(read[state]["again.running_mean"], torch.full((2,), offset + 2.0 * rank))
             assert torch.equal(read[state]["one.running_var"], torch.full((2,), offset + 1 + 2.0 * rank))
+            assert read[state]["one.num_batches_tracked"] == offset + 2 * rank
 
 
 @pytest.mark.parametrize(("rank", "world"), [(0, 1), (2, 3)])

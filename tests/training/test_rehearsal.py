@@ -70,6 +70,10 @@ def test_noise_stands_in_for_data_that_would_be_downloaded(monkeypatch, tmp_path
         (("--precision", "16"), "train.precision 16 needs a GPU, and the run is on the CPU; the nearest there is bf16"),
         (("--model", "cifar_resnet20"), "takes 3 channels"),
         (("--optimizer.groups", '[{"match": "layr1.*"}]'), "matches no parameter"),
+        (
+            ("--optimizer.groups", '[{"match": "layer1.*"}]', "--train.freeze", '["layer1"]'),
+            "'layer1.*' matches nothing that learns, for 'layer1.0.conv1.weight' is frozen, as are ",
+        ),
         (("--train.warm_start", "none.pt"), "does not exist"),
         (("--norm", "bn", "--samples-per-gpu", "1"), "more than one element per channel"),
         (("--model.options.dropot", "0.1"), "'dropot'"),

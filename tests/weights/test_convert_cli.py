@@ -89,7 +89,7 @@ def test_a_pair_becomes_one_file_and_two_again(capsys, monkeypatch, tmp_path):
     assert capsys.readouterr().out.splitlines() == [
         "x.safetensors: no published checkpoint; network resnet18+upernet_lite; norm sn; "
         "statistics instance, layer, batch",
-        "  or resnet18_dilated16+upernet_lite, resnet18_dilated8+upernet_lite, for keys do not tell dilation; "
+        "  or resnet18_dilated16+upernet_lite, resnet18_dilated8+upernet_lite, for keys do not tell which; "
         "--network says which it is",
         f"  read torch zip, {card['keys']} tensors, {card['parameters']} parameters, 0 reshaped",
         f"  MD5 {card['md5']}",

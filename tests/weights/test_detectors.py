@@ -89,3 +89,13 @@ def test_the_card_of_a_published_detector_says_what_is_claimed_and_how_it_comput
     assert card["options"] == {"box_channels": 16, "boxes": "published", "box_beta": 1.0}
     again = convert(tmp_path / "x.safetensors", tmp_path / "y.pth")
     assert (again.name, again.box_ap, again.mask_ap) == (known.name, 0.4101, 0.3612)
+
+
+def test_of_two_that_keys_do_not_tell_apart_both_are_named():
+    """torchvision's fasterrcnn_mobilenet_v3_large_320_fpn is the other one for small pictures."""
+    plain, small = "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn"
+    with torch.device("meta"):
+        state = switchnorm.create_model(plain, num_classes=3).state_dict()
+    found = recognise(state)
+    assert (found.network, found.alike, found.num_classes) == (plain, (small,), 3)
+    assert recognise(state, [small]).alike == (plain,)

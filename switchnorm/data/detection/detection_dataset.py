@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from switchnorm.classes import lacking, mapped
+from switchnorm.classes import labels_among, lacking, mapped
 from switchnorm.classes import listed as listed_names
 from switchnorm.data.datasets.dataset import Dataset
 from switchnorm.data.detection.shown import PreparedPictures
@@ -93,7 +93,9 @@ class DetectionDataset(PreparedPictures):
         return [split for split, read in found.items() if read is not None]
 
     def with_classes(self, names: Sequence[str], colors: Sequence[str] | None = None) -> Dataset:
-        """As of `Dataset`: objects are labelled by the names of their classes."""
+        """As of `Dataset`: objects are labelled by the names of their classes; of `names` there may be fewer."""
+        if self.names is not None:
+            labels_among([name.strip() for name in self.names], names, "data.names")
         known = replace(self)
         # A cached property that is not computed then, and what hides an attribute of the class.
         vars(known).update(classes=tuple(names), _known=True)
@@ -221,9 +223,13 @@ class DetectionDataset(PreparedPictures):
             names = self.classes
             found = self._annotated(split)
             if self.names is not None and split == "train":
-                for name in names:
-                    if name not in map(canonical, found.classes):
+                for name in map(str.strip, self.names):
+                    if canonical(name) not in map(canonical, found.classes):
                         raise unknown(f"data.names has a class that {self.root} lacks: class", name, found.classes)
+            if self.names is not None:
+                # A run may know more classes than are taken here: these keep their labels, and no class is called "".
+                taken = set(map(canonical, map(str.strip, self.names)))
+                names = tuple(name if canonical(name) in taken else "" for name in names)
             self._lists[split] = found.listed(names, others=self.names is not None)
             del self._read[split]  # whose memory is no longer needed
         return self._lists[split]

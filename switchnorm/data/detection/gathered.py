@@ -134,6 +134,9 @@ class Gathered:
         masks = None if stored is None else stored.taken(torch.from_numpy(order))
         area = _areas(area[order], found, masks, sizes[pictures[order]])
         self._count(self.changed, "objects of area 0, which count as small", order[area == 0])
+        if masks is not None:
+            empty = order[masks.without_pixels(sizes[pictures[order]])]
+            self._count(self.changed, "objects whose mask has no pixel, for which training takes the box", empty)
         return Listed(
             source,
             paths,

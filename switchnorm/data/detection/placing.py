@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +58,8 @@ class Placing:
         """What is left of a picture's objects.
 
         An object goes when no part of its box, or no pixel of its mask, is shown. A box that the window cuts is what
-        is left of it, or of the mask where there is one. Crowds become regions that are ignored.
+        is left of it, or of the mask where there is one. Where a mask had no pixel in the picture either, those that
+        its box touches are its mask. Crowds become regions that are ignored.
         """
         moved = self._moved(objects.boxes)
         boxes = self._clipped(moved)
@@ -71,7 +73,7 @@ class Placing:
                 crowds.append(place)
                 continue
             if objects.masks is not None:
-                patch = self.patch(objects.masks[place])
+                patch = self._shown(objects.masks[place], objects.boxes[place])
                 if patch is None:
                     continue
                 if cut[place]:
@@ -80,6 +82,13 @@ class Placing:
             kept.append(place)
         masks = None if objects.masks is None else tuple(patches)
         return Placed(boxes[kept].float(), objects.labels[kept], boxes[crowds].float(), masks)
+
+    def _shown(self, mask: Rle, box: Tensor) -> Patch | None:
+        """What is shown of an object's mask; None for nothing."""
+        from faster_coco_eval.core import mask as coco
+
+        patch = self.patch(mask)
+        return self.patch(_touched(box, mask["size"])) if patch is None and not coco.area(mask) else patch
 
     def _moved(self, boxes: Tensor) -> Tensor:
         """Boxes (K, 4) of the picture in pixels of what is shown, as far out as they reach: float64."""
@@ -119,6 +128,17 @@ class Placing:
     def _columns(self) -> Array:
         _, left, _, width = self.window
         return _sources(self.original[1], self.size[1], left, width, self.mirrored)
+
+
+def _touched(box: Tensor, size: Size) -> Rle:
+    """The mask of the pixels that a box (4,) within a picture touches."""
+    from faster_coco_eval.core import mask as coco
+
+    left, top, right, bottom = box.tolist()
+    pixels = np.zeros(size, np.uint8, order="F")
+    pixels[math.floor(top) : math.ceil(bottom), math.floor(left) : math.ceil(right)] = 1
+    found: Rle = coco.encode(pixels)
+    return found
 
 
 def _sources(old: int, new: int, start: int, count: int, turned: bool) -> Array:

@@ -23,7 +23,8 @@ class Yolo(DetectionDataset):
     data.yaml names the classes, a list or numbers with names, and may say where train, val and test are: folders or
     lists of pictures, or several of them. Where it does not, pictures are sought in images/train and train/images,
     likewise val or valid, and test. Labels lie in labels where pictures lie in images, or else beside them; a picture
-    without any has no objects. Where `kpt_shape` says that keypoints follow each box, the boxes alone are taken.
+    without any has no objects. Where `kpt_shape` says that keypoints follow each box, the boxes alone are taken; lines
+    that all seem to be such are refused until it is said.
     Without data.yaml, classes.txt or obj.names names a class in each line, or else `names`.
 
     Args:
@@ -52,7 +53,7 @@ class Yolo(DetectionDataset):
         if files is None:
             return None
         source = "data.names" if about is None else str(about.file)
-        keypoints = 0 if about is None else about.keypoints
+        keypoints = None if about is None else about.keypoints
         return lambda: YoloSplit(
             files, self._numbered, source, masks=self.masks, may_miss=may_miss, keypoints=keypoints
         )

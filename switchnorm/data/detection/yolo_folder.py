@@ -12,7 +12,7 @@ import numpy as np
 from switchnorm.data.detection.annotated import OTHER_CLASSES, Annotated, count_out, label_table, numbered, pictures_of
 from switchnorm.data.detection.gathered import Gathered
 from switchnorm.data.detection.listed import Listed
-from switchnorm.data.detection.yolo_file import YoloObject, read_yolo
+from switchnorm.data.detection.yolo_file import YoloObject, keypoints_instead, read_yolo
 from switchnorm.data.detection.yolo_yaml import YoloDescription
 from switchnorm.data.files.listing import EXTENSIONS, NAMES, Spelling, find_listed, read_lines
 from switchnorm.data.files.walk import Account, find_files
@@ -20,6 +20,10 @@ from switchnorm.errors import InputError
 from switchnorm.text import canonical
 
 _IMAGES, _LABELS = "images", "labels"
+#: From so many lines on, all of which fit boxes with keypoints, they are no outlines.
+_SURE = 10
+#: Numbers of an outline of four corners, as boxes that lie aslant have: rather these than two keypoints.
+_CORNERS = 8
 
 
 @dataclass(frozen=True)
@@ -149,10 +153,11 @@ class YoloSplit(Annotated):
         source: of the names, for errors.
         masks: whether outlines are kept.
         may_miss: whether files may be damaged.
-        keypoints: how many numbers of keypoints may follow a box.
+        keypoints: how many numbers of keypoints may follow a box; None where nothing says whether lines are boxes with
+            keypoints, or outlines.
 
     Raises:
-        InputError: labels that are none, or no labels at all.
+        InputError: labels that are none, or no labels at all; outlines that seem to be boxes with keypoints.
     """
 
     def __init__(
@@ -163,7 +168,7 @@ class YoloSplit(Annotated):
         *,
         masks: bool,
         may_miss: bool,
-        keypoints: int = 0,
+        keypoints: int | None = None,
     ) -> None:
         self._files, self._names, self._masks, self._may_miss = files, names, masks, may_miss
         self._paths = [files.root / name for name in _spelled(files)]
@@ -171,7 +176,7 @@ class YoloSplit(Annotated):
         without: list[str] = []
         for picture, path in zip(files.pictures, self._paths, strict=True):
             try:
-                self._read.append(read_yolo(path, keypoints))
+                self._read.append(read_yolo(path, keypoints or 0))
             except FileNotFoundError:
                 without.append(picture)
                 self._read.append([])
@@ -189,9 +194,31 @@ class YoloSplit(Annotated):
             files.changed.add("pictures without a file of labels, taken as without objects", without[0], len(without))
         if keypoints and (found := sum(map(len, filter(None, self._read)))):
             files.changed.add("objects of a dataset of keypoints, whose boxes alone are taken", source, found)
+        if keypoints is None:
+            self._tell_keypoints(source)
         if files.whole:
             self._count_lonely()
         self._refuse_unknown(source)
+
+    def _tell_keypoints(self, source: str) -> None:
+        """Say, or refuse where it is sure, that what passes as outlines seems to be boxes with keypoints."""
+        placed = [(place, each) for place, found in enumerate(self._read) for each in found or () if each.outline]
+        objects = [each for _, each in placed]
+        shape = keypoints_instead(objects)
+        if shape is None:
+            return
+        line = self._named(placed[0][0], objects[0].line)
+        which = f"kpt_shape: [{shape[0]}, {shape[1]}]"
+        if len(objects) >= _SURE and len(objects[0].outline) != _CORNERS:
+            raise InputError(
+                f"{line}, and all {len(objects)} outlines of {self._files.source}, fit a box and {shape[0]} keypoints; "
+                f"say {which} in data.yaml, or kpt_shape: null for outlines"
+            )
+        self._files.changed.add(
+            f"lines taken as outlines that fit a box and {shape[0]} keypoints as well, as {which} in data.yaml says",
+            line,
+            len(objects),
+        )
 
     def _count_lonely(self) -> None:
         """Labels that belong to no picture."""

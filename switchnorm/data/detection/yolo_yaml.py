@@ -29,14 +29,14 @@ class YoloDescription:
         names: of the classes by their numbers, in the order of these.
         places: of the splits, by "train", "val" and "test": paths of folders and lists.
         bases: the folders from which such paths count, the first one first.
-        keypoints: how many numbers of keypoints follow each box; 0 for boxes or outlines.
+        keypoints: how many numbers of keypoints follow each box; 0 for boxes or outlines, None where it is not said.
     """
 
     file: Path
     names: dict[int, str]
     places: Mapping[str, tuple[str, ...]]
     bases: tuple[Path, ...]
-    keypoints: int = 0
+    keypoints: int | None = None
 
 
 def find_description(root: Path, named: Path | None) -> YoloDescription | None:
@@ -120,8 +120,10 @@ def _places(file: Path, found: Located, key: str) -> tuple[str, ...]:
     return tuple(places)
 
 
-def _keypoints(file: Path, found: Located) -> int:
-    shape = found.content.get("kpt_shape")
+def _keypoints(file: Path, found: Located) -> int | None:
+    if "kpt_shape" not in found.content:
+        return None
+    shape = found.content["kpt_shape"]
     if shape is None:
         return 0
     if not (

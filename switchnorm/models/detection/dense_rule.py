@@ -175,17 +175,6 @@ class Rule(ABC):
         return best(scores.flatten(), self.candidates)
 
 
-def at_least_one(count: Tensor, mean: Mean) -> Tensor:
-    """What a sum over so many is divided by, so that the mean over processes is the sum of all over their count or 1.
-
-    Args:
-        count: of this process, 0 or more.
-        mean: over processes.
-    """
-    found = mean(count)
-    return torch.where(found > 0, found, 1)
-
-
 class OverlapRule(Rule):
     """A rule that matches anchors by their overlap with objects, and codes boxes by their anchors.
 

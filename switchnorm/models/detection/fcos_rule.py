@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxLinearCoder
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
-from switchnorm.models.detection.dense_rule import BACKGROUND, NEITHER, Outputs, Rule, at_least_one, one_hot
-from switchnorm.models.detection.losses import Mean
+from switchnorm.models.detection.dense_rule import BACKGROUND, NEITHER, Outputs, Rule, one_hot
+from switchnorm.models.detection.losses import Mean, divisor
 
 
 class FcosRule(Rule):
@@ -89,11 +89,11 @@ class FcosRule(Rule):
             right = self._centreness(boxes, anchors[ours])
             guessed = centred[i][ours, 0].to(anchors.dtype)
             centre.append(F.binary_cross_entropy_with_logits(guessed, right, reduction="sum"))
-        divisor = at_least_one(anchors.new_tensor(count), mean)
+        total = divisor(count, mean, anchors, least=1.0)
         return {
-            "classification": torch.stack(focal).sum() / divisor,
-            "bbox_regression": torch.stack(off).sum() / divisor,
-            "bbox_ctrness": torch.stack(centre).sum() / divisor,
+            "classification": torch.stack(focal).sum() / total,
+            "bbox_regression": torch.stack(off).sum() / total,
+            "bbox_ctrness": torch.stack(centre).sum() / total,
         }
 
     def scores(self, outputs: Outputs) -> Tensor:

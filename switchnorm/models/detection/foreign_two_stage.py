@@ -10,15 +10,13 @@ from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import _setup_scales
 
-from switchnorm.errors import InputError
 from switchnorm.models.detection.geometry import GEOMETRIES
-from switchnorm.models.detection.losses import Mean, box_losses, mask_loss, mask_targets
 from switchnorm.models.detection.one_picture import ForeignTwoStagePicture
 from switchnorm.models.detection.pool import RegionPool, check_regions
-from switchnorm.models.detection.prepared import Detections, Prepared, Target
+from switchnorm.models.detection.prepared import Prepared
 from switchnorm.models.detection.proposals import ProposalNetwork
-from switchnorm.models.detection.regions import Drawn, Regions
-from switchnorm.models.detection.setting import Setting
+from switchnorm.models.detection.region_detector import RegionDetector
+from switchnorm.models.detection.regions import Regions
 
 #: Where torchvision's smooth L1 loss of boxes becomes linear.
 BETA = 1 / 9
@@ -26,33 +24,20 @@ BETA = 1 / 9
 _SIDE = 128
 
 
-class ForeignTwoStage(nn.Module):
+class ForeignTwoStage(RegionDetector):
     """A detector of torchvision with proposals.
 
     Args:
         network: torchvision's, whose parts this takes over under the same names.
         transform: makes one padded batch of the pictures.
-
-    Attributes:
-        output_in_training, regions_by_pools, mean_over_processes: as of `TwoStage`.
-        score_threshold, nms_threshold, detections_per_image: as of `Regions`.
     """
 
-    output_in_training: ClassVar[bool] = True
-    regions_by_pools: ClassVar[bool] = True
-    score_threshold = Setting[float]("regions")
-    nms_threshold = Setting[float]("regions")
-    detections_per_image = Setting[int]("regions")
-    mean_over_processes = Setting[Mean]("rpn")
+    nearest_with_masks: ClassVar[str] = "maskrcnn_resnet50_fpn"
+    nearest_without_masks: ClassVar[str] = "fasterrcnn_resnet50_fpn"
 
     def __init__(self, network: Any, transform: Prepared) -> None:
-        super().__init__()
-        self.transform = transform
-        self.backbone = network.backbone
-        self.rpn = ProposalNetwork.of(network.rpn)
-        self.roi_heads = network.roi_heads
         heads = network.roi_heads
-        self.regions = Regions(
+        regions = Regions(
             GEOMETRIES["torchvision"],
             heads.fg_bg_sampler.batch_size_per_image,
             heads.fg_bg_sampler.positive_fraction,
@@ -62,24 +47,10 @@ class ForeignTwoStage(nn.Module):
             heads.nms_thresh,
             heads.detections_per_img,
         )
-
-    def forward(
-        self, images: Sequence[Tensor] | Tensor, targets: list[Target] | None = None
-    ) -> dict[str, Tensor] | list[Detections]:
-        """As of `switchnorm.models.detection.TwoStage`."""
-        if self.training and targets is None:
-            raise InputError("a detector in training mode needs targets; call eval() for detections")
-        batch, targets = self.transform(images, targets)
-        maps = self.features(batch.tensors)
-        proposals, losses = self.rpn(batch, maps, targets)
-        if self.training and targets is not None:
-            drawn = self.regions.draw(proposals, targets)
-            return {**self.losses(maps, drawn, targets), **losses}
-        logits, deltas = self.boxes(maps, proposals)
-        found = self.regions.detect(logits, deltas, proposals, batch.image_sizes)
-        if self.has_masks:
-            self._add_masks(maps, found)
-        return self.transform.postprocess(found, batch.image_sizes)
+        super().__init__(transform, regions, box_beta=BETA)
+        self.backbone = network.backbone
+        self.rpn = ProposalNetwork.of(network.rpn)
+        self.roi_heads = heads
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """(N, 3, H, W) -> the maps by torchvision's names, the finest first."""
@@ -93,10 +64,6 @@ class ForeignTwoStage(nn.Module):
                     pool.scales, pool.map_levels = _setup_scales(own, size, pool.canonical_scale, pool.canonical_level)
         return maps
 
-    def rpn_outputs(self, features: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Maps -> of each level logits (N, A, h, w) and deltas (N, 4 A, h, w) of the proposals."""
-        return list(zip(*self.rpn.head(list(features.values())), strict=True))
-
     def box_outputs(self, features: dict[str, Tensor], rois: Tensor) -> tuple[Tensor, Tensor]:
         """As of `TwoStage`: maps and regions (K, 5) -> class logits and deltas."""
         boxes, back = _by_picture(features, rois)
@@ -109,47 +76,21 @@ class ForeignTwoStage(nn.Module):
         Raises:
             InputError: a network without a mask head; as of `check_regions`.
         """
-        if not self.has_masks:
-            raise InputError("this network has no mask head; the nearest that has one is 'maskrcnn_resnet50_fpn'")
+        self._require_masks()
         boxes, back = _by_picture(features, rois)
         return self.masks(features, boxes)[back]
 
-    def boxes(self, maps: dict[str, Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Maps, and boxes (K, 4) of each picture -> class logits (K, 1 + C) and deltas (K, 4 (1 + C))."""
+    def boxes(self, maps: dict[str, Tensor], corners: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """As of `RegionDetector`."""
         heads: Any = self.roi_heads
-        logits, deltas = heads.box_predictor(heads.box_head(heads.box_roi_pool(maps, boxes, [])))
+        logits, deltas = heads.box_predictor(heads.box_head(heads.box_roi_pool(maps, corners, [])))
         return logits, deltas
 
-    def masks(self, maps: dict[str, Tensor], boxes: Sequence[Tensor]) -> Tensor:
-        """Maps, and boxes (K, 4) of each picture -> mask logits (K, 1 + C, 28, 28)."""
+    def masks(self, maps: dict[str, Tensor], corners: Sequence[Tensor]) -> Tensor:
+        """As of `RegionDetector`."""
         heads: Any = self.roi_heads
-        logits: Tensor = heads.mask_predictor(heads.mask_head(heads.mask_roi_pool(maps, boxes, [])))
+        logits: Tensor = heads.mask_predictor(heads.mask_head(heads.mask_roi_pool(maps, corners, [])))
         return logits
-
-    def losses(self, maps: dict[str, Tensor], drawn: Drawn, targets: Sequence[Target]) -> dict[str, Tensor]:
-        """The losses of the heads over the regions that are drawn."""
-        mean = self.mean_over_processes
-        logits, deltas = self.boxes(maps, drawn.boxes)
-        classifier, box = box_losses(logits, deltas, drawn.labels, drawn.wanted, mean, BETA)
-        losses = {"loss_classifier": classifier, "loss_box_reg": box}
-        if self.has_masks:
-            if any("masks" not in target for target in targets):
-                raise InputError(
-                    "a network with a mask head needs masks in the targets; try one without, as fasterrcnn_resnet50_fpn"
-                )
-            boxes, labels, objects = drawn.positive()
-            logits = self.masks(maps, boxes)
-            wanted = mask_targets([target["masks"] for target in targets], boxes, objects, logits.shape[-1])
-            losses["loss_mask"] = mask_loss(logits, labels, wanted, mean)
-        return losses
-
-    def _add_masks(self, maps: dict[str, Tensor], found: list[Detections]) -> None:
-        """Give detections the mask of their class, probabilities (M, 1, 28, 28)."""
-        logits = self.masks(maps, [each["boxes"] for each in found])
-        labels = torch.cat([each["labels"] for each in found])
-        masks = logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()[:, None]
-        for each, mask in zip(found, masks.split([len(each["labels"]) for each in found]), strict=True):
-            each["masks"] = mask
 
     def one_picture(self) -> ForeignTwoStagePicture:
         """The function of one picture that is exported."""
@@ -167,7 +108,7 @@ class ForeignTwoStage(nn.Module):
 
     @property
     def has_masks(self) -> bool:
-        """Whether masks are found too."""
+        """As of `RegionDetector`."""
         return bool(self.roi_heads.has_mask())
 
 

@@ -6,26 +6,43 @@ objects would weigh them more; divided by the mean count over processes, the ave
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
-#: From a count of one process to the mean over all, () -> ().
-Mean = Callable[[Tensor], Tensor]
+
+class Mean(Protocol):
+    """From a count of this process to its mean over all of them."""
+
+    def __call__(self, count: Tensor, /, least: float = 0.0) -> Tensor:
+        """The total over all processes, or `least` where that is more, over their number.
+
+        Args:
+            count: of this process, () and floating-point.
+            least: 1 where a sum over nothing is divided by 1, on any number of processes.
+        """
 
 
-def alone(count: Tensor) -> Tensor:
+def alone(count: Tensor, /, least: float = 0.0) -> Tensor:
     """The mean over processes where there is one."""
-    return count
+    return count.clamp(min=least)
 
 
-def divisor(count: int, mean: Mean, like: Tensor) -> Tensor:
-    """The mean of a count over all processes, never 0: where there is nothing, sums are 0 too."""
+def divisor(count: int, mean: Mean, like: Tensor, *, least: float = 1e-6) -> Tensor:
+    """The mean of a count over all processes, () and never 0.
+
+    Args:
+        count: of this process.
+        mean: over all.
+        like: a tensor of the device on which it is needed, and of its precision, but for float32 at least.
+        least: what the total over all processes counts as at least; any where sums over nothing are 0 too.
+    """
     dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-    return mean(torch.tensor(float(count), dtype=dtype, device=like.device)).clamp(min=1e-6)
+    return mean(torch.tensor(float(count), dtype=dtype, device=like.device), least=least)
 
 
 def proposal_losses(

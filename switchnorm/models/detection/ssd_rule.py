@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.detection._utils import BoxCoder, SSDMatcher
 
-from switchnorm.models.detection.dense_rule import BACKGROUND, Outputs, OverlapRule, at_least_one
-from switchnorm.models.detection.losses import Mean
+from switchnorm.models.detection.dense_rule import BACKGROUND, Outputs, OverlapRule
+from switchnorm.models.detection.losses import Mean, divisor
 from switchnorm.models.detection.traced import best
 
 
@@ -65,10 +65,10 @@ class SsdRule(OverlapRule):
             worst = each[background].detach().sort(descending=True, stable=True).indices
             kept = background[worst[: math.ceil(self.negatives * len(ours))]]
             classes.append(each[ours].sum() + each[kept].sum())
-        divisor = at_least_one(anchors.new_tensor(count), mean)
+        total = divisor(count, mean, anchors, least=1.0)
         return {
-            "bbox_regression": torch.stack(boxes).sum() / divisor,
-            "classification": torch.stack(classes).sum() / divisor,
+            "bbox_regression": torch.stack(boxes).sum() / total,
+            "classification": torch.stack(classes).sum() / total,
         }
 
     def scores(self, outputs: Outputs) -> Tensor:

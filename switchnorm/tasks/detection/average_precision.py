@@ -108,7 +108,7 @@ class Scores:
         masks: of the masks; None where the network or the data has none.
         objects: (C,) int64, that count, of each class.
         detections: (C,) int64.
-        tallies: the pictures of all processes, by index.
+        tallies: the pictures of all processes, by index; the first process alone has them.
     """
 
     boxes: AveragePrecision
@@ -125,7 +125,7 @@ class Scores:
 
     @property
     def dropped(self) -> int:
-        """How many detections were left out, since a number of theirs is not finite."""
+        """How many detections were left out, since a number of theirs is not finite; the first process knows."""
         return sum(tally.found.dropped for tally in self.tallies)
 
     @property

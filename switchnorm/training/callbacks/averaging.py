@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from switchnorm.layers.norms.averaged import Choices, take_over
 from switchnorm.surgery.importance import is_sparse
 from switchnorm.surgery.over_processes import average
-from switchnorm.surgery.statistics import running_statistics
+from switchnorm.surgery.statistics import tracked_buffers
 from switchnorm.tasks.task import Task
 
 
@@ -57,7 +57,7 @@ class WeightAverage(pl.Callback):
         """
         if self.average is not None:
             self._copy_rest(pl_module, _state(pl_module))
-            average({key: self.average[key] for key in running_statistics(pl_module) if key in self.average})
+            average({key: self.average[key] for key in tracked_buffers(pl_module) if key in self.average})
             self._swap(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

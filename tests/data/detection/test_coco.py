@@ -153,6 +153,26 @@ def test_outlines_of_two_points_are_left_out(tmp_path):
     assert witness.decode(data._train.objects(0).masks[0]).sum() == witness.decode(alone).sum()
 
 
+def test_masks_without_a_pixel_are_counted_and_their_objects_stay(tmp_path):
+    things = [("a.jpg", (40, 30), tuple(Thing("cat", (2, 3, 15, 12), RING) for _ in range(7)))]
+    content = coco_of(tuple(Sheet(*each) for each in things))
+    segments = [
+        [list(RING)],
+        [[5.1, 5.1, 5.3, 5.1, 5.3, 5.3]],  # between the middles of pixels
+        [[2, 3, 12, 13, 12.1, 13.1]],  # a slanted hair
+        [[50, 3, 60, 3, 60, 12]],  # beside the picture
+        {"size": [30, 40], "counts": [1200]},
+        {"size": [30, 40], "counts": [600, 1, 599]},
+        [[5.1, 5.1, 5.3, 5.1, 5.3, 5.3], list(RING)],
+    ]
+    for each, segment in zip(content["annotations"], segments, strict=True):
+        each["segmentation"] = segment
+    data = written(tmp_path, content)
+    assert "train changes objects whose mask has no pixel, for which training takes the box: 4 (" in data.unusual()[0]
+    masks = data._train.objects(0).masks
+    assert [bool(witness.area(mask)) for mask in masks] == [True, False, False, False, False, True, True], "as written"
+
+
 def test_objects_stay_with_their_pictures_in_any_order_of_the_file(tmp_path):
     content = coco_of()
     wanted = [written(tmp_path / "a", content)._train.objects(index) for index in range(3)]

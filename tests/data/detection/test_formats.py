@@ -171,6 +171,17 @@ def test_a_run_knows_classes_by_name(tmp_path, form):
     assert same.mapping() == ""
 
 
+def test_of_the_classes_that_a_run_knows_some_can_be_taken(tmp_path, form):
+    """Their labels stay the run's, and objects of the others are left out and counted."""
+    data = dataset(form, tmp_path, names=["dog"]).with_classes(CLASSES)
+    assert data.classes == CLASSES
+    labels = data._train.labels.unique().tolist()
+    assert [CLASSES[label - 1] for label in labels] == ["dog"]
+    assert "train leaves out objects of other classes: " in data.unusual()[0]
+    with pytest.raises(InputError, match=r"class of data\.names 'fox' is unknown; .*a run knows its classes by name"):
+        dataset(form, tmp_path / "again", names=["fox", "dog"]).with_classes(CLASSES)
+
+
 def test_a_class_that_a_run_does_not_know_is_refused(tmp_path, form):
     data = dataset(form, tmp_path).with_classes(("dog", "cot"))
     with pytest.raises(InputError, match=r"'cat' is unknown; did you mean 'cot'.*data\.names"):

@@ -6,11 +6,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as witness
 
 from switchnorm.data import Coco
 from switchnorm.data.detection import json_stream
 from switchnorm.data.detection.json_stream import read_lists
+from switchnorm.data.detection.mask_writing import MaskWriter
 from switchnorm.data.detection.ragged import Ragged
 from switchnorm.data.detection.run_lengths import compressed
 from switchnorm.errors import InputError
@@ -145,3 +148,22 @@ def test_text_of_another_encoding_is_named(tmp_path):
     (tmp_path / "a.json").write_bytes(b'{"a": ["\xe9"]}')
     with pytest.raises(InputError, match="is no text in UTF-8"):
         read_lists(tmp_path / "a.json", "it", {"a": lambda _: None})
+
+
+@given(st.integers(0, 100_000))
+@settings(max_examples=60)
+def test_masks_without_pixels_are_found_as_by_drawing_all(seed):
+    """Hairs, slivers, stars, small ones and large ones, some of them beside their picture."""
+    draw = np.random.default_rng(seed)
+    writer, sizes = MaskWriter(), draw.integers(1, 30, (40, 2))
+    for _ in sizes:
+        outlines = []
+        for _ in range(draw.integers(1, 3)):
+            points = draw.uniform(0, 30, 2) + draw.uniform(-1, 1, (draw.integers(3, 9), 2)) * 4 ** draw.uniform(
+                -2, 2, 2
+            )
+            outlines.append(points @ np.linalg.qr(draw.normal(size=(2, 2)))[0] if draw.random() < 0.3 else points)
+        writer.add_outlines([each.ravel().tolist() for each in outlines], (0, 0, 1, 1))
+    stored = writer.finish()
+    drawn = [witness.area(stored.rle(place, tuple(size))) for place, size in enumerate(sizes.tolist())]
+    assert stored.without_pixels(sizes).tolist() == [place for place, area in enumerate(drawn) if not area]

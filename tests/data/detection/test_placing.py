@@ -115,6 +115,20 @@ def test_a_box_that_is_cut_is_that_of_what_is_left_of_its_mask():
     assert (nothing.boxes.shape, nothing.labels.shape, nothing.masks) == ((0, 4), (0,), ())
 
 
+def test_the_pixels_that_its_box_touches_stand_for_a_mask_without_any():
+    """An object stays, as it does where masks are not read."""
+    nothing = rle(np.zeros((10, 20), bool))
+    boxes = torch.tensor([[4.2, 2.0, 6.5, 3.1], [7.6, 7.3, 7.9, 7.8]])
+    objects = Objects(boxes, torch.tensor([1, 2]), torch.ones(2), torch.zeros(2).bool(), (nothing,) * 2)
+    whole = Placing((10, 20), (10, 20), (0, 0, 10, 20)).objects(objects)
+    assert torch.equal(whole.boxes, boxes)
+    assert [bounds(mask) for mask in whole.masks] == [(4, 2, 7, 4), (7, 7, 8, 8)]
+    assert all(mask.pixels.all() for mask in whole.masks)
+    part = Placing((10, 20), (10, 20), (0, 0, 10, 5)).objects(objects)
+    assert part.labels.tolist() == [1]
+    assert part.boxes.tolist() == [[4, 2, 5, 4]]
+
+
 def sample(size, value, rectangles, *, ignored=()):
     """A picture of one value with an object in each rectangle, top, left, height and width."""
     masks = tuple(Patch(top, left, np.ones((height, width), np.uint8)) for top, left, height, width in rectangles)

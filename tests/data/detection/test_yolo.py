@@ -1,5 +1,8 @@
 """Folders in YOLO's format: data.yaml, layouts, outlines, and what is wrong with them."""
 
+import re
+
+import numpy as np
 import pytest
 from pycocotools import mask as witness
 
@@ -131,6 +134,71 @@ def test_of_keypoints_the_boxes_are_taken_and_that_is_said(tmp_path):
     assert "objects of a dataset of keypoints, whose boxes alone are taken: 3" in data.unusual()[0]
     (tmp_path / "labels/train/a.txt").write_text("0 .5 .5 .2 .4 .5 .5 2\n")
     with pytest.raises(InputError, match=r"has 7 numbers behind the class; expected 4 of a box and, .* 6 of key"):
+        yolo(tmp_path).prepare()
+
+
+def pose(draw, shape):
+    """A line of a box with keypoints in it, some of which are not there."""
+    size = draw.uniform(0.1, 0.4, 2)
+    middle = draw.uniform(size / 2, 1 - size / 2)
+    points = middle + draw.uniform(-0.5, 0.5, (shape[0], 2)) * size
+    points[draw.random(shape[0]) < 0.2] = 0
+    if shape[1] == 3:
+        points = np.concatenate([points, draw.integers(0, 3, (shape[0], 1))], 1)
+    return " ".join(["0", *(f"{number:.6g}" for number in (*middle, *size, *points.ravel()))])
+
+
+@pytest.mark.parametrize(
+    ("shape", "count", "refused"),
+    [
+        ((17, 2), 12, True),
+        ((4, 3), 12, True),
+        ((17, 2), 4, False),
+        ((2, 2), 12, False),
+    ],
+)
+def test_keypoints_that_nothing_says_do_not_pass_as_outlines(tmp_path, shape, count, refused):
+    draw = np.random.default_rng(0)
+    write_yolo(tmp_path)
+    for name in "abc":
+        (tmp_path / f"labels/train/{name}.txt").write_text("")
+    lines = "\n".join(pose(draw, shape) for _ in range(count))
+    (tmp_path / "labels/train/b.txt").write_text(f"1 .5 .5 .2 .4\n{lines}\n")
+    which = f"kpt_shape: [{shape[0]}, {shape[1]}]"
+    if refused:
+        with pytest.raises(
+            InputError, match=rf"b\.txt, line 2, and all {count} outlines of .*; say {re.escape(which)} in"
+        ):
+            yolo(tmp_path).prepare()
+    else:
+        said = yolo(tmp_path).unusual()[0]
+        assert (
+            f"train changes lines taken as outlines that fit a box and {shape[0]} keypoints as well, as {which}" in said
+        )
+    for text, boxes in ((which, True), ("kpt_shape: null", False)):
+        (tmp_path / "data.yaml").write_text(f"{NAMES}{text}\n")
+        data = yolo(tmp_path)
+        assert (data._train.masks is None) == boxes
+        assert not any("keypoints as well" in line for line in data.unusual())
+
+
+def test_outlines_of_one_length_are_outlines(tmp_path):
+    draw = np.random.default_rng(0)
+    write_yolo(tmp_path)
+    rings = draw.uniform(0.05, 0.9, (20, 1, 2)) + draw.uniform(0, 0.1, (20, 17, 2))
+    lines = (" ".join(["0", *(f"{number:.6g}" for number in ring.ravel())]) for ring in rings)
+    (tmp_path / "labels/train/b.txt").write_text("\n".join(lines))
+    data = yolo(tmp_path)
+    assert data._train.counts.tolist()[1] == 20
+    assert not any("keypoints" in line for line in data.unusual())
+
+
+def test_an_odd_number_of_numbers_may_be_a_box_and_keypoints(tmp_path):
+    write_yolo(tmp_path)
+    (tmp_path / "labels/train/b.txt").write_text(pose(np.random.default_rng(0), (17, 3)))
+    with pytest.raises(
+        InputError, match=r"has 55 numbers behind the class; .*17 keypoints kpt_shape: \[17, 3\] in data"
+    ):
         yolo(tmp_path).prepare()
 
 

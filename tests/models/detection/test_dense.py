@@ -9,6 +9,7 @@ from torchvision.models.detection.ssd import SSD
 
 from switchnorm.models.detection.dense_rule import NEITHER
 from switchnorm.models.detection.fcos_rule import FcosRule
+from switchnorm.models.detection.losses import alone
 from switchnorm.models.detection.retina_rule import RetinaRule
 from switchnorm.models.detection.ssd_rule import SsdRule
 
@@ -86,7 +87,7 @@ def judged_by_torchvision(network, kind, outputs, anchors, levels, targets):
     return network.compute_loss(targets, outputs, many, matches)
 
 
-def losses_of(rule, outputs, anchors, levels, targets, mean=lambda count: count):
+def losses_of(rule, outputs, anchors, levels, targets, mean=alone):
     return rule.losses(outputs, anchors, rule.matches(anchors, levels, targets), targets, mean)
 
 
@@ -173,34 +174,35 @@ def test_regions_that_do_not_count_are_neither_objects_nor_background(kind, rule
     inside = (anchors[:, 2] < 64) & (anchors[:, 0] >= 0) & (anchors[:, 1] >= 0) & (anchors[:, 3] < 128)
     assert (ignoring[inside & (plain == -1)] == NEITHER).all()
     outputs = outputs_of(kind, len(anchors), 1)
-    loss = rule.losses(outputs, anchors, [ignoring], [target], lambda count: count)
+    loss = rule.losses(outputs, anchors, [ignoring], [target], alone)
     sum(loss.values()).backward()
     assert (outputs["cls_logits"].grad[0, ignoring == NEITHER] == 0).all()
     assert (outputs["cls_logits"].grad[0, ignoring >= 0] != 0).any()
 
 
+@pytest.mark.parametrize("objects", [(3, 6, 0), (0, 0, 0)], ids=str)
 @each_rule
-def test_the_mean_over_processes_is_the_loss_of_all_pictures(kind, rule):
-    """Two processes with other numbers of pictures and objects, one of them without any."""
+def test_the_mean_over_processes_is_the_loss_of_all_pictures(kind, rule, objects):
+    """Two processes with other numbers of pictures and objects, one of them without any, or both."""
     _, anchors, levels = theirs(kind)
-    targets, rule = targets_of((3, 6, 0)), rule(1)
+    targets, rule = targets_of(objects), rule(1)
     whole = outputs_of(kind, len(anchors), 3)
     wanted = losses_of(rule, whole, anchors, levels, targets)
     shares, counts = [slice(0, 2), slice(2, 3)], []
 
-    def asked(count):
-        counts[-1].append(count.clone())
+    def asked(count, least=0.0):
+        counts[-1].append((count.clone(), least))
         return count
 
     for share in shares:
         counts.append([])
         losses_of(rule, {name: value[share] for name, value in whole.items()}, anchors, levels, targets[share], asked)
     assert len(counts[0]) == len(counts[1])  # the same collective calls
-    means = [sum(each) / 2 for each in zip(*counts, strict=True)]
+    means = [(one + other).clamp(min=least) / 2 for (one, least), (other, _) in zip(*counts, strict=True)]
     parts = []
     for share in shares:
         calls = iter(means)
         each = {name: value[share] for name, value in whole.items()}
-        parts.append(losses_of(rule, each, anchors, levels, targets[share], lambda _, calls=calls: next(calls)))
+        parts.append(losses_of(rule, each, anchors, levels, targets[share], lambda *_, calls=calls, **__: next(calls)))
     for name, value in wanted.items():
         torch.testing.assert_close((parts[0][name] + parts[1][name]) / 2, value)

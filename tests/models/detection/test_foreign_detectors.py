@@ -96,7 +96,7 @@ def test_counts_are_those_of_all_processes(name):
     images, targets = pictures(*SIZES), [objects(size, 3) for size in SIZES]
     wanted = model(images, targets)
     model.load_state_dict(state)
-    model.mean_over_processes = lambda number: 2 * number
+    model.mean_over_processes = lambda number, least: 2 * number.clamp(min=least)
     for key, value in model(images, targets).items():
         torch.testing.assert_close(value, wanted[key] / 2)
 

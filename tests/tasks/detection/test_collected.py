@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
 from switchnorm.data.detection import DetectionScene, Objects
+from switchnorm.errors import InputError
+from switchnorm.tasks.detection import collected as collected_module
+from switchnorm.tasks.detection.average_precision import NOTHING_COUNTS, score
 from switchnorm.tasks.detection.collected import Collected
 from tests import processes
 from tests.tasks.detection.pictures import tally
@@ -57,11 +62,26 @@ def shares(world: int) -> list[list[int]]:
 def collect(rank: int, world: int) -> dict[str, object]:
     collected = Collected(CLASSES)
     pictures = scenes()
-    for index in shares(world)[rank]:
-        collected.update(*pictures[index])
-    scores = collected.compute()
+    compared = 0
+
+    def counting(*args: Any) -> Any:
+        nonlocal compared
+        compared += 1
+        return score(*args)
+
+    with patch.object(collected_module, "score", counting):
+        refused = ""
+        try:
+            Collected(CLASSES).compute()
+        except InputError as error:
+            refused = str(error)
+        for index in shares(world)[rank]:
+            collected.update(*pictures[index])
+        scores = collected.compute()
     assert scores.masks is not None
     return {
+        "compared": compared,
+        "refused": refused,
         "values": scores.values,
         "tables": [torch.from_numpy(each.precision) for each in (scores.boxes, scores.masks)],
         "pictures": [one.index for one in scores.tallies],
@@ -84,9 +104,11 @@ def test_what_is_collected(alone: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_any_number_of_processes_gives_the_same_bits(alone: dict[str, object], world: int, tmp_path: Path) -> None:
-    for found in processes.run("tests.tasks.detection.test_collected", world, tmp_path):
+    for rank, found in enumerate(processes.run("tests.tasks.detection.test_collected", world, tmp_path)):
         assert found["values"] == alone["values"]
-        assert found["pictures"] == alone["pictures"]
+        assert found["refused"] == alone["refused"] == NOTHING_COUNTS
+        assert found["compared"] == (2 if rank == 0 else 0), "by the first process, for all"
+        assert found["pictures"] == (alone["pictures"] if rank == 0 else [])
         assert found["counts"] == alone["counts"]
         assert all(torch.equal(one, other) for one, other in zip(found["tables"], alone["tables"], strict=True))
 
