@@ -139,7 +139,7 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _coincide(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Which boxes (N, 4) and (M, 4) lie in the same place, (N, M): also those without an area, which overlap nothing."""
+    """Which boxes (N, 4) and (M, 4) lie in one place, (N, M): also those without an area, which overlap nothing."""
     far = np.abs(first[:, None].astype(np.float64) - second).max(2, initial=0)
     return np.asarray(far <= _PLACE * max(float(np.abs(first).max(initial=0)), 1.0))
 

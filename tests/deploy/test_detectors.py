@@ -137,7 +137,7 @@ def test_one_picture_at_a_time(tmp_path: Path) -> None:
 
 
 def test_what_holds_no_detections_is_refused_with_what_does(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="format 'executorch' .* choose from onnx, openvino, pt2, .*torchscript"):
+    with pytest.raises(InputError, match=r"format 'executorch' .* choose from onnx, openvino, pt2, .*torchscript"):
         export(network("resnet18_fpn16+faster_2fc"), tmp_path / "net.pte")
     with pytest.raises(InputError, match="8 bits hold no coordinates"):
         export(network("resnet18_fpn16+faster_2fc"), tmp_path / "net.onnx", int8=[np.zeros((3, 64, 64), np.float32)])
