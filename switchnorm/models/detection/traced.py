@@ -33,7 +33,7 @@ def padded(images: Tensor, multiple: int) -> Tensor:
 def grid(generator: Any, images: Tensor, maps: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     """The anchors of all maps, as an anchor generator of torchvision or one of `Geometry.anchors` makes them.
 
-    Places are counted through, for a mesh of rows and columns is traced for maps of more than one of each alone.
+    Anchors are counted through, for a mesh of rows and columns is traced for maps of more than one of each alone.
 
     Args:
         generator: has `cell_anchors`, and `strides` where they are given.
@@ -52,12 +52,12 @@ def grid(generator: Any, images: Tensor, maps: Sequence[Tensor], dtype: torch.dt
             down, right = images.shape[-2] // height, images.shape[-1] // width
         else:
             down = right = given[level]
-        place = torch.arange(height * width, device=images.device)
-        across = number(place, width)
+        anchor = torch.arange(height * width * len(cells), device=images.device)
+        place, across = torch.div(anchor, len(cells), rounding_mode="floor"), number(anchor, width)
         row = torch.div(place, across, rounding_mode="floor")
         x, y = (place - row * across) * right, row * down
         corners = torch.stack([x, y, x, y], 1).to(dtype)
-        found.append((corners[:, None] + cells.to(corners)).flatten(0, 1))
+        found.append(corners + cells.to(corners)[anchor % len(cells)])
     return torch.cat(found)
 
 
