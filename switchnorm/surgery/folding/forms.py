@@ -105,6 +105,10 @@ def _module(mixture: Mixture, size: tuple[int, ...] | None, constant: Constant |
     return Tables(mixture, constant, places)
 
 
+#: Maps of so few places are read twice.
+_FEW = 16
+
+
 class Held(nn.Module):
     """A module that holds constants."""
 
@@ -242,6 +246,9 @@ class Tables(Held):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, *S), normalized."""
         mean, var = self._mixed(x, *self._moments(x))
+        if mean is not None and isinstance(math.prod(x.shape[2:]), int) and math.prod(x.shape[2:]) <= _FEW:
+            scale = var.to(self.weight.dtype).rsqrt() * self.weight
+            return ((x - over(x, mean)) * over(x, scale) + over(x, self.bias)).to(x.dtype)
         if _is_exported() or (not torch.compiler.is_compiling() and _merges(x)):
             return self._as_batch(x, mean, var)
         scale = var.to(self.weight.dtype).rsqrt() * self.weight
@@ -266,7 +273,12 @@ class Tables(Held):
         if {*self.variances} == {"batch"}:
             return mean, None
         places: Any = math.prod(x.shape[2:]) if self.places is None else self.places
-        factor = 1.0 if not self.unbiased else places / torch.sym_max(places - 1, 1)
+        if isinstance(places, int) and places <= _FEW:
+            # The difference of two large numbers would be all that is left, and eps magnifies it.
+            var = (x.to(dtype) - over(x, mean)).square().sum(dims)
+            return mean, var / (max(places - 1, 1) if self.unbiased else max(places, 1))
+        # The variance of a single value is 0 and no rounding.
+        factor = 1.0 if not self.unbiased else _unbiasing(places)
         var = _mean_square(x, dims, places, dtype) - mean.square()
         # Rounding may leave less than nothing.
         return mean, (var if self.places is not None and factor == 1 else var * factor).clamp(min=0)
@@ -283,6 +295,13 @@ class Tables(Held):
             mixed_mean = _plus(mixed_mean, self.means, name, of_mean)
             mixed_var = _plus(mixed_var, self.variances, name, of_var)
         return mixed_mean, mixed_var
+
+
+def _unbiasing(places: Any) -> Any:
+    """n / (n - 1), and 0 for a single place; also of sizes that are symbols, or tensors as torch.jit.trace has them."""
+    if isinstance(places, Tensor):
+        return places * (places - 1).clamp(max=1) / (places - 1).clamp(min=1)
+    return places * torch.sym_min(places - 1, 1) / torch.sym_max(places - 1, 1)
 
 
 def _is_exported() -> bool:

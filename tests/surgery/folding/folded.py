@@ -36,7 +36,7 @@ def chosen(model, rule):
 
 
 @torch.no_grad()
-def assert_same(model, *inputs, size=None):
+def assert_same(model, *inputs, size=None, output=lambda y: y):
     """Fold the model; the copy computes what it computes, as exactly. Returns the plan and the copy."""
     before = copy.deepcopy(model.state_dict())
     plan = plan_fold(model, size)
@@ -44,12 +44,12 @@ def assert_same(model, *inputs, size=None):
     assert not any(module.training for module in folded.modules())
     exact = copy.deepcopy(model).double()
     for x in inputs:
-        y, found, true = model(x), folded(x), exact(x.double())
+        y, found, true = (output(net(given)) for net, given in ((model, x), (folded, x), (exact, x.double())))
         top = true.abs().max()
         assert found.dtype == y.dtype
         assert (found - y).abs().max() <= 1e-5 * top
         # Of networks as small as these an error of eager mode may happen to be none.
-        assert (found - true).abs().max() <= 3 * (y - true).abs().max() + 2e-7 * top
+        assert (found - true).abs().max() <= 3 * (y - true).abs().max() + 5e-7 * top
     after = model.state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[name], after[name]) for name in before)

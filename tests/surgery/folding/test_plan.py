@@ -47,7 +47,7 @@ def test_the_model_stays_in_its_mode_and_shares_nothing():
 
 def test_a_single_layer_is_folded():
     _, folded = assert_same(trained(switchnorm.SwitchNorm2d(4, statistics=("batch",))), torch.randn(2, 4, 3, 3))
-    assert type(folded) is nn.BatchNorm2d
+    assert type(folded.norm) is nn.BatchNorm2d
 
 
 @pytest.mark.parametrize("size", [0, -3, True, 2.5, "224", (1,), (1, 2, 3), (0, 4), None])
