@@ -26,6 +26,7 @@ _HOMES = {
     "models": ("create_model", "list_models"),
     "weights": ("load_published",),
     "deploy.load": ("load",),
+    "deploy.push": ("push",),
     "deploy.exporting": ("export", "Exported", "ExportWarning"),
     "errors": ("InputError",),
 }

@@ -37,7 +37,7 @@ import numpy
 IMPORTED = (
     *("pytest", "torch.distributed", "switchnorm.cli", "switchnorm.report", "switchnorm.studies"),
     *("switchnorm.training", "switchnorm.training.launch", "switchnorm.training.evaluate"),
-    *("switchnorm.training.predict", "switchnorm.training.fit", "switchnorm.training.warm_start"),
+    *("switchnorm.deploy.predict", "switchnorm.training.fit", "switchnorm.training.warm_start"),
     *("switchnorm.survey", "switchnorm.weights", "switchnorm.models"),
 )
 

@@ -129,7 +129,7 @@ def test_every_other_command_is_understood(command: str, monkeypatch: pytest.Mon
         raise ReachedError
 
     monkeypatch.setattr("switchnorm.training.evaluate.evaluate_weights", stop)
-    monkeypatch.setattr("switchnorm.training.predict.predict_pictures", stop)
+    monkeypatch.setattr("switchnorm.deploy.predict.predict_pictures", stop)
     with pytest.raises(ReachedError):
         main(shlex.split(command))
 

@@ -87,7 +87,7 @@ def _complain_once(line: str) -> None:
 
 def parser() -> Parser:
     """The parser of the whole command line, its commands in the order of a reader's first steps."""
-    from switchnorm.cli import check, checkpoints, evaluate, export, predict, runs, study, train
+    from switchnorm.cli import check, checkpoints, evaluate, export, predict, push, runs, study, train
 
     whole = Parser(
         prog="switchnorm",
@@ -102,6 +102,7 @@ def parser() -> Parser:
     evaluate.add(commands)
     predict.add(commands)
     export.add(commands)
+    push.add(commands)
     runs.add_inspect(commands)
     checkpoints.add(commands)
     study.add(commands)

@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
         "switchnorm export RUN [--format F] [--out FILE] [--size S] [--dynamic D] [--half | --int8 PICTURE ...]"
     )
     export.add_argument(
-        "run", metavar="RUN", help="a run's folder, a checkpoint of one, or what `switchnorm push` wrote"
+        "what", metavar="RUN", help="a run's folder, a checkpoint of one, or what `switchnorm push` wrote"
     )
     export.add_argument("--format", metavar="F", help=f"{', '.join(FORMATS)} (that of --out, or onnx)")
     export.add_argument(
@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
     from switchnorm.deploy.exporting import export
 
     found = export(
-        options.run,
+        options.what,
         path,
         options.format,
         size=None if sides is None else sides[0] if len(sides) == 1 else tuple(sides),
@@ -108,7 +108,7 @@ def _path(options: argparse.Namespace) -> Path:
         chosen = format_of(path, options.format)
     else:
         chosen = find_format(options.format or next(iter(FORMATS)))
-        place = Path(options.run)
+        place = Path(options.what)
         folder = (
             place
             if place.is_dir()

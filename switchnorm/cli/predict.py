@@ -5,24 +5,24 @@ from __future__ import annotations
 import argparse
 import inspect
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from switchnorm.classes import Classes, listed, names_in, same
 from switchnorm.cli.command import Commands
-from switchnorm.cli.flags import add_task_flags
+from switchnorm.cli.flags import add_task_flags, config_flags, task_flag_names
 from switchnorm.cli.networks import add_network_flags, open_run, split, weights_config
+from switchnorm.config.elsewhere import unknown_flag
 from switchnorm.config.task_spec import find_task
 from switchnorm.data import create_dataset, dataset_class, dataset_classes
 from switchnorm.errors import InputError
-from switchnorm.runs.classes import class_notes, classes_of, run_classes
+from switchnorm.runs.classes import class_notes, classes_of
 from switchnorm.text import canonical, say
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from switchnorm.config.schema import Config
+    from switchnorm.deploy.net import Net
+    from switchnorm.deploy.predict import Predicted
 
 #: Flags with RUN, besides those of its task; all other keys are as the run was configured.
 _FLAGS = ("--checkpoint", "--weights", "--classes", "--out", "--plugins", "--device", "--precision", "--data.root")
@@ -35,8 +35,13 @@ _NAMING = _DATA | {"--data.classes_file"}
 
 def add(commands: Commands) -> None:
     """Add the command."""
-    predict = commands.add("predict", _run, "write what a run or any weights predict for pictures", _help())
-    predict.usage = "switchnorm predict RUN PICTURE ... | PICTURE ... --weights FILE --model NAME --classes CLASSES"
+    predict = commands.add(
+        "predict", _run, "write what a run, an exported file or any weights predict for pictures", _help()
+    )
+    predict.usage = (
+        "switchnorm predict RUN | FILE | FOLDER | hf-hub:NAME PICTURE ... | PICTURE ... --weights FILE --model NAME "
+        "--classes CLASSES"
+    )
     add_network_flags(predict, "best")
     predict.add_argument(
         "--classes",
@@ -48,12 +53,14 @@ def add(commands: Commands) -> None:
 
 
 def _help() -> str:
-    return """Write what a run, or any weights, predict for pictures.
+    return """Write what a run, an exported file, or any weights, predict for pictures.
 
   switchnorm predict runs/camvid-small-sn street.jpg holiday/
   switchnorm predict runs/camvid-small-sn pictures/ --scales 360 480 --flip --out masks
   switchnorm predict runs/cifar10-resnet20-ssn cat.jpg
   switchnorm predict runs/bccd-small-sn slides/ --shown 0.3 --out found
+  switchnorm predict street.onnx holiday/ --flip
+  switchnorm predict hf-hub:me/blood-cells slide.jpg
   switchnorm predict cat.jpg --weights FILE --model timm:resnet50 --norm sn --classes imagenet
   switchnorm predict street.jpg --weights encoder.pth decoder.pth --model resnet50_dilated8+c1_bilinear_deepsup \\
       --norm sn --classes ade20k --data.colors published
@@ -67,8 +74,12 @@ of COCO's whose annotations have scores, and detections.csv.
 Pictures are files, or folders of files; photographs are turned as their EXIF data says. One that cannot be read stops
 none of the others: it is named at the end, and the command fails.
 
-RUN understands the flags --device, --precision, and --data.KEY. With --weights, --model, --norm, --conv,
---model.options.KEY and --data.KEY say what they belong to and how pictures are shown to them."""
+RUN understands the flags --device, --precision, and --data.KEY. In its place stands a file that `switchnorm export` has
+written, a folder that `switchnorm push` has, a checkpoint of a run, or a name on the Hugging Face Hub: these know how
+pictures are shown to them, and are run without torch where they are ONNX or OpenVINO.
+
+With --weights, --model, --norm, --conv, --model.options.KEY and --data.KEY say what they belong to and how pictures are
+shown to them."""
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
@@ -77,27 +88,61 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         _by_weights(options, positional, flags)
         return
     if not positional:
-        raise InputError("predict takes a run folder, or --weights FILE; see `switchnorm predict --help`")
+        raise InputError(
+            "predict takes a run folder, an exported file or hf-hub:NAME, or --weights FILE; see `switchnorm predict "
+            "--help`"
+        )
     if options.classes is not None:
         raise InputError("--classes is for --weights, and a run knows its own; leave it out")
-    run, config = open_run(Path(positional[0]), options, flags, _FLAGS)
-    _check_pictures(positional[1:])
-    from switchnorm.runs.checkpoints import checkpoint_of
-    from switchnorm.weights import load_state, read_checkpoint
+    what = Path(positional[0])
+    if (what / "config.yaml").is_file():
+        _by_run(what, options, positional[1:], flags)
+    else:
+        _by_name(positional[0], options, positional[1:], flags)
 
-    checkpoint = checkpoint_of(run, options.checkpoint or "best")
-    file = read_checkpoint(checkpoint)
-    classes, dataset = run_classes(run, file), create_dataset(**config.data)
-    if classes is None and not dataset.fixed_classes:
-        say(*class_notes(dataset, None, f"run {str(run.path)!r}"))
-    _predict(
-        config,
-        lambda model: load_state(model, file.state, f"checkpoint {str(checkpoint)!r}"),
-        positional[1:],
-        options.out or run.path / "predictions",
-        str(checkpoint),
-        classes,
-    )
+
+def _by_run(folder: Path, options: argparse.Namespace, pictures: Sequence[str], flags: Sequence[str]) -> None:
+    run, config = open_run(folder, options, flags, _FLAGS)
+    _check_pictures(pictures)
+    out = _folder(options.out or run.path / "predictions")
+    from switchnorm.deploy.networks import trained
+    from switchnorm.training.network import check_device
+
+    check_device(config)
+    checkpoint = options.checkpoint or "best"
+    found = trained(run.path, checkpoint, config)
+    if not found.dataset.fixed_classes and found.classes is None:
+        say(*class_notes(found.dataset, None, f"run {str(run.path)!r}"))
+    _write(found.net(str(folder)), pictures, out, str(found.checkpoint))
+
+
+def _by_name(what: str, options: argparse.Namespace, pictures: Sequence[str], flags: Sequence[str]) -> None:
+    """By a file that was exported, a folder that was pushed, a checkpoint of a run, or a name on the hub."""
+    able = ("--device", "--out", "--checkpoint", "--plugins", *task_flag_names("predict"))
+    device = "cpu"
+    for flag, value in _pairs(flags):
+        if flag != "--device":
+            raise unknown_flag("argument", flag, able)
+        device = value
+    if options.checkpoint is not None:
+        raise InputError(f"--checkpoint is one of a run's, and {what!r} is no run's folder; leave it out")
+    out = _folder(options.out or Path("predictions"))
+    from switchnorm.deploy.load import load
+
+    net = load(what, device=device)
+    config_flags(options, "predict", net.task, repr(what))  # which are for its task, and in their ranges
+    _check_pictures(pictures)
+    flags_of_task = [flag.attribute for flag in find_task(net.task).flags if "predict" in flag.commands]
+    settings = {name: value for name in flags_of_task if (value := getattr(options, name)) is not None}
+    _write(net, pictures, out, what, settings)
+
+
+def _pairs(flags: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Flags with their values, "" where one has none."""
+    rest = iter(flags)
+    for flag in rest:
+        name, equals, value = flag.partition("=")
+        yield name, value if equals else next(rest, "")
 
 
 def _by_weights(options: argparse.Namespace, pictures: Sequence[str], flags: Sequence[str]) -> None:
@@ -119,14 +164,17 @@ def _by_weights(options: argparse.Namespace, pictures: Sequence[str], flags: Seq
     config, said = as_expected(config, pretrained=True)
     if said:
         say(said)
-    _predict(
+    out = _folder(options.out or Path("predictions"))
+    from switchnorm.deploy.predict import predict_pictures
+
+    found = predict_pictures(
         config,
         lambda model: load_published(model, *options.weights),
-        pictures,
-        options.out or Path("predictions"),
-        " and ".join(map(str, options.weights)),
+        [Path(picture) for picture in pictures],
+        out,
         classes if of_file else own,
     )
+    _tell(found, out, " and ".join(map(str, options.weights)))
 
 
 def _classes_in(weights: Sequence[Path]) -> Classes | None:
@@ -155,11 +203,11 @@ def named_classes(options: argparse.Namespace, flags: Sequence[str]) -> tuple[li
         raise InputError(f"--classes and {min(_NAMING & given)} say the same; leave one of them out")
     if options.classes in dataset_classes():
         task = dataset_class(options.classes).task
-        if find_task(task).predictor is None:
+        if find_task(task).answering is None:
             raise InputError(f"--classes {options.classes!r} is for {task}, of which predict writes nothing")
         return [f"--data={options.classes}", *_root(options.classes, given)], None
     if not Path(options.classes).is_file():
-        able = [name for name, each in dataset_classes().items() if find_task(each.task).predictor is not None]
+        able = [name for name, each in dataset_classes().items() if find_task(each.task).answering is not None]
         raise InputError(
             f"--classes {options.classes!r} is no file and no dataset; the datasets are {', '.join(sorted(able))}"
         )
@@ -217,19 +265,19 @@ def _check_pictures(pictures: Sequence[str]) -> None:
         raise InputError("predict needs pictures: files, or folders of files")
 
 
-def _predict(
-    config: Config,
-    load: Callable[[nn.Module], object],
-    pictures: Sequence[str],
-    out: Path,
-    what: str,
-    classes: Classes | None,
-) -> None:
+def _folder(out: Path) -> Path:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {str(out)!r} is a file; expected a folder")
-    from switchnorm.training.predict import predict_pictures
+    return out
 
-    found = predict_pictures(config, load, [Path(picture) for picture in pictures], out, classes)
+
+def _write(net: Net, pictures: Sequence[str], out: Path, what: str, settings: Mapping[str, Any] | None = None) -> None:
+    from switchnorm.deploy.predict import predict_into
+
+    _tell(predict_into(net, [Path(picture) for picture in pictures], out, settings), out, what)
+
+
+def _tell(found: Predicted, out: Path, what: str) -> None:
     count = f"{found.count} picture{'' if found.count == 1 else 's'}"
     failures = list(found.failed.values())
     say(*found.lines, *_listed(failures), *([f"{out}: {found.title} of {count}, by {what}"] if found.count else []))

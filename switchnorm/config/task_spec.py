@@ -117,10 +117,10 @@ class TaskSpec:
             "package.module:function". None for nothing.
         sections: of the report: from the groups of runs of this task to sections of the page, as HTML; the function, or
             "package.module:function". None for none.
-        predictor: what `switchnorm predict` writes, see `switchnorm.training.predict.Predictor`; the class, or
-            "package.module:Class". None where the task predicts nothing.
-        answering: what makes answers of a deployed network's outputs, for `switchnorm.load`, see
-            `switchnorm.deploy.answering.base.Answering`; the class, or "package.module:Class". None where it has none.
+        pipeline: what the Hugging Face Hub calls the task, "image-classification"; "" where it has no name for it.
+        answering: what makes answers of a network's outputs, for `switchnorm.load` and `switchnorm predict`, see
+            `switchnorm.deploy.answering.base.Answering`; the class, or "package.module:Class". None where the task
+            predicts nothing.
         drawing: how `switchnorm check` draws samples, see `switchnorm.tasks.drawing.Drawing`; the class, or
             "package.module:Class". None draws the picture alone.
     """
@@ -146,7 +146,7 @@ class TaskSpec:
     parts: Mapping[str, str] = field(default_factory=dict)
     records: Any = None
     sections: Any = None
-    predictor: Any = None
+    pipeline: str = ""
     answering: Any = None
     drawing: Any = None
 

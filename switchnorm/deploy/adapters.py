@@ -20,9 +20,15 @@ class Adapter(nn.Module):
 
     Attributes:
         batches: whether it takes several images at once.
+        smallest: the smallest height and width of images, in pixels.
+        counts: whether how much it gives depends on what is in the picture.
+        in_8_bits: why its outputs cannot be computed in 8 bits; "" where they can.
     """
 
     batches: ClassVar[bool] = True
+    counts: ClassVar[bool] = False
+    in_8_bits: ClassVar[str] = ""
+    smallest: int = 1
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -76,16 +82,11 @@ class Logits(Adapter):
         return {"logits": found}
 
 
-class Detections(Adapter):
-    """A detector gives "boxes" (D, 4), "labels" (D,), "scores" (D,), and "masks" (D, 28, 28) of one picture."""
+def task_of(network: nn.Module) -> str:
+    """The task of a network of which nobody has said one: detection where its outputs tell, and else "raw"."""
+    from switchnorm.deploy.detectors import finds_objects
 
-    batches: ClassVar[bool] = False
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """As `Adapter`, of one image (1, C, H, W)."""
-        (found,) = self.network([x[0]])
-        masks = {"masks": found["masks"][:, 0]} if "masks" in found else {}
-        return {**{name: found[name] for name in ("boxes", "labels", "scores")}, **masks}
+    return "detection" if finds_objects(network) else RAW_TASK
 
 
 def set_up(network: Any, about: Description) -> None:
@@ -144,5 +145,5 @@ _ADAPTERS: Mapping[str, str] = {
     RAW_TASK: f"{__name__}:AsTheyAre",
     "classification": f"{__name__}:Logits",
     "segmentation": f"{__name__}:Logits",
-    "detection": f"{__name__}:Detections",
+    "detection": "switchnorm.deploy.detectors:Detections",
 }

@@ -130,25 +130,3 @@ def _expanded(box: Array, scale: float) -> tuple[int, int, int, int]:
     middle = (box[2:] + box[:2]) * np.float32(0.5)
     low, high = middle - half, middle + half
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
-
-
-def nms(boxes: Array, scores: Array, threshold: float) -> Array:
-    """The places of the boxes that stay, the best first: of two that overlap more (in IoU), the better one.
-
-    Args:
-        boxes: (D, 4), edges.
-        scores: (D,).
-        threshold: IoU above which the worse of two goes.
-    """
-    order = np.argsort(-scores, kind="stable")
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept = []
-    while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        corner = np.maximum(boxes[best, :2], boxes[rest, :2])
-        other = np.minimum(boxes[best, 2:], boxes[rest, 2:])
-        sides = np.maximum(other - corner, 0)
-        shared = sides[:, 0] * sides[:, 1]
-        order = rest[~(shared / (areas[best] + areas[rest] - shared) > threshold)]
-    return np.array(kept, np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import os
 import shlex
 import warnings
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from switchnorm.deploy.adapters import Adapter, adapted, set_up
+from switchnorm.deploy.adapters import Adapter, adapted, set_up, task_of
 from switchnorm.deploy.calibration import calibration
 from switchnorm.deploy.checks import Check, check, check_int8, eager, pictures
 from switchnorm.deploy.description import DIMENSIONS, Description
@@ -51,6 +52,7 @@ class Exported:
         description: that it holds.
         outputs: names of what it gives.
         checks: what it was compared with.
+        channels: C of the images that it takes.
         folded: what became of the normalizations, and of how many.
         notes: what was decided, a line each.
     """
@@ -61,6 +63,7 @@ class Exported:
     description: Description
     outputs: tuple[str, ...]
     checks: tuple[Check, ...]
+    channels: int
     folded: dict[str, int]
     notes: tuple[str, ...]
 
@@ -87,7 +90,7 @@ class Exported:
         first = "batch" if "batch" in about.dynamic else "1"
         lines = [
             f"{self.path}: {self.format.name}, {self.bytes / 1e6:.1f} MB",
-            f"  takes images {kind} ({first}, C, {', '.join(sides)}), gives {', '.join(self.outputs)}",
+            f"  takes images {kind} ({first}, {self.channels}, {', '.join(sides)}), gives {', '.join(self.outputs)}",
         ]
         if self.folded:
             lines.append("  folded: " + ", ".join(f"{count} {name}" for name, count in self.folded.items()))
@@ -168,7 +171,7 @@ def export(
     reference, tried = _tried(adapter, about, channels)
     if tried.step > multiple_of(about):
         notes.append(f"height and width must be multiples of {tried.step}")
-    package, counts = reference, {}
+    package, counts = reference, dict[str, int]()
     if chosen.folds:
         package, counts = _folded(network, about, reference)
         about = replace(about, folded=True)
@@ -205,7 +208,17 @@ def export(
         remove(folder)
     for note in notes if warn else ():
         warnings.warn(note, ExportWarning, stacklevel=2)
-    return Exported(path, tuple(chosen.files(path)), chosen, about, package.outputs, checks, counts, tuple(notes))
+    return Exported(
+        path,
+        tuple(chosen.files(path)),
+        chosen,
+        about,
+        package.outputs,
+        checks,
+        images[0].shape[1],
+        counts,
+        tuple(notes),
+    )
 
 
 def _network(
@@ -213,7 +226,7 @@ def _network(
 ) -> tuple[nn.Module, Description]:
     """The network, and what is known of it."""
     if isinstance(what, nn.Module):
-        return what, description or Description()
+        return what, description or Description(task=task_of(what))
     from switchnorm.deploy.load import load
 
     if description is not None:
@@ -246,12 +259,14 @@ def _tried(
     if about.preparation is not None:
         channels = about.preparation.channels
 
+    seeds = itertools.count()
+
     def run(shape: Shape) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        images = pictures(shape, about.raw, seed=sum(shape))
+        images = pictures(shape, about.raw, seed=next(seeds))
         return images, eager(reference, images)
 
     multiple = multiple_of(about)
-    tried = try_sizes(run, channels or channels_of(adapter), traced_size(about), about.dynamic, multiple)
+    tried = try_sizes(run, channels or channels_of(adapter), traced_size(adapter, about), about.dynamic, multiple)
     return Packaged(adapter, tuple(tried.found[0][1]), preparation), tried
 
 

@@ -26,11 +26,12 @@ class Format:
         packages: what writing one imports.
         opened_by: what opening one imports.
         extra: of this library, which installs the packages; "" where the library itself needs them.
-        writer: "module:function" of a `switchnorm.deploy.job.Job` and a path; returns nothing.
-        opener: "module:function" of a path and a device; returns a `switchnorm.deploy.runtime.Runtime`.
+        module: of `switchnorm.deploy.runtimes`: `write`, of a `switchnorm.deploy.job.Job` and a path, and `read`, of a
+            path and a device, which returns a `switchnorm.deploy.runtime.Runtime`.
         beside: suffixes of the files that a file of this format comes with.
         folds: whether it holds a network folded for inference, or the weights as they were trained.
         summary: what it is, for the help.
+        counts: whether it holds networks that give more or less by what is in the picture, as detectors do.
     """
 
     name: str
@@ -39,11 +40,11 @@ class Format:
     packages: tuple[str, ...]
     opened_by: tuple[str, ...]
     extra: str
-    writer: str
-    opener: str
+    module: str
     beside: tuple[str, ...]
     summary: str
     folds: bool = True
+    counts: bool = True
 
     def files(self, path: Path) -> list[Path]:
         """All files that one at `path` consists of, itself the first."""
@@ -72,24 +73,17 @@ class Format:
     def write(self) -> Callable[[Any, Path], None]:
         """What writes a file."""
         self.require(self.packages, f"format {self.name!r}")
-        return _imported(self.writer)
+        return self._function("write")
 
     @property
     def open(self) -> Callable[..., Any]:
         """What opens a file."""
         self.require(self.opened_by, f"a file of format {self.name!r}")
-        return _imported(self.opener)
+        return self._function("read")
 
-
-def _imported(name: str) -> Callable[..., Any]:
-    module, _, function = name.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return found
-
-
-def _runtime(module: str) -> dict[str, str]:
-    where = f"switchnorm.deploy.runtimes.{module}"
-    return {"writer": f"{where}:write", "opener": f"{where}:read"}
+    def _function(self, name: str) -> Callable[..., Any]:
+        found: Callable[..., Any] = getattr(importlib.import_module(f"switchnorm.deploy.runtimes.{self.module}"), name)
+        return found
 
 
 #: By name, the most asked for first.
@@ -105,7 +99,7 @@ FORMATS: Mapping[str, Format] = {
             extra="export",
             beside=(),
             summary="ONNX, which ONNX Runtime, TensorRT and most others run",
-            **_runtime("onnx_file"),
+            module="onnx_file",
         ),
         Format(
             name="openvino",
@@ -116,7 +110,7 @@ FORMATS: Mapping[str, Format] = {
             extra="openvino",
             beside=(".bin",),
             summary="OpenVINO's .xml with its .bin, for Intel's processors",
-            **_runtime("openvino_file"),
+            module="openvino_file",
         ),
         Format(
             name="pt2",
@@ -127,7 +121,7 @@ FORMATS: Mapping[str, Format] = {
             extra="",
             beside=(),
             summary="a program of torch.export, which torch runs, compiles (AOTInductor) or lowers further",
-            **_runtime("pt2_file"),
+            module="pt2_file",
         ),
         Format(
             name="executorch",
@@ -138,7 +132,8 @@ FORMATS: Mapping[str, Format] = {
             extra="executorch",
             beside=(".json",),
             summary="ExecuTorch's program for phones and devices by XNNPACK, one picture of one size",
-            **_runtime("executorch_file"),
+            counts=False,
+            module="executorch_file",
         ),
         Format(
             name="safetensors",
@@ -150,7 +145,7 @@ FORMATS: Mapping[str, Format] = {
             beside=(),
             summary="the weights as trained, for this library on any machine",
             folds=False,
-            **_runtime("safetensors_file"),
+            module="safetensors_file",
         ),
         Format(
             name="torchscript",
@@ -161,7 +156,7 @@ FORMATS: Mapping[str, Format] = {
             extra="",
             beside=(),
             summary="a traced program for LibTorch, for what has no newer loader",
-            **_runtime("torchscript_file"),
+            module="torchscript_file",
         ),
     )
 }

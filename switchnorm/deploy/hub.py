@@ -73,12 +73,14 @@ def download(repository: Repository, names: Sequence[str]) -> Path:
             be reached, and the files are not in the cache.
     """
     _require(f"{repository} lies on the Hugging Face Hub, which")
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import HfApi, constants, hf_hub_download
 
     about: dict[str, Any] = {"library_name": "switchnorm", "library_version": __version__}
     try:
         with _explained(repository, "downloaded"):
-            info = HfApi(**about).model_info(repository.name, revision=repository.revision)
+            info = HfApi(**about).model_info(
+                repository.name, revision=repository.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT
+            )
     except _UnreachableError as error:
         return _cached(repository, names, error)
     found = [each.rfilename for each in info.siblings or ()]
@@ -87,10 +89,16 @@ def download(repository: Repository, names: Sequence[str]) -> Path:
         raise InputError(f"{repository} has no {missing[0]}{_others(found)}; {_EXPECTED}")
     try:
         with _explained(repository, "downloaded"):
-            paths = [hf_hub_download(repository.name, name, revision=info.sha, **about) for name in names]
+            # By the name of the branch, so that the cache knows later what was on it, and then by the commit.
+            first = Path(hf_hub_download(repository.name, names[0], revision=repository.revision, **about))
+            folder = first.parent
+            for name in names[1:]:
+                hf_hub_download(repository.name, name, revision=folder.name, **about)
     except _UnreachableError as error:
         return _cached(repository, names, error)
-    return Path(paths[0]).parent
+    if folder.name != info.sha:
+        raise InputError(f"{repository} has changed while it was downloaded; try again")
+    return folder
 
 
 _EXPECTED = "expected one that `switchnorm push` has written"
@@ -149,7 +157,14 @@ def upload(folder: Path, repository: Repository, names: Sequence[str], *, privat
 
     api = HfApi(library_name="switchnorm", library_version=__version__)
     with _explained(repository, "uploaded", writes=True):
-        api.create_repo(repository.name, private=private, exist_ok=True)
+        api.create_repo(repository.name, private=private or None, exist_ok=True)
+        if private and not api.model_info(repository.name).private:
+            raise InputError(
+                f"{repository.name} is there already, and everybody sees it; leave --private out, or make it private "
+                "on the hub first"
+            )
+        if repository.revision is not None:
+            api.create_branch(repository.name, branch=repository.revision, exist_ok=True)
         files = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names]
         made = api.create_commit(repository.name, files, commit_message=message, revision=repository.revision or "main")
     return str(made.commit_url)
@@ -201,25 +216,42 @@ def _explained(repository: Repository, done: str, *, writes: bool = False) -> It
         raise _unreachable(f"{_endpoint()} cannot be reached", cannot, writes) from error
     except errors.EntryNotFoundError as error:
         raise InputError(f"{cannot}: a file is missing there; {_EXPECTED}") from error
-    except errors.HfHubHTTPError as error:
-        status, said = _status(error), _first_line(error)
-        if status in (401, 403):
-            rule = f"the token may not {'write' if writes else 'read'} there ({said})"
-            raise InputError(f"{cannot}: {rule}; take one that may, by `hf auth login` or HF_TOKEN") from error
-        if status >= 500 or status == 429 or status == 0:
-            raise _unreachable(f"the hub answers {status or 'nothing'} ({said})", cannot, writes) from error
-        raise InputError(f"{cannot}: the hub answers {status} ({said})") from error
     except errors.OfflineModeIsEnabled as error:
         raise _unreachable("HF_HUB_OFFLINE is set", cannot, writes) from error
-    except (errors.HFValidationError, ValueError) as error:
+    except errors.HFValidationError as error:
         raise InputError(f"{cannot}: {_first_line(error)}") from error
-    except Exception as error:  # of whichever package requests are made by
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, errors.HfHubHTTPError) and _status(cause) in (401, 403):
-                raise InputError(f"{cannot}: the token may not write there; take one that may") from error
-            cause = cause.__cause__
-        raise _unreachable(f"{_endpoint()} cannot be reached ({_first_line(error)})", cannot, writes) from error
+    except Exception as error:
+        answer = next((each for each in _chain(error) if isinstance(each, errors.HfHubHTTPError)), None)
+        if answer is not None:
+            raise _answered(answer, cannot, writes) from error
+        if any(isinstance(each, OSError) or _is_request(each) for each in _chain(error)):
+            raise _unreachable(f"{_endpoint()} cannot be reached ({_first_line(error)})", cannot, writes) from error
+        if isinstance(error, ValueError):  # as the hub's checks of a card's front matter
+            raise InputError(f"{cannot}: {' '.join(str(error).split())[:300]}") from error
+        raise
+
+
+def _answered(error: Any, cannot: str, writes: bool) -> Exception:
+    """What the hub's answer means."""
+    status, said = _status(error), _first_line(error)
+    if status in (401, 403):
+        rule = f"the token may not {'write' if writes else 'read'} there ({said})"
+        return InputError(f"{cannot}: {rule}; take one that may, by `hf auth login` or HF_TOKEN")
+    if status >= 500 or status in (0, 429):
+        return _unreachable(f"the hub answers {status or 'nothing'} ({said})", cannot, writes)
+    return InputError(f"{cannot}: the hub answers {status} ({said})")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _is_request(error: BaseException) -> bool:
+    """Whether an error is of the package that makes requests; which one that is, versions differ in."""
+    return type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "requests", "urllib3")
 
 
 def _unreachable(reason: str, cannot: str, writes: bool) -> Exception:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from switchnorm.deploy.description import KEY, Description
 from switchnorm.deploy.packaged import Packaged
 from switchnorm.deploy.runtime import OUTPUTS
+from switchnorm.surgery.folding.forms import Tables
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,6 @@ class Job:
         half: whether to compute, or at least to keep weights, in 16-bit floating point.
         calibration: pictures by which 8-bit scales are chosen, arrays (1, C, H, W) as the file takes them; None for a
             file of floating-point numbers.
-        trained: the network as it was given, before it was folded and packaged.
     """
 
     source: nn.Module
@@ -43,7 +43,6 @@ class Job:
     checksum: str
     half: bool = False
     calibration: Sequence[np.ndarray] | None = None
-    trained: nn.Module | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -56,6 +55,9 @@ class Job:
             return self
         network = copy.deepcopy(self.network)
         network.network.half()
+        for module in network.modules():
+            if isinstance(module, Tables):  # statistics, which it computes in 32 bits whatever it is given
+                module.float()
         return replace(self, network=network)
 
     def metadata(self) -> dict[str, str]:

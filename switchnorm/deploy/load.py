@@ -6,13 +6,15 @@ import os
 import re
 from pathlib import Path
 
+from switchnorm.data.files.walk import EXTENSIONS
 from switchnorm.deploy.formats import FORMATS, format_of
 from switchnorm.deploy.hub import PREFIX, Repository, download
+from switchnorm.deploy.model_folder import NEEDED, WEIGHTS, open_folder
 from switchnorm.deploy.net import Net
 from switchnorm.errors import InputError
 
-#: What says of a folder that it is a run, and what a folder has that `switchnorm push` has written.
-_RUN, _WEIGHTS, _CONFIG = "config.yaml", "model.safetensors", "config.json"
+#: What says of a folder that it is a run.
+_RUN = "config.yaml"
 #: How files end that hold weights and not how these are used.
 _WEIGHTS_ALONE = (".ckpt", ".pth", ".pt", ".bin", ".tar", ".pkl")
 _ON_HUB = re.compile(r"[\w.-]+/[\w.-]+(@\S+)?")
@@ -38,8 +40,7 @@ def load(what: str | os.PathLike[str], *, checkpoint: str = "best", device: str 
     if not name:
         raise InputError("'' names nothing; expected a run, a folder, an exported file or hf-hub:org/name")
     if name.startswith(PREFIX):
-        folder = download(Repository.parse(name), (_WEIGHTS, _CONFIG))
-        return _of_file(folder / _WEIGHTS, name, device)
+        return Net(open_folder(download(Repository.parse(name), NEEDED), name, device), name)
     path = Path(name).expanduser()
     if not path.exists():
         hint = f"; on the hub it is called {PREFIX}{name}" if _ON_HUB.fullmatch(name) else ""
@@ -47,9 +48,9 @@ def load(what: str | os.PathLike[str], *, checkpoint: str = "best", device: str 
     if path.is_dir():
         if (path / _RUN).is_file():
             return _of_run(path, name, device, checkpoint)
-        if not (path / _WEIGHTS).is_file():
-            raise InputError(f"folder {name!r} has neither {_RUN}, as runs have, nor {_WEIGHTS}{_inside(path)}")
-        return _of_file(path / _WEIGHTS, name, device)
+        if not (path / WEIGHTS).is_file():
+            raise InputError(f"folder {name!r} has neither {_RUN}, as runs have, nor {WEIGHTS}{_inside(path)}")
+        return Net(open_folder(path, name, device), name)
     if path.suffix.lower() in _WEIGHTS_ALONE:
         if not (path.parent.parent / _RUN).is_file():
             raise InputError(
@@ -61,6 +62,8 @@ def load(what: str | os.PathLike[str], *, checkpoint: str = "best", device: str 
 
 
 def _of_file(path: Path, name: str, device: str) -> Net:
+    if path.suffix.lower() in EXTENSIONS:
+        raise InputError(f"{name!r} is a picture; what is to look at it comes first: a run or an exported file")
     return Net(format_of(path).open(path, device), name)
 
 

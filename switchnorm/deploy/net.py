@@ -35,6 +35,7 @@ class Answered(NamedTuple):
         picture: as it was read; None where it could not be.
         answer: None where there is none.
         failure: why, in words that name the picture; "" where there is an answer.
+        remarks: what is to be said about the answer, in words that name the picture.
     """
 
     place: int
@@ -42,6 +43,7 @@ class Answered(NamedTuple):
     picture: Pixelled | None
     answer: Answer | None
     failure: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 class Net:
@@ -97,6 +99,8 @@ class Net:
         for found in self.answers(pictures, **settings):
             if found.answer is None:
                 raise InputError(found.failure)
+            for remark in found.remarks:
+                warnings.warn(remark, stacklevel=2)
             answers.append(found.answer)
         return answers[0] if single else answers
 
@@ -109,7 +113,7 @@ class Net:
         listed, left_out = found_pictures(pictures)
         for line in left_out:
             warnings.warn(line, stacklevel=2)
-        return self._answers(answering, listed)
+        return _saying(answering, listed)
 
     def answering(self, settings: Mapping[str, Any]) -> Answering:
         """What makes answers of pictures.
@@ -130,36 +134,48 @@ class Net:
             )
         return make(self.runtime, self.preparation, settings)
 
-    def _answers(self, answering: Answering, pictures: Sequence[PictureLike]) -> Iterator[Answered]:
-        noticed = Remarks("pictures", len(pictures))
-        for place, each in enumerate(pictures):
-            name, picture = _name(each, place), None
-            try:
-                with gathered() as remarks:
-                    picture = self._read(answering.preparation, each, name)
-                noticed.add(remarks)
-                answer = answering.answer(picture)
-            except DamagedError as error:
-                yield Answered(place, name, picture, None, f"cannot read {error}")
-            except InputError as error:
-                said = str(error)
-                yield Answered(place, name, picture, None, said if name in said else f"{name}: {said}")
-            else:
-                yield Answered(place, name, picture, answer)
-        for line in noticed.unsaid():
-            warnings.warn(line, stacklevel=2)
-
-    @staticmethod
-    def _read(preparation: Preparation, picture: PictureLike, name: str) -> Pixelled:
-        if isinstance(picture, str | os.PathLike):
-            return preparation.read(os.fspath(picture))
-        return preparation.taken(picture, name)
-
     def __repr__(self) -> str:
         about = self.description
         network = "" if about.network is None else f" {about.network['name']}"
         norm = "" if about.norm is None else f", norm {about.norm}"
         return f"<Net {self.source}:{network} for {about.task}, {len(about.classes)} classes{norm}>"
+
+
+def answered(answering: Answering, pictures: Sequence[PictureLike], noticed: Remarks) -> Iterator[Answered]:
+    """What becomes of pictures, one after the other.
+
+    Args:
+        answering: what makes the answers.
+        pictures: files, and pictures in memory.
+        noticed: gets what is unusual about files.
+    """
+    for place, each in enumerate(pictures):
+        name, picture = _name(each, place), None
+        try:
+            with gathered() as remarks:
+                picture = _read(answering.preparation, each, name)
+            noticed.add(remarks)
+            answer = answering.answer(picture)
+            said = tuple(f"{name} {remark}" for remark in answering.remarks(picture, answer))
+        except DamagedError as error:
+            yield Answered(place, name, picture, None, f"cannot read {error}")
+        except InputError as error:
+            reason = str(error)
+            yield Answered(place, name, picture, None, reason if name in reason else f"{name}: {reason}")
+        else:
+            yield Answered(place, name, picture, answer, remarks=said)
+
+
+def _saying(answering: Answering, pictures: Sequence[PictureLike]) -> Iterator[Answered]:
+    noticed = Remarks("pictures", len(pictures))
+    yield from answered(answering, pictures, noticed)
+    noticed.say()
+
+
+def _read(preparation: Preparation, picture: PictureLike, name: str) -> Pixelled:
+    if isinstance(picture, str | os.PathLike):
+        return preparation.read(os.fspath(picture))
+    return preparation.taken(picture, name)
 
 
 def found_pictures(

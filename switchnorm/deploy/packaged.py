@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -19,7 +18,7 @@ class Packaged(nn.Module):
         network: takes normalized images (N, C, H, W), and returns named tensors.
         outputs: names of these, in the order in which they are given out.
         preparation: how pixels become what the network takes; None to give it images as they are.
-        any_size: whether adaptive pooling is computed in a way that holds at any size of the maps.
+        any_size: whether adaptive averages are computed in a way that holds at any size of the maps.
     """
 
     scale: Tensor
@@ -54,7 +53,7 @@ class Packaged(nn.Module):
         """(N, C, H, W) -> all that the network returns, by name."""
         x = images if self.raw else self._normalized(images)
         dtype = next((each.dtype for each in self.network.parameters() if each.is_floating_point()), torch.float32)
-        with AnySizePools() if self.any_size else contextlib.nullcontext():
+        with AnySizePools(averages=self.any_size):
             found = self.network(x.to(dtype))
         return {name: _plain(value) for name, value in found.items()}
 

@@ -18,7 +18,14 @@ class AnySizePools(TorchFunctionMode):
 
     Exporters cut a map into parts at the borders that the example's has, and say nothing. Here the borders are computed
     by the program. An average is then two products of matrices.
+
+    Args:
+        averages: whether averages are computed so too, and not only maxima, which no exporter knows otherwise.
     """
+
+    def __init__(self, averages: bool = True) -> None:
+        super().__init__()
+        self._pools = {**_MAXIMA, **_AVERAGES} if averages else _MAXIMA
 
     def __torch_function__(
         self,
@@ -29,19 +36,19 @@ class AnySizePools(TorchFunctionMode):
     ) -> Any:
         """Called for every function of torch."""
         given = dict(kwargs or {})
-        if function not in _POOLS:
+        if function not in self._pools:
             return function(*args, **given)
-        pool, places = _POOLS[function]
+        pool, places = self._pools[function]
         return pool(places, *args, **given)
 
 
 def average(places: int, input: Tensor, output_size: Any) -> Tensor:
     """As `adaptive_avg_poolNd`, N being `places`: means over parts of the last N dimensions."""
-    x = input
-    for dim, parts in _sizes(places, output_size):
-        if parts == 1:
-            x = x.mean(dim, keepdim=True)
-        else:
+    sizes = _sizes(places, output_size)
+    whole = [dim for dim, parts in sizes if parts == 1]
+    x = input.mean(whole, keepdim=True) if whole else input
+    for dim, parts in sizes:
+        if parts > 1:
             within, lengths = _parts(x, dim, parts)
             weights = within.to(x.dtype) / lengths.to(x.dtype)[:, None]
             x = torch.matmul(x.transpose(dim, -1), weights.t()).transpose(dim, -1)
@@ -84,10 +91,12 @@ def _parts(x: Tensor, dim: int, parts: int) -> tuple[Tensor, Tensor]:
     return within, last - first
 
 
-_POOLS: Mapping[Callable[..., Any], tuple[Callable[..., Tensor], int]] = {
+_AVERAGES: Mapping[Callable[..., Any], tuple[Callable[..., Tensor], int]] = {
     F.adaptive_avg_pool1d: (average, 1),
     F.adaptive_avg_pool2d: (average, 2),
     F.adaptive_avg_pool3d: (average, 3),
+}
+_MAXIMA: Mapping[Callable[..., Any], tuple[Callable[..., Tensor], int]] = {
     F.adaptive_max_pool1d: (largest, 1),
     F.adaptive_max_pool2d: (largest, 2),
     F.adaptive_max_pool3d: (largest, 3),

@@ -51,8 +51,8 @@ class Runtime:
             found = f"{getattr(images, 'dtype', type(images).__name__)} {getattr(images, 'shape', '')}".strip()
             raise InputError(f"images are {found}; this file takes {expected} (N, C, H, W)")
         self._check_size(images.shape)
-        found = self._run(images)
-        return dict(zip(self.outputs, found, strict=True))
+        arrays = self._run(images)
+        return dict(zip(self.outputs, arrays, strict=True))
 
     def _check_size(self, shape: tuple[int, ...]) -> None:
         """Raise `InputError` for a size that the file was not made for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,8 @@ from torch import nn
 from switchnorm.data.preparation import Crop
 from switchnorm.deploy.adapters import Adapter
 from switchnorm.deploy.description import DIMENSIONS, RAW_TASK, Description
-from switchnorm.deploy.formats import Format
+from switchnorm.deploy.formats import FORMATS, Format
+from switchnorm.deploy.sizes import SMALLEST
 from switchnorm.errors import InputError, unknown
 
 #: The side of images that a network is made for where nothing says so.
@@ -44,6 +46,14 @@ def settled(adapter: Adapter, about: Description, format: Format, wanted: Wanted
     Raises:
         InputError: a size, or dimensions, that cannot be.
     """
+    if adapter.counts and not format.counts:
+        able = ", ".join(each.name for each in FORMATS.values() if each.counts)
+        raise InputError(
+            f"format {format.name!r} holds no network that finds more or less by what is in the picture; choose from "
+            f"{able}"
+        )
+    if wanted.int8 and adapter.in_8_bits:
+        raise InputError(adapter.in_8_bits)
     raw = wanted.raw
     if about.preparation is None and not raw:
         raw = True
@@ -60,11 +70,17 @@ def settled(adapter: Adapter, about: Description, format: Format, wanted: Wanted
     return replace(about, raw=raw, dynamic=dynamic, size=size, half=wanted.half, int8=wanted.int8)
 
 
-def traced_size(about: Description) -> tuple[int, int]:
+def traced_size(adapter: Adapter, about: Description) -> tuple[int, int]:
     """The size that a network is traced near to: its own, or where both sides are open one that takes little time."""
     if about.size is not None:
         return about.size
-    return _TRACED, _TRACED
+    return _at_least(adapter.smallest, _TRACED)
+
+
+def _at_least(smallest: int, side: int) -> tuple[int, int]:
+    """A size of which the smallest that is tried beside it is large enough."""
+    side = max(side, math.ceil(smallest / SMALLEST))
+    return side, side
 
 
 def multiple_of(about: Description) -> int:
@@ -99,7 +115,7 @@ def _checked(size: Any) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
-def _known_size(adapter: nn.Module, about: Description) -> tuple[int, int] | None:
+def _known_size(adapter: Adapter, about: Description) -> tuple[int, int] | None:
     """The size that the network is said to be for; None where evaluation shows pictures of many sizes."""
     if about.size is not None:
         return about.size
@@ -112,7 +128,7 @@ def _known_size(adapter: nn.Module, about: Description) -> tuple[int, int] | Non
             found = entries.get("input_size") if isinstance(entries, dict) else None
             if isinstance(found, tuple | list) and len(found) == 3:
                 return int(found[1]), int(found[2])
-    return _SIDE, _SIDE
+    return _at_least(adapter.smallest, _SIDE)
 
 
 def channels_of(network: nn.Module) -> int:

@@ -11,6 +11,9 @@ from switchnorm.errors import InputError
 #: By which numbers a network may want height and width to be divisible.
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
 
+#: The smallest size that is tried, over that of the first.
+SMALLEST = 0.8
+
 _Found = TypeVar("_Found")
 #: (N, C, H, W)
 Shape = tuple[int, int, int, int]
@@ -74,7 +77,8 @@ def _shapes(channels: int, size: tuple[int, int], dynamic: Sequence[str], step: 
     for place, name in enumerate(("height", "width")):
         side = size[place]
         # Odd multiples show most of what rounds; the width is another than the height.
-        around = [_odd(side, step) + 2 * step * place, _odd(round(0.8 * side), step), _odd(round(1.3 * side), step)]
+        smaller, larger = (_odd(round(share * side), step) for share in (SMALLEST, 1.3))
+        around = [_odd(side, step) + 2 * step * place, smaller, larger]
         sides.append(around if name in dynamic else [side] * 3)
     return tuple((batch, channels, h, w) for batch, h, w in zip(batches, *sides, strict=True))
 

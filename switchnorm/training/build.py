@@ -21,7 +21,7 @@ from switchnorm.surgery.batch import check_support
 from switchnorm.surgery.statistics import chosen_tracking_layers
 from switchnorm.tasks.task import MakeOptimizer, Task
 from switchnorm.training.loggers import check_loggers
-from switchnorm.training.network import dataset_of, make_network
+from switchnorm.training.network import check_device, check_task, dataset_of, make_network
 from switchnorm.training.optimizer import make_optimizer, parameter_groups
 from switchnorm.training.optimizers import optimizer_of
 
@@ -136,33 +136,6 @@ def prepare_evaluation(config: Config, classes: Classes | None = None) -> tuple[
     check_channels(config, model, dataset)
     task_class(dataset.task).check_data(dataset)
     return model, dataset
-
-
-def check_task(config: Config) -> None:
-    """Raise `InputError` for a network that is for another task than the dataset."""
-    network_task = task_of(config.model.name)
-    if network_task != config.task:
-        build_model(config, None)  # raises for an unknown name, with the nearest known one
-        example = find_task(config.task).example
-        raise InputError(
-            f"model {config.model.name!r} is for {network_task}, and {config.data['name']!r} for {config.task}; "
-            f"take a model such as {example!r}"
-        )
-
-
-def check_device(config: Config) -> None:
-    """Raise `InputError` for a device that is not available, or an option that it does not support."""
-    device = config.train.device
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(device, True):
-        raise InputError(f"train.device {device!r} is not available here; choose 'cpu' or 'auto'")
-    on_cpu = device == "cpu" or (device == "auto" and not any(available.values()))
-    if config.train.precision == "16" and on_cpu:  # where Lightning would use bf16 without saying so
-        raise InputError("train.precision 16 needs a GPU, and the run is on the CPU; the nearest there is bf16")
-    if config.train.cuda_graph and not available["cuda"]:
-        raise InputError("train.cuda_graph needs a CUDA device, and there is none here; set it to false")
-    if config.train.cuda_graph and world_size() > 1:
-        raise InputError(f"train.cuda_graph works in one process, not in {world_size()}; set it to false")
 
 
 def check_ghosts(config: Config, world: int) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from switchnorm.classes import Classes
 from switchnorm.config.schema import Config
+from switchnorm.config.task_spec import find_task
 from switchnorm.data import Dataset, create_dataset
 from switchnorm.errors import InputError
-from switchnorm.models import create_model
+from switchnorm.models import create_model, task_of
+from switchnorm.processes import world_size
 
 
 def make_network(config: Config, num_classes: int | None) -> nn.Module:
@@ -53,3 +56,30 @@ def dataset_of(config: Config, classes: Classes | None) -> Dataset:
     """
     dataset = create_dataset(**config.data)
     return dataset if classes is None else dataset.with_classes(*classes)
+
+
+def check_task(config: Config) -> None:
+    """Raise `InputError` for a network that is for another task than the dataset."""
+    network_task = task_of(config.model.name)
+    if network_task != config.task:
+        make_network(config, None)  # raises for an unknown name, with the nearest known one
+        example = find_task(config.task).example
+        raise InputError(
+            f"model {config.model.name!r} is for {network_task}, and {config.data['name']!r} for {config.task}; "
+            f"take a model such as {example!r}"
+        )
+
+
+def check_device(config: Config) -> None:
+    """Raise `InputError` for a device that is not available, or an option that it does not support."""
+    device = config.train.device
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(device, True):
+        raise InputError(f"train.device {device!r} is not available here; choose 'cpu' or 'auto'")
+    on_cpu = device == "cpu" or (device == "auto" and not any(available.values()))
+    if config.train.precision == "16" and on_cpu:  # where Lightning would use bf16 without saying so
+        raise InputError("train.precision 16 needs a GPU, and the run is on the CPU; the nearest there is bf16")
+    if config.train.cuda_graph and not available["cuda"]:
+        raise InputError("train.cuda_graph needs a CUDA device, and there is none here; set it to false")
+    if config.train.cuda_graph and world_size() > 1:
+        raise InputError(f"train.cuda_graph works in one process, not in {world_size()}; set it to false")

@@ -16,13 +16,13 @@ from switchnorm.config.recipe import evaluation_config, read_config
 from switchnorm.data import Digits, register
 from switchnorm.data.datasets.dataset import Dataset
 from switchnorm.data.registry import _CLASSES
+from switchnorm.deploy.predict import predict_pictures
 from switchnorm.errors import InputError
 from switchnorm.report import write
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training.callbacks.checkpoints import MidEpochCheckpoint
 from switchnorm.training.evaluate import evaluate, evaluate_weights
 from switchnorm.training.launch import inspect, resume, start
-from switchnorm.training.predict import predict_pictures
 from switchnorm.training.words import evaluation
 from switchnorm.weights import convert, load_state, read_checkpoint
 from tests.data.photos import write_tree

@@ -13,12 +13,11 @@ from PIL import Image
 from switchnorm.__main__ import main
 from switchnorm.config.recipe import read_config
 from switchnorm.data import create_dataset
-from switchnorm.data.segmentation import tiles
+from switchnorm.data.preparation import tiling
+from switchnorm.deploy.predict import predict_pictures
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
-from switchnorm.tasks.segmentation.task import Segmentation
 from switchnorm.training.build import build_model
-from switchnorm.training.predict import predict_pictures
 from tests.data.photos import photo, write_photo, write_tree
 
 GERMAN = ("null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun")
@@ -186,16 +185,16 @@ def test_parts_of_a_large_picture_make_what_the_whole_would(tmp_path, monkeypatc
 
     class Pixelwise(torch.nn.Module):
         def forward(self, images):
-            return {"out": torch.cat([images, -images, images.mean(1, keepdim=True)], 1)}
+            return {"out": torch.cat([images, -images, images.mean(1, keepdim=True).expand(-1, 5, -1, -1)], 1)}
 
     write_photo(tmp_path / "a.png", 3, width=150, height=90)
     config = segmentation(tmp_path, test_sides="[]")
-    monkeypatch.setattr("switchnorm.training.predict.build_model", lambda *_: Pixelwise())
+    monkeypatch.setattr("switchnorm.deploy.networks.make_network", lambda *_: Pixelwise())
     for name in ("whole", "parts"):
         found = predict_pictures(config, lambda model: None, [tmp_path / "a.png"], tmp_path / name)
         assert len(found.lines) == (name == "parts")
         for key, value in (("WHOLE", 2**10), ("CORE", 32), ("MARGIN", 8)):
-            monkeypatch.setattr(tiles, key, value)
+            monkeypatch.setattr(tiling, key, value)
     assert found.lines == (f"{tmp_path}/a.png is predicted in 15 parts, which see 8 pixels around",)
     whole, parts = (np.array(Image.open(tmp_path / name / "a.png")) for name in ("whole", "parts"))
     assert (whole == parts).mean() > 0.97  # sides are rounded to multiples of 8 in each part anew
@@ -206,15 +205,17 @@ def test_a_picture_that_the_network_refuses_stops_none_of_the_others(tmp_path, m
     for number in range(3):
         write_photo(tmp_path / f"{number}.png", number, width=64, height=48 + 8 * number)
 
-    def refusing(self, images):
-        if images.shape[2] == 56:
-            raise RuntimeError("not enough memory\nsecond line")
-        return {"out": torch.zeros(len(images), 11, 4, 4)}
+    class Refusing(torch.nn.Module):
+        def forward(self, images):
+            if images.shape[2] == 56:
+                raise RuntimeError("not enough memory\nsecond line")
+            return {"out": torch.zeros(len(images), 11, 4, 4)}
 
-    monkeypatch.setattr(Segmentation, "forward", refusing)
+    monkeypatch.setattr("switchnorm.deploy.networks.make_network", lambda *_: Refusing())
     config = segmentation(tmp_path, test_sides="[]")
     found = predict_pictures(config, lambda model: None, [tmp_path], tmp_path / "out")
-    assert (found.count, found.failed) == (2, {tmp_path / "1.png": f"{tmp_path}/1.png: not enough memory"})
+    reason = "the network takes no pictures (channels, height, width) = (3, 56, 64): not enough memory"
+    assert (found.count, found.failed) == (2, {tmp_path / "1.png": f"{tmp_path}/1.png: {reason}"})
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "0.png",
         "0_overlay.jpg",
@@ -227,10 +228,13 @@ _HUGE = """
 import resource, sys
 import torch
 from pathlib import Path
-from switchnorm.tasks.segmentation.task import Segmentation
-from switchnorm.training.predict import predict_pictures
+from switchnorm.deploy import networks
+from switchnorm.deploy.predict import predict_pictures
 from tests.training.test_predict import segmentation
-Segmentation.forward = lambda self, images: {"out": torch.zeros(len(images), 11, *(n // 8 for n in images.shape[2:]))}
+class Zeros(torch.nn.Module):
+    def forward(self, images):
+        return {"out": torch.zeros(len(images), 11, *(n // 8 for n in images.shape[2:]))}
+networks.make_network = lambda *_: Zeros()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 folder = Path(sys.argv[1])
 found = predict_pictures(segmentation(folder, test_sides="[]"), lambda model: None, [folder], folder / "out")

@@ -86,20 +86,24 @@ class Preparation:
         """A picture in memory as `prepare` takes it.
 
         Args:
-            picture: of Pillow, in any mode of 8 bits; or an array (H, W), (H, W, C) or (C, H, W) uint8. An array of
-                three axes has its channels where there are as many as the network takes: last, else first.
+            picture: of Pillow, in any mode of 8 bits, turned as its EXIF data says; or an array (H, W), (H, W, C) or
+                (C, H, W) uint8. An array of three axes has its channels where there are as many as the network takes:
+                last, else first.
             title: what an error calls it.
 
         Raises:
             InputError: anything else.
         """
+        from switchnorm.data.files.opening import upright
+
         if isinstance(picture, Image.Image):
             if self.bands is not None:
                 picture = np.asarray(picture)
             elif picture.mode.startswith(("I", "F")):
                 raise InputError(f"{title} has mode {picture.mode!r}; expected 8 bits: scale it, or give its file")
             else:
-                return picture if picture.mode == "RGB" else picture.convert("RGB")
+                turned = upright(picture)
+                return turned if turned.mode == "RGB" else turned.convert("RGB")
         return self._of_array(np.asarray(picture), title)
 
     def prepare(self, picture: Pixelled) -> Prepared:

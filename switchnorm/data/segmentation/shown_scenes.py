@@ -1,6 +1,6 @@
 """How datasets of pictures with masks show them to a network: the options, and what becomes of any picture."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,10 +27,9 @@ if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
 
     from switchnorm.data.augment.colors import Colors
     from switchnorm.data.picture import Picture
-    from switchnorm.data.preparation import EvaluationSizes, Preparation, Tiling
+    from switchnorm.data.preparation import EvaluationSizes, Preparation
     from switchnorm.data.preparation.tiling import Resize
     from switchnorm.data.segmentation.sizes import TrainingSizes
-    from switchnorm.data.segmentation.tiles import Tile
     from switchnorm.models.pictures import Pictures
 
 
@@ -143,20 +142,6 @@ class ShownScenes(AnySize):
 
         images, size = self.preparation.prepare(pixelled(rgb(picture)))
         return self._scene(images, size)
-
-    def tiling(self, size: tuple[int, int]) -> "Tiling":
-        """How a picture of a height and width is predicted, see `tiles`."""
-        from switchnorm.data.preparation import Tiling  # as `Dataset` explains
-
-        return Tiling.of(size, self._test_sizes)
-
-    def tiles(self, picture: "Picture") -> "Iterator[Tile]":
-        """Any picture as `scene`, in parts where it is large, see `Tiling`."""
-        from switchnorm.data.picture import pixelled  # as `Dataset` explains
-        from switchnorm.data.segmentation.tiles import Tile
-
-        for images, size, core, within in self.preparation.parts(pixelled(picture)):
-            yield Tile(self._scene(images, size), core, within)
 
     @property
     def preparation(self) -> "Preparation":

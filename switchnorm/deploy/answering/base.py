@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from switchnorm.config.ranges import Range
 from switchnorm.data.augment.sizes import within
 from switchnorm.data.preparation import Crop, Preparation
 from switchnorm.data.resizing import Array, Pixelled, resize
+from switchnorm.deploy.answering.files import AnswerFiles
 from switchnorm.deploy.answers import Answer
 from switchnorm.deploy.description import Description
 from switchnorm.errors import InputError, unknown
@@ -41,6 +44,10 @@ class Answering(ABC):
 
     #: What may be set, with the defaults of networks that do not say it.
     settings: ClassVar[Mapping[str, Any]] = {}
+    #: Of settings that are numbers.
+    ranges: ClassVar[Mapping[str, Range]] = {}
+    #: What is written of answers.
+    writes: ClassVar[type[AnswerFiles]]
 
     def __init__(self, runtime: Runs, preparation: Preparation, settings: Mapping[str, Any]) -> None:
         self.runtime = runtime
@@ -49,8 +56,10 @@ class Answering(ABC):
         for name in settings:
             if name not in self.settings:
                 raise unknown(f"setting of {self.about.task}", name, self.settings)
+        for name, allowed in self.ranges.items():
+            allowed.check(name, settings.get(name))
         described = {name: value for name, value in self.about.inference.items() if name in self.settings}
-        self.chosen = {**self.settings, **described, **{n: v for n, v in settings.items() if v is not None}}
+        self.chosen = {**self.settings, **described, **settings}
         self._warned = False
 
     @abstractmethod
@@ -60,6 +69,14 @@ class Answering(ABC):
         Raises:
             InputError: a picture that the network does not take.
         """
+
+    @abstractmethod
+    def files(self, files: Sequence[Path], out: Path) -> AnswerFiles:
+        """What writes answers for pictures into a folder."""
+
+    def remarks(self, picture: Pixelled, answer: Answer) -> Iterator[str]:
+        """What is to be said about the answer for a picture, as predicates: "is predicted in 4 parts"."""
+        return iter(())
 
     def run(self, images: Array) -> dict[str, Array]:
         """The network's outputs for images (N, C, h, w) uint8, of a size that it takes."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from switchnorm.config.ranges import Range
 from switchnorm.data.resizing import Pixelled
 from switchnorm.deploy.answering.base import Answering, output
+from switchnorm.deploy.answering.class_files import ClassFiles
 from switchnorm.deploy.answers import Classified
 from switchnorm.deploy.arrays import precise, softmax
 from switchnorm.errors import InputError
@@ -18,6 +21,12 @@ class Classifying(Answering):
     """Answers with probabilities; setting `top` asks for so many classes, None for all."""
 
     settings: ClassVar[Mapping[str, Any]] = {"top": None}
+    ranges: ClassVar[Mapping[str, Range]] = {"top": Range(1)}
+    writes: ClassVar[type[ClassFiles]] = ClassFiles
+
+    def files(self, files: Sequence[Path], out: Path) -> ClassFiles:
+        """As of `Answering`."""
+        return ClassFiles(files, out, len(self.about.classes))
 
     def answer(self, picture: Pixelled) -> Classified:
         """As of `Answering`."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from switchnorm.config.ranges import Range
+from switchnorm.data.files.opening import sides
 from switchnorm.data.preparation import Part, Preparation, ShortSides
 from switchnorm.data.resizing import Array, Pixelled, extent
 from switchnorm.data.segmentation.palette import distinct_colors
 from switchnorm.deploy.answering.base import Answering, Runs, output
-from switchnorm.deploy.answers import Segmented
+from switchnorm.deploy.answering.mask_files import MaskFiles
+from switchnorm.deploy.answers import Answer, Segmented
 from switchnorm.deploy.arrays import labels_of, precise
 from switchnorm.errors import InputError
 from switchnorm.tasks.segmentation.inference import Inference, pixels_per_logit, starts
@@ -25,6 +29,8 @@ class Segmenting(Answering):
     """
 
     settings: ClassVar[Mapping[str, Any]] = {"flip": False, "window": None, "overlap": 0.33, "scales": None}
+    ranges: ClassVar[Mapping[str, Range]] = {"window": Range(32, most=2**15), "overlap": Range(0, below=1)}
+    writes: ClassVar[type[MaskFiles]] = MaskFiles
 
     def __init__(self, runtime: Runs, preparation: Preparation, settings: Mapping[str, Any]) -> None:
         super().__init__(runtime, preparation, settings)
@@ -37,6 +43,22 @@ class Segmenting(Answering):
             distinct_colors(len(about.classes)) if codes is None else np.array(list(map(_rgb, codes)), np.uint8)
         )
         self.numbers = about.numbers or (*range(len(about.classes)), 255)
+
+    def files(self, files: Sequence[Path], out: Path) -> MaskFiles:
+        """As of `Answering`."""
+        return MaskFiles(files, out)
+
+    def remarks(self, picture: Pixelled, answer: Answer) -> Iterator[str]:
+        """As of `Answering`: parts, and sizes that are bounded."""
+        rule = self.preparation.rule
+        if not isinstance(rule, ShortSides):
+            return
+        tiling = rule.tiling(extent(picture))
+        if tiling.unbounded is not None:
+            wanted, shown = map(sides, (tiling.unbounded, max(tiling.shown)))
+            yield f"is shown to the network at {shown} pixels and not at {wanted}"
+        if len(tiling) > 1:
+            yield f"is predicted in {len(tiling)} parts, which see {tiling.margin} pixels around"
 
     def answer(self, picture: Pixelled) -> Segmented:
         """As of `Answering`."""

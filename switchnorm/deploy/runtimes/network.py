@@ -49,14 +49,15 @@ class NetworkRuntime(Runtime):
             images = self.description.preparation.normalized(images)
         dtype = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), torch.float32)
         kind = {"bf16": torch.bfloat16, "16": torch.float16}.get(self._autocast)
-        with torch.no_grad(), torch.autocast(self.device, kind, enabled=kind is not None):
+        with torch.no_grad(), torch.autocast(torch.device(self.device).type, kind, enabled=kind is not None):
             try:
                 found = self._adapter(torch.from_numpy(images).to(self.device, dtype))
             except InputError:
                 raise
             except (RuntimeError, ValueError, AssertionError) as error:  # how networks refuse a shape
-                shape, reason = tuple(images.shape[1:]), str(error).strip().partition("\n")[0]
-                raise InputError(f"the network takes no images (C, height, width) = {shape}: {reason}") from error
+                what = f"pictures (channels, height, width) = {tuple(images.shape[1:])}"
+                reason = str(error).strip().partition("\n")[0]
+                raise InputError(f"the network takes no {what}: {reason}") from error
         self.outputs = tuple(found)
         floating = (value.float() if value.is_floating_point() else value for value in found.values())
         return [value.cpu().numpy() for value in floating]

@@ -23,6 +23,8 @@ OPSET = 18
 _LARGEST = (1 << 31) - (1 << 20)
 #: What is computed in 8 bits: where the time goes, and what may stand between two of these without leaving 8 bits.
 _QUANTIZED = ("Conv", "Gemm", "MatMul", "Add", "Relu", "Clip", "MaxPool", "GlobalAveragePool", "Concat")
+#: How names of nodes begin that compute coordinates, which in 16 bits would be off by half a pixel.
+_COORDINATES = "coordinates/"
 #: What keeps 32 bits in a file of 16-bit numbers besides what no converter takes: statistics, whose sums and squares
 #: leave the range.
 _PRECISE = ("ReduceMean", "ReduceL2", "ReduceSumSquare", "ReduceSum", "InstanceNormalization", "LayerNormalization")
@@ -51,28 +53,58 @@ def program(job: Job) -> Any:
     """The network as ONNX's ModelProto, in 32-bit floating point."""
     import torch
 
-    from switchnorm.deploy.runtimes.traced import quiet, traced
+    from switchnorm.deploy.runtimes.traced import open_dimensions, quiet, reason
 
-    found = traced(job)
     try:
-        with quiet():
+        # The exporter traces by itself, for the forms of folded layers ask it whether it does.
+        with quiet(), torch.no_grad():
             written = torch.onnx.export(
-                found,
+                job.network,
+                (job.example,),
                 dynamo=True,
+                dynamic_shapes=open_dimensions(job),
                 input_names=[INPUT],
                 output_names=list(job.outputs),
                 opset_version=OPSET,
                 verbose=False,
             )
-    except Exception as error:  # the exporter raises errors of many kinds
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise InputError(f"ONNX cannot express the network: {lines[-1][:240]}") from error
+    except Exception as error:  # the exporter, and whatever the network does, may raise anything
+        raise InputError(f"ONNX cannot express the network: {reason(error)}") from error
     if written is None:
         raise InputError("ONNX cannot express the network")
     model = written.model_proto
     model.producer_name, model.producer_version = "switchnorm", job.description.version
     _name_dimensions(model, job.dynamic)
+    _mark_coordinates(model, job.network)
+    _forget_origin(model)
     return model
+
+
+def _mark_coordinates(model: Any, network: Any) -> None:
+    """Let the names of nodes tell which of them compute coordinates: those in modules that say `of_coordinates`."""
+    import ast
+
+    for node in model.graph.node:
+        scopes = next((each.value for each in node.metadata_props if each.key == "pkg.torch.onnx.name_scopes"), "[]")
+        path = ast.literal_eval(scopes)[:-1]  # of modules, the last entry being the operation's own name
+        inner = path[-1] if path else ""
+        try:
+            marked = getattr(network.get_submodule(inner), "of_coordinates", False)
+        except AttributeError:  # the exporter's name of something that is no module
+            marked = False
+        if marked:
+            node.name = _COORDINATES + node.name
+
+
+def _forget_origin(model: Any) -> None:
+    """Remove what the exporter notes of each node's place in Python, which is as large as a small network."""
+    for each in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del each.metadata_props[:]
+        each.doc_string = ""
+    for function in model.functions:
+        for node in function.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
 
 
 def _name_dimensions(model: Any, dynamic: Sequence[str]) -> None:
@@ -107,6 +139,7 @@ def _half(model: Any) -> Any:
             keep_io_types=True,
             disable_shape_infer=True,
             op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_PRECISE],
+            node_block_list=[node.name for node in model.graph.node if node.name.startswith(_COORDINATES)],
         )
 
 
@@ -118,7 +151,7 @@ def _quantize(job: Job, path: Path) -> None:
 
     from switchnorm.deploy.runtimes.traced import quiet
 
-    prepared, done = path.with_name("prepared.onnx"), path.with_name("int8.onnx")
+    prepared, done = path.with_suffix(".prepared.onnx"), path.with_suffix(".quantized.onnx")
     with quiet():
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
         quantize_static(
@@ -192,5 +225,5 @@ def read(path: Path, device: str = "cpu") -> Runtime:
     return Runtime(description, outputs, run)
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0][:240]

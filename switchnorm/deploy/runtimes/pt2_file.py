@@ -48,6 +48,8 @@ def write(job: Job, path: Path) -> None:
 
     program = traced(job.in_half())
     program._example_inputs = None  # it would be kept whole, and says nothing
+    for node in program.graph.nodes:  # where it is in Python, with the paths of this machine
+        node.meta.pop("stack_trace", None)
     with quiet():
         torch.export.save(program, str(path), extra_files=job.metadata())
 

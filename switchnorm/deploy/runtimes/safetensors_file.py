@@ -6,6 +6,7 @@ on, and to fold takes no longer than to read. The file is a checkpoint like thos
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,20 +27,26 @@ if TYPE_CHECKING:
 
 def write(job: Job, path: Path) -> None:
     """Write the network of a job as it was before folding; raises as `write_network`."""
-    assert job.trained is not None
-    write_network(job.trained, job.description, path)
+    write_network(job.source, job.description, path)
 
 
 def write_network(network: nn.Module, description: Description, path: Path) -> Description:
-    """Write the weights of a network.
+    """Write the weights of a network; arguments, result and errors as of `prepared`."""
+    content, description = prepared(network, description)
+    # Not by safetensors' own writer, whose files only their owner may read.
+    path.write_bytes(content)
+    return description
+
+
+def prepared(network: nn.Module, description: Description) -> tuple[bytes, Description]:
+    """A file with the weights of a network.
 
     Args:
         network: one that its name makes again, see `switchnorm.deploy.recognised.network_of`.
         description: of it; where it names no network, that is found out.
-        path: of the file.
 
     Returns:
-        The description that the file holds.
+        The content of the file, and the description in it.
 
     Raises:
         InputError: a network that cannot be made again, with the reason, or that has anything but plain tensors.
@@ -52,9 +59,21 @@ def write_network(network: nn.Module, description: Description, path: Path) -> D
     description = replace(description, network=entries, folded=False, half=False, int8=False)
     description = replace(description, size=None, dynamic=DIMENSIONS)
     state = dense(network)
-    # Not by safetensors' own writer, whose files only their owner may read.
-    path.write_bytes(save(state, metadata_of(state, description)))
-    return description
+    return _ordered(save(state, metadata_of(network, state, description))), description
+
+
+def _ordered(content: bytes) -> bytes:
+    """A file whose metadata is in the order of its names: safetensors writes it in another one each time.
+
+    The same network is then the same file, which the hub does not take twice. A file is the length of its header, in
+    eight bytes, the header, in JSON that spaces fill up to a multiple of eight bytes, and the numbers.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def dense(network: nn.Module) -> dict[str, Tensor]:
@@ -74,14 +93,17 @@ def dense(network: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def metadata_of(state: Mapping[str, Tensor], description: Description) -> dict[str, str]:
+def metadata_of(network: nn.Module, state: Mapping[str, Tensor], description: Description) -> dict[str, str]:
     """What the file says of itself: the description, and what checkpoints that were converted say."""
+    from switchnorm.surgery import importance
     from switchnorm.weights.metadata import Metadata
     from switchnorm.weights.recognise import norm_of
 
-    network = description.network or {}
+    name = None if description.network is None else description.network["name"]
+    mixed = {each.statistics for each in importance(network)}
+    statistics = mixed.pop() if len(mixed) == 1 else None
     classes = Classes(description.classes, description.colors) if description.classes else None
-    known = Metadata(network=network.get("name"), norm=norm_of(state), classes=classes, order=tuple(state))
+    known = Metadata(network=name, norm=norm_of(state), statistics=statistics, classes=classes, order=tuple(state))
     return {**known.write(__version__), KEY: description.to_json()}
 
 

@@ -24,12 +24,16 @@ def traced(job: Job) -> torch.export.ExportedProgram:
     Raises:
         InputError: torch.export cannot follow the network, or the network does not leave such a dimension open.
     """
-    open_dimensions: dict[int, Any] = {_DIMENSIONS[name]: torch.export.Dim.DYNAMIC for name in job.dynamic}
     try:
         with quiet(), torch.no_grad():
-            return torch.export.export(job.network, (job.example,), dynamic_shapes=(open_dimensions,))
+            return torch.export.export(job.network, (job.example,), dynamic_shapes=open_dimensions(job))
     except Exception as error:  # torch.export, and whatever the network does, may raise anything
-        raise InputError(f"torch.export cannot follow the network: {_reason(error)}") from error
+        raise InputError(f"torch.export cannot follow the network: {reason(error)}") from error
+
+
+def open_dimensions(job: Job) -> tuple[dict[int, Any]]:
+    """Which dimensions of the images stay open, as torch.export takes it."""
+    return ({_DIMENSIONS[name]: torch.export.Dim.DYNAMIC for name in job.dynamic},)
 
 
 @contextlib.contextmanager
@@ -45,10 +49,11 @@ def quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """What an exporter complains of, in a line."""
+    dynamic = "specialized" in str(error) or "constraint" in str(error).lower()
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = next((line for line in lines if re.search("[a-z]{3}", line)), type(error).__name__)
-    dynamic = "specialized" in str(error) or "constraint" in str(error).lower()
-    hint = "; leave height and width fixed, or batch too" if dynamic else ""
-    return f"{said[:240]}{hint}"
+    return f"{said[:240]}{'; leave these dimensions out of dynamic' if dynamic else ''}"

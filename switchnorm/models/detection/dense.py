@@ -12,8 +12,10 @@ from torchvision.models.detection.image_list import ImageList
 from switchnorm.errors import InputError
 from switchnorm.models.detection.dense_rule import Outputs, Rule
 from switchnorm.models.detection.losses import Mean, alone
+from switchnorm.models.detection.one_picture import DensePicture
 from switchnorm.models.detection.prepared import Prepared
 from switchnorm.models.detection.setting import Setting
+from switchnorm.models.detection.traced import grid
 
 
 class DenseDetector(nn.Module):
@@ -56,6 +58,15 @@ class DenseDetector(nn.Module):
         like = [images.tensors.new_empty((), dtype=dtype).expand(each.shape) for each in maps]
         found: Tensor = self.anchor_generator(ImageList(images.tensors, images.image_sizes[:1]), like)[0]
         return found
+
+    def traced_anchors(self, images: ImageList, maps: Sequence[Tensor]) -> Tensor:
+        """As `anchors`, of sizes that are no numbers of Python."""
+        dtype = torch.promote_types(images.tensors.dtype, torch.float32)
+        return grid(self.anchor_generator, images.tensors, maps, dtype)
+
+    def one_picture(self) -> DensePicture:
+        """The function of one picture that is exported."""
+        return DensePicture(self)
 
     def forward(
         self, images: Tensor | list[Tensor], targets: list[dict[str, Tensor]] | None = None

@@ -16,8 +16,10 @@ from torch import Tensor
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
+from switchnorm.models.detection.geometry import GEOMETRIES
 from switchnorm.models.detection.losses import Mean
 from switchnorm.models.detection.sampling import in_crowd
+from switchnorm.models.detection.traced import best, suppressed
 
 #: A head's outputs by their names.
 Outputs = Mapping[str, Tensor]
@@ -138,8 +140,39 @@ class Rule(ABC):
         """(A, columns) of a level -> the places in it, flattened, of those that are looked at."""
         flat = scores.flatten()
         kept = torch.where(flat > self.score_threshold)[0]
-        best = flat[kept].topk(min(self.candidates, len(kept))).indices
-        return kept[best]
+        highest = flat[kept].topk(min(self.candidates, len(kept))).indices
+        return kept[highest]
+
+    def traced(
+        self, outputs: Outputs, anchors: Tensor, levels: Sequence[Any], size: tuple[Any, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `detections` of one picture, for tracers, see `OnePicture`: boxes, labels and scores.
+
+        Args:
+            outputs: of the head, (A, columns) each, in the precision of the anchors.
+            anchors: (A, 4).
+            levels: how many of these each level has.
+            size: height and width of the picture.
+        """
+        all_scores = self.scores(outputs)[:, self.first :]
+        columns = all_scores.shape[1]
+        scores, places, first = [], [], 0
+        for count in levels:
+            values, each = self._traced_candidates(all_scores[first : first + count])
+            scores.append(values)
+            places.append(each + columns * first)
+            first = first + count
+        good = torch.where(torch.cat(scores) > self.score_threshold)[0]
+        place, found = torch.cat(places)[good], torch.cat(scores)[good]
+        anchor = torch.div(place, columns, rounding_mode="floor")
+        boxes = self.decode(outputs["bbox_regression"][anchor], anchors[anchor])
+        boxes, labels = GEOMETRIES["torchvision"].clip(boxes, size), place % columns + 1
+        kept = suppressed(boxes, found, labels, columns + 1, self.nms_threshold, size)[: self.detections_per_image]
+        return boxes[kept], labels[kept], found[kept]
+
+    def _traced_candidates(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """As `_candidates`, whatever their scores: these and the places, of a fixed number."""
+        return best(scores.flatten(), self.candidates)
 
 
 def at_least_one(count: Tensor, mean: Mean) -> Tensor:

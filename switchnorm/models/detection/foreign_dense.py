@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 
 from switchnorm.models.detection.dense import DenseDetector
 from switchnorm.models.detection.dense_rule import Outputs, Rule
 from switchnorm.models.detection.fcos_rule import FcosRule
+from switchnorm.models.detection.one_picture import DensePicture
 from switchnorm.models.detection.prepared import Prepared
 from switchnorm.models.detection.retina_rule import RetinaRule
 from switchnorm.models.detection.ssd_rule import SsdRule
+from switchnorm.models.detection.traced import number
 from switchnorm.models.parts import SmallestSide
 
 #: The side from which on SSD's last convolutions, which do not pad, have something left.
@@ -56,6 +60,31 @@ class ForeignDense(DenseDetector):
             height, width = images.tensors.shape[-2:]
             self.anchor_generator.steps = self.steps if (height, width) == self.size else None
         return super().anchors(images, maps)
+
+    def traced_anchors(self, images: ImageList, maps: Sequence[Tensor]) -> Tensor:
+        """As of `DenseDetector`."""
+        if isinstance(self.anchor_generator, DefaultBoxGenerator):
+            return self._default_boxes(self.anchor_generator, images.tensors, maps)
+        return super().traced_anchors(images, maps)
+
+    def _default_boxes(self, generator: DefaultBoxGenerator, images: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """Those of both distances between cells, of which the size of the pictures chooses."""
+        dtype = torch.promote_types(images.dtype, torch.float32)
+        size, grids = list(images.shape[-2:]), [list(each.shape[-2:]) for each in maps]
+        height, width = (number(images.new_empty((), dtype=dtype), side) for side in size)
+        generator.steps = None
+        boxes = generator._grid_default_boxes(grids, size, dtype).to(images.device)
+        if self.steps is not None:
+            generator.steps = self.steps
+            own = generator._grid_default_boxes(grids, size, dtype).to(images.device)
+            boxes = torch.where((height == self.size[0]) & (width == self.size[1]), own, boxes)
+        scale = torch.stack([width, height])
+        centres, half = boxes[:, :2], 0.5 * boxes[:, 2:]
+        return torch.cat([(centres - half) * scale, (centres + half) * scale], 1)
+
+    def one_picture(self) -> DensePicture:
+        """As of `DenseDetector`."""
+        return DensePicture(self, self.smallest.side)
 
 
 def _rule(network: RetinaNet | FCOS | SSD) -> Rule:

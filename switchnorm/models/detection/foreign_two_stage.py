@@ -13,7 +13,8 @@ from torchvision.ops.poolers import _setup_scales
 from switchnorm.errors import InputError
 from switchnorm.models.detection.geometry import GEOMETRIES
 from switchnorm.models.detection.losses import Mean, box_losses, mask_loss, mask_targets
-from switchnorm.models.detection.pool import check_regions
+from switchnorm.models.detection.one_picture import ForeignTwoStagePicture
+from switchnorm.models.detection.pool import RegionPool, check_regions
 from switchnorm.models.detection.prepared import Detections, Prepared, Target
 from switchnorm.models.detection.proposals import ProposalNetwork
 from switchnorm.models.detection.regions import Drawn, Regions
@@ -21,6 +22,8 @@ from switchnorm.models.detection.setting import Setting
 
 #: Where torchvision's smooth L1 loss of boxes becomes linear.
 BETA = 1 / 9
+#: Of a picture that shows how maps are smaller, in pixels.
+_SIDE = 128
 
 
 class ForeignTwoStage(nn.Module):
@@ -147,6 +150,14 @@ class ForeignTwoStage(nn.Module):
         masks = logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()[:, None]
         for each, mask in zip(found, masks.split([len(each["labels"]) for each in found]), strict=True):
             each["masks"] = mask
+
+    def one_picture(self) -> ForeignTwoStagePicture:
+        """The function of one picture that is exported."""
+        first = next(each for each in self.backbone.modules() if isinstance(each, nn.Conv2d))
+        # Scales are numbers that torchvision reads from a picture's maps: not from the first one that is traced.
+        with torch.no_grad():
+            maps = self.features(first.weight.new_zeros(1, first.in_channels, _SIDE, _SIDE))
+        return ForeignTwoStagePicture(self, *(RegionPool.of(pool, maps) for pool in self.pools))
 
     @property
     def pools(self) -> list[MultiScaleRoIAlign]:

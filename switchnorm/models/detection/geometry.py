@@ -24,6 +24,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import batched_nms
 
 from switchnorm.errors import unknown
+from switchnorm.models.detection.traced import number
 
 #: Height over width of the anchors of each size.
 RATIOS = (0.5, 1.0, 2.0)
@@ -58,10 +59,10 @@ class Geometry:
 
     def clip(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         """Boxes (..., 4) within a picture of (height, width)."""
-        height, width = size
+        height, width = (number(boxes, side) for side in size)
         last = self.last
         low = boxes.new_tensor((0, 0, last, last))
-        return boxes.clamp(low, boxes.new_tensor((width - last, height - last, width, height)))
+        return boxes.clamp(low, torch.stack([width - last, height - last, width, height]))
 
     def suppress(self, boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
         """Non-maximum suppression within each group.
@@ -75,8 +76,11 @@ class Geometry:
         Returns:
             Indices of those that stay, (M,) int64, by falling score.
         """
-        # Kernels suppress above a threshold; what is just below it takes the threshold itself along.
-        return batched_nms(boxes, scores, groups, math.nextafter(threshold, 0) if self.last else threshold)
+        return batched_nms(boxes, scores, groups, self.threshold(threshold))
+
+    def threshold(self, overlap: float) -> float:
+        """What kernels, which suppress above a threshold, are to be told for the largest overlap of two that stay."""
+        return math.nextafter(overlap, 0) if self.last else overlap  # just below it takes the threshold itself along
 
     def anchors(self, sizes: Sequence[Sequence[float]], strides: Sequence[int]) -> AnchorGenerator:
         """What makes the anchors of all cells.

@@ -137,4 +137,8 @@ class MaskHead(nn.Module):
 
     def forward(self, maps: dict[str, Tensor], boxes: Sequence[Tensor] | Tensor) -> Tensor:
         """Maps and corners of boxes, as of `RegionPool` -> logits (K, 1 + C, 2 side, 2 side)."""
-        return self.classify(F.relu(self.upconv(self.convs(self.pool(maps, boxes)))))
+        return self.logits(self.pool(maps, boxes))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Pooled regions (K, width, side, side) -> logits (K, 1 + C, 2 side, 2 side)."""
+        return self.classify(F.relu(self.upconv(self.convs(x))))

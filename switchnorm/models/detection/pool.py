@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torchvision.ops import MultiScaleRoIAlign, box_area, roi_align
 
 from switchnorm.errors import InputError
-from switchnorm.models.detection.geometry import Geometry
+from switchnorm.models.detection.geometry import GEOMETRIES, Geometry
 
 
 class RegionPool(MultiScaleRoIAlign):
@@ -28,6 +29,9 @@ class RegionPool(MultiScaleRoIAlign):
         geometry: of the boxes, whose corners are given.
     """
 
+    #: As of `OnePicture`.
+    of_coordinates: ClassVar[bool] = True
+
     def __init__(
         self, maps: Sequence[str], strides: Sequence[int], side: int, sampling_ratio: int, geometry: Geometry
     ) -> None:
@@ -35,6 +39,16 @@ class RegionPool(MultiScaleRoIAlign):
         self.scales = [1 / stride for stride in strides]
         self.finest = int(math.log2(strides[0]))
         self.geometry = geometry
+
+    @classmethod
+    def of(cls, pool: MultiScaleRoIAlign, maps: Container[str]) -> RegionPool:
+        """That of one of torchvision's whose scales are known already, for maps of these names."""
+        strides = [round(1 / scale) for scale in pool.scales]
+        (side, _), ratio = pool.output_size, pool.sampling_ratio
+        names = [name for name in pool.featmap_names if name in maps]
+        found = cls(names, strides, side, ratio, GEOMETRIES["torchvision"])
+        found.canonical_scale, found.canonical_level = pool.canonical_scale, pool.canonical_level
+        return found
 
     def forward(self, x: dict[str, Tensor], boxes: Sequence[Tensor] | Tensor, image_shapes: object = None) -> Tensor:
         """Pool regions.
@@ -56,19 +70,26 @@ class RegionPool(MultiScaleRoIAlign):
         if len(maps) == 1:
             return roi_align(maps[0], regions, self.output_size, self.scales[0], self.sampling_ratio).to(given)
         levels = self.levels(regions[:, 1:], len(maps))
-        parts, places = [], []
-        for level, (each, scale) in enumerate(zip(maps, self.scales, strict=True)):
-            here = torch.where(levels == level)[0]
-            places.append(here)
-            parts.append(roi_align(each, regions[here], self.output_size, scale, self.sampling_ratio))
+        at = levels[:, None] == torch.arange(len(maps), device=levels.device)
+        parts = [
+            roi_align(each, regions[torch.where(here)[0]], self.output_size, scale, self.sampling_ratio)
+            for each, scale, here in zip(maps, self.scales, at.unbind(1), strict=True)
+        ]
         # Not by an index in brackets, whose backward pass would expect that some are there twice.
-        return torch.cat(parts).index_select(0, torch.cat(places).argsort()).to(given)
+        return torch.cat(parts).index_select(0, _places(at)).to(given)
 
     def levels(self, boxes: Tensor, count: int) -> Tensor:
         """Which of the maps, 0 to count - 1, each box (K, 4) is pooled from, (K,)."""
         side = box_area(self.geometry.edges(boxes)).sqrt()
         level = torch.floor(self.canonical_level + torch.log2(side / self.canonical_scale) + 1e-6)
         return level.clamp(self.finest, self.finest + count - 1) - self.finest
+
+
+def _places(at: Tensor) -> Tensor:
+    """At which level each region is, (K, L) bool -> where it is after those of finer levels, by their order, (K,)."""
+    counted = at.cumsum(0)
+    finer = at.sum(0).cumsum(0) - at.sum(0)
+    return ((counted - 1 + finer) * at).sum(1)
 
 
 def check_regions(maps: Mapping[str, Tensor], rois: Tensor) -> None:

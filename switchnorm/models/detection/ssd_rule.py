@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torchvision.models.detection._utils import BoxCoder, SSDMatcher
 
 from switchnorm.models.detection.dense_rule import BACKGROUND, Outputs, OverlapRule, at_least_one
 from switchnorm.models.detection.losses import Mean
+from switchnorm.models.detection.traced import best
 
 
 class SsdRule(OverlapRule):
@@ -81,6 +83,18 @@ class SsdRule(OverlapRule):
 
     def _candidates(self, scores: Tensor) -> Tensor:
         """As of `Rule`, of each class."""
-        best = scores.topk(min(self.candidates, len(scores)), 0).indices
-        places = best * scores.shape[1] + torch.arange(scores.shape[1], device=scores.device)
-        return places.T[self.score_threshold < scores.gather(0, best).T]
+        highest = scores.topk(min(self.candidates, len(scores)), 0).indices
+        places = highest * scores.shape[1] + torch.arange(scores.shape[1], device=scores.device)
+        return places.T[self.score_threshold < scores.gather(0, highest).T]
+
+    def traced(
+        self, outputs: Outputs, anchors: Tensor, levels: Sequence[Any], size: tuple[Any, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As of `Rule`; levels are all looked at together."""
+        return super().traced(outputs, anchors, [anchors.shape[0]], size)
+
+    def _traced_candidates(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """As of `Rule`, of each class."""
+        values, highest = best(scores, self.candidates)
+        places = highest * scores.shape[1] + torch.arange(scores.shape[1], device=scores.device)
+        return values.T.flatten(), places.T.flatten()

@@ -12,6 +12,7 @@ from switchnorm.errors import InputError
 from switchnorm.models.detection.geometry import Geometry
 from switchnorm.models.detection.heads import BoxHead, MaskHead
 from switchnorm.models.detection.losses import Mean, box_losses, mask_loss, mask_targets
+from switchnorm.models.detection.one_picture import OwnTwoStagePicture
 from switchnorm.models.detection.pool import check_regions
 from switchnorm.models.detection.prepared import Detections, Prepared, Target
 from switchnorm.models.detection.proposals import ProposalNetwork, anchors_of_first_cell
@@ -179,6 +180,10 @@ class TwoStage(nn.Module):
     def geometry(self) -> Geometry:
         """Of boxes."""
         return self.regions.geometry
+
+    def one_picture(self) -> OwnTwoStagePicture:
+        """The function of one picture that is exported."""
+        return OwnTwoStagePicture(self, self.box.pool, None if self.mask is None else self.mask.pool)
 
     def train(self, mode: bool = True) -> TwoStage:
         """As of every module, but for `published_eval`."""

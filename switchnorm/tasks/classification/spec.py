@@ -11,6 +11,7 @@ CLASSIFICATION = TaskSpec(
     task="switchnorm.tasks.classification.task:Classification",
     metrics=(Metric("val_accuracy", "top-1", "accuracy"), Metric("val_accuracy_top5", "top-5")),
     score_title="validation accuracy",
+    pipeline="image-classification",
     example="resnetv1sn50",
     dataset="folder",
     claims=(
@@ -31,5 +32,4 @@ CLASSIFICATION = TaskSpec(
     views=("centre", "flip", "ten"),
     evaluation_batch=256,
     answering="switchnorm.deploy.answering.classification:Classifying",
-    predictor="switchnorm.tasks.classification.predict:ClassPredictor",
 )

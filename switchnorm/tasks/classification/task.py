@@ -11,9 +11,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from switchnorm.errors import InputError
 from switchnorm.tasks.classification.mix import Mix, mixing
-from switchnorm.tasks.classification.predict import TOP, Likely
 from switchnorm.tasks.task import MakeOptimizer, Task
 
 if TYPE_CHECKING:
@@ -102,22 +100,6 @@ class Classification(Task):
         for accuracy in self._accuracies().values():
             accuracy.update(logits, labels)
         return logits
-
-    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> list[Likely]:
-        """The likeliest classes of pictures (N, C, H, W), each with its place, (N,).
-
-        Raises:
-            InputError: the network does not take such pictures; all have the same shape.
-        """
-        images, places = batch
-        try:
-            logits = self(images)
-        except RuntimeError as error:
-            shape, reason = tuple(images.shape[1:]), str(error).strip().partition("\n")[0]
-            raise InputError(f"the network takes no pictures (channels, height, width) = {shape}: {reason}") from error
-        shares = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1)
-        top = shares.cpu().topk(min(TOP, shares.shape[1]), 1)
-        return [Likely(*each) for each in zip(places.tolist(), top.indices, top.values, strict=True)]
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and accuracies."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from faster_coco_eval.core import mask as coco_masks
-from torch import Tensor
-from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from switchnorm.data.detection import DetectionScene, Objects
 from switchnorm.data.detection.objects import Rle
+
+if TYPE_CHECKING:  # what a deployed network finds is written without torch
+    from torch import Tensor
+
+    from switchnorm.data.detection import DetectionScene, Objects
 
 Array = np.ndarray[Any, Any]
 
@@ -71,6 +72,8 @@ def in_original(scene: DetectionScene, detections: Mapping[str, Tensor]) -> Foun
         detections: of the network, in pixels of `scene.picture`: boxes (M, 4), labels (M,), scores (M,), and masks
             (M, 1, s, s), probabilities within the box, where it predicts them.
     """
+    import torch
+
     boxes, scores = (detections[name].detach().float().cpu() for name in ("boxes", "scores"))
     labels = detections["labels"].cpu()
     finite = boxes.isfinite().all(1) & scores.isfinite()
@@ -88,6 +91,8 @@ def in_original(scene: DetectionScene, detections: Mapping[str, Tensor]) -> Foun
 
 def _pasted(mask: Tensor, box: Tensor, size: tuple[int, int]) -> Rle:
     """The mask (1, s, s) of a box (4,) as run lengths in a picture of a height and width."""
+    from torchvision.models.detection.roi_heads import paste_masks_in_image
+
     pasted = paste_masks_in_image(mask.detach().float().cpu()[None], box[None], size)[0, 0]
     encoded: Rle = coco_masks.encode(np.asfortranarray((pasted > _MASK_THRESHOLD).numpy().astype(np.uint8)))
     return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"]}

@@ -45,6 +45,7 @@ DETECTION = TaskSpec(
     task="switchnorm.tasks.detection.task:Detection",
     metrics=METRICS,
     score_title="box AP",
+    pipeline="object-detection",
     example="resnet50_fpn+faster_2fc",
     dataset="coco",
     targets="boxes",
@@ -75,6 +76,5 @@ DETECTION = TaskSpec(
     records="switchnorm.tasks.detection.records:records",
     sections="switchnorm.tasks.detection.report.sections:sections",
     answering="switchnorm.deploy.answering.detection:Detecting",
-    predictor="switchnorm.tasks.detection.predict:BoxPredictor",
     drawing="switchnorm.tasks.detection.drawing:ObjectDrawing",
 )

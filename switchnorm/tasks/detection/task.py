@@ -13,7 +13,6 @@ from switchnorm.data.detection import DetectionDataset, DetectionScene
 from switchnorm.errors import InputError
 from switchnorm.tasks.detection.average_precision import NOTHING_COUNTS
 from switchnorm.tasks.detection.collected import Collected
-from switchnorm.tasks.detection.found import Found, in_original
 from switchnorm.tasks.detection.process_mean import process_mean
 from switchnorm.tasks.detection.words import class_lines
 from switchnorm.tasks.task import MakeOptimizer, Noise, Task
@@ -202,21 +201,11 @@ class Detection(Task):
             # As a number, Lightning would round it to float32.
             self.log(name, torch.tensor(value, dtype=torch.float64), prog_bar=name == "val_ap")
 
-    def predict_step(self, batch: Sequence[DetectionScene], batch_idx: int) -> list[tuple[int, Found | str]]:
-        """The index of each scene and what is found on it; or why it cannot be predicted."""
-        return [(scene.index, self._found(scene)) for scene in batch]
-
     def detect(self, scene: DetectionScene) -> dict[str, Tensor]:
         """What the network finds on a scene, in pixels of its picture, masks as it predicts them within boxes."""
         (detections,) = self.model([self.layout(scene.picture[None])[0]])
         found: dict[str, Tensor] = detections
         return found
-
-    def _found(self, scene: DetectionScene) -> Found | str:
-        try:
-            return in_original(scene, self.detect(scene))
-        except (InputError, RuntimeError) as error:  # a size that the network does not take, or too little memory
-            return str(error).strip().partition("\n")[0]
 
 
 def _bodies(model: nn.Module) -> Iterator[nn.Module]:

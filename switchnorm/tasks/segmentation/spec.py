@@ -56,6 +56,7 @@ SEGMENTATION = TaskSpec(
         Metric("val_overall", "overall score", "overall"),
     ),
     score_title="mean IoU",
+    pipeline="image-segmentation",
     example="resnet50_dilated8+c1_bilinear_deepsup",
     dataset="masks",
     targets="masks",
@@ -135,6 +136,5 @@ SEGMENTATION = TaskSpec(
     records="switchnorm.tasks.segmentation.records:records",
     sections="switchnorm.tasks.segmentation.report.sections:sections",
     answering="switchnorm.deploy.answering.segmentation:Segmenting",
-    predictor="switchnorm.tasks.segmentation.predict:MaskPredictor",
     drawing="switchnorm.tasks.segmentation.drawing:MaskDrawing",
 )

@@ -157,17 +157,6 @@ class Segmentation(Task):
         for metric in (self.confusion, self.val_loss):
             metric.reset()
 
-    def predict_step(self, batch: Sequence[Scene], batch_idx: int) -> list[tuple[int, Tensor | str]]:
-        """The index of each scene and its labels, (H, W) uint8 on the CPU; or why it cannot be predicted."""
-        return [(scene.index, self._labels(scene)) for scene in batch]
-
-    def _labels(self, scene: Scene) -> Tensor | str:
-        try:
-            ((_, found),) = predict(self, [scene], self.inference)
-            return found.labels.cpu()
-        except (InputError, RuntimeError) as error:  # a size that the network does not take, or too little memory
-            return str(error).strip().partition("\n")[0]
-
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The sum over the pixels that count. Summed here, for on CUDA the loss's own sums have no fixed order."""
         smoothing = self.label_smoothing

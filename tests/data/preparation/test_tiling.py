@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from switchnorm.data.preparation import EvaluationSizes, Tiling, tiling
@@ -17,14 +16,14 @@ def small(monkeypatch):
         monkeypatch.setattr(tiling, name, value)
 
 
-def test_a_picture_of_usual_size_is_one_tile_as_evaluation_shows_it(tmp_path):
+def test_a_picture_of_usual_size_is_one_part_as_evaluation_shows_it(tmp_path):
     data = dataset(write_root(tmp_path), test_sides=[40, 24])
     picture = photo(0, 60, 44)
-    (tile,) = data.tiles(picture)
-    assert len(data.tiling((44, 60))) == 1
-    for ours, whole in zip(tile.scene.pictures, data.scene(picture).pictures, strict=True):
-        assert torch.equal(ours, whole)
-    assert np.empty((44, 60))[tile.core].shape == (44, 60)
+    (part,) = data.preparation.parts(picture)
+    assert len(data.preparation.rule.tiling((44, 60))) == 1
+    for ours, whole in zip(part.images, data.scene(picture).pictures, strict=True):
+        assert np.array_equal(data.preparation.normalized(ours), whole.numpy())
+    assert np.empty((44, 60))[part.core].shape == (44, 60)
 
 
 @pytest.mark.parametrize("size", [(33, 32), (100, 70), (64, 96), (31, 300), (1, 2000), (2000, 1)])

@@ -19,11 +19,11 @@ from pycocotools.cocoeval import COCOeval
 
 from switchnorm.cli import main
 from switchnorm.data import create_dataset
+from switchnorm.deploy.answering.box_files import BoxFiles
+from switchnorm.deploy.answers import Detected
 from switchnorm.runs.folder import RunFolder
 from switchnorm.tasks.detection.columns import STATS
 from switchnorm.tasks.detection.files import read_details
-from switchnorm.tasks.detection.found import Found
-from switchnorm.tasks.detection.predict import BoxPredictor
 from switchnorm.training.callbacks.checkpoints import MidEpochCheckpoint
 from switchnorm.training.launch import resume
 from tests.report.visits import markup
@@ -231,17 +231,15 @@ def test_nothing_stays_where_nothing_can_be_predicted(run, tmp_path):
 
 def test_predictions_wait_on_the_disk(run, tmp_path):
     """Of a picture that is written, nothing is kept in memory but a line of the first ten."""
-    data = create_dataset(**run.config().data)
     files = [Path(run.config().data["root"]) / "val" / "val01.png"] * 30
     (tmp_path / "out").mkdir()
-    predictor = BoxPredictor(data, files, tmp_path / "out")
-    predictor._drawer.shown = 0.5
-    found = Found(np.array([[1, 2, 9, 9]], np.float32), np.array([2]), np.array([0.75], np.float32))
-    for place, _ in enumerate(predictor):
-        predictor.take([(place, found if place else "no memory left")])
-        assert not predictor._pictures
-    assert predictor.failed == {files[0]: f"{files[0]}: no memory left"}
-    lines = predictor.finish()
+    written = BoxFiles(files, tmp_path / "out", ("square", "bar"), 0.5)
+    box, label, score = np.array([[1, 2, 9, 9]], np.float32), np.array([2]), np.array([0.75], np.float32)
+    found = Detected(box, label, ("bar",), score, None, (48, 64), ("square", "bar"))
+    for place in range(1, 30):
+        with Image.open(files[place]) as picture:
+            written.add(place, picture.convert("RGB"), found)
+    lines = written.finish()
     assert lines[0] == f"{files[1]}: 1 bar"
     assert len(lines) == 11
     assert lines[-1].startswith("and 19 more pictures")

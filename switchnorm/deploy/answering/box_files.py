@@ -1,4 +1,4 @@
-"""What a detector finds on unlabelled pictures: drawn on them, as COCO's JSON, and as a table."""
+"""What a detector finds on pictures: drawn on them, as COCO's JSON, and as a table."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import IO, Any, ClassVar
 
 import numpy as np
-import pytorch_lightning as pl
 from faster_coco_eval.core import mask as coco_masks
 
-from switchnorm.data import Dataset
-from switchnorm.data.detection import DetectionDataset, DetectionScene
-from switchnorm.data.picture import Picture, shown
+from switchnorm.data.detection.objects import Rle
+from switchnorm.data.resizing import Array, Pixelled
+from switchnorm.deploy.answering.files import AnswerFiles, seen
+from switchnorm.deploy.answers import Answer, Detected
 from switchnorm.files import write_files, writing
 from switchnorm.runs.tables import csv_text
 from switchnorm.tasks.detection.average_precision import xywh
@@ -25,9 +25,7 @@ from switchnorm.tasks.detection.coco_json import written_mask
 from switchnorm.tasks.detection.drawn import Drawer
 from switchnorm.tasks.detection.found import Found
 from switchnorm.tasks.detection.painting import WRITTEN, class_colors
-from switchnorm.tasks.detection.task import Detection
 from switchnorm.tasks.images import write_image
-from switchnorm.tasks.predictor import Predictor
 
 JSON, TABLE = "detections.json", "detections.csv"
 _COLUMNS = ("picture", "class", "score", "x1", "y1", "x2", "y2")
@@ -35,23 +33,26 @@ _COLUMNS = ("picture", "class", "score", "x1", "y1", "x2", "y2")
 _NAMED = 10
 
 
-class BoxPredictor(Predictor):
+class BoxFiles(AnswerFiles):
     """Writes NAME_detections.jpg for each picture NAME.*, and detections.json and detections.csv of all.
 
     The JSON file is a data set of COCO's whose annotations have scores. Rows are kept on the disk until all is found,
     so that memory does not grow with the number of pictures.
+
+    Args:
+        files, out: as `AnswerFiles`.
+        names: of the classes.
+        shown: the score from which detections are drawn.
     """
 
     title: ClassVar[str] = f"pictures with detections, {JSON} and {TABLE}"
     noun: ClassVar[str] = "picture"
 
-    def __init__(self, dataset: Dataset, files: Sequence[Path], out: Path) -> None:
-        super().__init__(dataset, files, out)
-        assert isinstance(dataset, DetectionDataset)
-        self._names = dataset.classes
+    def __init__(self, files: Sequence[Path], out: Path, names: Sequence[str], shown: float) -> None:
+        super().__init__(files, out)
+        self._names = names
         self._class_ids = range(1, len(self._names) + 1)
-        self._drawer = Drawer(self._names, class_colors(len(self._names)), 0.0)
-        self._pictures: dict[int, Picture] = {}
+        self._drawer = Drawer(self._names, class_colors(len(self._names)), shown)
         self._numbers = itertools.count(1)
         self._lines: list[str] = []
         self._done = 0
@@ -64,34 +65,16 @@ class BoxPredictor(Predictor):
         """Where the picture with its detections goes."""
         return (out / f"{file.stem}_detections.jpg",)
 
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Learn from which score detections are drawn."""
-        assert isinstance(pl_module, Detection)
-        self._drawer.shown = pl_module.shown
-
-    def inputs(self, index: int) -> Iterator[list[DetectionScene]]:
-        """The picture as evaluation shows it to the network."""
-        assert isinstance(self.dataset, DetectionDataset)
-        picture = self.read(index)
-        self._pictures[index] = picture
-        yield [self.dataset.scene(picture)._replace(index=index)]
-
-    def take(self, output: Sequence[tuple[int, Found | str]]) -> None:
+    def add(self, place: int, picture: Pixelled, answer: Answer) -> None:
         """Draw and keep what was found on a picture."""
-        for index, found in output:
-            file, picture = self.files[index], self._pictures.pop(index)
-            if isinstance(found, str):
-                self.failed[file] = f"{file}: {found}"
-                continue
-            if found.dropped:
-                self.remarks.append(
-                    f"{file}: {found.dropped} detections are left out, for their boxes or scores are not finite numbers"
-                )
-            (place,) = self.written(file, self.out)
-            image = shown(picture)
-            write_image(place, self._drawer.found(image, found), **WRITTEN)
-            with writing(self.out):
-                self._keep(file, index, (image.height, image.width), found)
+        assert isinstance(answer, Detected)
+        masks = None if answer.masks is None else tuple(map(_encoded, answer.masks))
+        found = Found(answer.boxes, answer.labels, answer.scores, masks)
+        file, image = self.files[place], seen(picture)
+        (path,) = self.written(file, self.out)
+        write_image(path, self._drawer.found(image, found), **WRITTEN)
+        with writing(self.out):
+            self._keep(file, place, (image.height, image.width), found)
 
     def finish(self) -> list[str]:
         """Write the JSON file and the table."""
@@ -146,10 +129,16 @@ class BoxPredictor(Predictor):
 
 
 def _spool(folder: Path) -> IO[str]:
-    """A file without a name, which `BoxPredictor.finish` closes."""
+    """A file without a name, which `BoxFiles.finish` closes."""
     return tempfile.TemporaryFile("w+", encoding="utf-8", newline="", dir=folder)
 
 
 def _copy(spool: IO[str], file: IO[str]) -> None:
     spool.seek(0)
     shutil.copyfileobj(spool, file)
+
+
+def _encoded(mask: Array) -> Rle:
+    """The pixels of an object as run lengths."""
+    encoded: Rle = coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"]}
