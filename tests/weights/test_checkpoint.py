@@ -114,7 +114,7 @@ def test_truncated_checkpoints_and_missing_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"x\.ckpt"):
         read_state(file)
     (tmp_path / "run/checkpoints").mkdir(parents=True)
-    with pytest.raises(InputError, match="run' is a folder; expected a file that torch.save or safetensors wrote$"):
+    with pytest.raises(InputError, match=r"run' is a folder; expected a file that torch.save or safetensors wrote$"):
         read_checkpoint(tmp_path / "run")
     (tmp_path / "run/checkpoints/best.ckpt").touch()
     with pytest.raises(InputError, match=r"wrote; the nearest is '.*run/checkpoints/best\.ckpt'"):
