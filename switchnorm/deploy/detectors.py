@@ -8,6 +8,9 @@ A file holds the whole network with its suppression, and takes one picture of an
 - "masks" (D, 28, 28), with a mask head: the probability of each place within its box, before it is pasted.
 
 The thresholds and the number of detections are those that the network had when it was exported.
+
+torch.export takes a dimension of one for a constant, so that programs (.pt2) refuse pictures of which a map would have
+one row or column: of 64 pixels and less, and of detectors without proposals of 128.
 """
 
 from __future__ import annotations

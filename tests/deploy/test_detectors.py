@@ -118,7 +118,7 @@ def test_a_detector_in_onnx_finds_the_same_on_pictures_of_any_size(tmp_path: Pat
 def test_every_detector_in_every_format(tmp_path: Path, name: str, suffix: str) -> None:
     model = detector(name)
     done = export(model, tmp_path / f"net{suffix}", dynamic=SIDES, warn=False)
-    side = max(64, model.one_picture().smallest)
+    side = max(160, model.one_picture().smallest)
     check_file(done.path, model, ((side + 33, side), (side, side + 70)))
 
 
