@@ -61,6 +61,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks step
 	$(BIN)/python -m benchmarks decoders
 	$(BIN)/python -m benchmarks detectors
+	$(BIN)/python -m benchmarks deploy
 	$(BIN)/python -m benchmarks data
 	$(BIN)/python -m benchmarks table
 

@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.case import TIME
+from benchmarks.case import CPU_TIME, TIME
 from benchmarks.text import quantity_of, target
 from switchnorm.errors import InputError
 
 START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 SUITES = ("layers", "weights", "networks", "step")
+#: What has a table of its own, with a column for each runtime.
+DEPLOY = "deploy"
+RUNTIMES = ("onnxruntime", "openvino", "eager")
 LAYOUTS = ("contiguous", "channels last")
 
 Ratios = Sequence[Mapping[str, Any]]
@@ -35,12 +38,32 @@ def rewrite(readme: Path, results: Path) -> None:
 
 
 def tables(results: Path) -> str:
-    """A table for the CPU and one for the GPU, as far as there are records."""
-    return "".join(
+    """A table for the CPU, one for the GPU, and one of exported networks, as far as there are records."""
+    found = [
         table(records)
         for device in ("", "-cuda")
         if (records := [_read(path) for suite in SUITES if (path := results / f"{suite}{device}.json").is_file()])
-    )
+    ]
+    path = results / f"{DEPLOY}.json"
+    return "".join([*found, *([deployed(_read(path))] if path.is_file() else [])])
+
+
+def deployed(record: Mapping[str, Any]) -> str:
+    """CPU time of folded networks over Batch Norm's, a row for each network and setting, runtimes side by side."""
+    rows: defaultdict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    for entry in record["ratios"]:
+        if entry["quantity"] == CPU_TIME:
+            limit = f" (at most {entry['at_most']:.2f})" if "at_most" in entry else ""
+            missed = "" if entry.get("met", True) else " **missed**"
+            rows[(entry["network"], entry["of"])][entry["runtime"]] = f"{entry['ratio']:.2f}{limit}{missed}"
+    lines = [f"| folded, over {_over(record)} | {' | '.join(RUNTIMES)} |", "|---|---|---|---|"]
+    for (network, name), cells in rows.items():
+        lines.append(f"| {network}, {name} | {' | '.join(cells.get(runtime, '') for runtime in RUNTIMES)} |")
+    return "\n".join(lines) + "\n\n"
+
+
+def _over(record: Mapping[str, Any]) -> str:
+    return next((entry["over"] for entry in record["ratios"]), "")
 
 
 def table(records: Sequence[dict[str, Any]]) -> str:

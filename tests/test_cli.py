@@ -206,6 +206,7 @@ def test_train_eval_inspect_and_report_work_together(capsys, monkeypatch, tmp_pa
     main(["inspect", str(run)])
     by_run = capsys.readouterr().out
     assert "layer3.0.bn2" in by_run
+    assert "chose batch statistics alone, which cost nothing in inference" in by_run
     main(["inspect", str(run / "checkpoints/last.ckpt")])
     assert capsys.readouterr().out.split() == by_run.split()
     main(["report", str(run)])

@@ -32,14 +32,15 @@ def _help() -> str:
   switchnorm push runs/bccd-small-sn me/blood-cells --license apache-2.0 --private
   switchnorm push runs/bccd-small-sn me/blood-cells --to blood-cells
 
-Three files are written and committed: README.md, a model card with task, data, results, batch geometry, what the layers
-chose and how to use it; config.json; and model.safetensors, the weights as they were trained. Before that the network is
-made again from them and compared. Everybody then has it:
+Three files are written and committed: README.md, a model card with task, data, results, batch geometry, what the
+layers chose and how to use it; config.json; and model.safetensors, the weights as they were trained. Before that the
+network is made again from them and compared. Everybody then has it:
 
   switchnorm predict hf-hub:me/blood-cells slide.jpg
   python -c 'import switchnorm; print(switchnorm.load("hf-hub:me/blood-cells").predict("slide.jpg"))'
 
-The upload needs `pip install 'switchnorm[hub]'` and a token (`hf auth login`, or HF_TOKEN); HF_ENDPOINT names another hub."""
+The upload needs `pip install 'switchnorm[hub]'` and a token (`hf auth login`, or HF_TOKEN); HF_ENDPOINT names another
+hub."""
 
 
 def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:

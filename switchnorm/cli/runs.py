@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from switchnorm.cli.command import Commands
 from switchnorm.errors import InputError
 from switchnorm.text import say
+
+if TYPE_CHECKING:
+    from switchnorm.surgery import LayerImportance
 
 
 def add_inspect(commands: Commands) -> None:
@@ -38,6 +42,20 @@ def _inspect(options: argparse.Namespace, rest: Sequence[str]) -> None:
             f"{str(options.path)!r} has no switchable layer; expected a run or checkpoint with norm {mixing}"
         )
     print_importance(layers)
+    batch = sum(_is_constant(layer) for layer in layers)
+    say(
+        f"fold: {batch} of {len(layers)} ({batch / len(layers):.0%}) chose batch statistics alone, which cost nothing "
+        "in inference where a convolution comes before; switchnorm.plan_fold(model) tells what becomes of every layer"
+    )
+
+
+def _is_constant(layer: LayerImportance) -> bool:
+    """Whether a layer normalizes by running statistics alone."""
+    return all(
+        share == 0 or name == "batch"
+        for shares in (layer.mean, layer.var)
+        for name, share in zip(layer.statistics, shares, strict=True)
+    )
 
 
 def _report(options: argparse.Namespace, rest: Sequence[str]) -> None:

@@ -20,7 +20,6 @@ class Adapter(nn.Module):
 
     Attributes:
         batches: whether it takes several images at once.
-        smallest: the smallest height and width of images, in pixels.
         counts: whether how much it gives depends on what is in the picture.
         in_8_bits: why its outputs cannot be computed in 8 bits; "" where they can.
     """
@@ -28,11 +27,15 @@ class Adapter(nn.Module):
     batches: ClassVar[bool] = True
     counts: ClassVar[bool] = False
     in_8_bits: ClassVar[str] = ""
-    smallest: int = 1
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+
+    @property
+    def smallest(self) -> int:
+        """The smallest height and width of images, in pixels."""
+        return 1
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(N, C, H, W) float -> outputs by name."""

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from benchmarks import decoders, detectors, layers, networks, shapes, subjects, weights
+from benchmarks import decoders, deploy, detectors, layers, networks, shapes, subjects, weights
 from benchmarks.agreement import MismatchError
 from benchmarks.runner import run_case
 from switchnorm.errors import InputError
@@ -163,3 +163,18 @@ def test_a_detector_with_other_losses_has_no_speed(wrong: float) -> None:
 def test_sizes_that_would_be_padded_are_refused() -> None:
     with pytest.raises(InputError, match="--size must be a multiple of 32 and --rounds 1 or more, got 50 and 1"):
         detectors.cases(options(detectors, "--size", "50", "--rounds", "1"))
+
+
+@pytest.mark.parametrize(
+    "runtime", ["eager", *(pytest.param(r, marks=pytest.mark.sweep) for r in ("onnxruntime", "openvino"))]
+)
+def test_deploy(runtime: str) -> None:
+    arguments = ["--size", "32", "--rounds", "1", "--networks", "resnet18", "--runtimes", runtime]
+    parser = argparse.ArgumentParser()
+    deploy.add_arguments(parser)
+    (case,) = deploy.cases(parser.parse_args([*arguments, "--settings", "ssn, all batch", "gn"]))
+    outcome = run_case(case)
+    assert outcome.failures == {}
+    assert {row["way"] for row in outcome.rows} == {"bn", "ssn, all batch", "gn"}
+    nodes = [ratio.value for pair, ratio in outcome.ratios.items() if pair.quantity == "nodes"]
+    assert nodes == ([] if runtime == "eager" else [1.0])

@@ -82,3 +82,22 @@ def test_no_place_for_the_table_and_a_broken_record(tmp_path: Path) -> None:
     (tmp_path / "layers.json").write_text("{")
     with pytest.raises(InputError, match=r"layers\.json is no record"):
         rewrite(readme, tmp_path)
+
+
+def test_exported_networks_have_runtimes_side_by_side(tmp_path: Path) -> None:
+    network = {"network": "resnet50", "over": "bn", "quantity": "cpu_time"}
+    put(
+        tmp_path,
+        "deploy.json",
+        ratio("sn", "contiguous", 1.31, **network, runtime="onnxruntime", at_most=1.57, met=True),
+        ratio("sn", "contiguous", 1.276, **network, runtime="openvino", at_most=1.26, met=False),
+        ratio("gn", "contiguous", 1.05, **network, runtime="eager"),
+        ratio("gn", "contiguous", 9.0, **{**network, "quantity": "nodes"}, runtime="onnxruntime"),
+    )
+    assert tables(tmp_path).splitlines() == [
+        "| folded, over bn | onnxruntime | openvino | eager |",
+        "|---|---|---|---|",
+        "| resnet50, sn | 1.31 (at most 1.57) | 1.28 (at most 1.26) **missed** |  |",
+        "| resnet50, gn |  |  | 1.05 |",
+        "",
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from switchnorm.layers.evaluated import Constant
 from switchnorm.surgery.folding.calls import Call, Calls
@@ -170,6 +170,10 @@ def _tied(model: nn.Module) -> dict[Any, set[nn.Module]]:
 
 
 def _place(tensor: Tensor) -> Any:
-    if isinstance(tensor, UninitializedTensorMixin) or tensor.layout is not torch.strided or tensor.numel() == 0:
+    if (
+        isinstance(tensor, (UninitializedParameter, UninitializedBuffer))
+        or tensor.layout is not torch.strided
+        or tensor.numel() == 0
+    ):
         return id(tensor)
     return tensor.device, tensor.data_ptr()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 import switchnorm
 from switchnorm.layers import all_norms
-from switchnorm.surgery import calibrate, plan_fold, switch
+from switchnorm.surgery import calibrate, fold, plan_fold, switch
 from tests.surgery.folding.folded import assert_same, chosen, trained
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -152,4 +154,7 @@ def test_offsets_cost_no_digits():
     with torch.no_grad():
         model[0].bias.fill_(300)
         model[1].running_mean.fill_(300)
-    assert_same(model, torch.randn(2, 3, 32, 32))
+        x = torch.randn(2, 3, 32, 32)
+        found, exact = fold(model)(x), copy.deepcopy(model).double()(x.double())
+    # Eager mode, which is given numbers around 300, is 50 times as far.
+    assert (found - exact).abs().max() <= 5e-7 * exact.abs().max()
