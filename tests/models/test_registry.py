@@ -136,7 +136,7 @@ def test_as_many_classes_as_the_dataset_of_the_name(name, classes):
         ),
         (
             {"name": "cifar_vgg11_bn", "dropout": 0.1},
-            "option of 'cifar_vgg11_bn' 'dropout' is unknown; choose from in_channels, momentum, statistics",
+            "option of 'cifar_vgg11_bn' 'dropout' is unknown; choose from in_channels, momentum, statistics, tied",
         ),
         (
             {"name": "cifar_resnet20", "embeding": 3},
