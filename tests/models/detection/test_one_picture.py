@@ -16,7 +16,11 @@ from switchnorm.models.detection.one_picture import FOUND, MASKS
 from switchnorm.models.detection.traced import best, grid, rounded_down, suppressed
 from tests.models.detection.networks import NAMES, network
 
-OURS = (*NAMES[:3], pytest.param(NAMES[3], marks=pytest.mark.sweep), "resnet18_fpn16+retina", "resnet18_fpn16+fcos")
+OURS = (
+    NAMES[2],
+    "resnet18_fpn16+fcos",
+    *(pytest.param(name, marks=pytest.mark.sweep) for name in (*NAMES[:2], NAMES[3], "resnet18_fpn16+retina")),
+)
 FOREIGN = (
     "fasterrcnn_mobilenet_v3_large_320_fpn",
     "ssdlite320_mobilenet_v3_large",
