@@ -69,7 +69,7 @@ def detector(name, **options):
         last = path.rpartition(".")[2]
         scores = last in LAST or "classification_head.module_list" in path
         if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None and scores:
-            nn.init.normal_(module.weight, std=0.3)
+            nn.init.normal_(module.weight, std=0.05 if last == "cls_logits" else 0.3)
             nn.init.constant_(module.bias, -1.0 if last == "cls_logits" else 0.0)
     model.transform.paste, model.transform.edges = False, True
     return model
