@@ -8,6 +8,9 @@ A file holds the whole network with its suppression, and takes one picture of an
 - "masks" (D, 28, 28), with a mask head: the probability of each place within its box, before it is pasted.
 
 The thresholds and the number of detections are those that the network had when it was exported.
+
+torch.export takes a dimension of one for a constant, so that programs (.pt2) refuse pictures of which a map would have
+one row or column: of 64 pixels and less, and of detectors without proposals of 128.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ _SAME = 0.5
 _EXPLAINED, _UNEXPLAINED = 0.1, 0.02
 #: How far corners of the same box are apart at most, over the largest coordinate.
 _PLACE = 1e-4
+#: How far corners are apart at least, over the largest coordinate, for boxes to be two where most are nearer.
+_OTHER = 1e-3
 #: How far scores may be apart for rounding to decide which of them is let through.
 _NEAR = 1e-3
 #: Overlap from which rounding may decide which of two detections stays.
@@ -109,6 +114,7 @@ def apart(found: Arrays, expected: Arrays) -> float:
     alike = expected["labels"][:, None] == found["labels"]
     pairs = _pairs(np.where(alike & (overlap >= _SAME), overlap, 0), expected["scores"], found["scores"])
     count = max(len(expected["boxes"]), len(found["boxes"]))
+    pairs = _of_one(pairs, expected["boxes"], found["boxes"])
     alone = [
         _alone(expected["scores"], found["scores"], (alike * overlap).max(1, initial=0), [i for i, _ in pairs]),
         _alone(found["scores"], expected["scores"], (alike * overlap).max(0, initial=0), [j for _, j in pairs]),
@@ -157,6 +163,16 @@ def _pairs(overlap: np.ndarray, first: np.ndarray, second: np.ndarray) -> list[t
             used[0].add(row)
             used[1].add(column)
     return pairs
+
+
+def _of_one(pairs: list[tuple[int, int]], first: np.ndarray, second: np.ndarray) -> list[tuple[int, int]]:
+    """The pairs without those whose boxes are much farther apart than most: suppression kept another of two there."""
+    if not pairs:
+        return pairs
+    ours, theirs = (np.array(places) for places in zip(*pairs, strict=True))
+    far = np.abs(first[ours].astype(np.float64) - second[theirs]).max(1) / max(float(np.abs(first).max()), 1.0)
+    limit = max(_OTHER, 10 * float(np.median(far)))
+    return [pair for pair, distance in zip(pairs, far.tolist(), strict=True) if distance <= limit]
 
 
 def _alone(scores: np.ndarray, others: np.ndarray, overlap: np.ndarray, paired: list[int]) -> tuple[int, int]:

@@ -95,9 +95,12 @@ def test_sample(name: str, norm: str) -> None:
     check(make, shape, norm)
 
 
+#: Some normalizations there see (N, C), which has no instance statistic, so that no forward pass gets through.
+FLAT = {("timm-levit_128s", "ibn")}
+
+
 @pytest.mark.sweep
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(("name", "norm"), [(name, norm) for name in ALL for norm in NORMS if (name, norm) not in FLAT])
 def test_sweep(name: str, norm: str) -> None:
     make, shape = ALL[name]
     check(make, shape, norm)
