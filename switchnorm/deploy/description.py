@@ -85,9 +85,9 @@ class Description:
         values["preparation"] = None if self.preparation is None else self.preparation.to_dict()
         return {"format": FORMAT, **values}
 
-    def to_json(self, indent: int | None = None) -> str:
+    def to_json(self) -> str:
         """As a JSON text, the same for equal descriptions."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+        return json.dumps(self.to_dict(), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str, title: str) -> Description:
@@ -185,10 +185,6 @@ def _entries(value: Any, title: str) -> dict[str, Any]:
     if not isinstance(value, dict) or len(value) > _MOST:
         raise _fail(value, title, "entries by name")
     return value
-
-
-def _entries_or_none(value: Any, title: str) -> dict[str, Any] | None:
-    return None if value is None else _entries(value, title)
 
 
 def _fraction(value: Any, title: str) -> float:

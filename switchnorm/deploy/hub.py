@@ -21,7 +21,6 @@ from switchnorm.errors import InputError
 PREFIX = "hf-hub:"
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 _NAME = re.compile(rf"{_PART}/{_PART}")
-_COMMIT = re.compile("[0-9a-f]{40}")
 #: How files end that run code as they are read.
 _CODE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".joblib")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -58,7 +59,7 @@ def form(mixture: Mixture, before: bool, size: tuple[int, ...] | None, dims: tup
         if {*mixture.var} == {"batch"} and {*mixture.mean} <= {"instance", "batch"}:
             constant = Constant.normalizing(mean, var, mixture.eps, mixture.weight)
             # Afterwards both are known: mean 0, and the deviation that there is to be.
-            mixture = mixture_about(mixture, mean=zeros, var=ones, eps=0.0, weight=ones)
+            mixture = replace(mixture, running=(zeros, ones), eps=0.0, weight=ones)
         elif mixture.unbiased or len(names) > 1:
             # Small numbers keep their digits when they are squared.
             constant = Constant(mean, ones, zeros)
@@ -66,18 +67,11 @@ def form(mixture: Mixture, before: bool, size: tuple[int, ...] | None, dims: tup
     return Form(constant, module, _name(mixture, module))
 
 
-def mixture_about(mixture: Mixture, mean: Tensor, var: Tensor, eps: float, weight: Tensor) -> Mixture:
-    """A mixture with other running statistics, eps and weight."""
-    return Mixture(mixture.mean, mixture.var, (mean, var), eps, weight, mixture.bias, mixture.unbiased, mixture.first)
-
-
 def _only(mixture: Mixture) -> Mixture:
     """The mixture as one of its first channels, that knows of no others."""
     n = mixture.first
     running = None if mixture.running is None else (mixture.running[0][:n], mixture.running[1][:n])
-    return Mixture(
-        mixture.mean, mixture.var, running, mixture.eps, mixture.weight[:n], mixture.bias[:n], mixture.unbiased, n
-    )
+    return replace(mixture, running=running, weight=mixture.weight[:n], bias=mixture.bias[:n])
 
 
 def _name(mixture: Mixture, module: nn.Module) -> str:
@@ -259,9 +253,11 @@ class Tables(Held):
         """As batch normalization of a single sample with N C channels: one operation that scales and shifts."""
         samples, channels = x.shape[:2]
         mean = torch.zeros_like(self.bias) if mean is None else mean
-        tables = (t.detach().expand(samples, channels).reshape(-1) for t in (mean, var, self.weight, self.bias))
+        weight, bias, mean, var = (
+            table.detach().expand(samples, channels).reshape(-1) for table in (self.weight, self.bias, mean, var)
+        )
         flat = x.reshape(1, samples * channels, *x.shape[2:])
-        return torch.batch_norm(flat, *_ordered(*tables), False, 0.0, 0.0, False).reshape(x.shape)
+        return torch.batch_norm(flat, weight, bias, mean, var, False, 0.0, 0.0, False).reshape(x.shape)
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mean of each map and the variance as the mixture has it, (N, C); None for what it has no use for."""
@@ -322,11 +318,6 @@ def _mean_square(x: Tensor, dims: tuple[int, ...], places: Any, dtype: torch.dty
         wide = x if x.dtype == dtype else x.to(dtype)
         return (wide * wide).mean(dims)
     return torch.linalg.vector_norm(x, 2, dims, dtype=dtype).square() / places
-
-
-def _ordered(mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """In the order of `torch.batch_norm`."""
-    return weight, bias, mean, var
 
 
 def _plus(total: Any, shares: Mapping[str, float], name: str, table: Tensor | None) -> Any:
