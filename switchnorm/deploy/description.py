@@ -21,6 +21,12 @@ KEY, FORMAT = "switchnorm", 1
 RAW_TASK = "raw"
 #: Which dimensions of pictures may be dynamic.
 DIMENSIONS = ("batch", "height", "width")
+#: Settings of detection that are of the network itself, by the attribute of a detector.
+OF_DETECTORS = {
+    "score_threshold": "score_threshold",
+    "nms_threshold": "nms_threshold",
+    "detections": "detections_per_image",
+}
 #: Decimals of importance, which tell any choice of a statistic apart.
 _DECIMALS = 6
 _MOST, _LONGEST = 100_000, 1 << 20

@@ -29,6 +29,7 @@ from switchnorm.deploy.sizes import Shape, Tried, try_sizes
 from switchnorm.errors import InputError
 from switchnorm.files import check_free, part_of, remove, remove_parts, write_files
 from switchnorm.surgery.folding import plan_fold
+from switchnorm.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -246,7 +247,7 @@ def _evaluated(network: nn.Module, notes: list[str]) -> nn.Module:
     try:
         twin = copy.deepcopy(network)
     except Exception as error:  # a network of others may hold anything
-        raise InputError(f"the network cannot be copied: {str(error).partition(chr(10))[0]:.200}") from error
+        raise InputError(f"the network cannot be copied: {first_line(error)}") from error
     return twin.cpu().float().eval().requires_grad_(False)
 
 
