@@ -24,7 +24,7 @@ from switchnorm.deploy.formats import Format, format_of
 from switchnorm.deploy.job import Job
 from switchnorm.deploy.packaged import Packaged
 from switchnorm.deploy.runtimes.network import NetworkRuntime
-from switchnorm.deploy.settled import Wanted, channels_of, multiple_of, settled, traced_size
+from switchnorm.deploy.settled import Wanted, image_channels, multiple_of, settled, traced_size
 from switchnorm.deploy.sizes import Shape, Tried, try_sizes
 from switchnorm.errors import InputError
 from switchnorm.files import check_free, part_of, remove, remove_parts, write_files
@@ -168,7 +168,7 @@ def export(
     set_up(network, about)
     adapter = adapted(network, about)
     about = settled(adapter, about, chosen, Wanted(size, dynamic, raw, half, int8 is not None), notes)
-    shown = None if int8 is None else calibration(int8, about)
+    shown = None if int8 is None else calibration(int8, about, notes)
     reference, tried = _tried(adapter, about, channels)
     if tried.step > multiple_of(about):
         notes.append(f"height and width must be multiples of {tried.step}")
@@ -257,8 +257,11 @@ def _tried(
     """The network as it was given, packaged, and what it gives for images of three shapes."""
     preparation = None if about.raw else about.preparation
     reference = Packaged(adapter, (), preparation)
+    channels = channels or image_channels(adapter)
     if about.preparation is not None:
         channels = about.preparation.channels
+    if channels is None:
+        raise InputError("the network has no convolution to tell how many channels its images have; give channels")
 
     seeds = itertools.count()
 
@@ -267,7 +270,7 @@ def _tried(
         return images, eager(reference, images)
 
     multiple = multiple_of(about)
-    tried = try_sizes(run, channels or channels_of(adapter), traced_size(adapter, about), about.dynamic, multiple)
+    tried = try_sizes(run, channels, traced_size(adapter, about), about.dynamic, multiple)
     return Packaged(adapter, tuple(tried.found[0][1]), preparation), tried
 
 
