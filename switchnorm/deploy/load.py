@@ -12,8 +12,9 @@ from switchnorm.deploy.hub import PREFIX, Repository, download
 from switchnorm.deploy.model_folder import NEEDED, WEIGHTS, open_folder
 from switchnorm.deploy.net import Net
 from switchnorm.errors import InputError
-from switchnorm.runs.reading import CONFIG, run_of
 
+#: What says of a folder that it is a run.
+_RUN = "config.yaml"
 #: How files end that hold weights and not how these are used.
 _WEIGHTS_ALONE = (".ckpt", ".pth", ".pt", ".bin", ".tar", ".pkl")
 _ON_HUB = re.compile(r"[\w.-]+/[\w.-]+(@\S+)?")
@@ -45,13 +46,13 @@ def load(what: str | os.PathLike[str], *, checkpoint: str = "best", device: str 
         hint = f"; on the hub it is called {PREFIX}{name}" if _ON_HUB.fullmatch(name) else ""
         raise InputError(f"{name!r} does not exist; expected a run, a folder, or an exported file{hint}")
     if path.is_dir():
-        if run_of(path) is not None:
+        if (path / _RUN).is_file():
             return _of_run(path, name, device, checkpoint)
         if not (path / WEIGHTS).is_file():
-            raise InputError(f"folder {name!r} has neither {CONFIG}, as runs have, nor {WEIGHTS}{_inside(path)}")
+            raise InputError(f"folder {name!r} has neither {_RUN}, as runs have, nor {WEIGHTS}{_inside(path)}")
         return Net(open_folder(path, name, device), name)
     if path.suffix.lower() in _WEIGHTS_ALONE:
-        if run_of(path) is None:
+        if not (path.parent.parent / _RUN).is_file():
             raise InputError(
                 f"{name!r} holds weights alone, and nothing says how pictures are shown to them; `switchnorm predict "
                 f"PICTURE --weights {name} --model NAME --classes CLASSES` takes any weights"
@@ -75,5 +76,5 @@ def _of_run(path: Path, name: str, device: str, checkpoint: str) -> Net:
 def _inside(path: Path) -> str:
     """What of a folder can be opened in its place."""
     suffixes = tuple(each.suffix for each in FORMATS.values())
-    near = sorted(str(each) for each in path.iterdir() if each.name.endswith(suffixes) or (each / CONFIG).is_file())
+    near = sorted(str(each) for each in path.iterdir() if each.name.endswith(suffixes) or (each / _RUN).is_file())
     return f"; the nearest is {near[0]!r}" if near else ", as `switchnorm push` writes it"

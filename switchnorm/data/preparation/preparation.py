@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,21 +11,15 @@ import numpy as np
 from PIL import Image
 
 from switchnorm.data.interpolation import INTERPOLATIONS, Interpolation
-from switchnorm.data.preparation.reading import (
-    MOST_CHANNELS,
-    counts_of,
-    entries_of,
-    number_of,
-    numbers_of,
-    range_of,
-    rule_of,
-)
-from switchnorm.data.preparation.rules import Part, Prepared, Rule
+from switchnorm.data.preparation.rules import RULES, Part, Prepared, Rule
 from switchnorm.data.resizing import Array, Pixelled, extent, to_array
 from switchnorm.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from switchnorm.data.files.picture_file import Pixels
+
+#: The most channels and sides that a file may ask for, since anybody may have written it.
+_MOST_CHANNELS, _MOST_SIDES, _LONGEST = 4096, 64, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -152,15 +146,15 @@ class Preparation:
             InputError: entries that are missing, unknown, of another type or out of range.
         """
         try:
-            entries = entries_of(values, "preparation", [each.name for each in fields(cls)], ("rule", "mean", "std"))
+            entries = _entries(values, "preparation", [each.name for each in fields(cls)], ("rule", "mean", "std"))
             return cls(
-                rule=rule_of(entries["rule"], "rule of preparation"),
-                mean=numbers_of(entries["mean"], "mean"),
-                std=numbers_of(entries["std"], "std"),
-                scale=number_of(entries.get("scale", 1.0), "scale"),
+                rule=_rule(entries["rule"], "rule of preparation"),
+                mean=_numbers(entries["mean"], "mean"),
+                std=_numbers(entries["std"], "std"),
+                scale=_number(entries.get("scale", 1.0), "scale"),
                 order=entries.get("order", "rgb"),
-                bands=None if entries.get("bands") is None else counts_of(entries["bands"], "bands"),
-                range=range_of(entries.get("range")),
+                bands=None if entries.get("bands") is None else _counts(entries["bands"], "bands"),
+                range=_range(entries.get("range")),
                 interpolation=entries.get("interpolation", "bilinear"),
             )
         except InputError as error:
@@ -195,9 +189,71 @@ class Preparation:
 
 def check_colors(mean: Sequence[float], std: Sequence[float]) -> None:
     """Raise `InputError` where these are no mean and deviation of the same channels."""
-    if not 0 < len(mean) <= MOST_CHANNELS or len(std) != len(mean):
+    if not 0 < len(mean) <= _MOST_CHANNELS or len(std) != len(mean):
         raise InputError(f"mean has {len(mean)} channels and std {len(std)}; expected a number of each for a channel")
     if not all(map(math.isfinite, mean)):
         raise InputError(f"mean {list(mean)} must be finite numbers")
     if not all(math.isfinite(each) and each > 0 for each in std):
         raise InputError(f"std {list(std)} must be numbers above 0")
+
+
+def _rule(values: Any, title: str) -> Rule:
+    kinds = values.get("kind") if isinstance(values, Mapping) else None
+    if not isinstance(kinds, str) or kinds not in RULES:
+        raise unknown("rule of sizes", str(kinds), RULES)
+    names = [each.name for each in fields(RULES[kinds])]
+    entries = dict(_entries({name: value for name, value in values.items() if name != "kind"}, title, names, names))
+    for name, value in entries.items():
+        if name == "sides":
+            entries[name] = _counts(value, "sides", least=1, most=_MOST_SIDES)
+        elif name == "resize":
+            if value not in ("antialiased", "plain"):
+                raise unknown("resize", str(value), ("antialiased", "plain"))
+        elif value is not None or name != "longest":
+            entries[name] = _count(value, name)
+    return RULES[kinds](**entries)
+
+
+def _entries(values: Any, title: str, known: Sequence[str], needed: Sequence[str]) -> Mapping[str, Any]:
+    if not isinstance(values, Mapping):
+        raise InputError(f"{title} is {type(values).__name__}; expected entries by name")
+    for name in values:
+        if name not in known:
+            raise unknown(f"entry of {title}", str(name), known)
+    for name in needed:
+        if name not in values:
+            raise InputError(f"{title} lacks {name!r}")
+    return values
+
+
+def _number(value: Any, name: str) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise InputError(f"{name} is {value!r:.80}; expected a number")
+    return float(value)
+
+
+def _numbers(value: Any, name: str) -> tuple[float, ...]:
+    if not isinstance(value, list) or len(value) > _MOST_CHANNELS:
+        raise InputError(f"{name} is {value!r:.80}; expected a list of numbers")
+    return tuple(_number(each, name) for each in value)
+
+
+def _count(value: Any, name: str, least: int = 1) -> int:
+    if type(value) is not int or not least <= value <= _LONGEST:
+        raise InputError(f"{name} is {value!r:.80}; expected a whole number, {least} to {_LONGEST}")
+    return value
+
+
+def _counts(value: Any, name: str, least: int = 0, most: int = _MOST_CHANNELS) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > most:
+        raise InputError(f"{name} is {value!r:.80}; expected a list of at most {most} whole numbers")
+    return tuple(_count(each, name, least) for each in value)
+
+
+def _range(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    numbers = _numbers(value, "range")
+    if len(numbers) != 2 or numbers[0] >= numbers[1]:
+        raise InputError(f"range is {value!r:.80}; expected two numbers, black and white, as in [0, 4095]")
+    return numbers[0], numbers[1]

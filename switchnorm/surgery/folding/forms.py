@@ -253,11 +253,9 @@ class Tables(Held):
         """As batch normalization of a single sample with N C channels: one operation that scales and shifts."""
         samples, channels = x.shape[:2]
         mean = torch.zeros_like(self.bias) if mean is None else mean
-        weight, bias, mean, var = (
-            table.detach().expand(samples, channels).reshape(-1) for table in (self.weight, self.bias, mean, var)
-        )
+        tables = (t.detach().expand(samples, channels).reshape(-1) for t in (mean, var, self.weight, self.bias))
         flat = x.reshape(1, samples * channels, *x.shape[2:])
-        return torch.batch_norm(flat, weight, bias, mean, var, False, 0.0, 0.0, False).reshape(x.shape)
+        return torch.batch_norm(flat, *_ordered(*tables), False, 0.0, 0.0, False).reshape(x.shape)
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Mean of each map and the variance as the mixture has it, (N, C); None for what it has no use for."""
@@ -318,6 +316,11 @@ def _mean_square(x: Tensor, dims: tuple[int, ...], places: Any, dtype: torch.dty
         wide = x if x.dtype == dtype else x.to(dtype)
         return (wide * wide).mean(dims)
     return torch.linalg.vector_norm(x, 2, dims, dtype=dtype).square() / places
+
+
+def _ordered(mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """In the order of `torch.batch_norm`."""
+    return weight, bias, mean, var
 
 
 def _plus(total: Any, shares: Mapping[str, float], name: str, table: Tensor | None) -> Any:
