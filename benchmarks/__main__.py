@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks SUITE`, `python -m benchmarks table`, and `start`, which times nothing."""
+"""The command line: `python -m benchmarks SUITE | STUDY | table`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from benchmarks import (
     data,
     decoders,
     deploy,
+    deployed,
     detection_data,
     detectors,
     layers,
@@ -41,6 +42,10 @@ SUITES = {
     "deploy": deploy,
 }
 
+#: A study measures what networks get right, and times nothing: a module with `add_arguments(parser)` and
+#: `run(options, arguments)`.
+STUDIES = {"start": start, "deployed": deployed}
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run a suite or make the table; exits with 1 if a result was wrong, with 2 and one line on bad input."""
@@ -49,8 +54,8 @@ def main(arguments: Sequence[str]) -> None:
         if options.suite == "table":
             table.rewrite(options.readme, record.RESULTS)
             return
-        if options.suite == "start":
-            start.run(options, arguments)
+        if options.suite in STUDIES:
+            STUDIES[options.suite].run(options, arguments)
             return
         cases = SUITES[options.suite].cases(options)
         outcomes = _run(cases)
@@ -98,8 +103,9 @@ def _parser() -> argparse.ArgumentParser:
         suite.add_arguments(of_suite)
     of_table = suites.add_parser("table", description=table.__doc__, help=table.__doc__, allow_abbrev=False)
     of_table.add_argument("--readme", type=Path, default=Path("README.md"), help="the file to rewrite")
-    of_start = suites.add_parser("start", description=start.__doc__, help="what a switch keeps", allow_abbrev=False)
-    start.add_arguments(of_start)
+    for name, study in STUDIES.items():
+        of_study = suites.add_parser(name, description=study.__doc__, help=study.__doc__, allow_abbrev=False)
+        study.add_arguments(of_study)
     return parser
 
 

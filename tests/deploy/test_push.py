@@ -91,8 +91,9 @@ def start(hub, tmp_path):
     """A process of Python with the hub on this machine: (exit code, stdout, stderr)."""
 
     def start(*arguments, **changes):
-        here = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
-        env = {**os.environ, **here, "HF_HUB_DISABLE_PROGRESS_BARS": "1", **changes}
+        here = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0"}
+        quiet = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        env = {**os.environ, **here, **quiet, **changes}
         done = forked.run(*map(str, arguments), cwd=tmp_path, env=env)
         return done.returncode, done.stdout, done.stderr
 

@@ -275,7 +275,7 @@ def test_what_cannot_be_is_one_line(masks, digits, tmp_path, monkeypatch, capsys
         (("eval", digits, "--save", tmp_path), "is a folder; expected a file"),
         (("eval", digits, "--limit", "0"), "--limit must be at least 1, got 0"),
         (("eval", digits, "--limit", "some"), "--limit: invalid int value: 'some'"),
-        (("predict",), "predict takes a run folder, or --weights FILE"),
+        (("predict",), "predict takes a run folder, an exported file or hf-hub:NAME, or --weights FILE"),
         (("predict", done), "predict needs pictures: files, or folders of files"),
         (("predict", done, picture, "--classes", "ade20k"), "--classes is for --weights"),
         (("predict", done, picture, "--batch-sise", "2"), "argument '--batch-sise' is unknown"),
