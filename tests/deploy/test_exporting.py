@@ -20,7 +20,8 @@ from switchnorm import InputError
 from switchnorm.deploy import exporting
 from switchnorm.deploy.checks import pictures
 from switchnorm.deploy.description import Description
-from switchnorm.deploy.exporting import ExportWarning, export
+from switchnorm.deploy.exported import ExportWarning
+from switchnorm.deploy.exporting import export
 from switchnorm.deploy.formats import FORMATS, Format, format_of
 from switchnorm.deploy.pools import AnySizePools
 from switchnorm.deploy.runtimes.harmless import harmless
