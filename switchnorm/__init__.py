@@ -27,27 +27,14 @@ _HOMES = {
     "weights": ("load_published",),
     "deploy.load": ("load",),
     "deploy.push": ("push",),
-    "deploy.exporting": ("export", "Exported", "ExportWarning"),
+    "deploy.exporting": ("export",),
+    "deploy.exported": ("Exported", "ExportWarning"),
     "errors": ("InputError",),
 }
 _HOME_OF = {name: room for room, names in _HOMES.items() for name in names}
 _ROOMS = (
-    *(
-        "config",
-        "data",
-        "deploy",
-        "errors",
-        "layers",
-        "models",
-        "ops",
-        "optim",
-        "report",
-        "runs",
-        "studies",
-        "surgery",
-        "tasks",
-    ),
-    *("training", "weights"),
+    *("config", "data", "deploy", "errors", "layers", "models", "ops", "optim"),
+    *("report", "runs", "studies", "surgery", "tasks", "training", "weights"),
 )
 
 __all__ = ["__version__", "ops", *_HOME_OF]

@@ -18,6 +18,7 @@ from switchnorm.errors import InputError
 # People write no JSON that nests deeper, or is longer; Python makes objects of it about twenty times as large.
 _DEEPEST, _LARGEST = 32, 8 << 20
 _MOST_DIGITS = 20
+_LONGEST_LINE = 240
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -109,6 +110,21 @@ def say(*lines: str, file: TextIO | None = None) -> None:
                 width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
             )
             print(wrapper.fill(line), file=file, flush=True)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library's says, in the first of its lines that has words; its kind where none has."""
+    return _lines(error)[0][:_LONGEST_LINE]
+
+
+def last_line(error: BaseException) -> str:
+    """As `first_line`, of errors that come with the way to them and say the reason last."""
+    return _lines(error)[-1][:_LONGEST_LINE]
+
+
+def _lines(error: BaseException) -> list[str]:
+    lines = [line.strip() for line in str(error).splitlines() if re.search("[A-Za-z]{3}", line)]
+    return lines or [type(error).__name__]
 
 
 def terminal_width(file: TextIO) -> int | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from switchnorm.cli.command import Commands
 from switchnorm.deploy.formats import ARGUMENTS, FORMATS, find_format, format_of
 from switchnorm.errors import InputError
+from switchnorm.runs.reading import run_of
 from switchnorm.text import say
 
 _FLAGS = (
@@ -109,13 +110,7 @@ def _path(options: argparse.Namespace) -> Path:
     else:
         chosen = find_format(options.format or next(iter(FORMATS)))
         place = Path(options.what)
-        folder = (
-            place
-            if place.is_dir()
-            else place.parent.parent
-            if (place.parent.parent / "config.yaml").is_file()
-            else Path()
-        )
+        folder = run_of(place) or (place if place.is_dir() else Path())
         path = folder / f"{folder.resolve().name}{chosen.suffix}"
     given = {"half": options.half, "int8": options.int8, "raw": options.raw, "dynamic": options.dynamic}
     chosen.check_arguments([name for name in ARGUMENTS if given[name] and given[name] != "none"])

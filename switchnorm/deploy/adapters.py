@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from switchnorm.deploy.description import RAW_TASK, Description
+from switchnorm.deploy.description import OF_DETECTORS, RAW_TASK, Description
 from switchnorm.errors import InputError
 
 
@@ -96,12 +96,7 @@ def set_up(network: Any, about: Description) -> None:
     """Let a network be run as its description says: of a detector what it gives out, as `Detection` asks for it."""
     if about.task != "detection":
         return
-    named = {
-        "score_threshold": "score_threshold",
-        "nms_threshold": "nms_threshold",
-        "detections": "detections_per_image",
-    }
-    for name, attribute in named.items():
+    for name, attribute in OF_DETECTORS.items():
         if name in about.inference:
             setattr(network, attribute, about.inference[name])
     if hasattr(network, "transform"):

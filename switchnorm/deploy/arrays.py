@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from switchnorm.data.resizing import Array
+from switchnorm.tasks.segmentation.inference import bands
 
 #: A pixel is part of a mask where its probability is above this (He et al., "Mask R-CNN", section 3.1).
 MASK_THRESHOLD = 0.5
@@ -70,11 +71,7 @@ def probabilities(logits: Sequence[Array], size: tuple[int, int]) -> Iterator[tu
     """
     height, width = size
     plans = [Lines.between(each.shape[1], height, np.dtype(np.float64)) for each in logits]
-    budget = max(3, _ELEMENTS // (logits[0].shape[0] * max(width, *(each.shape[2] for each in logits))))
-    # A band of r rows needs at most r * h / height + 2 source rows, which have to fit as well.
-    step = max(1, min(budget, *((budget - 2) * height // each.shape[1] for each in logits)))
-    for start in range(0, height, step):
-        rows = slice(start, min(start + step, height))
+    for rows in bands(size, [each.shape for each in logits], _ELEMENTS):
         total = _band(logits[0], plans[0], rows, width)
         for each, plan in zip(logits[1:], plans[1:], strict=True):
             total += _band(each, plan, rows, width)

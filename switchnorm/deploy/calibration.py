@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
-from switchnorm.data.files.listing import EXTENSIONS
-from switchnorm.data.files.walk import find_files
+from switchnorm.deploy.given import found_pictures, is_path
 from switchnorm.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,19 +18,22 @@ if TYPE_CHECKING:
 MOST = 256
 
 
-def calibration(given: Any, about: Description) -> list[np.ndarray]:
+def calibration(given: Any, about: Description, notes: list[str]) -> list[np.ndarray]:
     """Pictures as a file takes them, (1, C, H, W) each, at most `MOST`.
 
     Args:
         given: as `int8` of `switchnorm.export`.
         about: of the file: how pictures are prepared.
+        notes: takes a line for each folder of which something is left out.
 
     Raises:
         InputError: no pictures, pictures that cannot be read, or that have another size than the file is for.
     """
-    found = list(_pictures(given))
-    if not found:
-        raise InputError("int8 needs pictures to choose scales by; give files, a folder, or arrays")
+    try:
+        found, left_out = found_pictures(_one_by_one(given))
+    except InputError as error:
+        raise InputError(f"int8: {error}") from error
+    notes += left_out
     step = -(-len(found) // MOST)
     images = [image for picture in found[::step] for image in _prepared(picture, about)]
     for image in images:
@@ -46,23 +48,13 @@ def calibration(given: Any, about: Description) -> list[np.ndarray]:
     return images
 
 
-def _pictures(given: Any) -> Iterator[Any]:
-    if isinstance(given, str | Path):
-        place = Path(given)
-        if place.is_dir():
-            paths = find_files(place, EXTENSIONS).paths
-            if not paths:
-                raise InputError(f"folder {str(place)!r} of int8 holds no pictures")
-            yield from map(Path, paths)
-        elif not place.is_file():
-            raise InputError(f"picture {str(place)!r} of int8 is missing; expected a file or a folder of files")
-        else:
-            yield place
-    elif isinstance(given, np.ndarray) and given.ndim == 4:
-        yield from given
-    elif isinstance(given, list | tuple):
+def _one_by_one(given: Any) -> Iterator[Any]:
+    """What lists and batches hold; tensors as arrays."""
+    if isinstance(given, torch.Tensor):
+        given = given.detach().cpu().numpy()
+    if isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim == 4):
         for each in given:
-            yield from _pictures(each)
+            yield from _one_by_one(each)
     else:
         yield given
 
@@ -70,13 +62,13 @@ def _pictures(given: Any) -> Iterator[Any]:
 def _prepared(picture: Any, about: Description) -> list[np.ndarray]:
     if about.preparation is None:
         array = np.asarray(picture)
-        if isinstance(picture, Path) or array.ndim != 3 or array.dtype.kind != "f":
+        if is_path(picture) or array.ndim != 3 or array.dtype.kind != "f":
             raise InputError(
                 "int8 of a network without a preparation takes arrays (C, H, W) of the numbers that it is shown; give "
                 "a description with a preparation for files"
             )
         return [np.ascontiguousarray(array[None], dtype=np.float32)]
-    if isinstance(picture, Path):
+    if is_path(picture):
         shown = about.preparation.prepare(about.preparation.read(str(picture)))
     else:
         shown = about.preparation.prepare(about.preparation.taken(picture, "a picture of int8"))

@@ -21,6 +21,12 @@ KEY, FORMAT = "switchnorm", 1
 RAW_TASK = "raw"
 #: Which dimensions of pictures may be dynamic.
 DIMENSIONS = ("batch", "height", "width")
+#: Settings of detection that are of the network itself, by the attribute of a detector.
+OF_DETECTORS = {
+    "score_threshold": "score_threshold",
+    "nms_threshold": "nms_threshold",
+    "detections": "detections_per_image",
+}
 #: Decimals of importance, which tell any choice of a statistic apart.
 _DECIMALS = 6
 _MOST, _LONGEST = 100_000, 1 << 20
@@ -85,9 +91,9 @@ class Description:
         values["preparation"] = None if self.preparation is None else self.preparation.to_dict()
         return {"format": FORMAT, **values}
 
-    def to_json(self, indent: int | None = None) -> str:
+    def to_json(self) -> str:
         """As a JSON text, the same for equal descriptions."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+        return json.dumps(self.to_dict(), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str, title: str) -> Description:
@@ -185,10 +191,6 @@ def _entries(value: Any, title: str) -> dict[str, Any]:
     if not isinstance(value, dict) or len(value) > _MOST:
         raise _fail(value, title, "entries by name")
     return value
-
-
-def _entries_or_none(value: Any, title: str) -> dict[str, Any] | None:
-    return None if value is None else _entries(value, title)
 
 
 def _fraction(value: Any, title: str) -> float:

@@ -6,9 +6,8 @@ import copy
 import hashlib
 import itertools
 import os
-import shlex
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,89 +17,25 @@ from torch import nn
 
 from switchnorm.deploy.adapters import Adapter, adapted, set_up, task_of
 from switchnorm.deploy.calibration import calibration
-from switchnorm.deploy.checks import Check, check, check_int8, eager, pictures
-from switchnorm.deploy.description import DIMENSIONS, Description
-from switchnorm.deploy.formats import Format, format_of
+from switchnorm.deploy.checks import check, check_int8, eager, pictures
+from switchnorm.deploy.description import Description
+from switchnorm.deploy.exported import Exported, ExportWarning
+from switchnorm.deploy.formats import format_of
 from switchnorm.deploy.job import Job
 from switchnorm.deploy.packaged import Packaged
 from switchnorm.deploy.runtimes.network import NetworkRuntime
-from switchnorm.deploy.settled import Wanted, channels_of, multiple_of, settled, traced_size
+from switchnorm.deploy.settled import Wanted, image_channels, multiple_of, settled, traced_size
 from switchnorm.deploy.sizes import Shape, Tried, try_sizes
 from switchnorm.errors import InputError
 from switchnorm.files import check_free, part_of, remove, remove_parts, write_files
 from switchnorm.surgery.folding import plan_fold
+from switchnorm.text import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: On how many of the pictures of an 8-bit file's calibration it is checked.
 _CHECKED = 32
-
-
-class ExportWarning(UserWarning):
-    """What an export has decided, and its caller may not expect."""
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A file that was written.
-
-    Args:
-        path: of the file.
-        files: of which it consists.
-        format: of the file.
-        description: that it holds.
-        outputs: names of what it gives.
-        checks: what it was compared with.
-        channels: C of the images that it takes.
-        folded: what became of the normalizations, and of how many.
-        notes: what was decided, a line each.
-    """
-
-    path: Path
-    files: tuple[Path, ...]
-    format: Format
-    description: Description
-    outputs: tuple[str, ...]
-    checks: tuple[Check, ...]
-    channels: int
-    folded: dict[str, int]
-    notes: tuple[str, ...]
-
-    @property
-    def bytes(self) -> int:
-        """Of all files together."""
-        return sum(file.stat().st_size for file in self.files)
-
-    @property
-    def next(self) -> str:
-        """The command to go on with."""
-        file = shlex.quote(str(self.path))
-        if self.description.preparation is None:
-            return f'python -c "import switchnorm; print(switchnorm.load({str(self.path)!r}).description)"'
-        return f"switchnorm predict {file} PICTURES --out FOLDER"
-
-    def __str__(self) -> str:
-        about = self.description
-        sides = [
-            name if name in about.dynamic else str(side)
-            for name, side in zip(DIMENSIONS[1:], about.size or ("height", "width"), strict=True)
-        ]
-        kind = "float32" if about.raw else "uint8"
-        first = "batch" if "batch" in about.dynamic else "1"
-        lines = [
-            f"{self.path}: {self.format.name}, {self.bytes / 1e6:.1f} MB",
-            f"  takes images {kind} ({first}, {self.channels}, {', '.join(sides)}), gives {', '.join(self.outputs)}",
-        ]
-        if self.folded:
-            lines.append("  folded: " + ", ".join(f"{count} {name}" for name, count in self.folded.items()))
-        error = "root mean square over that" if about.int8 else "largest difference over the largest"
-        if self.checks:
-            shown = ", ".join(map(str, self.checks[:3]))
-            lines.append(f"  checked in its runtime, {error} of the outputs: {shown}")
-        lines += [f"  {note}" for note in self.notes]
-        lines.append(f"next: {self.next}")
-        return "\n".join(lines)
 
 
 def export(
@@ -167,7 +102,7 @@ def export(
     set_up(network, about)
     adapter = adapted(network, about)
     about = settled(adapter, about, chosen, Wanted(size, dynamic, raw, half, int8 is not None), notes)
-    shown = None if int8 is None else calibration(int8, about)
+    shown = None if int8 is None else calibration(int8, about, notes)
     reference, tried = _tried(adapter, about, channels)
     if tried.step > multiple_of(about):
         notes.append(f"height and width must be multiples of {tried.step}")
@@ -246,7 +181,7 @@ def _evaluated(network: nn.Module, notes: list[str]) -> nn.Module:
     try:
         twin = copy.deepcopy(network)
     except Exception as error:  # a network of others may hold anything
-        raise InputError(f"the network cannot be copied: {str(error).partition(chr(10))[0]:.200}") from error
+        raise InputError(f"the network cannot be copied: {first_line(error)}") from error
     return twin.cpu().float().eval().requires_grad_(False)
 
 
@@ -256,8 +191,11 @@ def _tried(
     """The network as it was given, packaged, and what it gives for images of three shapes."""
     preparation = None if about.raw else about.preparation
     reference = Packaged(adapter, (), preparation)
+    channels = channels or image_channels(adapter)
     if about.preparation is not None:
         channels = about.preparation.channels
+    if channels is None:
+        raise InputError("the network has no convolution to tell how many channels its images have; give channels")
 
     seeds = itertools.count()
 
@@ -266,7 +204,7 @@ def _tried(
         return images, eager(reference, images)
 
     multiple = multiple_of(about)
-    tried = try_sizes(run, channels or channels_of(adapter), traced_size(adapter, about), about.dynamic, multiple)
+    tried = try_sizes(run, channels, traced_size(adapter, about), about.dynamic, multiple)
     return Packaged(adapter, tuple(tried.found[0][1]), preparation), tried
 
 

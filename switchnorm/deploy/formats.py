@@ -25,12 +25,12 @@ class Format:
         arguments: which of `ARGUMENTS` it takes.
         packages: what writing one imports.
         opened_by: what opening one imports.
-        extra: of this library, which installs the packages; "" where the library itself needs them.
         module: of `switchnorm.deploy.runtimes`: `write`, of a `switchnorm.deploy.job.Job` and a path, and `read`, of a
             path and a device, which returns a `switchnorm.deploy.runtime.Runtime`.
+        summary: what it is, for the help.
+        extra: of this library, which installs the packages; "" where the library itself needs them.
         beside: suffixes of the files that a file of this format comes with.
         folds: whether it holds a network folded for inference, or the weights as they were trained.
-        summary: what it is, for the help.
         counts: whether it holds networks that give more or less by what is in the picture, as detectors do.
     """
 
@@ -39,10 +39,10 @@ class Format:
     arguments: tuple[str, ...]
     packages: tuple[str, ...]
     opened_by: tuple[str, ...]
-    extra: str
     module: str
-    beside: tuple[str, ...]
     summary: str
+    extra: str = ""
+    beside: tuple[str, ...] = ()
     folds: bool = True
     counts: bool = True
 
@@ -97,7 +97,6 @@ FORMATS: Mapping[str, Format] = {
             packages=("onnx", "onnxscript", "onnxruntime"),
             opened_by=("onnxruntime",),
             extra="export",
-            beside=(),
             summary="ONNX, which ONNX Runtime, TensorRT and most others run",
             module="onnx_file",
         ),
@@ -118,8 +117,6 @@ FORMATS: Mapping[str, Format] = {
             arguments=("dynamic", "raw", "half"),
             packages=("torch",),
             opened_by=("torch",),
-            extra="",
-            beside=(),
             summary="a program of torch.export, which torch runs, compiles (AOTInductor) or lowers further",
             module="pt2_file",
         ),
@@ -141,8 +138,6 @@ FORMATS: Mapping[str, Format] = {
             arguments=(),
             packages=("safetensors",),
             opened_by=("safetensors", "torch"),
-            extra="",
-            beside=(),
             summary="the weights as trained, for this library on any machine",
             folds=False,
             module="safetensors_file",
@@ -153,8 +148,6 @@ FORMATS: Mapping[str, Format] = {
             arguments=("dynamic", "raw", "half"),
             packages=("torch",),
             opened_by=("torch",),
-            extra="",
-            beside=(),
             summary="a traced program for LibTorch, for what has no newer loader",
             module="torchscript_file",
         ),

@@ -8,20 +8,19 @@ from __future__ import annotations
 import importlib.util
 import re
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from switchnorm import __version__
+from switchnorm.deploy.hub_errors import EXPECTED, UnreachableError, explained
 from switchnorm.errors import InputError
 
 #: How an address on the hub begins, as timm writes it too.
 PREFIX = "hf-hub:"
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?"
 _NAME = re.compile(rf"{_PART}/{_PART}")
-_COMMIT = re.compile("[0-9a-f]{40}")
 #: How files end that run code as they are read.
 _CODE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py", ".joblib")
 
@@ -77,31 +76,28 @@ def download(repository: Repository, names: Sequence[str]) -> Path:
 
     about: dict[str, Any] = {"library_name": "switchnorm", "library_version": __version__}
     try:
-        with _explained(repository, "downloaded"):
+        with explained(repository, "downloaded"):
             info = HfApi(**about).model_info(
                 repository.name, revision=repository.revision, timeout=constants.HF_HUB_ETAG_TIMEOUT
             )
-    except _UnreachableError as error:
+    except UnreachableError as error:
         return _cached(repository, names, error)
     found = [each.rfilename for each in info.siblings or ()]
     missing = [name for name in names if name not in found]
     if missing:
-        raise InputError(f"{repository} has no {missing[0]}{_others(found)}; {_EXPECTED}")
+        raise InputError(f"{repository} has no {missing[0]}{_others(found)}; {EXPECTED}")
     try:
-        with _explained(repository, "downloaded"):
+        with explained(repository, "downloaded"):
             # By the name of the branch, so that the cache knows later what was on it, and then by the commit.
             first = Path(hf_hub_download(repository.name, names[0], revision=repository.revision, **about))
             folder = first.parent
             for name in names[1:]:
                 hf_hub_download(repository.name, name, revision=folder.name, **about)
-    except _UnreachableError as error:
+    except UnreachableError as error:
         return _cached(repository, names, error)
     if folder.name != info.sha:
         raise InputError(f"{repository} has changed while it was downloaded; try again")
     return folder
-
-
-_EXPECTED = "expected one that `switchnorm push` has written"
 
 
 def _others(found: Sequence[str]) -> str:
@@ -112,7 +108,7 @@ def _others(found: Sequence[str]) -> str:
     return f", only {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}" if found else ", nor any file"
 
 
-def _cached(repository: Repository, names: Sequence[str], error: _UnreachableError) -> Path:
+def _cached(repository: Repository, names: Sequence[str], error: UnreachableError) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -156,7 +152,7 @@ def upload(folder: Path, repository: Repository, names: Sequence[str], *, privat
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi(library_name="switchnorm", library_version=__version__)
-    with _explained(repository, "uploaded", writes=True):
+    with explained(repository, "uploaded", writes=True):
         api.create_repo(repository.name, private=private or None, exist_ok=True)
         if private and not api.model_info(repository.name).private:
             raise InputError(
@@ -185,91 +181,3 @@ def check_upload() -> None:
 def _require(doing: str) -> None:
     if importlib.util.find_spec("huggingface_hub") is None:
         raise InputError(f"{doing} needs huggingface_hub, which is not installed; run `pip install 'switchnorm[hub]'`")
-
-
-class _UnreachableError(Exception):
-    """The hub does not answer, or is not to be asked."""
-
-
-@contextmanager
-def _explained(repository: Repository, done: str, *, writes: bool = False) -> Iterator[None]:
-    """Turn what `huggingface_hub` raises into an `InputError`, or into `_UnreachableError` for downloads."""
-    from huggingface_hub import errors
-
-    cannot = f"{repository} cannot be {done}"
-    login = "log in by `hf auth login`, or set HF_TOKEN"
-    try:
-        yield
-    except (InputError, _UnreachableError):
-        raise
-    except errors.GatedRepoError as error:
-        raise InputError(f"{cannot}: its owners let in whom they know; ask there for access, and {login}") from error
-    except errors.RevisionNotFoundError as error:
-        raise InputError(f"{repository.name} has no revision {repository.revision!r} on the hub") from error
-    except errors.RepositoryNotFoundError as error:
-        refused = _status(error) in (401, 403)
-        reason = "the hub knows no such repository, or it is private"
-        if writes:
-            reason = "the hub does not know the token" if refused else "the hub knows no such owner or repository"
-        raise InputError(f"{cannot}: {reason}; see that the name is right, and {login}") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise _unreachable(f"{_endpoint()} cannot be reached", cannot, writes) from error
-    except errors.EntryNotFoundError as error:
-        raise InputError(f"{cannot}: a file is missing there; {_EXPECTED}") from error
-    except errors.OfflineModeIsEnabled as error:
-        raise _unreachable("HF_HUB_OFFLINE is set", cannot, writes) from error
-    except errors.HFValidationError as error:
-        raise InputError(f"{cannot}: {_first_line(error)}") from error
-    except Exception as error:
-        answer = next((each for each in _chain(error) if isinstance(each, errors.HfHubHTTPError)), None)
-        if answer is not None:
-            raise _answered(answer, cannot, writes) from error
-        if any(isinstance(each, OSError) or _is_request(each) for each in _chain(error)):
-            raise _unreachable(f"{_endpoint()} cannot be reached ({_first_line(error)})", cannot, writes) from error
-        if isinstance(error, ValueError):  # as the hub's checks of a card's front matter
-            raise InputError(f"{cannot}: {' '.join(str(error).split())[:300]}") from error
-        raise
-
-
-def _answered(error: Any, cannot: str, writes: bool) -> Exception:
-    """What the hub's answer means."""
-    status, said = _status(error), _first_line(error)
-    if status in (401, 403):
-        rule = f"the token may not {'write' if writes else 'read'} there ({said})"
-        return InputError(f"{cannot}: {rule}; take one that may, by `hf auth login` or HF_TOKEN")
-    if status >= 500 or status in (0, 429):
-        return _unreachable(f"the hub answers {status or 'nothing'} ({said})", cannot, writes)
-    return InputError(f"{cannot}: the hub answers {status} ({said})")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it was raised from."""
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _is_request(error: BaseException) -> bool:
-    """Whether an error is of the package that makes requests; which one that is, versions differ in."""
-    return type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "requests", "urllib3")
-
-
-def _unreachable(reason: str, cannot: str, writes: bool) -> Exception:
-    return InputError(f"{cannot}: {reason}") if writes else _UnreachableError(reason)
-
-
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return str(constants.ENDPOINT)
-
-
-def _status(error: Any) -> int:
-    response = getattr(error, "response", None)
-    return int(getattr(response, "status_code", 0) or 0)
-
-
-def _first_line(error: BaseException) -> str:
-    said = getattr(error, "server_message", None) or str(error)
-    lines = [line.strip() for line in str(said).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0][:200]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,16 +13,13 @@ from PIL import Image
 from switchnorm.config.task_spec import find_task, loaded, tasks
 from switchnorm.data.files.picture_file import DamagedError
 from switchnorm.data.files.remarks import Remarks, gathered
-from switchnorm.data.files.walk import EXTENSIONS, find_files, told
 from switchnorm.data.preparation import Preparation
 from switchnorm.data.resizing import Array, Pixelled
 from switchnorm.deploy.answering.base import Answering, Runs
 from switchnorm.deploy.answers import Answer
 from switchnorm.deploy.description import RAW_TASK, Description
+from switchnorm.deploy.given import PictureLike, found_pictures, is_path
 from switchnorm.errors import InputError
-
-#: A file, a folder of files, or a picture in memory.
-PictureLike: TypeAlias = "str | os.PathLike[str] | Image.Image | Array"
 
 
 class Answered(NamedTuple):
@@ -94,7 +90,7 @@ class Net:
             InputError: a picture that cannot be read or that the network does not take, settings that the task does
                 not have, or a network of which nothing says how pictures are shown to it.
         """
-        single = isinstance(pictures, Image.Image | np.ndarray) or (_is_path(pictures) and not _is_folder(pictures))
+        single = isinstance(pictures, Image.Image | np.ndarray) or (is_path(pictures) and not _is_folder(pictures))
         answers = []
         for found in self.answers(pictures, **settings):
             if found.answer is None:
@@ -173,54 +169,9 @@ def _saying(answering: Answering, pictures: Sequence[PictureLike]) -> Iterator[A
 
 
 def _read(preparation: Preparation, picture: PictureLike, name: str) -> Pixelled:
-    if isinstance(picture, str | os.PathLike):
+    if is_path(picture):
         return preparation.read(os.fspath(picture))
     return preparation.taken(picture, name)
-
-
-def found_pictures(
-    pictures: PictureLike | Iterable[PictureLike],
-) -> tuple[list[PictureLike], list[str]]:
-    """The pictures one by one, each file once, with those in folders; and what folders hold besides, in words.
-
-    Raises:
-        InputError: a file that is missing, a folder without pictures, or something that is no picture.
-    """
-    given: list[Any] = [pictures] if _is_path(pictures) or isinstance(pictures, Image.Image | np.ndarray) else []
-    if not given:
-        if not isinstance(pictures, Iterable) or isinstance(pictures, bytes | Mapping):
-            raise InputError(
-                f"{type(pictures).__name__} is no picture; expected a file, a folder, Pillow's or an array"
-            )
-        given = list(pictures)
-    if not given:
-        raise InputError("no pictures were given; expected files, or folders of files")
-    found: dict[Any, PictureLike] = {}
-    left_out = []
-    for place, each in enumerate(given):
-        if isinstance(each, Image.Image | np.ndarray):
-            found[place] = each
-            continue
-        if not _is_path(each):
-            kind = type(each).__name__
-            raise InputError(f"picture {place} is {kind}; expected a file, a folder, Pillow's or an array (H, W, C)")
-        path = Path(each)
-        inside = [path]
-        if path.is_dir():
-            below = find_files(path, EXTENSIONS)
-            left_out.append(told(str(path), below.left_out))
-            inside = [Path(name) for name in below.paths]
-            if not inside:
-                raise InputError(f"folder {str(path)!r} holds no pictures")
-        for file in inside:
-            if not file.is_file():
-                raise InputError(f"picture {str(file)!r} is missing; expected a file or a folder of files")
-            found.setdefault(file.resolve(), file)
-    return list(found.values()), [line for line in left_out if line]
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str | os.PathLike)
 
 
 def _is_folder(value: Any) -> bool:
@@ -228,4 +179,4 @@ def _is_folder(value: Any) -> bool:
 
 
 def _name(picture: PictureLike, place: int) -> str:
-    return os.fspath(picture) if isinstance(picture, str | os.PathLike) else f"picture {place}"
+    return os.fspath(picture) if is_path(picture) else f"picture {place}"

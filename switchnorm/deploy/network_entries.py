@@ -11,6 +11,7 @@ All of it is plain data, so that a file of anybody can be loaded: nothing of it 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,6 +72,15 @@ def arguments_of(network: Mapping[str, Any]) -> dict[str, Any]:
 def tuples(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as functions take them, with tuples where JSON has lists."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+
+
+def is_data(value: Any) -> bool:
+    """Whether a file of JSON can hold a value."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _check(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from switchnorm.data.files.remarks import Remarks
 from switchnorm.deploy.answering.base import Answering
-from switchnorm.deploy.net import Net, answered, found_pictures
+from switchnorm.deploy.given import found_pictures
+from switchnorm.deploy.net import Net, answered
 from switchnorm.errors import InputError
 from switchnorm.files import writing
 from switchnorm.processes import world_size

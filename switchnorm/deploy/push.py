@@ -223,9 +223,10 @@ def _check(path: Path, model: nn.Module, about: Description) -> None:
     from switchnorm.deploy.checks import pictures
     from switchnorm.deploy.runtimes.network import NetworkRuntime
     from switchnorm.deploy.runtimes.safetensors_file import read
+    from switchnorm.deploy.settled import image_channels
 
     ours, theirs = NetworkRuntime(copy.deepcopy(model).cpu(), about), read(path)
-    channels = _channels(model) if about.preparation is None else about.preparation.channels
+    channels = (image_channels(model) or 3) if about.preparation is None else about.preparation.channels
     rule = None if about.preparation is None else about.preparation.rule
     own = [size] if isinstance(size := getattr(rule, "size", None), int) else []
     failure: Exception | None = None
@@ -244,11 +245,3 @@ def _check(path: Path, model: nn.Module, about: Description) -> None:
             )
         return
     raise InputError(f"{type(model).__name__} fails on pictures, so that it cannot be compared: {failure}")
-
-
-def _channels(model: nn.Module) -> int:
-    from torch import nn
-
-    convolutions = (module for module in model.modules() if isinstance(module, nn.modules.conv._ConvNd))
-    first = next(convolutions, None)
-    return 3 if first is None else first.in_channels

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchnorm.deploy.description import KEY, Description
 from switchnorm.errors import InputError
-from switchnorm.text import from_json
+from switchnorm.text import from_json, last_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +67,32 @@ class Runtime:
                 )
         if "batch" not in about.dynamic and shape[0] != 1:
             raise InputError(f"{shape[0]} images were given; this file takes one: export it with dynamic batch")
+
+
+class FileRuntime(Runtime):
+    """As `Runtime`, run by a library that may raise anything.
+
+    Args:
+        path: of the file, for errors.
+        description, outputs, run: as of `Runtime`.
+        said: what of an error to repeat.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        description: Description,
+        outputs: Sequence[str],
+        run: Callable[[np.ndarray], Sequence[np.ndarray]],
+        said: Callable[[BaseException], str] = last_line,
+    ) -> None:
+        def explained(images: np.ndarray) -> Sequence[np.ndarray]:
+            try:
+                return run(images)
+            except Exception as error:
+                raise InputError(f"{path} cannot run on images of {images.shape[2:]}: {said(error)}") from error
+
+        super().__init__(description, outputs, explained)
 
 
 def described(metadata: Mapping[str, str], title: str) -> tuple[Description, tuple[str, ...]]:

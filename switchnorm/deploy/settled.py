@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import nn
 
@@ -15,6 +14,7 @@ from switchnorm.deploy.description import DIMENSIONS, RAW_TASK, Description
 from switchnorm.deploy.formats import FORMATS, Format
 from switchnorm.deploy.sizes import SMALLEST
 from switchnorm.errors import InputError, unknown
+from switchnorm.surgery.folding.sizes import check_size
 
 #: The side of images that a network is made for where nothing says so.
 _SIDE = 224
@@ -61,7 +61,7 @@ def settled(adapter: Adapter, about: Description, format: Format, wanted: Wanted
             notes.append("it takes normalized float32 images, for nobody has said how pictures are prepared")
     dynamic = _dynamic(adapter, about, format, wanted)
     known = _known_size(adapter, about)
-    size = _checked(wanted.size) or known
+    size = check_size(wanted.size) or known
     if size is None and {"height", "width"} - set(dynamic):
         raise InputError(
             f"a file of format {format.name!r} with {'fixed sizes' if not dynamic else 'a fixed side'} needs a size, "
@@ -106,15 +106,6 @@ def _dynamic(adapter: Adapter, about: Description, format: Format, wanted: Wante
     return tuple(name for name in DIMENSIONS if name in names)
 
 
-def _checked(size: Any) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, tuple | list) else ()
-    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
-        raise InputError(f"size {size!r} must be a side in pixels, or height and width, as 224 or (512, 1024)")
-    return sides[0], sides[1]
-
-
 def _known_size(adapter: Adapter, about: Description) -> tuple[int, int] | None:
     """The size that the network is said to be for; None where evaluation shows pictures of many sizes."""
     if about.size is not None:
@@ -131,9 +122,8 @@ def _known_size(adapter: Adapter, about: Description) -> tuple[int, int] | None:
     return _at_least(adapter.smallest, _SIDE)
 
 
-def channels_of(network: nn.Module) -> int:
-    """C of the images that a network takes, by its first convolution."""
-    for module in network.modules():
-        if isinstance(module, nn.modules.conv._ConvNd):
-            return module.in_channels
-    raise InputError("the network has no convolution to tell how many channels its images have; give channels")
+def image_channels(network: nn.Module) -> int | None:
+    """C of the images that a network takes, by its first convolution; None where it has none."""
+    convolutions = (module for module in network.modules() if isinstance(module, nn.modules.conv._ConvNd))
+    first = next(convolutions, None)
+    return None if first is None else first.in_channels

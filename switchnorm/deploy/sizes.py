@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from switchnorm.errors import InputError
+from switchnorm.text import first_line
 
 #: By which numbers a network may want height and width to be divisible.
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -62,7 +63,7 @@ def try_sizes(
             raise
         except Exception as error:  # the network's own, of any kind
             failure = failure or error
-    reason = str(failure).strip().partition("\n")[0][:200] or type(failure).__name__
+    reason = "" if failure is None else first_line(failure)
     if steps == [1]:
         raise InputError(f"the network fails on images of {size[0]}x{size[1]}: {reason}; name the size that it takes")
     raise InputError(

@@ -20,7 +20,7 @@ from switchnorm.config.task_spec import find_task
 from switchnorm.errors import InputError
 from switchnorm.files import WriteError, is_part, part_of, remove, remove_parts, write_file, writing
 from switchnorm.runs import lock
-from switchnorm.runs.reading import read_provenance
+from switchnorm.runs.reading import CONFIG, read_provenance
 from switchnorm.runs.tables import read_rows
 
 
@@ -33,7 +33,7 @@ class RunFolder:
     @property
     def config_file(self) -> Path:
         """The full configuration."""
-        return self.path / "config.yaml"
+        return self.path / CONFIG
 
     @property
     def record_file(self) -> Path:

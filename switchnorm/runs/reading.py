@@ -11,6 +11,15 @@ from switchnorm import text
 from switchnorm.errors import InputError
 from switchnorm.text import from_json
 
+#: The file by which a folder is known to be a run's.
+CONFIG = "config.yaml"
+
+
+def run_of(path: Path) -> Path | None:
+    """The folder of the run that a path is, or is a checkpoint of; None for any other."""
+    folder = path if path.is_dir() else path.parent.parent
+    return folder if (folder / CONFIG).is_file() else None
+
 
 def read_record(path: Path, what: str) -> dict[str, Any]:
     """The object in a JSON file that is meant to hold `what`."""

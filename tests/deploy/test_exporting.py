@@ -20,7 +20,8 @@ from switchnorm import InputError
 from switchnorm.deploy import exporting
 from switchnorm.deploy.checks import pictures
 from switchnorm.deploy.description import Description
-from switchnorm.deploy.exporting import ExportWarning, export
+from switchnorm.deploy.exported import ExportWarning
+from switchnorm.deploy.exporting import export
 from switchnorm.deploy.formats import FORMATS, Format, format_of
 from switchnorm.deploy.pools import AnySizePools
 from switchnorm.deploy.runtimes.harmless import harmless
@@ -203,7 +204,7 @@ def test_shapes_differ_in_all_that_stays_open() -> None:
         ("net.pte", {"dynamic": ["batch"]}, "takes no 'dynamic'; leave it out, or choose from onnx, openvino, pt2"),
         ("net.pt2", {"int8": "x"}, "takes no 'int8'; leave it out, or choose from onnx, openvino"),
         ("net.onnx", {"int8": "x", "half": True}, "half and int8"),
-        ("net.onnx", {"int8": "nowhere"}, "'nowhere' of int8 is missing"),
+        ("net.onnx", {"int8": "nowhere"}, "int8: picture 'nowhere' is missing"),
         ("net.onnx", {"dynamic": ["heigth"]}, "did you mean 'height'"),
         ("net.onnx", {"dynamic": "batch,widht"}, "did you mean 'width'"),
         ("net.onnx", {"size": (3, 4, 5)}, "a side in pixels, or height and width"),

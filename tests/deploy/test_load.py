@@ -14,8 +14,8 @@ from PIL import Image
 import switchnorm
 from switchnorm.cli import main
 from switchnorm.deploy.answers import Detected
-from switchnorm.deploy.networks import network_of
-from switchnorm.deploy.runtimes.safetensors_file import write_network
+from switchnorm.deploy.networks import trained
+from switchnorm.deploy.runtimes.safetensors_file import prepared
 from switchnorm.errors import InputError
 from switchnorm.runs.folder import RunFolder
 from tests.data.photos import photo, write_photo
@@ -139,7 +139,8 @@ def test_a_file_of_onnx_is_run_without_torch(runs, onnx, tmp_path):
 
 def test_a_run_and_its_weights_are_used_without_what_trains(runs, tmp_path):
     weights = tmp_path / "net.safetensors"
-    write_network(*network_of(runs["detection"].path), weights)
+    run = trained(runs["detection"].path)
+    weights.write_bytes(prepared(run.model, run.description)[0])
     path = pictures(runs["detection"])[0]
     said = without(TRAINING, path, tmp_path / "out", runs["detection"].path, weights)
     first, second = (line for line in said.splitlines() if line.startswith("Detected"))

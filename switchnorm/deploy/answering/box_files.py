@@ -14,8 +14,7 @@ from typing import IO, Any, ClassVar
 import numpy as np
 from faster_coco_eval.core import mask as coco_masks
 
-from switchnorm.data.detection.objects import Rle
-from switchnorm.data.resizing import Array, Pixelled
+from switchnorm.data.resizing import Pixelled
 from switchnorm.deploy.answering.files import AnswerFiles, seen
 from switchnorm.deploy.answers import Answer, Detected
 from switchnorm.files import write_files, writing
@@ -23,7 +22,7 @@ from switchnorm.runs.tables import csv_text
 from switchnorm.tasks.detection.average_precision import xywh
 from switchnorm.tasks.detection.coco_json import written_mask
 from switchnorm.tasks.detection.drawn import Drawer
-from switchnorm.tasks.detection.found import Found
+from switchnorm.tasks.detection.found import Found, encoded
 from switchnorm.tasks.detection.painting import WRITTEN, class_colors
 from switchnorm.tasks.images import write_image
 
@@ -68,7 +67,7 @@ class BoxFiles(AnswerFiles):
     def add(self, place: int, picture: Pixelled, answer: Answer) -> None:
         """Draw and keep what was found on a picture."""
         assert isinstance(answer, Detected)
-        masks = None if answer.masks is None else tuple(map(_encoded, answer.masks))
+        masks = None if answer.masks is None else tuple(map(encoded, answer.masks))
         found = Found(answer.boxes, answer.labels, answer.scores, masks)
         file, image = self.files[place], seen(picture)
         (path,) = self.written(file, self.out)
@@ -136,9 +135,3 @@ def _spool(folder: Path) -> IO[str]:
 def _copy(spool: IO[str], file: IO[str]) -> None:
     spool.seek(0)
     shutil.copyfileobj(spool, file)
-
-
-def _encoded(mask: Array) -> Rle:
-    """The pixels of an object as run lengths."""
-    encoded: Rle = coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"]}

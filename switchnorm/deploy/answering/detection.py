@@ -15,14 +15,8 @@ from switchnorm.data.resizing import Array, Pixelled, extent
 from switchnorm.deploy.answering.base import Answering, Runs, output
 from switchnorm.deploy.answering.box_files import BoxFiles
 from switchnorm.deploy.answers import Answer, Detected, Masks
+from switchnorm.deploy.description import OF_DETECTORS
 from switchnorm.errors import InputError
-
-#: What is set in the network itself: by the setting, the attribute of a detector.
-_WITHIN = {
-    "score_threshold": "score_threshold",
-    "nms_threshold": "nms_threshold",
-    "detections": "detections_per_image",
-}
 
 
 class Detecting(Answering):
@@ -51,7 +45,7 @@ class Detecting(Answering):
         if network is None:
             self._check_fixed(settings)
         else:
-            for name, attribute in _WITHIN.items():
+            for name, attribute in OF_DETECTORS.items():
                 value = self.about.inference.get(name) if self.chosen[name] is None else self.chosen[name]
                 if value is not None:
                     setattr(network, attribute, value)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from switchnorm.deploy.runtime import Runtime, described
+from switchnorm.deploy.runtime import FileRuntime, Runtime, described
 from switchnorm.errors import InputError
-from switchnorm.text import from_json, read_text
+from switchnorm.text import first_line, from_json, read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +34,7 @@ def write(job: Job, path: Path) -> None:
             lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
             content = lowered.to_executorch().buffer
     except Exception as error:  # its passes raise errors of many kinds
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise InputError(f"ExecuTorch cannot express the network: {lines[0][:240]}") from error
+        raise InputError(f"ExecuTorch cannot express the network: {first_line(error)}") from error
     path.write_bytes(content)
     path.with_suffix(".json").write_text(json.dumps(job.metadata(), indent=1), encoding="utf-8")
 
@@ -76,11 +75,7 @@ def read(path: Path, device: str = "cpu") -> Runtime:
         raise InputError(f"{path} is no program of ExecuTorch: it has no method 'forward'")
 
     def run(images: np.ndarray) -> Sequence[np.ndarray]:
-        try:
-            results = method.execute((torch.from_numpy(np.ascontiguousarray(images)),))
-        except Exception as error:
-            line = str(error).strip().splitlines()[-1][:240]
-            raise InputError(f"{path} cannot run on images of {images.shape[2:]}: {line}") from error
+        results = method.execute((torch.from_numpy(np.ascontiguousarray(images)),))
         return [each.numpy().copy() for each in results]
 
-    return Runtime(description, names, run)
+    return FileRuntime(path, description, names, run)

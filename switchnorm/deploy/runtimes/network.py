@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from switchnorm.deploy.description import Description
 from switchnorm.deploy.runtime import Runtime
 from switchnorm.errors import InputError
+from switchnorm.text import first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,8 +57,7 @@ class NetworkRuntime(Runtime):
                 raise
             except (RuntimeError, ValueError, AssertionError) as error:  # how networks refuse a shape
                 what = f"pictures (channels, height, width) = {tuple(images.shape[1:])}"
-                reason = str(error).strip().partition("\n")[0]
-                raise InputError(f"the network takes no {what}: {reason}") from error
+                raise InputError(f"the network takes no {what}: {first_line(error)}") from error
         self.outputs = tuple(found)
         floating = (value.float() if value.is_floating_point() else value for value in found.values())
         return [value.cpu().numpy() for value in floating]

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from switchnorm.deploy.runtime import INPUT, OUTPUTS, Runtime, described
+from switchnorm.deploy.runtime import INPUT, OUTPUTS, FileRuntime, Runtime, described
 from switchnorm.errors import InputError
+from switchnorm.text import first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -210,20 +211,13 @@ def read(path: Path, device: str = "cpu") -> Runtime:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
     except Exception as error:  # its errors have no common class
-        raise InputError(f"{path} is no file of ONNX that ONNX Runtime opens: {_line(error)}") from error
+        raise InputError(f"{path} is no file of ONNX that ONNX Runtime opens: {first_line(error)}") from error
     metadata = session.get_modelmeta().custom_metadata_map
     outputs = [each.name for each in session.get_outputs()]
     description, _ = described({**metadata, OUTPUTS: json.dumps(outputs)}, str(path))
 
     def run(images: np.ndarray) -> Sequence[np.ndarray]:
-        try:
-            found: Sequence[np.ndarray] = session.run(outputs, {INPUT: images})
-        except Exception as error:
-            raise InputError(f"{path} cannot run on images of {images.shape[2:]}: {_line(error)}") from error
+        found: Sequence[np.ndarray] = session.run(outputs, {INPUT: images})
         return found
 
-    return Runtime(description, outputs, run)
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0][:240]
+    return FileRuntime(path, description, outputs, run, first_line)

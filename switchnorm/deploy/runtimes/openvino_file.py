@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchnorm.deploy.description import KEY
-from switchnorm.deploy.runtime import INPUT, OUTPUTS, Runtime, described
+from switchnorm.deploy.runtime import INPUT, OUTPUTS, FileRuntime, Runtime, described
 from switchnorm.errors import InputError
+from switchnorm.text import last_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,9 +37,7 @@ def write(job: Job, path: Path) -> None:
             with quiet():
                 model = openvino.convert_model(str(file))
         except Exception as error:  # OpenVINO's errors have no common class
-            raise InputError(
-                f"OpenVINO cannot express the network: {str(error).strip().splitlines()[-1][:240]}"
-            ) from error
+            raise InputError(f"OpenVINO cannot express the network: {last_line(error)}") from error
         if job.calibration is not None:
             model = _quantized(model, job.calibration)
         for key, value in job.metadata().items():
@@ -81,9 +80,7 @@ def read(path: Path, device: str = "cpu") -> Runtime:
         # Where a processor has 16-bit matrices OpenVINO would take these unasked.
         compiled = core.compile_model(model, device.upper(), {"INFERENCE_PRECISION_HINT": "f32"})
     except Exception as error:  # OpenVINO's errors have no common class
-        raise InputError(
-            f"{path} is no file that OpenVINO opens: {str(error).strip().splitlines()[-1][:240]}"
-        ) from error
+        raise InputError(f"{path} is no file that OpenVINO opens: {last_line(error)}") from error
     info = model.get_rt_info()
     metadata = {key: str(info[key].value) for key in (KEY, OUTPUTS) if key in info}
     description, names = described(metadata, str(path))
@@ -91,11 +88,7 @@ def read(path: Path, device: str = "cpu") -> Runtime:
     names = names or tuple(found)
 
     def run(images: np.ndarray) -> Sequence[np.ndarray]:
-        try:
-            results = compiled({INPUT: images})
-        except Exception as error:
-            line = str(error).strip().splitlines()[-1][:240]
-            raise InputError(f"{path} cannot run on images of {images.shape[2:]}: {line}") from error
+        results = compiled({INPUT: images})
         return [results[place] for place in range(len(names))]
 
-    return Runtime(description, names, run)
+    return FileRuntime(path, description, names, run)

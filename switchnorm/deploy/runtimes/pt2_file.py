@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from switchnorm.deploy.description import KEY
-from switchnorm.deploy.runtime import OUTPUTS, Runtime, described
+from switchnorm.deploy.runtime import OUTPUTS, FileRuntime, Runtime, described
 from switchnorm.deploy.runtimes.harmless import harmless
 from switchnorm.errors import InputError
-from switchnorm.text import from_json
+from switchnorm.text import first_line, from_json
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from switchnorm.deploy.job import Job
 
 #: What an archive of a program may hold: no compiled code, no pickled objects.
@@ -66,7 +64,7 @@ def read(path: Path, device: str = "cpu") -> Runtime:
     """
     import torch
 
-    from switchnorm.deploy.runtimes.traced import quiet
+    from switchnorm.deploy.runtimes.traced import on_arrays, quiet
 
     metadata: dict[str, Any] = {KEY: "", OUTPUTS: ""}
     _check(path)
@@ -79,17 +77,7 @@ def read(path: Path, device: str = "cpu") -> Runtime:
     found = {key: value for key, value in metadata.items() if value}
     description, names = described(found, str(path))
     network = program.module().to(device)
-
-    def run(images: np.ndarray) -> Sequence[np.ndarray]:
-        with torch.no_grad():
-            try:
-                results = network(torch.from_numpy(images).to(device))
-            except Exception as error:  # guards of sizes, and whatever an operation raises
-                line = str(error).strip().partition("\n")[0][:240]
-                raise InputError(f"{path} cannot run on images of {images.shape[2:]}: {line}") from error
-        return [each.cpu().numpy() for each in results]
-
-    return Runtime(description, names, run)
+    return FileRuntime(path, description, names, on_arrays(network, device), first_line)
 
 
 def _check(path: Path) -> None:

@@ -26,16 +26,10 @@ if TYPE_CHECKING:
 
 
 def write(job: Job, path: Path) -> None:
-    """Write the network of a job as it was before folding; raises as `write_network`."""
-    write_network(job.source, job.description, path)
-
-
-def write_network(network: nn.Module, description: Description, path: Path) -> Description:
-    """Write the weights of a network; arguments, result and errors as of `prepared`."""
-    content, description = prepared(network, description)
+    """Write the network of a job as it was before folding; raises as `prepared`."""
+    content, _ = prepared(job.source, job.description)
     # Not by safetensors' own writer, whose files only their owner may read.
     path.write_bytes(content)
-    return description
 
 
 def prepared(network: nn.Module, description: Description) -> tuple[bytes, Description]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from switchnorm.deploy.description import KEY
-from switchnorm.deploy.runtime import OUTPUTS, Runtime, described
+from switchnorm.deploy.runtime import OUTPUTS, FileRuntime, Runtime, described
 from switchnorm.errors import InputError
+from switchnorm.text import first_line
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from switchnorm.deploy.job import Job
 
 
@@ -33,8 +30,7 @@ def write(job: Job, path: Path) -> None:
             program = torch.jit.trace(job.in_half().network, (job.example,), check_trace=False)
             torch.jit.save(program, str(path), _extra_files=job.metadata())
     except Exception as error:  # the tracer, and whatever the network does, may raise anything
-        lines = [line.strip() for line in str(error).splitlines() if re.search("[a-z]{3}", line)]
-        raise InputError(f"torch.jit cannot trace the network: {(lines or [type(error).__name__])[0][:240]}") from error
+        raise InputError(f"torch.jit cannot trace the network: {first_line(error)}") from error
 
 
 def traced_numbers() -> Any:
@@ -65,7 +61,7 @@ def read(path: Path, device: str = "cpu") -> Runtime:
     """
     import torch
 
-    from switchnorm.deploy.runtimes.traced import quiet
+    from switchnorm.deploy.runtimes.traced import on_arrays, quiet
 
     metadata: dict[str, Any] = {KEY: "", OUTPUTS: ""}
     if not zipfile.is_zipfile(path):
@@ -77,14 +73,4 @@ def read(path: Path, device: str = "cpu") -> Runtime:
         raise InputError(f"{path} is no program of TorchScript: {str(error).strip()[:200]!r}") from error
     texts = {key: value.decode() if isinstance(value, bytes) else value for key, value in metadata.items()}
     description, names = described({key: value for key, value in texts.items() if value}, str(path))
-
-    def run(images: np.ndarray) -> Sequence[np.ndarray]:
-        with torch.no_grad():
-            try:
-                results = network(torch.from_numpy(images).to(device))
-            except Exception as error:
-                line = str(error).strip().splitlines()[-1][:240]
-                raise InputError(f"{path} cannot run on images of {images.shape[2:]}: {line}") from error
-        return [each.cpu().numpy() for each in results]
-
-    return Runtime(description, names, run)
+    return FileRuntime(path, description, names, on_arrays(network, device))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from switchnorm.deploy.job import Job
 from switchnorm.errors import InputError
+from switchnorm.text import first_line
 
 #: The dimension of images that each name stands for.
 _DIMENSIONS = {"batch": 0, "height": 2, "width": 3}
@@ -49,11 +50,19 @@ def quiet() -> Iterator[None]:
         logging.disable(level)
 
 
+def on_arrays(program: Any, device: str) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
+    """A program that torch runs as a function of arrays."""
+
+    def run(images: np.ndarray) -> Sequence[np.ndarray]:
+        with torch.no_grad():
+            return [each.cpu().numpy() for each in program(torch.from_numpy(images).to(device))]
+
+    return run
+
+
 def reason(error: BaseException) -> str:
     """What an exporter complains of, in a line."""
     dynamic = "specialized" in str(error) or "constraint" in str(error).lower()
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next((line for line in lines if re.search("[a-z]{3}", line)), type(error).__name__)
-    return f"{said[:240]}{'; leave these dimensions out of dynamic' if dynamic else ''}"
+    return f"{first_line(error)}{'; leave these dimensions out of dynamic' if dynamic else ''}"

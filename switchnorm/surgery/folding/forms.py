@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -58,7 +59,7 @@ def form(mixture: Mixture, before: bool, size: tuple[int, ...] | None, dims: tup
         if {*mixture.var} == {"batch"} and {*mixture.mean} <= {"instance", "batch"}:
             constant = Constant.normalizing(mean, var, mixture.eps, mixture.weight)
             # Afterwards both are known: mean 0, and the deviation that there is to be.
-            mixture = mixture_about(mixture, mean=zeros, var=ones, eps=0.0, weight=ones)
+            mixture = replace(mixture, running=(zeros, ones), eps=0.0, weight=ones)
         elif mixture.unbiased or len(names) > 1:
             # Small numbers keep their digits when they are squared.
             constant = Constant(mean, ones, zeros)
@@ -66,18 +67,11 @@ def form(mixture: Mixture, before: bool, size: tuple[int, ...] | None, dims: tup
     return Form(constant, module, _name(mixture, module))
 
 
-def mixture_about(mixture: Mixture, mean: Tensor, var: Tensor, eps: float, weight: Tensor) -> Mixture:
-    """A mixture with other running statistics, eps and weight."""
-    return Mixture(mixture.mean, mixture.var, (mean, var), eps, weight, mixture.bias, mixture.unbiased, mixture.first)
-
-
 def _only(mixture: Mixture) -> Mixture:
     """The mixture as one of its first channels, that knows of no others."""
     n = mixture.first
     running = None if mixture.running is None else (mixture.running[0][:n], mixture.running[1][:n])
-    return Mixture(
-        mixture.mean, mixture.var, running, mixture.eps, mixture.weight[:n], mixture.bias[:n], mixture.unbiased, n
-    )
+    return replace(mixture, running=running, weight=mixture.weight[:n], bias=mixture.bias[:n])
 
 
 def _name(mixture: Mixture, module: nn.Module) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # what a deployed network finds is written without torch
 Array = np.ndarray[Any, Any]
 
 #: A pixel is part of a mask where its probability is above this (He et al., "Mask R-CNN", section 3.1).
-_MASK_THRESHOLD = 0.5
+MASK_THRESHOLD = 0.5
 
 
 class Found(NamedTuple):
@@ -94,5 +94,10 @@ def _pasted(mask: Tensor, box: Tensor, size: tuple[int, int]) -> Rle:
     from torchvision.models.detection.roi_heads import paste_masks_in_image
 
     pasted = paste_masks_in_image(mask.detach().float().cpu()[None], box[None], size)[0, 0]
-    encoded: Rle = coco_masks.encode(np.asfortranarray((pasted > _MASK_THRESHOLD).numpy().astype(np.uint8)))
-    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"]}
+    return encoded((pasted > MASK_THRESHOLD).numpy())
+
+
+def encoded(mask: Array) -> Rle:
+    """The pixels of an object, (H, W) bool, as run lengths."""
+    found: Rle = coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(side) for side in found["size"]], "counts": found["counts"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from switchnorm.errors import InputError
@@ -36,6 +36,21 @@ class Inference:
             raise InputError(f"window {self.window} is no multiple of {GRID} pixels; the nearest is {near}")
         if not 0 <= self.overlap < 1:
             raise InputError(f"overlap {self.overlap} is not in [0, 1): windows have to move on; 0.33 is usual")
+
+
+def bands(size: tuple[int, int], logits: Sequence[tuple[int, ...]], most: int) -> Iterator[slice]:
+    """Rows of a picture that are predicted at once, one band after the other.
+
+    Args:
+        size: height and width of the picture.
+        logits: shapes (K, h, w) of those that are resized to it.
+        most: elements of the largest array on the way; three rows of all classes are taken where these are more.
+    """
+    height, width = size
+    budget = max(3, most // (logits[0][0] * max(width, *(w for _, _, w in logits))))
+    # A band of r rows needs at most r * h / height + 2 source rows, which have to fit as well.
+    step = max(1, min(budget, *((budget - 2) * height // h for _, h, _ in logits)))
+    return (slice(start, min(start + step, height)) for start in range(0, height, step))
 
 
 def pixels_per_logit(side: int, found: int, starts: Sequence[int]) -> int:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from switchnorm.data.segmentation import IGNORED, Scene
-from switchnorm.tasks.segmentation.inference import Inference, pixels_per_logit, starts
+from switchnorm.tasks.segmentation.inference import Inference, bands, pixels_per_logit, starts
 
 #: Pictures (N, 3, h, w) -> {"out": logits (N, K, h', w')}, the output of a segmentation network.
 Network = Callable[[Tensor], Mapping[str, Tensor]]
@@ -106,11 +106,7 @@ def probabilities(logits: Sequence[Tensor], size: tuple[int, int]) -> Iterator[t
     height, width = size
     plans = [_Lines.between(each.shape[1], height, each) for each in logits]
     most = _ELEMENTS_ON_CPU if logits[0].device.type == "cpu" else _ELEMENTS
-    budget = max(3, most // (logits[0].shape[0] * max(width, *(each.shape[2] for each in logits))))
-    # A band of r rows needs at most r * h / height + 2 source rows, which have to fit as well.
-    step = max(1, min(budget, *((budget - 2) * height // each.shape[1] for each in logits)))
-    for start in range(0, height, step):
-        rows = slice(start, min(start + step, height))
+    for rows in bands(size, [tuple(each.shape) for each in logits], most):
         total = _band(logits[0], plans[0], rows, width)
         for each, plan in zip(logits[1:], plans[1:], strict=True):
             total += _band(each, plan, rows, width)
