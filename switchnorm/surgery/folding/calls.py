@@ -47,6 +47,9 @@ class Calls:
         for name, module in model.named_modules(remove_duplicate=False):
             self._names[module].append(name)
         self._read, self._touched = set[str](), set[str]()
+        for layer in self._traced.read:
+            self._read.update(self._names[layer])
+            self._touched.update(self._names[layer])
         for part in self._traced.parts:
             for node, module in part.called.items():
                 if module in leaves and node not in part.abandoned:

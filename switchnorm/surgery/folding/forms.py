@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from switchnorm.layers.evaluated import Constant, Mixture
+from switchnorm.layers.opaque import Opaque
 from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import takes_torch
 from switchnorm.ops.moments import accumulation_dtype
@@ -109,7 +110,7 @@ def _module(mixture: Mixture, size: MapSize | None, constant: Constant | None = 
 _FEW = 16
 
 
-class Held(nn.Module):
+class Held(Opaque):
     """A module that holds constants."""
 
     def _hold(self, **values: Tensor | None) -> None:

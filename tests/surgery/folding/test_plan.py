@@ -159,3 +159,12 @@ def test_what_folding_saves():
         assert words in plan.saving
         assert plan.saving in str(plan)
     assert plan_fold(nn.Conv2d(3, 3, 1)).saving.startswith("0 of 0 normalizations cost nothing; 0 passes")
+
+
+def test_what_is_left_of_a_layer_is_one_node():
+    net = trained(switch(small_net(), "sn"))
+    folded, x = fold(net, 8), torch.randn(2, 3, 8, 8)
+    assert torch.equal(torch.fx.symbolic_trace(folded)(x), folded(x))
+    assert len(plan_fold(folded).changes) == len(plan_fold(folded).left) == 0
+    with pytest.raises(InputError, match=r"torch.jit.script cannot compile Tables"):
+        torch.jit.script(folded)
