@@ -43,7 +43,8 @@ def _inspect(options: argparse.Namespace, rest: Sequence[str]) -> None:
         )
     print_importance(layers)
     batch = sum(_is_constant(layer) for layer in layers)
-    say(f"fold: {batch} of {len(layers)} ({batch / len(layers):.0%}) chose batch statistics alone; {_saving(options.path)}")
+    share = f"{batch} of {len(layers)} ({batch / len(layers):.0%}) chose batch statistics alone"
+    say(f"fold: {share}; {_saving(options.path)}")
 
 
 def _saving(path: Path) -> str:

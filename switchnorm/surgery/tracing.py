@@ -29,6 +29,7 @@ class Part:
         frames: for each node the modules in whose forward passes it stands, from the outside in.
         where: for each node the path of the innermost of these.
         abandoned: the nodes of forward passes inside of it that could not be traced, and became one node each.
+        kept: the nodes that a forward pass leaves in an attribute of a module, where others may look for them.
     """
 
     graph: fx.Graph
@@ -36,6 +37,7 @@ class Part:
     frames: dict[fx.Node, tuple[nn.Module, ...]]
     where: dict[fx.Node, str]
     abandoned: set[fx.Node]
+    kept: set[fx.Node]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +148,18 @@ class _Parts:
         except FAILURES as error:
             self.result.failed[original] = words(error)
         if hasattr(tracer, "graph"):
-            part = Part(tracer.graph, tracer.called, tracer.frames, tracer.where, tracer.abandoned)
+            part = Part(tracer.graph, tracer.called, tracer.frames, tracer.where, tracer.abandoned, self.kept(tracer))
             self.result.parts.append(part)
+
+    def kept(self, tracer: _Tracer) -> set[fx.Node]:
+        """The nodes of a graph that attributes of modules hold."""
+        held = [
+            value
+            for twin in self.originals
+            for name, value in vars(twin).items()
+            if name not in ("_parameters", "_buffers", "_modules")
+        ]
+        return {proxy.node for value in held for proxy in _proxies(value, 3) if proxy.tracer is tracer}
 
 
 class _Tracer(fx.Tracer):

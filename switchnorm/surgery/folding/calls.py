@@ -75,7 +75,9 @@ class Calls:
         return not (self._read if values else self._touched).isdisjoint(self._names[layer])
 
     def only_user(self, call: Call) -> fx.Node | None:
-        """The one node that uses what a layer gives, once; None where there are several or none."""
+        """The one node that uses what a layer gives, once; None where there are several or none, or it is kept."""
+        if call.node in call.part.kept:
+            return None
         users = [user for user in call.node.users if user not in call.part.abandoned]
         return users[0] if len(users) == 1 and _times(users[0], call.node) == 1 else None
 

@@ -33,7 +33,8 @@ def fold(model: nn.Module, size: int | Sequence[int] | None = None) -> nn.Module
 
     Normalizations by constants go into the convolution or linear layer beside them, standardized weights become plain
     ones, and of every other normalization stays what depends on the input, in its cheapest exact form. The copy
-    computes what the network computes in evaluation mode, but for rounding. Layers keep their paths.
+    computes what the network computes in evaluation mode, but for rounding, when it is called as the network is by
+    default: what other values of optional arguments would do is not looked at. Layers keep their paths.
 
     Args:
         model: any network, of whichever library, not changed by this.

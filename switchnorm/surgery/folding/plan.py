@@ -63,7 +63,7 @@ class FoldPlan:
     changes: list[Change] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    cost: Cost = Cost()
+    cost: Cost = field(default_factory=Cost)
     _kinds: Counter[str] = field(default_factory=Counter, repr=False)
     _places: dict[nn.Module, nn.Module] = field(default_factory=dict, repr=False)
     _weights: dict[nn.Module, Folded] = field(default_factory=dict, repr=False)

@@ -74,7 +74,8 @@ def test_forms_compute_the_formula(name, unbiased):
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("instance", MapSize((5, 7), (9, 9))), ("groups", None), ("mean of instance", None), ("all", None)]
+    ("name", "size"),
+    [("instance", MapSize((5, 7), (9, 9))), ("groups", None), ("mean of instance", None), ("all", None)],
 )
 def test_forms_are_exported_for_any_size(name, size):
     generator = torch.Generator().manual_seed(0)

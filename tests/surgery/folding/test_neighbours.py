@@ -76,6 +76,12 @@ class AsksAll(Net):
         return self.norm(self.conv(x.to(next(self.parameters()).dtype)))
 
 
+class Keeps(Net):
+    def forward(self, x):
+        self.seen = {"conv": [self.conv(x)]}
+        return self.norm(self.seen["conv"][0])
+
+
 class ReadsType(Net):
     def forward(self, x):
         return self.norm(self.conv(x.to(self.conv.weight.dtype)))
@@ -189,6 +195,7 @@ CASES = {
     ReadsAll: ({}, "reads its parameters past its call"),
     ReadsState: ({}, "reads its parameters past its call"),
     AsksAll: ({BEFORE: 1}, None),
+    Keeps: ({}, "what conv gives is kept in an attribute"),
     ReadsType: ({BEFORE: 1}, None),
     ReadsNorm: ({}, "reads its parameters past its call"),
     Asks: ({BEFORE: 1}, None),
