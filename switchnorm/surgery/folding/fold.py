@@ -272,8 +272,8 @@ _SCALE, _NORMALIZE = 2, 3
 
 def _passes(found: Evaluated | str) -> int:
     """How often a normalization reads or writes maps as it is."""
-    if isinstance(found, str):
-        return _NORMALIZE
+    if isinstance(found, str) or (found.mixture is not None and found.mixture.first < found.channels):
+        return _NORMALIZE  # constants for some channels and statistics for the others are one pass
     return (found.constant is not None) * _SCALE + (found.mixture is not None) * _NORMALIZE
 
 

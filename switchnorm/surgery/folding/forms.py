@@ -50,7 +50,7 @@ def form(mixture: Mixture, before: bool, size: MapSize | None, dims: tuple[int, 
     if mixture.first < len(mixture.weight):
         # What becomes of the first channels is nothing to the others, and the layer before knows all of them.
         module = _module(_only(mixture), size)
-        of_first = f"{_name(mixture, module)} of {mixture.first} channels"
+        of_first = f"{_name(mixture, module)} of the first channels"
         return Form(None, First(mixture.first, module), of_first)
     names = {*mixture.mean, *mixture.var}
     constant = None

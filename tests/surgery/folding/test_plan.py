@@ -158,6 +158,7 @@ def test_what_folding_saves():
         assert plan.saving.startswith("1 of 2 normalizations cost nothing (50%); ")
         assert words in plan.saving
         assert plan.saving in str(plan)
+    assert "6 passes over maps become 6 (-0%)" in plan_fold(switch(small_net(), "ibn")).saving
     assert plan_fold(nn.Conv2d(3, 3, 1)).saving.startswith("0 of 0 normalizations cost nothing; 0 passes")
 
 
