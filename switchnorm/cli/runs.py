@@ -43,10 +43,22 @@ def _inspect(options: argparse.Namespace, rest: Sequence[str]) -> None:
         )
     print_importance(layers)
     batch = sum(_is_constant(layer) for layer in layers)
-    say(
-        f"fold: {batch} of {len(layers)} ({batch / len(layers):.0%}) chose batch statistics alone, which cost nothing "
-        "in inference where a convolution comes before; switchnorm.plan_fold(model) tells what becomes of every layer"
-    )
+    share = f"{batch} of {len(layers)} ({batch / len(layers):.0%}) chose batch statistics alone"
+    say(f"fold: {share}; {_saving(options.path)}")
+
+
+def _saving(path: Path) -> str:
+    """What folding the network of a run or of a checkpoint saves, or why that is not known."""
+    from switchnorm.data.preparation import Crop
+    from switchnorm.deploy.networks import network_of
+    from switchnorm.surgery import plan_fold
+
+    try:
+        network, about = network_of(path, "last")
+    except InputError as error:
+        return f"what folding saves is not known, for its network cannot be made here ({error})"
+    rule = getattr(about.preparation, "rule", None)
+    return plan_fold(network, rule.size if isinstance(rule, Crop) else None).saving
 
 
 def _is_constant(layer: LayerImportance) -> bool:

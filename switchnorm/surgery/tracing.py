@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.overrides import TorchFunctionMode
 
+from switchnorm.surgery.operations import WITHOUT_VALUES
 from switchnorm.surgery.replica import Replica, replicated
 
 # What a forward pass of others may raise when it is run on symbols. It may also want to leave.
@@ -27,6 +29,7 @@ class Part:
         frames: for each node the modules in whose forward passes it stands, from the outside in.
         where: for each node the path of the innermost of these.
         abandoned: the nodes of forward passes inside of it that could not be traced, and became one node each.
+        kept: the nodes that a forward pass leaves in an attribute of a module, where others may look for them.
     """
 
     graph: fx.Graph
@@ -34,6 +37,7 @@ class Part:
     frames: dict[fx.Node, tuple[nn.Module, ...]]
     where: dict[fx.Node, str]
     abandoned: set[fx.Node]
+    kept: set[fx.Node]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +48,14 @@ class Traced:
         parts: the graphs, that of the model first; the others are of modules that no graph before enters.
         failed: for each module whose forward pass could not be traced, the reason.
         reached: all modules that some graph calls or enters.
+        read: the leaves whose parameters or buffers a forward pass has come by without asking the leaf, as by
+            `parameters()`, and computes with.
     """
 
     parts: list[Part]
     failed: dict[nn.Module, str]
     reached: set[nn.Module]
+    read: set[nn.Module] = dataclasses.field(default_factory=set)
 
 
 def trace_parts(
@@ -110,6 +117,8 @@ class _Parts:
         self.paths = {twin: name for name, _, twin in named if twin is not None}
         self.names = {module: name for name, module, _ in named}
         self.result = Traced([], {}, set())
+        held = [(twin, leaf) for twin, leaf in self.originals.items() if is_leaf(leaf)]
+        self.reads = _Reads({id(t): leaf for twin, leaf in held for t in _tensors(twin)}, self.result.read)
 
     def traced(self) -> Traced:
         self.visit(self.replica.root)
@@ -134,13 +143,23 @@ class _Parts:
         self.result.reached.add(original)
         tracer.stack.append(original)
         try:
-            with torch.device("meta"), _custom_functions(tracer):
+            with torch.device("meta"), _custom_functions(tracer), self.reads:
                 tracer.trace(twin, self.replica.copied(defaults(original)))
         except FAILURES as error:
             self.result.failed[original] = words(error)
         if hasattr(tracer, "graph"):
-            part = Part(tracer.graph, tracer.called, tracer.frames, tracer.where, tracer.abandoned)
+            part = Part(tracer.graph, tracer.called, tracer.frames, tracer.where, tracer.abandoned, self.kept(tracer))
             self.result.parts.append(part)
+
+    def kept(self, tracer: _Tracer) -> set[fx.Node]:
+        """The nodes of a graph that attributes of modules hold."""
+        held = [
+            value
+            for twin in self.originals
+            for name, value in vars(twin).items()
+            if name not in ("_parameters", "_buffers", "_modules")
+        ]
+        return {proxy.node for value in held for proxy in _proxies(value, 3) if proxy.tracer is tracer}
 
 
 class _Tracer(fx.Tracer):
@@ -205,6 +224,34 @@ class _Tracer(fx.Tracer):
             return super().create_arg(a)
         except (NotImplementedError, NameError, TypeError, AttributeError):
             return tuple(dict.fromkeys(proxy.node for proxy in _proxies(a, 4)))
+
+
+class _Reads(TorchFunctionMode):
+    """Notes of which layers the tensors are computed with at once, which leaves no node in a graph.
+
+    Args:
+        owners: the layers by the `id` of a tensor of theirs, which lives on.
+        read: takes them.
+    """
+
+    def __init__(self, owners: dict[int, nn.Module], read: set[nn.Module]) -> None:
+        super().__init__()
+        self._owners, self._found = owners, read
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        # What is read of a tensor is a property, whose getter is called `__get__`.
+        asked = getattr(func, "__self__", func) if getattr(func, "__name__", "") == "__get__" else func
+        if getattr(asked, "__name__", "") not in WITHOUT_VALUES:
+            for value in (*args, *kwargs.values()):
+                for each in value if isinstance(value, (list, tuple)) else (value,):
+                    if isinstance(each, torch.Tensor) and id(each) in self._owners:
+                        self._found.add(self._owners[id(each)])
+        return func(*args, **kwargs)
+
+
+def _tensors(module: nn.Module) -> list[torch.Tensor]:
+    return [t for t in (*module._parameters.values(), *module._buffers.values()) if t is not None]
 
 
 def unknown(*args: Any, **kwargs: Any) -> Any:

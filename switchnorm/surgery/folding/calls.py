@@ -47,6 +47,9 @@ class Calls:
         for name, module in model.named_modules(remove_duplicate=False):
             self._names[module].append(name)
         self._read, self._touched = set[str](), set[str]()
+        for layer in self._traced.read:
+            self._read.update(self._names[layer])
+            self._touched.update(self._names[layer])
         for part in self._traced.parts:
             for node, module in part.called.items():
                 if module in leaves and node not in part.abandoned:
@@ -72,7 +75,9 @@ class Calls:
         return not (self._read if values else self._touched).isdisjoint(self._names[layer])
 
     def only_user(self, call: Call) -> fx.Node | None:
-        """The one node that uses what a layer gives, once; None where there are several or none."""
+        """The one node that uses what a layer gives, once; None where there are several or none, or it is kept."""
+        if call.node in call.part.kept:
+            return None
         users = [user for user in call.node.users if user not in call.part.abandoned]
         return users[0] if len(users) == 1 and _times(users[0], call.node) == 1 else None
 

@@ -20,14 +20,12 @@ from switchnorm.surgery.folding.agreement import agrees, is_known
 from switchnorm.surgery.folding.forms import form
 from switchnorm.surgery.folding.neighbours import Neighbours
 from switchnorm.surgery.folding.places import affine, ended, foreign_hooks, placed
-from switchnorm.surgery.folding.plan import FoldPlan
-from switchnorm.surgery.folding.sizes import check_size, map_sizes
+from switchnorm.surgery.folding.plan import AFTER, BEFORE, PLAIN, FoldPlan
+from switchnorm.surgery.folding.sizes import Maps, check_size, map_sizes
 from switchnorm.surgery.folding.weights import Folded, Layer, standardizes_plainly, unstandardized, weight_refusal
 from switchnorm.surgery.kinds import has_tail, is_norm, named_layers
 from switchnorm.surgery.plan import Change, Left, describe
 from switchnorm.surgery.wrapped import wrapper_of
-
-BEFORE, AFTER, PLAIN = "part of the layer before", "part of the layer after", "plain convolution"
 
 
 def fold(model: nn.Module, size: int | Sequence[int] | None = None) -> nn.Module:
@@ -35,13 +33,14 @@ def fold(model: nn.Module, size: int | Sequence[int] | None = None) -> nn.Module
 
     Normalizations by constants go into the convolution or linear layer beside them, standardized weights become plain
     ones, and of every other normalization stays what depends on the input, in its cheapest exact form. The copy
-    computes what the network computes in evaluation mode, but for rounding. Layers keep their paths.
+    computes what the network computes in evaluation mode, but for rounding, when it is called as the network is by
+    default: what other values of optional arguments would do is not looked at. Layers keep their paths.
 
     Args:
         model: any network, of whichever library, not changed by this.
         size: of all pictures that the copy will ever see, in pixels: one number, or (height, width). Then some
-            normalizations take fewer operations, and sizes other than this one are not to be given to the copy; None
-            for pictures of any size.
+            normalizations take fewer operations, and those refuse maps of another size (`InputError`); None for
+            pictures of any size.
 
     Returns:
         The copy, in evaluation mode. `plan_fold` tells what became of every layer, and why not more.
@@ -72,12 +71,10 @@ def plan_fold(model: nn.Module, size: int | Sequence[int] | None = None) -> Fold
     _check_foldable(model)
     plan = FoldPlan(model, sides)
     names = named_layers(model)
-    sizes: dict[nn.Module, tuple[int, ...]] = {}
-    if sides is not None:
-        sizes, why = map_sizes(model, sides)
-        if why is not None:
-            plan.remarks.append(f"the sizes of maps are not known ({why}), so that the copy takes any")
-    folding = _Folding(plan, names, Neighbours(model, names), sizes)
+    maps = Maps({}, None, None) if sides is None else map_sizes(model, sides)
+    if maps.unknown is not None:
+        plan.remarks.append(f"the sizes of maps are not known ({maps.unknown}), so that the copy takes any")
+    folding = _Folding(plan, names, Neighbours(model, names), maps)
     for layer in names:
         if is_norm(layer):
             folding.normalization(layer)
@@ -107,12 +104,14 @@ class _Found(NamedTuple):
         kind: what it becomes, for counts.
         after: the same of this very layer.
         reason: why it becomes that.
+        passes: how often maps are still read or written.
         rest: what is left of its computation; None for nothing.
     """
 
     kind: str
     after: str
     reason: str
+    passes: int
     rest: nn.Module | None
 
 
@@ -124,13 +123,16 @@ class _Folding:
         plan: FoldPlan,
         names: dict[nn.Module, list[str]],
         neighbours: Neighbours,
-        sizes: dict[nn.Module, tuple[int, ...]],
+        maps: Maps,
     ) -> None:
-        self.plan, self.names, self.neighbours, self.sizes = plan, names, neighbours, sizes
+        self.plan, self.names, self.neighbours, self.maps = plan, names, neighbours, maps
 
     def normalization(self, norm: nn.Module) -> None:
         """Decide what becomes of a normalization."""
-        found = self._found(norm)
+        computed = self._computed(norm)
+        found = computed if isinstance(computed, str) else self._become(norm, computed)
+        before = _passes(computed)
+        self._cost(norm, before, before if isinstance(found, str) else found.passes)
         if isinstance(found, str):
             self._leave(norm, found)
             return
@@ -159,7 +161,12 @@ class _Folding:
     def _leave(self, layer: nn.Module, reason: str) -> None:
         self.plan.left.append(Left(tuple(self.names[layer]), describe(layer), reason))
 
-    def _found(self, norm: nn.Module) -> _Found | str:
+    def _cost(self, norm: nn.Module, before: int, after: int) -> None:
+        values = None if self.maps.values is None else self.maps.values.get(norm, 0)
+        self.plan.cost = self.plan.cost.plus(before, after, values)
+
+    def _computed(self, norm: nn.Module) -> Evaluated | str:
+        """What a normalization computes that may become something else; why it may not."""
         refusal = _refusal(norm) or self._call_refusal(norm)
         if refusal is not None:
             return refusal
@@ -168,7 +175,7 @@ class _Folding:
             return computed
         if not is_known(norm) and not agrees(norm, computed):
             return f"{type(norm).__name__} computes something else than its kind, or more"
-        return self._become(norm, computed)
+        return computed
 
     def _call_refusal(self, norm: nn.Module) -> str | None:
         if self.neighbours.read(norm):
@@ -187,9 +194,9 @@ class _Folding:
         if isinstance(dims, str):
             return dims
         able = not isinstance(before, str)
-        chosen = form(found.mixture, able, self.sizes.get(norm), dims)
+        chosen = form(found.mixture, able, self.maps.sizes.get(norm), dims)
         taken = [each for each in (found.constant, chosen.constant) if each is not None]
-        parts = [] if chosen.module is None else [chosen.module]
+        parts = [chosen.module]
         reason = self._shares(found)
         if taken and not isinstance(before, str):
             layer = self._folded(before)
@@ -201,26 +208,27 @@ class _Folding:
             reason += f"; {before}"
         if not taken and _is_native(norm, chosen.module):
             return f"is one operation already ({chosen.name})"
-        rest = None if not parts else parts[0] if len(parts) == 1 else nn.Sequential(*parts)
-        return _Found(chosen.name, chosen.name, reason, rest)
+        rest = parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+        return _Found(chosen.name, chosen.name, reason, _SCALE * (len(parts) - 1) + _NORMALIZE, rest)
 
     def _constant(self, norm: nn.Module, found: Evaluated, constant: Constant, before: Layer | str) -> _Found | str:
         """What becomes of a normalization by constants."""
         if not isinstance(before, str):
             self._folded(before).after(constant)
-            return _Found(BEFORE, f"part of {self._shown(before)}", self._shares(found), None)
+            return _Found(BEFORE, f"part of {self._shown(before)}", self._shares(found), 0, None)
         after: Layer | str = "it ends with an activation"
         if found.ends is None and not has_tail(norm):
             after = self.neighbours.after(norm, constant)
         if not isinstance(after, str):
             self._folded(after).before(constant)
-            return _Found(AFTER, f"part of {self._shown(after)}", f"{self._shares(found)}; {before}", None)
+            return _Found(AFTER, f"part of {self._shown(after)}", f"{self._shares(found)}; {before}", 0, None)
         rest = affine(constant, found.dims)
         why = f"{before}; {after}"
         kind = kind_of(norm)
         if kind is not None and kind.base is type(rest) and not has_tail(norm):
             return f"is one operation by constants already: {why}"
-        return _Found(f"{type(rest).__name__} by constants", f"{type(rest).__name__} by constants", why, rest)
+        name = f"{type(rest).__name__} by constants"
+        return _Found(name, name, why, _SCALE, rest)
 
     def _folded(self, layer: Layer) -> Folded:
         return self.plan.folded(layer)
@@ -258,6 +266,17 @@ class _Folding:
         return self.names[module][0] or "the model"
 
 
+#: How often maps are read or written to multiply them by constants, and to normalize them by statistics of their own.
+_SCALE, _NORMALIZE = 2, 3
+
+
+def _passes(found: Evaluated | str) -> int:
+    """How often a normalization reads or writes maps as it is."""
+    if isinstance(found, str) or (found.mixture is not None and found.mixture.first < found.channels):
+        return _NORMALIZE  # constants for some channels and statistics for the others are one pass
+    return (found.constant is not None) * _SCALE + (found.mixture is not None) * _NORMALIZE
+
+
 def _refusal(norm: nn.Module) -> str | None:
     """Why a normalization cannot become anything else, whatever is around it; None where it can."""
     if isinstance(norm, LazyModuleMixin):
@@ -284,7 +303,7 @@ def _needs_maps(found: Evaluated) -> bool:
     return found.mixture is not None and "instance" in {*found.mixture.mean, *found.mixture.var}
 
 
-def _is_native(norm: nn.Module, module: nn.Module | None) -> bool:
+def _is_native(norm: nn.Module, module: nn.Module) -> bool:
     """Whether a layer is torch's own, which computes its statistics in one operation, and so does what would replace
     it.
     """

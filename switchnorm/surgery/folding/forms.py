@@ -16,10 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from switchnorm.layers.evaluated import Constant, Mixture
+from switchnorm.layers.opaque import Opaque
 from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import takes_torch
 from switchnorm.ops.moments import accumulation_dtype
 from switchnorm.ops.torchs import channels_last, contiguous, group_norm_is_good
+from switchnorm.surgery.folding.sizes import MapSize
 
 
 class Form(NamedTuple):
@@ -28,16 +30,16 @@ class Form(NamedTuple):
     Attributes:
         constant: what the layer before is to do to its output first, exactly; None for nothing. Only where there is
             such a layer.
-        module: of x (N, C, *S) alone, what then gives the normalized x; None where nothing is left to do.
+        module: of x (N, C, *S) alone, what then gives the normalized x.
         name: what it is, for reports: "instance norm", "tables of 2 statistics", ...
     """
 
     constant: Constant | None
-    module: nn.Module | None
+    module: nn.Module
     name: str
 
 
-def form(mixture: Mixture, before: bool, size: tuple[int, ...] | None, dims: tuple[int, ...] | None) -> Form:
+def form(mixture: Mixture, before: bool, size: MapSize | None, dims: tuple[int, ...] | None) -> Form:
     """The cheapest exact form of a mixture.
 
     Args:
@@ -49,7 +51,7 @@ def form(mixture: Mixture, before: bool, size: tuple[int, ...] | None, dims: tup
     if mixture.first < len(mixture.weight):
         # What becomes of the first channels is nothing to the others, and the layer before knows all of them.
         module = _module(_only(mixture), size)
-        of_first = f"{_name(mixture, module)} of {mixture.first} channels"
+        of_first = f"{_name(mixture, module)} of the first channels"
         return Form(None, First(mixture.first, module), of_first)
     names = {*mixture.mean, *mixture.var}
     constant = None
@@ -84,26 +86,25 @@ def _name(mixture: Mixture, module: nn.Module) -> str:
     return f"tables of {'+'.join(names)}"
 
 
-def _module(mixture: Mixture, size: tuple[int, ...] | None, constant: Constant | None = None) -> nn.Module:
+def _module(mixture: Mixture, size: MapSize | None, constant: Constant | None = None) -> nn.Module:
     """What computes a mixture of x, to which a constant has been done."""
-    places = None if size is None else math.prod(size)
     names = {*mixture.mean, *mixture.var}
     if {*mixture.var} == {"batch"} and {*mixture.mean} <= {"instance", "batch"}:
         return Centred(mixture)
     if len(names) == 1:
         (name,) = names
-        if name == "instance" and (not mixture.unbiased or (places is not None and places > 1)):
-            return GroupNorm(mixture, len(mixture.weight), places)
+        if name == "instance" and (not mixture.unbiased or (size is not None and size.places > 1)):
+            return GroupNorm(mixture, len(mixture.weight), size if mixture.unbiased else None)
         if name not in ("instance", "batch") and not mixture.unbiased:
-            return GroupNorm(mixture, 1 if name == "layer" else int(name[6:]), places)
-    return Tables(mixture, constant, places)
+            return GroupNorm(mixture, 1 if name == "layer" else int(name[6:]), None)
+    return Tables(mixture, constant, size)
 
 
 #: Maps of so few places are read twice.
 _FEW = 16
 
 
-class Held(nn.Module):
+class Held(Opaque):
     """A module that holds constants."""
 
     def _hold(self, **values: Tensor | None) -> None:
@@ -162,8 +163,8 @@ class GroupNorm(Held):
     Args:
         mixture: what to compute.
         groups: how many; as many as channels are instance statistics.
-        places: of each map, where this is always the same. An unbiased variance of n places is n / (n - 1) times the
-            other, and so is what is added to it.
+        size: of all maps, where the variance is unbiased. That of n places is n / (n - 1) times the other, and so is
+            what is added to it.
     """
 
     weight: Tensor
@@ -171,10 +172,10 @@ class GroupNorm(Held):
     zeros: Tensor
     ones: Tensor
 
-    def __init__(self, mixture: Mixture, groups: int, places: int | None) -> None:
+    def __init__(self, mixture: Mixture, groups: int, size: MapSize | None) -> None:
         super().__init__()
-        factor = (places - 1) / places if mixture.unbiased and places is not None else 1.0
-        self.groups, self.eps = groups, mixture.eps * factor
+        factor = 1.0 if size is None else (size.places - 1) / size.places
+        self.groups, self.eps, self.size = groups, mixture.eps * factor, size
         ones = torch.ones_like(mixture.weight)
         self._hold(weight=mixture.weight * factor**0.5, bias=mixture.bias)
         if groups != len(ones):
@@ -182,6 +183,8 @@ class GroupNorm(Held):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, *S), normalized."""
+        if self.size is not None:
+            self.size.check(x)
         if _is_exported():
             return self._exported(x)
         if torch.compiler.is_compiling() or takes_torch(x, group_norm_is_good):
@@ -206,7 +209,7 @@ class Tables(Held):
     Args:
         mixture: what to compute.
         constant: what has been done to x before.
-        places: of each map, where this is always the same.
+        size: of all maps, where that is fixed.
     """
 
     weight: Tensor
@@ -215,10 +218,10 @@ class Tables(Held):
     fixed_mean: Tensor | None
     fixed_var: Tensor
 
-    def __init__(self, mixture: Mixture, constant: Constant | None, places: int | None) -> None:
+    def __init__(self, mixture: Mixture, constant: Constant | None, size: MapSize | None) -> None:
         super().__init__()
         self.means, self.variances = dict(mixture.mean), dict(mixture.var)
-        self.places, self.unbiased = places, mixture.unbiased
+        self.size, self.unbiased = size, mixture.unbiased
         zeros = torch.zeros_like(mixture.weight)
         centre = zeros if constant is None else constant.centre
         mean, var = (zeros, zeros) if mixture.running is None else mixture.running
@@ -239,6 +242,8 @@ class Tables(Held):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, *S), normalized."""
+        if self.size is not None:
+            self.size.check(x)
         mean, var = self._mixed(x, *self._moments(x))
         if mean is not None and isinstance(math.prod(x.shape[2:]), int) and math.prod(x.shape[2:]) <= _FEW:
             scale = var.to(self.weight.dtype).rsqrt() * self.weight
@@ -266,16 +271,14 @@ class Tables(Held):
         mean = x.mean(dims, dtype=dtype)
         if {*self.variances} == {"batch"}:
             return mean, None
-        places: Any = math.prod(x.shape[2:]) if self.places is None else self.places
+        places: Any = math.prod(x.shape[2:]) if self.size is None else self.size.places
         if isinstance(places, int) and places <= _FEW:
             # The difference of two large numbers would be all that is left, and eps magnifies it.
             var = (x.to(dtype) - over(x, mean)).square().sum(dims)
             return mean, var / (max(places - 1, 1) if self.unbiased else max(places, 1))
-        # The variance of a single value is 0 and no rounding.
-        factor = 1.0 if not self.unbiased else _unbiasing(places)
         var = _mean_square(x, dims, places, dtype) - mean.square()
-        # Rounding may leave less than nothing.
-        return mean, (var if self.places is not None and factor == 1 else var * factor).clamp(min=0)
+        # The variance of a single value is 0 and no rounding, which otherwise may leave less than nothing.
+        return mean, (var * _unbiasing(places) if self.unbiased else var).clamp(min=0)
 
     def _mixed(self, x: Tensor, mean: Tensor, var: Tensor | None) -> tuple[Tensor | None, Tensor]:
         """The mixtures of means and of variances plus eps, as tables that broadcast against (N, C)."""

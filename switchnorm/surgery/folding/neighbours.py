@@ -59,7 +59,7 @@ class Neighbours:
         for call in self._calls.of(source):
             user = self._calls.only_user(call)
             if user is None or self._calls.called(call.part, user) is not norm:
-                return f"what {self._shown(source)} gives is used {self._use(call)}"
+                return f"what {self._shown(source)} gives is {self._use(call)}"
         if (why := self._calls.unseen(source, norm)) is not None:
             return why
         if outputs_of(source) != channels:
@@ -118,17 +118,19 @@ class Neighbours:
     def _user(self, call: Call) -> Layer | str:
         user = self._calls.only_user(call)
         if user is None:
-            return "what it gives is used several times"
+            return f"what it gives is {self._use(call)}"
         module: Any = self._calls.called(call.part, user)
         if isinstance(module, (_ConvNd, nn.Linear)):
             return module
         return f"{self._kind(call.part, user, module)} comes after it"
 
     def _use(self, call: Call) -> str:
+        if call.node in call.part.kept:
+            return "kept in an attribute"
         users = [user for user in call.node.users if user not in call.part.abandoned]
-        if len(users) > 1:
-            return f"{len(users)} times"
-        return "elsewhere" if not users else f"by {self._kind(call.part, users[0], call.part.called.get(users[0]))}"
+        if len(users) != 1:
+            return f"used {len(users)} times"
+        return f"used by {self._kind(call.part, users[0], call.part.called.get(users[0]))}"
 
     def _kind(self, part: Part, node: fx.Node, module: nn.Module | None) -> str:
         if module is not None:

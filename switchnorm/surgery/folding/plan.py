@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -13,8 +13,36 @@ from torch import nn
 from switchnorm.errors import InputError
 from switchnorm.surgery.folding.weights import Folded, Layer
 from switchnorm.surgery.fused import Fused, original
+from switchnorm.surgery.kinds import is_norm, named_layers
 from switchnorm.surgery.plan import Change, Left, counted, table
 from switchnorm.surgery.tracing import words
+
+#: What normalizations may become, of which nothing is left; and standardized convolutions.
+BEFORE, AFTER, PLAIN = "part of the layer before", "part of the layer after", "plain convolution"
+
+
+class Cost(NamedTuple):
+    """What normalizations cost in inference, as their time goes: by what they read and write of maps.
+
+    Attributes:
+        passes: over maps, before and after folding, each for reading or writing one.
+        values: read and written of one picture, before and after; None where the sizes of maps are not known.
+    """
+
+    passes: tuple[int, int] = (0, 0)
+    values: tuple[int, int] | None = (0, 0)
+
+    def plus(self, before: int, after: int, values: int | None) -> Cost:
+        """This and another normalization's passes, over so many values."""
+        old = self.values
+        new = None if values is None or old is None else (old[0] + before * values, old[1] + after * values)
+        return Cost((self.passes[0] + before, self.passes[1] + after), new)
+
+    @property
+    def saved(self) -> float:
+        """The share that folding saves."""
+        before, after = self.passes if self.values is None else self.values
+        return 0.0 if before == 0 else 1 - after / before
 
 
 @dataclass
@@ -27,6 +55,7 @@ class FoldPlan:
         changes: the layers that become something else, in the order of definition.
         left: normalizations, and convolutions with weight standardization, that stay as they are.
         remarks: what else there is to say, each in a line.
+        cost: of the normalizations, before and after.
     """
 
     model: nn.Module
@@ -34,6 +63,7 @@ class FoldPlan:
     changes: list[Change] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    cost: Cost = field(default_factory=Cost)
     _kinds: Counter[str] = field(default_factory=Counter, repr=False)
     _places: dict[nn.Module, nn.Module] = field(default_factory=dict, repr=False)
     _weights: dict[nn.Module, Folded] = field(default_factory=dict, repr=False)
@@ -43,6 +73,21 @@ class FoldPlan:
         """How many layers became what, the most frequent first; "as it was" for those that are left."""
         left = {"as it was": len(self.left)} if self.left else {}
         return dict(self._kinds.most_common()) | left
+
+    @property
+    def saving(self) -> str:
+        """What folding saves, in a line: the share of normalizations, and the estimated cost."""
+        gone = self._kinds[BEFORE] + self._kinds[AFTER]
+        norms = sum(map(is_norm, named_layers(self.model)))
+        cost = self.cost
+        before, after = cost.passes if cost.values is None else cost.values
+        if cost.values is None or self.size is None:
+            what = f"{before} passes over maps become {after}"
+        else:
+            picture = " x ".join(map(str, self.size))
+            what = f"{before / 1e6:.3g} M values read and written of a picture of {picture} become {after / 1e6:.3g} M"
+        share = f"{gone} of {counted(norms, 'normalization')} cost nothing"
+        return f"{share}{f' ({gone / norms:.0%})' if norms else ''}; {what} (-{cost.saved:.0%})"
 
     @torch.no_grad()
     def apply(self) -> nn.Module:
@@ -102,6 +147,7 @@ class FoldPlan:
 
     def __str__(self) -> str:
         lines = [f"fold: {counted(len(self.changes), 'layer')} folded, {len(self.left)} left as before"]
+        lines.append(self.saving)
         lines += [f"{number} x {kind}" for kind, number in self.counts.items()]
         lines += self.remarks
         lines += table(

@@ -34,36 +34,44 @@ _FOUNDATIONS = sys.stdlib_module_names | {"torch"}
 def may_reach(module: nn.Module, path: Sequence[str]) -> bool:
     """Whether the forward pass of a module may use the module at a path inside of it past the first of the path.
 
-    To do so its code must take hold of the first module without calling it. What it then does is not followed, unless
-    it asks for another attribute, or whether there is one.
+    To do so its code must take hold of the first module without calling it, or hand the whole to somebody else. What
+    it then does is not followed, unless it asks for another attribute, or whether there is one.
 
     Args:
         module: the forward pass of which could not be traced.
         path: the names that lead from it to the inner module; several.
     """
-    for code in _codes(module):
+    for code, own in _codes(module):
         if not _WALKS.isdisjoint(code.co_names):
             return True
         steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
         following = [*steps[1:], None]
         for step, after in zip(steps, following, strict=True):
+            if own is not None and _hands_over(step, after, own):
+                return True
             if step.argval == path[0] and _loads(step) and not _calls(step) and _holds(after, path[1:]):
                 return True
     return False
 
 
-def _codes(module: nn.Module) -> Iterator[types.CodeType]:
-    """The code of all methods that whoever wrote the class, or the object, gave it, but for making it."""
-    functions: list[Any] = [value for value in vars(module).values() if callable(value)]
+def _codes(module: nn.Module) -> Iterator[tuple[types.CodeType, str | None]]:
+    """The code of all methods that whoever wrote the class, or the object, gave it, but for making it; and what each
+    calls the module, where it is given it.
+    """
+    functions: list[tuple[Any, bool]] = [
+        (value, isinstance(value, types.MethodType)) for value in vars(module).values() if callable(value)
+    ]
     for cls in type(module).__mro__:
         home = cls.__module__.partition(".")[0]
         if home == "__main__" or home not in _FOUNDATIONS:
-            functions += [value for name, value in vars(cls).items() if name not in ("__init__", "__new__")]
-    for function in functions:
+            own = [value for name, value in vars(cls).items() if name not in ("__init__", "__new__")]
+            functions += [(value, not isinstance(value, staticmethod)) for value in own]
+    for function, is_method in functions:
         for part in (function, *(getattr(function, name, None) for name in ("__func__", "__wrapped__", "fget"))):
             code = getattr(part, "__code__", None)
             if isinstance(code, types.CodeType):
-                yield from _nested(code)
+                given = code.co_varnames[0] if is_method and code.co_argcount else None
+                yield from ((each, given) for each in _nested(code))
 
 
 def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -71,6 +79,18 @@ def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _nested(constant)
+
+
+def _hands_over(step: dis.Instruction, after: dis.Instruction | None, own: str) -> bool:
+    """Whether code takes hold of the module of which it is a method, and not of an attribute of it."""
+    if step.opname not in ("LOAD_FAST", "LOAD_DEREF", "LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW"):
+        return False
+    names = step.argval if isinstance(step.argval, tuple) else (step.argval,)
+    if own not in names:
+        return False
+    if names[-1] != own:
+        return True
+    return after is None or not (_loads(after) or after.opname in ("STORE_ATTR", "DELETE_ATTR", "LOAD_SUPER_ATTR"))
 
 
 def _loads(step: dis.Instruction) -> bool:

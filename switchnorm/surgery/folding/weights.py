@@ -182,7 +182,8 @@ def _is_linear_in_weight(layer: Any) -> bool:
         generator = torch.Generator().manual_seed(0)
 
         def random(*shape: int) -> Tensor:
-            return torch.rand(shape, generator=generator, dtype=torch.float64) + 0.5
+            # Of both signs, and large: an activation, or a bound, must show.
+            return torch.randn(shape, generator=generator, dtype=torch.float64) * 10
 
         weight, scale, shift = random(*layer.weight.shape), random(outputs_of(layer)), random(outputs_of(layer))
         if isinstance(layer, nn.Linear):

@@ -8,6 +8,7 @@ import torch
 from switchnorm.layers.evaluated import Mixture
 from switchnorm.ops import normalize
 from switchnorm.surgery.folding.forms import Centred, GroupNorm, Tables, form
+from switchnorm.surgery.folding.sizes import MapSize
 
 CHANNELS, EPS = 8, 1e-2
 ALL = {"instance": 0.2, "layer": 0.3, "batch": 0.5}
@@ -62,7 +63,7 @@ def test_forms_compute_the_formula(name, unbiased):
         expected = plainly(mixture, x)
         layouts = [x] if x.dim() != 4 else [x, x.to(memory_format=torch.channels_last)]
         for before in (False, True):
-            for size in (None, shape[2:]):
+            for size in (None, MapSize(shape[2:], (9, 9))):
                 found = form(mixture, before, size, None)
                 assert before or found.constant is None
                 for each in layouts:
@@ -73,7 +74,8 @@ def test_forms_compute_the_formula(name, unbiased):
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("instance", (5, 7)), ("groups", None), ("mean of instance", None), ("all", None)]
+    ("name", "size"),
+    [("instance", MapSize((5, 7), (9, 9))), ("groups", None), ("mean of instance", None), ("all", None)],
 )
 def test_forms_are_exported_for_any_size(name, size):
     generator = torch.Generator().manual_seed(0)
@@ -91,9 +93,9 @@ def test_what_is_cheapest():
     generator = torch.Generator().manual_seed(0)
     of = {name: mixture_of(name, True, generator) for name in MIXTURES}
     # The factor n / (n - 1) is known where n is.
-    assert isinstance(form(of["instance"], True, (5, 7), None).module, GroupNorm)
+    assert isinstance(form(of["instance"], True, MapSize((5, 7), (9, 9)), None).module, GroupNorm)
     assert isinstance(form(of["instance"], True, None, None).module, Tables)
-    assert isinstance(form(of["instance"], True, (1, 1), None).module, Tables)
+    assert isinstance(form(of["instance"], True, MapSize((1, 1), (9, 9)), None).module, Tables)
     assert isinstance(form(mixture_of("layer", False, generator), True, None, None).module, GroupNorm)
     centred = form(of["mean of instance"], True, None, None)
     assert isinstance(centred.module, Centred)

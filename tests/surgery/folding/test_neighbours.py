@@ -61,6 +61,27 @@ class ReadsWeight(Net):
         return self.norm(self.conv(x)) * self.conv.weight.sum()
 
 
+class ReadsAll(Net):
+    def forward(self, x):
+        return self.norm(self.conv(x)) * sum(p.sum() for p in self.parameters())
+
+
+class ReadsState(Net):
+    def forward(self, x):
+        return self.norm(self.conv(x)) * self.state_dict()["conv.weight"].sum()
+
+
+class AsksAll(Net):
+    def forward(self, x):
+        return self.norm(self.conv(x.to(next(self.parameters()).dtype)))
+
+
+class Keeps(Net):
+    def forward(self, x):
+        self.seen = {"conv": [self.conv(x)]}
+        return self.norm(self.seen["conv"][0])
+
+
 class ReadsType(Net):
     def forward(self, x):
         return self.norm(self.conv(x.to(self.conv.weight.dtype)))
@@ -108,6 +129,17 @@ class UsedByWalking(Blocks):
         if x.sum() > 1e9:
             return x
         return self.block(x) + next(self.block.children())(x)
+
+
+class HandsItselfOver(Blocks):
+    def forward(self, x):
+        if x.sum() > 1e9:
+            return x
+        return self.block(x) + weight_of(self).sum()
+
+
+def weight_of(net):
+    return net.block[0].weight
 
 
 class CalledAsAWhole(Blocks):
@@ -160,6 +192,10 @@ CASES = {
     SeveralSources: ({}, "what several layers give"),
     Returned: ({}, "is used 2 times"),
     ReadsWeight: ({}, "the weight of conv is read elsewhere"),
+    ReadsAll: ({}, "reads its parameters past its call"),
+    ReadsState: ({}, "reads its parameters past its call"),
+    AsksAll: ({BEFORE: 1}, None),
+    Keeps: ({}, "what conv gives is kept in an attribute"),
     ReadsType: ({BEFORE: 1}, None),
     ReadsNorm: ({}, "reads its parameters past its call"),
     Asks: ({BEFORE: 1}, None),
@@ -168,6 +204,7 @@ CASES = {
     NormTwice: ({}, "what several layers give"),
     UsedInPart: ({}, "cannot be traced"),
     UsedByWalking: ({}, "cannot be traced"),
+    HandsItselfOver: ({}, "cannot be traced"),
     CalledAsAWhole: ({BEFORE: 1}, None),
     Sequence: ({BEFORE: 1}, None),
     SequenceUntraced: ({}, "cannot be traced"),
@@ -356,3 +393,20 @@ def test_two_names_of_one_layer():
     net.add_module("again", net[1])
     plan = plan_fold(trained(net))
     assert plan.changes == [] or plan.changes[0].names == ("1", "again")
+
+
+class ConvRelu(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+class ConvBounded(nn.Conv2d):
+    def forward(self, x):
+        return super().forward(x).clamp(-6, 6)
+
+
+@pytest.mark.parametrize("cls", [ConvRelu, ConvBounded])
+def test_a_convolution_that_ends_with_more(cls):
+    torch.manual_seed(0)
+    plan, _ = assert_same(trained(nn.Sequential(cls(3, 4, 3), nn.BatchNorm2d(4))), 20 * torch.randn(2, 3, 6, 5))
+    assert f"is a {cls.__name__}, which computes more than Conv2d" in plan.left[0].reason

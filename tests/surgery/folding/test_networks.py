@@ -20,6 +20,12 @@ from tests.surgery.folding.folded import assert_same, chosen, trained
 from tests.surgery.nets import DataDependent, PreActivation, SqueezeExcite, small_net
 
 BEFORE = "part of the layer before"
+
+
+def dear(*values):
+    return pytest.param(*values, marks=pytest.mark.sweep)
+
+
 NETWORKS = {
     "small": (lambda: small_net(), 8, 2),
     "gate": (lambda: SqueezeExcite(), 8, 1),
@@ -42,7 +48,7 @@ def test_batch_statistics_become_part_of_convolutions(name):
     assert len([m for m in folded.modules() if kind_of(m) is not None]) == len(plan.left)
 
 
-@pytest.mark.parametrize("norm", ["sn", "ssn", "gn+ws", "in", "ln", "ibn", "bcn+ws"])
+@pytest.mark.parametrize("norm", ["sn", "ssn", "gn+ws", "bcn+ws", *map(dear, ("in", "ln", "ibn"))])
 def test_every_normalizer(norm):
     torch.manual_seed(0)
     net = trained(switch(timm.create_model("resnet10t", num_classes=3), norm))
@@ -65,8 +71,17 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("size", [None, (64, 96)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        dear("batch", None),
+        dear("batch", (64, 96)),
+        dear("a third each", None),
+        dear("a third each", (64, 96)),
+        ("mean and variance apart", None),
+        ("mean and variance apart", (64, 96)),
+    ],
+)
 def test_what_sparse_layers_chose(name, size):
     torch.manual_seed(0)
     net = chosen(trained(switch(torchvision.models.resnet18(num_classes=3), "ssn")), RULES[name])
@@ -89,7 +104,7 @@ def test_folded_batch_statistics_are_those_of_a_batch_norm():
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("norm", ["ssn", "bn"])
+@pytest.mark.parametrize("norm", ["ssn", dear("bn")])
 def test_networks_for_segmentation(norm):
     torch.manual_seed(0)
     net = trained(create_model("resnet18_dilated8+ppm_bilinear_deepsup", norm=norm, num_classes=4))
@@ -123,7 +138,12 @@ def test_a_fused_network_is_folded_as_it_was():
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda net: torch.compile(net, backend="eager"), nn.DataParallel, torch.fx.symbolic_trace]
+    "wrap",
+    [
+        dear(lambda net: torch.compile(net, backend="eager")),
+        nn.DataParallel,
+        torch.fx.symbolic_trace,
+    ],
 )
 def test_wrapped(wrap):
     torch.manual_seed(0)

@@ -12,7 +12,7 @@ import switchnorm
 from switchnorm.errors import InputError
 from switchnorm.layers import Norm
 from switchnorm.surgery import fold, plan_fold, switch
-from tests.surgery.folding.folded import assert_same, trained
+from tests.surgery.folding.folded import assert_same, chosen, trained
 from tests.surgery.nets import small_net
 
 
@@ -134,3 +134,38 @@ def test_a_registered_normalizer_tells_what_it_computes(monkeypatch):
         monkeypatch.undo()
         for forget in registry.on_change:
             forget()
+
+
+def test_a_copy_for_one_size_refuses_others():
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+    net = chosen(trained(switch(body, "ssn")), lambda _: ("instance", "instance"))
+    folded, x = fold(net, (8, 12)), torch.randn(2, 3, 8, 12)
+    program = torch.export.export(folded, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    for size in ((8, 8), (16, 24), (1, 1)):
+        with pytest.raises(InputError, match=r"folded for pictures of 8 x 12, of which maps of 8 x 12 come"):
+            folded(torch.randn(2, 3, *size))
+    assert not [node for node in program.graph.nodes if "sym_size" in str(node.target) or "assert" in str(node.target)]
+    with torch.no_grad():
+        assert torch.allclose(program.module()(x[:1]), net(x[:1]), 1e-4, 1e-5)
+        assert torch.allclose(torch.jit.trace(folded, x)(x[:1]), net(x[:1]), 1e-4, 1e-5)
+
+
+def test_what_folding_saves():
+    net = chosen(trained(switch(small_net(), "ssn")), lambda i: (("batch", "layer")[i],) * 2)
+    for size, words in ((None, "5 passes over maps become 3 (-40%)"), (8, "M values read and written of a picture of")):
+        plan = plan_fold(net, size)
+        assert plan.saving.startswith("1 of 2 normalizations cost nothing (50%); ")
+        assert words in plan.saving
+        assert plan.saving in str(plan)
+    assert "6 passes over maps become 6 (-0%)" in plan_fold(switch(small_net(), "ibn")).saving
+    assert plan_fold(nn.Conv2d(3, 3, 1)).saving.startswith("0 of 0 normalizations cost nothing; 0 passes")
+
+
+def test_what_is_left_of_a_layer_is_one_node():
+    net = trained(switch(small_net(), "sn"))
+    folded, x = fold(net, 8), torch.randn(2, 3, 8, 8)
+    assert torch.equal(torch.fx.symbolic_trace(folded)(x), folded(x))
+    assert len(plan_fold(folded).changes) == len(plan_fold(folded).left) == 0
+    with pytest.raises(InputError, match=r"torch.jit.script cannot compile Tables"):
+        torch.jit.script(folded)
