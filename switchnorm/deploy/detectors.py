@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.deploy.adapters import Adapter
+from switchnorm.deploy.description import Description
 from switchnorm.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
@@ -35,6 +36,12 @@ _PLACE = 1e-4
 _NEAR = 1e-3
 #: Overlap from which rounding may decide which of two detections stays.
 _OVERLAP = 0.3
+#: What detectors call what a description says of inference.
+_ATTRIBUTES = {
+    "score_threshold": "score_threshold",
+    "nms_threshold": "nms_threshold",
+    "detections": "detections_per_image",
+}
 
 
 class Detections(Adapter):
@@ -61,6 +68,16 @@ class Detections(Adapter):
         made: Any = network
         super().__init__(made.one_picture().eval())
         self.outputs: tuple[str, ...] = self.network.outputs  # type: ignore[assignment]
+
+    @staticmethod
+    def set_up(network: Any, about: Description) -> None:
+        """As of `Adapter`: what the detector gives out, as `Detecting` asks for it."""
+        for name, attribute in _ATTRIBUTES.items():
+            if name in about.inference:
+                setattr(network, attribute, about.inference[name])
+        if hasattr(network, "transform"):
+            network.transform.paste = False  # masks become pixels one by one
+            network.transform.edges = True  # as datasets have boxes, also where the network's have inclusive ends
 
     @property
     def smallest(self) -> int:
