@@ -90,7 +90,7 @@ def require(packages: Sequence[str], doing: str, extra: str = "") -> None:
     """
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        what = f"'switchnorm[{extra}]'" if extra else " ".join(missing)
+        what = f"'switchnorm[{extra}]'" if extra else "switchnorm"  # and with it all that it needs
         raise InputError(
             f"{doing} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
             f"run `pip install {what}`"

@@ -168,7 +168,7 @@ def test_what_was_trained_says_in_a_line_that_it_needs_torch(runs, tmp_path, mon
         (tmp_path / "model.safetensors").touch()
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
-    with pytest.raises(InputError, match="needs torch, which is not installed; run `pip install torch`"):
+    with pytest.raises(InputError, match="needs torch, which is not installed; run `pip install switchnorm`"):
         switchnorm.load(what)
 
 
