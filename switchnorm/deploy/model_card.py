@@ -107,9 +107,13 @@ def _use(about: Description, name: str) -> str:
         "import switchnorm",
         "",
         f'net = switchnorm.load("hf-hub:{name}")',
-        'print(net.predict("picture.jpg"))' if about.predicts else "outputs = net.runtime(images)  # as described below",
+        'print(net.predict("picture.jpg"))'
+        if about.predicts
+        else "outputs = net.runtime(images)  # as described below",
     ]
-    shell = ["pip install 'switchnorm[hub]'"] + ([f"switchnorm predict hf-hub:{name} picture.jpg"] if about.predicts else [])
+    shell = ["pip install 'switchnorm[hub]'"] + (
+        [f"switchnorm predict hf-hub:{name} picture.jpg"] if about.predicts else []
+    )
     lines = ["## Use", "", "```bash", *shell, "```", "", "```python", *python, "```"]
     if about.preparation is None:
         lines += [
