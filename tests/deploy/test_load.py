@@ -160,16 +160,13 @@ def test_what_answers_pictures_needs_numpy_and_pillow_alone():
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("kind", ["run", "folder"])
-def test_what_was_trained_says_in_a_line_that_it_needs_torch(runs, tmp_path, monkeypatch, kind):
-    what = runs["classification"].path
-    if kind == "folder":
-        what = tmp_path
-        (tmp_path / "model.safetensors").touch()
+@pytest.mark.parametrize("file", ["config.yaml", "model.safetensors"])
+def test_what_was_trained_says_in_a_line_that_it_needs_torch(tmp_path, monkeypatch, file):
+    (tmp_path / file).touch()
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
     with pytest.raises(InputError, match="needs torch, which is not installed; run `pip install switchnorm`"):
-        switchnorm.load(what)
+        switchnorm.load(tmp_path)
 
 
 def test_a_run_and_its_weights_are_used_without_what_trains(runs, tmp_path):
