@@ -25,6 +25,13 @@ if __name__ == "__main__":
         main(shlex.split(command))
 """
 
+#: Asks the exported network of a user's task about a picture.
+ASKING = """
+import my_task, numpy, switchnorm
+
+print(switchnorm.load("runs/ordinal/ordinal.torchscript").predict(numpy.zeros((8, 8, 1), numpy.uint8)).best)
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -33,6 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL):
         (made / name).write_text(code)
     (made / "program.py").write_text(PROGRAM)
+    (made / "asking.py").write_text(ASKING)
     commands = json.dumps(re.findall(r"^    switchnorm (.*)$", PAGE, re.MULTILINE))
     environment = {**os.environ, "XDG_CONFIG_HOME": str(made / "home")}
     done = forked.run(str(made / "program.py"), commands, cwd=made, env=environment, timeout=600)
@@ -54,6 +62,8 @@ def test_all_of_it_works(folder: Path) -> None:
     assert "RMS + WS" in said
     assert "closeness" in said.rpartition("$ eval runs/ordinal")[2].lower()
     assert "Closeness %" in said
+    asked = forked.run(str(folder / "asking.py"), cwd=folder, timeout=100)
+    assert asked.stdout.strip() in set("0123456789"), asked.stdout + asked.stderr
     assert "<h2>Speed</h2>" in (folder / "report.html").read_text()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,8 +59,10 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
     )
     say(*done.remarks)
     if done.folder is not None:
+        where = shlex.quote(str(done.folder))
         say(f"{done.folder}: README.md, config.json and model.safetensors; nothing was uploaded")
-        say(f"next: switchnorm predict {done.folder} PICTURE")
     else:
+        where = f"hf-hub:{options.name}"
         say(f"{done.url}")
-        say(f"next: switchnorm predict hf-hub:{options.name} PICTURE")
+    if done.description.predicts:
+        say(f"next: switchnorm predict {where} PICTURES --out FOLDER")

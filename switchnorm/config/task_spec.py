@@ -118,6 +118,9 @@ class TaskSpec:
         sections: of the report: from the groups of runs of this task to sections of the page, as HTML; the function, or
             "package.module:function". None for none.
         pipeline: what the Hugging Face Hub calls the task, "image-classification"; "" where it has no name for it.
+        adapter: what names the outputs of a network in files, and for `answering`, see
+            `switchnorm.deploy.adapters.Adapter`; the class, or "package.module:Class". None leaves them as they are: a
+            tensor is "output", and those of a dict have its keys.
         answering: what makes answers of a network's outputs, for `switchnorm.load` and `switchnorm predict`, see
             `switchnorm.deploy.answering.base.Answering`; the class, or "package.module:Class". None where the task
             predicts nothing.
@@ -147,6 +150,7 @@ class TaskSpec:
     records: Any = None
     sections: Any = None
     pipeline: str = ""
+    adapter: Any = None
     answering: Any = None
     drawing: Any = None
 

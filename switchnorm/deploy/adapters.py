@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from switchnorm.deploy.description import OF_DETECTORS, RAW_TASK, Description
+from switchnorm.config.task_spec import loaded, tasks
+from switchnorm.deploy.description import RAW_TASK, Description
 from switchnorm.errors import InputError
 
 
@@ -36,6 +36,10 @@ class Adapter(nn.Module):
     def smallest(self) -> int:
         """The smallest height and width of images, in pixels."""
         return 1
+
+    @staticmethod
+    def set_up(network: Any, about: Description) -> None:
+        """Let a network be run as its description says; it has not been folded or adapted."""
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(N, C, H, W) float -> outputs by name."""
@@ -92,23 +96,21 @@ def task_of(network: nn.Module) -> str:
     return "detection" if finds_objects(network) else RAW_TASK
 
 
-def set_up(network: Any, about: Description) -> None:
-    """Let a network be run as its description says: of a detector what it gives out, as `Detection` asks for it."""
-    if about.task != "detection":
-        return
-    for name, attribute in OF_DETECTORS.items():
-        if name in about.inference:
-            setattr(network, attribute, about.inference[name])
-    if hasattr(network, "transform"):
-        network.transform.paste = False  # masks become pixels one by one
-        network.transform.edges = True  # as datasets have boxes, also where the network's have inclusive ends
+def set_up(network: nn.Module, about: Description) -> None:
+    """Let a network be run as its description says, before it is folded and adapted."""
+    _adapter_of(about).set_up(network, about)
 
 
 def adapted(network: nn.Module, about: Description) -> Adapter:
     """The network as one whose outputs have the names of its task."""
-    module, _, name = _ADAPTERS.get(about.task, _ADAPTERS[RAW_TASK]).partition(":")
-    make: Callable[..., Adapter] = getattr(importlib.import_module(module), name)
-    return make(network)
+    return _adapter_of(about)(network)
+
+
+def _adapter_of(about: Description) -> type[Adapter]:
+    """The adapter that the task names; its networks' outputs are as they are where it names none."""
+    task = tasks().get(about.task)
+    found: type[Adapter] | None = None if task is None else loaded(task.adapter)
+    return AsTheyAre if found is None else found
 
 
 def _leaves(found: Any, path: tuple[str, ...]) -> Any:
@@ -136,12 +138,3 @@ def _apart(found: Any, expected: Any) -> float:
     largest = float(np.abs(expected).max())
     apart = float(np.abs(found.astype(np.float64) - expected).max())
     return apart / largest if largest > 0 else apart
-
-
-#: By the task: "module:class" of an adapter.
-_ADAPTERS: Mapping[str, str] = {
-    RAW_TASK: f"{__name__}:AsTheyAre",
-    "classification": f"{__name__}:Logits",
-    "segmentation": f"{__name__}:Logits",
-    "detection": "switchnorm.deploy.detectors:Detections",
-}

@@ -10,6 +10,7 @@ from typing import Any
 
 from switchnorm import __version__
 from switchnorm.classes import Classes, classes_in
+from switchnorm.config.task_spec import tasks
 from switchnorm.data.preparation import Preparation
 from switchnorm.deploy.network_entries import check_network
 from switchnorm.errors import InputError, unknown
@@ -84,6 +85,12 @@ class Description:
         for name in self.dynamic:
             if name not in DIMENSIONS:
                 raise unknown("dynamic dimension", name, DIMENSIONS)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether pictures can be asked about: it is known how they are shown, and what makes answers of outputs."""
+        task = tasks().get(self.task)
+        return self.preparation is not None and task is not None and task.answering is not None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it; "format" says which version of this."""

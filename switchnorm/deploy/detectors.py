@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.deploy.adapters import Adapter
+from switchnorm.deploy.description import OF_DETECTORS, Description
 from switchnorm.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
@@ -66,6 +67,16 @@ class Detections(Adapter):
         made: Any = network
         super().__init__(made.one_picture().eval())
         self.outputs: tuple[str, ...] = self.network.outputs  # type: ignore[assignment]
+
+    @staticmethod
+    def set_up(network: Any, about: Description) -> None:
+        """As of `Adapter`: what the detector gives out, as `Detecting` asks for it."""
+        for name, attribute in OF_DETECTORS.items():
+            if name in about.inference:
+                setattr(network, attribute, about.inference[name])
+        if hasattr(network, "transform"):
+            network.transform.paste = False  # masks become pixels one by one
+            network.transform.edges = True  # as datasets have boxes, also where the network's have inclusive ends
 
     @property
     def smallest(self) -> int:

@@ -53,7 +53,7 @@ class Exported:
     def next(self) -> str:
         """The command to go on with."""
         file = shlex.quote(str(self.path))
-        if self.description.preparation is None:
+        if not self.description.predicts:
             return f'python -c "import switchnorm; print(switchnorm.load({str(self.path)!r}).description)"'
         return f"switchnorm predict {file} PICTURES --out FOLDER"
 

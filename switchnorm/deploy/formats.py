@@ -61,13 +61,7 @@ class Format:
 
     def require(self, packages: Sequence[str], doing: str) -> None:
         """Raise `InputError` where a package is not installed, with the line that installs it."""
-        missing = [package for package in packages if importlib.util.find_spec(package) is None]
-        if missing:
-            what = f"switchnorm[{self.extra}]" if self.extra else " ".join(missing)
-            raise InputError(
-                f"{doing} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
-                f"run `pip install '{what}'`"
-            )
+        require(packages, doing, self.extra)
 
     @property
     def write(self) -> Callable[[Any, Path], None]:
@@ -84,6 +78,23 @@ class Format:
     def _function(self, name: str) -> Callable[..., Any]:
         found: Callable[..., Any] = getattr(importlib.import_module(f"switchnorm.deploy.runtimes.{self.module}"), name)
         return found
+
+
+def require(packages: Sequence[str], doing: str, extra: str = "") -> None:
+    """Raise `InputError` where a package is not installed, with the line that installs it.
+
+    Args:
+        packages: as they are imported.
+        doing: what needs them.
+        extra: of this library, which installs them; "" where the library itself does.
+    """
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        what = f"'switchnorm[{extra}]'" if extra else "switchnorm"  # and with it all that it needs
+        raise InputError(
+            f"{doing} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
+            f"run `pip install {what}`"
+        )
 
 
 #: By name, the most asked for first.

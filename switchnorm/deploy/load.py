@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from switchnorm.data.files.walk import EXTENSIONS
-from switchnorm.deploy.formats import FORMATS, format_of
+from switchnorm.deploy.formats import FORMATS, format_of, require
 from switchnorm.deploy.hub import PREFIX, Repository, download
 from switchnorm.deploy.model_folder import NEEDED, WEIGHTS, open_folder
 from switchnorm.deploy.net import Net
@@ -15,6 +15,8 @@ from switchnorm.errors import InputError
 
 #: What says of a folder that it is a run.
 _RUN = "config.yaml"
+#: What opening a run imports, and a folder with weights; of all that this library needs, what says it best.
+_TRAINED = ("torch", "torchvision", "safetensors")
 #: How files end that hold weights and not how these are used.
 _WEIGHTS_ALONE = (".ckpt", ".pth", ".pt", ".bin", ".tar", ".pkl")
 _ON_HUB = re.compile(r"[\w.-]+/[\w.-]+(@\S+)?")
@@ -40,6 +42,7 @@ def load(what: str | os.PathLike[str], *, checkpoint: str = "best", device: str 
     if not name:
         raise InputError("'' names nothing; expected a run, a folder, an exported file or hf-hub:org/name")
     if name.startswith(PREFIX):
+        require(_TRAINED, f"{name}, weights as they were trained,")
         return Net(open_folder(download(Repository.parse(name), NEEDED), name, device), name)
     path = Path(name).expanduser()
     if not path.exists():
@@ -50,6 +53,7 @@ def load(what: str | os.PathLike[str], *, checkpoint: str = "best", device: str 
             return _of_run(path, name, device, checkpoint)
         if not (path / WEIGHTS).is_file():
             raise InputError(f"folder {name!r} has neither {_RUN}, as runs have, nor {WEIGHTS}{_inside(path)}")
+        require(_TRAINED, f"{name}, weights as they were trained,")
         return Net(open_folder(path, name, device), name)
     if path.suffix.lower() in _WEIGHTS_ALONE:
         if not (path.parent.parent / _RUN).is_file():
@@ -68,6 +72,7 @@ def _of_file(path: Path, name: str, device: str) -> Net:
 
 
 def _of_run(path: Path, name: str, device: str, checkpoint: str) -> Net:
+    require(_TRAINED, f"{name}, a run,")
     from switchnorm.deploy.networks import trained
 
     return trained(path, checkpoint).net(name, device)

@@ -103,20 +103,25 @@ def _summary(about: Description, run: Run | None) -> str:
 
 
 def _use(about: Description, name: str) -> str:
-    predicts = about.preparation is not None and not about.raw and about.task in tasks()
     python = [
         "import switchnorm",
         "",
         f'net = switchnorm.load("hf-hub:{name}")',
-        'print(net.predict("picture.jpg"))' if predicts else "outputs = net.runtime(images)  # as described below",
+        'print(net.predict("picture.jpg"))'
+        if about.predicts
+        else "outputs = net.runtime(images)  # as described below",
     ]
-    shell = ["pip install 'switchnorm[hub]'"] + ([f"switchnorm predict hf-hub:{name} picture.jpg"] if predicts else [])
+    shell = ["pip install 'switchnorm[hub]'"] + (
+        [f"switchnorm predict hf-hub:{name} picture.jpg"] if about.predicts else []
+    )
     lines = ["## Use", "", "```bash", *shell, "```", "", "```python", *python, "```"]
-    if not predicts:
+    if about.preparation is None:
         lines += [
             "",
             "Nobody has said how pictures are shown to this network: `images` are what it takes, float32 (N, C, H, W).",
         ]
+    elif not about.predicts:
+        lines += ["", "`images` are 8-bit pixels, uint8 (N, C, H, W), and what comes out is as the network has it."]
     plugins = (about.network or {}).get("plugins") or ()
     if plugins:
         names = ", ".join(f"`{text(each)}`" for each in plugins)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 import switchnorm
 from switchnorm.cli import main
+from switchnorm.config.task_spec import find_task, own_tasks
 from switchnorm.deploy.answers import Detected
 from switchnorm.deploy.networks import trained
 from switchnorm.deploy.runtimes.safetensors_file import prepared
@@ -21,6 +23,7 @@ from switchnorm.runs.folder import RunFolder
 from tests.data.photos import photo, write_photo
 from tests.deploy.runs import Evaluation, pictures, write_run
 
+PAINTING = "switchnorm.tasks.detection.painting"
 #: Python that refuses some packages, and then asks a network about pictures.
 _WITHOUT = """
 import sys
@@ -32,13 +35,20 @@ class Refusing:
 
 sys.meta_path.insert(0, Refusing())
 import switchnorm
-from switchnorm.cli import main
 for what in sys.argv[4:]:
     net = switchnorm.load(what)
     (answer,) = net.predict([sys.argv[2]])
     print(f"{type(answer).__name__}: {answer}")
-    main(["predict", what, sys.argv[2], "--out", sys.argv[3]])
+    if sys.argv[3]:
+        from switchnorm.cli import main
+
+        main(["predict", what, sys.argv[2], "--out", sys.argv[3]])
 """
+#: All that the library needs but Pillow.
+ALL = (
+    "torch,torchvision,pytorch_lightning,torchmetrics,jsonargparse,yaml,tensorboard,rich,plotly,sklearn,"
+    "faster_coco_eval,safetensors,scipy,onnx,onnxscript"
+)
 TRAINING = "pytorch_lightning,lightning_fabric,torchmetrics,tensorboard"
 
 
@@ -53,8 +63,8 @@ def onnx(runs: dict[str, RunFolder], tmp_path_factory: pytest.TempPathFactory) -
     return switchnorm.export(runs["classification"].path, tmp_path_factory.mktemp("onnx") / "digits.onnx").path
 
 
-def without(packages: str, picture: Path, out: Path, *names: Path) -> str:
-    """What networks answer, one after the other, in a process that has not some packages."""
+def without(packages: str, picture: Path, out: Path | str, *names: Path) -> str:
+    """What networks answer, one after the other, in a process that has not some packages; files in `out` unless ""."""
     command = [sys.executable, "-c", _WITHOUT, packages, str(picture), str(out), *map(str, names)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -135,6 +145,28 @@ def test_a_file_of_onnx_is_run_without_torch(runs, onnx, tmp_path):
     assert row.split(",")[1::2] == list(own.classes[:5])
     shares = [float(share) for share in row.split(",")[2::2]]
     np.testing.assert_allclose(shares, own.probabilities[:5], atol=2e-6)
+
+
+def test_to_ask_a_file_of_onnx_needs_numpy_pillow_and_its_runtime_alone(runs, onnx, tmp_path):
+    write_photo(tmp_path / "a.png", 1)
+    said = without(ALL, tmp_path / "a.png", "", onnx)
+    assert said.strip() == f"Classified: {switchnorm.load(onnx).predict(tmp_path / 'a.png')}"
+
+
+def test_what_answers_pictures_needs_numpy_and_pillow_alone():
+    modules = [spec.answering.partition(":")[0] for spec in map(find_task, own_tasks())]
+    program = _WITHOUT.partition("import switchnorm\n")[0] + f"import {', '.join([*modules, PAINTING])}"
+    done = subprocess.run([sys.executable, "-c", program, ALL], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "model.safetensors"])
+def test_what_was_trained_says_in_a_line_that_it_needs_torch(tmp_path, monkeypatch, file):
+    (tmp_path / file).touch()
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    with pytest.raises(InputError, match="needs torch, which is not installed; run `pip install switchnorm`"):
+        switchnorm.load(tmp_path)
 
 
 def test_a_run_and_its_weights_are_used_without_what_trains(runs, tmp_path):

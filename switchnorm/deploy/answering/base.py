@@ -46,8 +46,6 @@ class Answering(ABC):
     settings: ClassVar[Mapping[str, Any]] = {}
     #: Of settings that are numbers.
     ranges: ClassVar[Mapping[str, Range]] = {}
-    #: What is written of answers.
-    writes: ClassVar[type[AnswerFiles]]
 
     def __init__(self, runtime: Runs, preparation: Preparation, settings: Mapping[str, Any]) -> None:
         self.runtime = runtime
@@ -69,6 +67,11 @@ class Answering(ABC):
         Raises:
             InputError: a picture that the network does not take.
         """
+
+    @property
+    @abstractmethod
+    def writes(self) -> type[AnswerFiles]:
+        """What is written of answers; imported when it is asked for, since tables and pages take what reports do."""
 
     @abstractmethod
     def files(self, files: Sequence[Path], out: Path) -> AnswerFiles:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from switchnorm.config.ranges import Range
 from switchnorm.data.resizing import Pixelled
 from switchnorm.deploy.answering.base import Answering, output
-from switchnorm.deploy.answering.class_files import ClassFiles
 from switchnorm.deploy.answers import Classified
 from switchnorm.deploy.arrays import precise, softmax
 from switchnorm.errors import InputError
+
+if TYPE_CHECKING:
+    from switchnorm.deploy.answering.class_files import ClassFiles
 
 
 class Classifying(Answering):
@@ -22,11 +24,17 @@ class Classifying(Answering):
 
     settings: ClassVar[Mapping[str, Any]] = {"top": None}
     ranges: ClassVar[Mapping[str, Range]] = {"top": Range(1)}
-    writes: ClassVar[type[ClassFiles]] = ClassFiles
+
+    @property
+    def writes(self) -> type[ClassFiles]:
+        """As of `Answering`."""
+        from switchnorm.deploy.answering.class_files import ClassFiles  # as `Answering` explains
+
+        return ClassFiles
 
     def files(self, files: Sequence[Path], out: Path) -> ClassFiles:
         """As of `Answering`."""
-        return ClassFiles(files, out, len(self.about.classes))
+        return self.writes(files, out, len(self.about.classes))
 
     def answer(self, picture: Pixelled) -> Classified:
         """As of `Answering`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from switchnorm.config.ranges import Range
 from switchnorm.data.preparation import Preparation, ShortSide
 from switchnorm.data.resizing import Array, Pixelled, extent
 from switchnorm.deploy.answering.base import Answering, Runs, output
-from switchnorm.deploy.answering.box_files import BoxFiles
 from switchnorm.deploy.answers import Answer, Detected, Masks
 from switchnorm.deploy.description import OF_DETECTORS
 from switchnorm.errors import InputError
+
+if TYPE_CHECKING:
+    from switchnorm.deploy.answering.box_files import BoxFiles
 
 
 class Detecting(Answering):
@@ -37,7 +39,6 @@ class Detecting(Answering):
         "detections": Range(1, most=100_000),
         "side": Range(1, most=2**15),
     }
-    writes: ClassVar[type[BoxFiles]] = BoxFiles
 
     def __init__(self, runtime: Runs, preparation: Preparation, settings: Mapping[str, Any]) -> None:
         super().__init__(runtime, preparation, settings)
@@ -56,9 +57,16 @@ class Detecting(Answering):
             rule = dataclasses.replace(self.preparation.rule, side=side)
             self.preparation = dataclasses.replace(self.preparation, rule=rule)
 
+    @property
+    def writes(self) -> type[BoxFiles]:
+        """As of `Answering`."""
+        from switchnorm.deploy.answering.box_files import BoxFiles  # as `Answering` explains
+
+        return BoxFiles
+
     def files(self, files: Sequence[Path], out: Path) -> BoxFiles:
         """As of `Answering`."""
-        return BoxFiles(files, out, self.about.classes, self.chosen["shown"])
+        return self.writes(files, out, self.about.classes, self.chosen["shown"])
 
     def remarks(self, picture: Pixelled, answer: Answer) -> Iterator[str]:
         """As of `Answering`: what is no number."""

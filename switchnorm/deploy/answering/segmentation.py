@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -15,11 +15,13 @@ from switchnorm.data.preparation import Part, Preparation, ShortSides
 from switchnorm.data.resizing import Array, Pixelled, extent
 from switchnorm.data.segmentation.palette import distinct_colors
 from switchnorm.deploy.answering.base import Answering, Runs, output
-from switchnorm.deploy.answering.mask_files import MaskFiles
 from switchnorm.deploy.answers import Answer, Segmented
 from switchnorm.deploy.arrays import labels_of, precise
 from switchnorm.errors import InputError
 from switchnorm.tasks.segmentation.inference import Inference, pixels_per_logit, starts
+
+if TYPE_CHECKING:
+    from switchnorm.deploy.answering.mask_files import MaskFiles
 
 
 class Segmenting(Answering):
@@ -30,7 +32,6 @@ class Segmenting(Answering):
 
     settings: ClassVar[Mapping[str, Any]] = {"flip": False, "window": None, "overlap": 0.33, "scales": None}
     ranges: ClassVar[Mapping[str, Range]] = {"window": Range(32, most=2**15), "overlap": Range(0, below=1)}
-    writes: ClassVar[type[MaskFiles]] = MaskFiles
 
     def __init__(self, runtime: Runs, preparation: Preparation, settings: Mapping[str, Any]) -> None:
         super().__init__(runtime, preparation, settings)
@@ -44,9 +45,16 @@ class Segmenting(Answering):
         )
         self.numbers = about.numbers or (*range(len(about.classes)), 255)
 
+    @property
+    def writes(self) -> type[MaskFiles]:
+        """As of `Answering`."""
+        from switchnorm.deploy.answering.mask_files import MaskFiles  # as `Answering` explains
+
+        return MaskFiles
+
     def files(self, files: Sequence[Path], out: Path) -> MaskFiles:
         """As of `Answering`."""
-        return MaskFiles(files, out)
+        return self.writes(files, out)
 
     def remarks(self, picture: Pixelled, answer: Answer) -> Iterator[str]:
         """As of `Answering`: parts, and sizes that are bounded."""

@@ -31,5 +31,6 @@ CLASSIFICATION = TaskSpec(
     drawing="switchnorm.tasks.classification.drawing:LabelDrawing",
     views=("centre", "flip", "ten"),
     evaluation_batch=256,
+    adapter="switchnorm.deploy.adapters:Logits",
     answering="switchnorm.deploy.answering.classification:Classifying",
 )

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from faster_coco_eval.core import mask as coco_masks
 from PIL import Image, ImageDraw, ImageFont
 
 from switchnorm.data.segmentation.palette import distinct_colors
@@ -144,7 +143,11 @@ def _dashes(corners: _Field, length: int) -> Iterator[tuple[tuple[int, int], tup
 
 def _tinted(picture: Image.Image, mask: Any, color: _Color) -> Image.Image:
     """A mask in a colour over a picture, its edge opaque."""
-    inside = np.asarray(coco_masks.decode(mask) if isinstance(mask, dict) else mask).astype(bool)
+    if isinstance(mask, dict):
+        from faster_coco_eval.core import mask as coco_masks  # not before there are run lengths
+
+        mask = coco_masks.decode(mask)
+    inside = np.asarray(mask).astype(bool)
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if not rows.size:
         return picture

@@ -75,6 +75,7 @@ DETECTION = TaskSpec(
     parts=PARTS,
     records="switchnorm.tasks.detection.records:records",
     sections="switchnorm.tasks.detection.report.sections:sections",
+    adapter="switchnorm.deploy.detectors:Detections",
     answering="switchnorm.deploy.answering.detection:Detecting",
     drawing="switchnorm.tasks.detection.drawing:ObjectDrawing",
 )
