@@ -252,6 +252,17 @@ def test_files_that_are_there_are_replaced_by_force_alone_and_a_failure_leaves_n
     assert not (tmp_path / "new").exists()
 
 
+def test_what_only_an_upload_has_is_refused_without_one(pushed, tmp_path):
+    for name, given in (("me/x", {"private": True}), ("me/x", {"message": "Hello"}), ("me/x@dev", {})):
+        with pytest.raises(InputError, match=r"is of an upload.*leave it out"):
+            switchnorm.push(pushed, name, to=tmp_path / "out", **given)
+    with pytest.raises(InputError, match="'' is no folder"):
+        switchnorm.push(pushed, "me/x", to="")
+    with pytest.raises(InputError, match="checkpoint 'last' is one of a run's"):
+        switchnorm.push(pushed, "me/x", to=tmp_path / "out", checkpoint="last")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_switched_timm_network_is_pushed_and_loaded_with_the_pictures_that_timm_expects(tmp_path):
     model = switch(create_model("timm:test_resnet", num_classes=3), "sn")
     done = switchnorm.push(model, "me/timm", to=tmp_path / "out", classes=["cat", "dog", "fox|<i>`"])
