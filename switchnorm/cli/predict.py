@@ -124,12 +124,10 @@ def _by_name(what: str, options: argparse.Namespace, pictures: Sequence[str], fl
         if flag != "--device":
             raise unknown_flag("argument", flag, able)
         device = value
-    if options.checkpoint is not None:
-        raise InputError(f"--checkpoint is one of a run's, and {what!r} is no run's folder; leave it out")
     out = _folder(options.out or Path("predictions"))
     from switchnorm.deploy.load import load
 
-    net = load(what, device=device)
+    net = load(what, checkpoint=options.checkpoint, device=device)
     config_flags(options, "predict", net.task, repr(what))  # which are for its task, and in their ranges
     _check_pictures(pictures)
     flags_of_task = [flag.attribute for flag in find_task(net.task).flags if "predict" in flag.commands]

@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace, rest: Sequence[str]) -> None:
         options.name,
         to=options.to,
         private=options.private,
-        checkpoint=options.checkpoint or "best",
+        checkpoint=options.checkpoint,
         licence=options.licence,
         message=options.message,
         force=options.force,

@@ -47,7 +47,7 @@ class Description:
         layers: what each layer that mixes statistics chose: {layer: {"mean": {"instance": .2, ...}, "var": {...}}}.
         preparation: how evaluation shows pictures; None where nobody has said it.
         inference: how the task runs the network, its settings by name: "flip", "window" and "overlap" of segmentation;
-            "score_threshold", "nms_threshold", "detections", "paste" and "shown" of detection.
+            "score_threshold", "nms_threshold", "detections" and "shown" of detection.
         numbers: of segmentation, the numbers of the classes in written masks, and then that of what does not count;
             empty for those of the labels, and 255.
         results: what evaluation measured, by metric: fractions in [0, 1].

@@ -9,7 +9,7 @@ from pathlib import Path
 from switchnorm.data.files.walk import EXTENSIONS
 from switchnorm.deploy.formats import FORMATS, format_of, require
 from switchnorm.deploy.hub import PREFIX, Repository, download
-from switchnorm.deploy.model_folder import NEEDED, WEIGHTS, open_folder
+from switchnorm.deploy.model_folder import FILES, NEEDED, WEIGHTS, open_folder
 from switchnorm.deploy.net import Net
 from switchnorm.errors import InputError
 
@@ -19,10 +19,10 @@ _RUN = "config.yaml"
 _TRAINED = ("torch", "torchvision", "safetensors")
 #: How files end that hold weights and not how these are used.
 _WEIGHTS_ALONE = (".ckpt", ".pth", ".pt", ".bin", ".tar", ".pkl")
-_ON_HUB = re.compile(r"[\w.-]+/[\w.-]+(@\S+)?")
+_ON_HUB = re.compile(r"(?:https://huggingface\.co/)?([\w.-]+/[\w.-]+(?:@\S+)?)/?")
 
 
-def load(what: str | os.PathLike[str], *, checkpoint: str = "best", device: str = "cpu") -> Net:
+def load(what: str | os.PathLike[str], *, checkpoint: str | None = None, device: str = "cpu") -> Net:
     """Open a network to ask it about pictures: `switchnorm.load("runs/flowers").predict("rose.jpg")`.
 
     Nothing that trains is imported, and for a file of ONNX or OpenVINO not torch either. No code is run that a file
@@ -31,26 +31,30 @@ def load(what: str | os.PathLike[str], *, checkpoint: str = "best", device: str 
     Args:
         what: a run's folder, or one of its checkpoints; a folder that `switchnorm push` has written; a file that
             `switchnorm export` has written; or "hf-hub:org/name".
-        checkpoint: of a run's folder: best, last, epoch:N or a file.
+        checkpoint: of a run's folder alone: best, last, epoch:N or a file; None for best.
         device: where torch computes, such as "cpu", "cuda", or "auto" for the fastest here; other runtimes have "cpu".
 
     Raises:
-        InputError: nothing there, something else, a damaged file, or a package that is missing, with the line that
-            installs it.
+        InputError: nothing there, something else, a damaged file, a checkpoint of what is no run's folder, or a package
+            that is missing, with the line that installs it.
     """
-    name = os.fspath(what)
-    if not name:
-        raise InputError("'' names nothing; expected a run, a folder, an exported file or hf-hub:org/name")
+    if not isinstance(what, str | os.PathLike) or not os.fspath(what):
+        kinds = f"expected a run, a folder, an exported file or {PREFIX}org/name"
+        raise InputError(f"{what!r:.80} names nothing; {kinds}")
+    name = str(os.fspath(what))
+    path = Path(os.path.expanduser(name))
+    if checkpoint is not None and not os.path.isfile(path / _RUN):
+        raise InputError(f"checkpoint {checkpoint!r} is one of a run's, and {name!r} is no run's folder; leave it out")
     if name.startswith(PREFIX):
         require(_TRAINED, f"{name}, weights as they were trained,")
         return Net(open_folder(download(Repository.parse(name), NEEDED), name, device), name)
-    path = Path(name).expanduser()
-    if not path.exists():
-        hint = f"; on the hub it is called {PREFIX}{name}" if _ON_HUB.fullmatch(name) else ""
+    if not os.path.exists(path):
+        on_hub = _ON_HUB.fullmatch(name)
+        hint = f"; on the hub it is called {PREFIX}{on_hub[1]}" if on_hub else ""
         raise InputError(f"{name!r} does not exist; expected a run, a folder, or an exported file{hint}")
     if path.is_dir():
         if (path / _RUN).is_file():
-            return _of_run(path, name, device, checkpoint)
+            return _of_run(path, name, device, checkpoint or "best")
         if not (path / WEIGHTS).is_file():
             raise InputError(f"folder {name!r} has neither {_RUN}, as runs have, nor {WEIGHTS}{_inside(path)}")
         require(_TRAINED, f"{name}, weights as they were trained,")
@@ -61,13 +65,15 @@ def load(what: str | os.PathLike[str], *, checkpoint: str = "best", device: str 
                 f"{name!r} holds weights alone, and nothing says how pictures are shown to them; `switchnorm predict "
                 f"PICTURE --weights {name} --model NAME --classes CLASSES` takes any weights"
             )
-        return _of_run(path, name, device, checkpoint)
+        return _of_run(path, name, device, "best")
     return _of_file(path, name, device)
 
 
 def _of_file(path: Path, name: str, device: str) -> Net:
     if path.suffix.lower() in EXTENSIONS:
         raise InputError(f"{name!r} is a picture; what is to look at it comes first: a run or an exported file")
+    if path.name == _RUN or (path.name in FILES and path.name != WEIGHTS):
+        raise InputError(f"{name!r} is a part of a folder that holds a network; the nearest is {str(path.parent)!r}")
     return Net(format_of(path).open(path, device), name)
 
 

@@ -49,12 +49,22 @@ class Net:
         runtime: the network as a function of arrays, with its description.
         source: what it was opened from, for errors.
         preparation: how pictures are shown; None for the description's.
+
+    Raises:
+        InputError: the description has settings that its task does not have, or that cannot be.
     """
 
     def __init__(self, runtime: Runs, source: str, preparation: Preparation | None = None) -> None:
         self.runtime = runtime
         self.source = source
         self.preparation = runtime.description.preparation if preparation is None else preparation
+        known = tasks().get(self.task)
+        make: type[Answering] | None = None if known is None else loaded(known.answering)
+        if make is not None:
+            try:
+                make.check(self.description.inference, self.task)
+            except InputError as error:
+                raise InputError(f"{source}: {error}") from error
 
     @property
     def description(self) -> Description:

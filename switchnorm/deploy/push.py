@@ -50,7 +50,7 @@ def push(
     *,
     to: str | os.PathLike[str] | None = None,
     private: bool = False,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
     licence: str | None = None,
     message: str | None = None,
     force: bool = False,
@@ -69,7 +69,7 @@ def push(
         name: of the repository, "org/name", or "org/name@branch".
         to: a folder to write to; nothing is uploaded then.
         private: whether a new repository is seen by its owners alone.
-        checkpoint: of a run's folder: best, last, epoch:N or a file.
+        checkpoint: of a run's folder alone: best, last, epoch:N or a file; None for best.
         licence: as the hub writes it, such as "apache-2.0"; None leaves it open, which the card says.
         message: of the commit.
         force: whether files that are in `to` already are replaced.
@@ -79,14 +79,16 @@ def push(
 
     Raises:
         InputError: a name that is none, a network that no name makes again, with the reason, files that are there
-            already; and of the upload a missing package, a token, or a hub that cannot be reached.
+            already, or what only an upload has where there is none; and of the upload a missing package, a token, or a
+            hub that cannot be reached.
     """
     repository = Repository.parse(name)
     check_licence(licence)
-    folder = Path(to or "").expanduser()
+    folder = Path(os.path.expanduser(to or ""))
     if to is None:
         check_upload()
     else:
+        _check_unsent(to, repository, private, message)
         check_folder(folder, force)
     model, about, run, remarks = _taken(what, checkpoint, network, classes, description)
 
@@ -106,9 +108,22 @@ def push(
     return Pushed(folder, None, written, remarks)
 
 
+def _check_unsent(to: str | os.PathLike[str], repository: Repository, private: bool, message: str | None) -> None:
+    """Raise `InputError` for what has no meaning where nothing is uploaded."""
+    if not os.fspath(to):
+        raise InputError("'' is no folder to write to; say '.' for this one")
+    for given, name in (
+        (private, "private"),
+        (message is not None, "message"),
+        (repository.revision is not None, f"@{repository.revision}"),
+    ):
+        if given:
+            raise InputError(f"{name} is of an upload, and files that are written to a folder have none; leave it out")
+
+
 def _taken(
     what: Any,
-    checkpoint: str,
+    checkpoint: str | None,
     network: str | None,
     classes: Sequence[str] | None,
     description: Description | None,
@@ -120,6 +135,8 @@ def _taken(
     from switchnorm.deploy.net import Net
     from switchnorm.deploy.runtimes.network import NetworkRuntime
 
+    if checkpoint is not None and not isinstance(what, str | os.PathLike):
+        raise InputError(f"checkpoint {checkpoint!r} is one of a run's, and this is a network; leave it out")
     if isinstance(what, nn.Module):
         return *_of_module(what, network, classes, description), None, ()
     for given, argument in ((network, "network"), (classes, "classes"), (description, "description")):
@@ -135,10 +152,11 @@ def _taken(
         raise InputError(
             f"push takes a run, a checkpoint of one, a Net or a torch.nn.Module, got {type(what).__name__}"
         )
-    path = Path(what).expanduser()
-    if any((folder / "config.yaml").is_file() for folder in (path, path.parent.parent)):
-        return _of_run(path, checkpoint)
-    return _taken(load(what), checkpoint, None, None, None)
+    path = Path(os.path.expanduser(what))
+    run = next((each for each in (path, path.parent.parent) if os.path.isfile(each / "config.yaml")), None)
+    if run is not None and (checkpoint is None or run == path):
+        return _of_run(path, checkpoint or "best")
+    return _taken(load(what, checkpoint=checkpoint), None, None, None, None)
 
 
 def _of_run(path: Path, checkpoint: str) -> tuple[nn.Module, Description, Run | None, tuple[str, ...]]:

@@ -32,9 +32,10 @@ def rebuilt(
 
     with _explained(network, source), torch.random.fork_rng(devices=[]):
         arguments = arguments_of(check_network(network, source))
+        switched = network.get("switched") or ()
         if state is not None:
-            _check_fits(drafted(network, source), state)
-        model = _made(arguments, network.get("switched") or ())
+            _check_fits(_drafted(arguments, switched), state)
+        model = _made(arguments, switched)
     if state is not None and any(value.is_floating_point() and value.element_size() == 8 for value in state.values()):
         model = model.double()
     return model.eval()
@@ -46,14 +47,19 @@ def drafted(network: Mapping[str, Any], source: str = "network") -> nn.Module:
 
     with _explained(network, source), torch.random.fork_rng(devices=[]):
         arguments = arguments_of(check_network(network, source))
-        switched = network.get("switched") or ()
-        try:
-            with torch.device("meta"):
-                return _made(arguments, switched).eval()
-        except InputError:
-            raise
-        except Exception:  # some networks compute with their weights as they are made
+        return _drafted(arguments, network.get("switched") or ())
+
+
+def _drafted(arguments: Mapping[str, Any], switched: Any) -> nn.Module:
+    import torch
+
+    try:
+        with torch.device("meta"):
             return _made(arguments, switched).eval()
+    except InputError:
+        raise
+    except Exception:  # some networks compute with their weights as they are made
+        return _made(arguments, switched).eval()
 
 
 @contextmanager

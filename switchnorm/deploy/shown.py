@@ -38,7 +38,9 @@ class Shown:
         if not isinstance(picture, Image.Image):
             kind = type(self._dataset).__name__
             raise InputError(f"{title} is an array, of which {kind} says nothing; give a file or a picture of Pillow")
-        return picture if picture.mode == "RGB" else picture.convert("RGB")
+        from switchnorm.data.files.picture_file import in_memory
+
+        return in_memory(picture, title, self._dataset.pixels)
 
     def parts(self, picture: Pixelled) -> Iterator[Part]:
         """As of `Preparation`, but normalized already: float32 in place of uint8."""

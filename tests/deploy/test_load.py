@@ -253,7 +253,7 @@ def test_what_is_no_picture_is_refused(runs, given, message):
         ("classification", {"topp": 1}, "setting of classification 'topp' is unknown; did you mean 'top'"),
         ("classification", {"top": 0}, "top must be at least 1, got 0"),
         ("segmentation", {"window": 65}, "window 65 is no multiple of 32 pixels; the nearest is 64"),
-        ("segmentation", {"scales": [0]}, r"scales \[0\] must be short sides in pixels"),
+        ("segmentation", {"scales": [0]}, "scales must be at least 1, got 0"),
         ("detection", {"score_threshold": 2}, "score_threshold must be at most 1, got 2"),
         ("detection", {"side": 0}, "side must be at least 1, got 0"),
     ],
@@ -274,11 +274,17 @@ def test_settings_that_cannot_be_are_refused(runs, task, settings, message):
         ("a.onx", "suffix '.onx' is unknown; did you mean '.onnx'"),
         ("a.jpg", "'a.jpg' is a picture; what is to look at it comes first"),
         ("hf-hub:name", "'name' is no name of a repository"),
+        ("https://huggingface.co/me/x", "does not exist; .* on the hub it is called hf-hub:me/x"),
+        ("a" * 300, "does not exist"),
+        ("~nobody/x", "'~nobody/x' does not exist"),
+        ("part/config.json", "is a part of a folder that holds a network; the nearest is 'part'"),
     ],
 )
 def test_what_holds_no_network_is_refused(name, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part/config.json").write_text("{}")
     for file in ("a.pth", "a.onx", "a.jpg"):
         (tmp_path / file).write_bytes(b"nothing")
     with pytest.raises(InputError, match=message):
@@ -287,7 +293,7 @@ def test_what_holds_no_network_is_refused(name, message, tmp_path, monkeypatch, 
         main(["predict", name, "picture.png"])
     assert ended.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "a.onx", "a.pth", "empty"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "a.onx", "a.pth", "empty", "part"]
 
 
 def test_a_checkpoint_of_a_run_is_opened_and_one_that_is_not_there_named(runs):
@@ -297,6 +303,15 @@ def test_a_checkpoint_of_a_run_is_opened_and_one_that_is_not_there_named(runs):
         switchnorm.load(run.path, checkpoint="last")
     with pytest.raises(InputError, match="device 'cua' is not available here; choose from cpu, auto"):
         switchnorm.load(run.path, device="cua")
+
+
+def test_what_is_no_name_or_has_no_checkpoints_is_refused(runs, onnx):
+    for what in (None, 3, b"abc"):
+        with pytest.raises(InputError, match="names nothing; expected a run, a folder"):
+            switchnorm.load(what)
+    for what in (onnx, runs["classification"].best):
+        with pytest.raises(InputError, match=r"checkpoint 'last' is one of a run's, and .* is no run's folder"):
+            switchnorm.load(what, checkpoint="last")
 
 
 def test_a_dataset_of_somebodys_own_shows_its_pictures_itself(runs, monkeypatch, tmp_path):
@@ -321,7 +336,7 @@ def test_flags_of_another_task_are_named(onnx, tmp_path, capsys):
     write_photo(tmp_path / "a.png", 1)
     for flags, said in (
         (("--flip",), "--flip is for segmentation"),
-        (("--checkpoint", "last"), "--checkpoint is one of a run's"),
+        (("--checkpoint", "last"), "checkpoint 'last' is one of a run's"),
         (("--shwon", "1"), "argument '--shwon' is unknown; did you mean '--shown'"),
         (("--device", "cuda"), "cuda"),
     ):

@@ -47,7 +47,12 @@ def small(**options):
     return timm.create_model("test_resnet", num_classes=5, **options)
 
 
-@pytest.mark.parametrize("norm", norm_names())
+OFTEN = ("bn", "gn", "ssn")
+
+
+@pytest.mark.parametrize(
+    "norm", [*OFTEN, *(pytest.param(n, marks=pytest.mark.sweep) for n in norm_names() if n not in OFTEN)]
+)
 def test_a_timm_network_that_was_switched_by_hand_is_made_again_by_name(norm):
     model = trained(switch(small(), norm))
     network, made = again(model)
@@ -93,7 +98,17 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "frozen batch norm"])
+DEAR = ("torchvision", "options", "encoder and decoder")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.sweep] if name in DEAR else [])
+        for name in NETWORKS
+        if name != "frozen batch norm"
+    ],
+)
 def test_networks_are_made_again_with_the_same_answers(name):
     model = trained(NETWORKS[name]())
     assert_same(again(model)[1], model)

@@ -93,10 +93,7 @@ def read_pixels(path: str, pixels: Pixels = Pixels()) -> Pixelled:
             with opened(path) as file:
                 if is_plain(path, file) and pixels.bands is None:
                     note_frames(path, file)
-                    picture = _colors(path, file)
-                    if not pixels.stretches_bytes:
-                        return picture
-                    return Image.fromarray(_scaled(path, np.asarray(picture), pixels))
+                    return _stretched(path, _colors(path, file), pixels)
         except UnidentifiedImageError:
             if not is_tiff(path):
                 raise
@@ -106,6 +103,24 @@ def read_pixels(path: str, pixels: Pixels = Pixels()) -> Pixelled:
         if numbers.shape[2] == 3:
             return Image.fromarray(np.ascontiguousarray(numbers))
         return np.ascontiguousarray(numbers.transpose(2, 0, 1))
+
+
+def in_memory(picture: Image.Image, title: str, pixels: Pixels) -> Image.Image:
+    """A picture of 8 bits that was opened already, as `read_pixels` reads its file, without bands.
+
+    Args:
+        picture: of Pillow.
+        title: what errors and remarks call it.
+        pixels: what it becomes.
+
+    Raises:
+        DamagedError: it was closed, or its file is cut off.
+        InputError: it has more than 8 bits.
+    """
+    if picture.mode.startswith(("I", "F")):
+        raise InputError(f"{title} has mode {picture.mode!r}; expected 8 bits: scale it, or give its file")
+    with _named(title):
+        return _stretched(title, _colors(title, picture), pixels)
 
 
 def picture_sizes(path: str) -> Sizes:
@@ -147,6 +162,11 @@ def _colors(path: str, file: Image.Image) -> Image.Image:
         if np.asarray(picture.getchannel("A")).min() < 255:
             _note_alpha(path)
     return picture.convert("RGB")
+
+
+def _stretched(path: str, picture: Image.Image, pixels: Pixels) -> Image.Image:
+    """A picture of 8 bits, by the range where it is one of these."""
+    return Image.fromarray(_scaled(path, np.asarray(picture), pixels)) if pixels.stretches_bytes else picture
 
 
 def _note_alpha(path: str) -> None:

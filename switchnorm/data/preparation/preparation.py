@@ -11,15 +11,16 @@ import numpy as np
 from PIL import Image
 
 from switchnorm.data.interpolation import INTERPOLATIONS, Interpolation
-from switchnorm.data.preparation.rules import RULES, Part, Prepared, Rule
-from switchnorm.data.resizing import Array, Pixelled, extent, to_array
+from switchnorm.data.preparation.rules import RULES, Crop, Part, Prepared, Rule
+from switchnorm.data.resizing import LONGEST, Array, Pixelled, extent, to_array
 from switchnorm.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from switchnorm.data.files.picture_file import Pixels
 
-#: The most channels and sides that a file may ask for, since anybody may have written it.
-_MOST_CHANNELS, _MOST_SIDES, _LONGEST = 4096, 64, 1 << 20
+#: The most channels and sides that a file may ask for, since anybody may have written it, and the longest sides: of
+#: pictures that are seen in parts, or as they are, and of crops, which are squares of that side.
+_MOST_CHANNELS, _MOST_SIDES, _LONGEST = 4096, 64, 1 << 15
 
 
 @dataclass(frozen=True)
@@ -86,24 +87,23 @@ class Preparation:
         """A picture in memory as `prepare` takes it.
 
         Args:
-            picture: of Pillow, in any mode of 8 bits, turned as its EXIF data says; or an array (H, W), (H, W, C) or
-                (C, H, W) uint8. An array of three axes has its channels where there are as many as the network takes:
-                last, else first.
+            picture: of Pillow, in any mode of 8 bits, taken as its file would be, turned as its EXIF data says; or an
+                array (H, W), (H, W, C) or (C, H, W) uint8, which is no file's: no range applies to it. An array of
+                three axes has its channels where there are as many as the network takes: last, else first.
             title: what an error calls it.
 
         Raises:
+            DamagedError: a picture of Pillow that was closed, or whose file is cut off.
             InputError: anything else.
         """
-        from switchnorm.data.files.opening import upright
-
         if isinstance(picture, Image.Image):
-            if self.bands is not None:
-                picture = np.asarray(picture)
-            elif picture.mode.startswith(("I", "F")):
-                raise InputError(f"{title} has mode {picture.mode!r}; expected 8 bits: scale it, or give its file")
-            else:
-                turned = upright(picture)
-                return turned if turned.mode == "RGB" else turned.convert("RGB")
+            if self.bands is None:
+                from switchnorm.data.files.picture_file import in_memory
+
+                return in_memory(picture, title, self.pixels)
+            from switchnorm.data.files.opening import upright
+
+            picture = np.asarray(upright(picture))
         return self._of_array(np.asarray(picture), title)
 
     def prepare(self, picture: Pixelled) -> Prepared:
@@ -210,7 +210,7 @@ def _rule(values: Any, title: str) -> Rule:
             if value not in ("antialiased", "plain"):
                 raise unknown("resize", str(value), ("antialiased", "plain"))
         elif value is not None or name != "longest":
-            entries[name] = _count(value, name)
+            entries[name] = _count(value, name, most=LONGEST if kinds == Crop.kind else _LONGEST)
     return RULES[kinds](**entries)
 
 
@@ -238,9 +238,9 @@ def _numbers(value: Any, name: str) -> tuple[float, ...]:
     return tuple(_number(each, name) for each in value)
 
 
-def _count(value: Any, name: str, least: int = 1) -> int:
-    if type(value) is not int or not least <= value <= _LONGEST:
-        raise InputError(f"{name} is {value!r:.80}; expected a whole number, {least} to {_LONGEST}")
+def _count(value: Any, name: str, least: int = 1, most: int = _LONGEST) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise InputError(f"{name} is {value!r:.80}; expected a whole number, {least} to {most}")
     return value
 
 

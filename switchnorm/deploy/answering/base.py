@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from switchnorm.config.ranges import Range
 from switchnorm.data.augment.sizes import within
 from switchnorm.data.preparation import Crop, Preparation
 from switchnorm.data.resizing import Array, Pixelled, resize
 from switchnorm.deploy.answering.files import AnswerFiles
+from switchnorm.deploy.answering.setting import Setting
 from switchnorm.deploy.answers import Answer
 from switchnorm.deploy.description import Description
 from switchnorm.errors import InputError, unknown
@@ -42,23 +42,25 @@ class Answering(ABC):
         InputError: settings that the task does not have, or that cannot be.
     """
 
-    #: What may be set, with the defaults of networks that do not say it.
-    settings: ClassVar[Mapping[str, Any]] = {}
-    #: Of settings that are numbers.
-    ranges: ClassVar[Mapping[str, Range]] = {}
+    #: What may be set, by name.
+    settings: ClassVar[Mapping[str, Setting]] = {}
 
     def __init__(self, runtime: Runs, preparation: Preparation, settings: Mapping[str, Any]) -> None:
         self.runtime = runtime
         self.about = runtime.description
         self.preparation = _of_size(preparation, self.about)
-        for name in settings:
-            if name not in self.settings:
-                raise unknown(f"setting of {self.about.task}", name, self.settings)
-        for name, allowed in self.ranges.items():
-            allowed.check(name, settings.get(name))
-        described = {name: value for name, value in self.about.inference.items() if name in self.settings}
-        self.chosen = {**self.settings, **described, **settings}
+        self.check(settings, self.about.task)
+        defaults = {name: setting.default for name, setting in self.settings.items()}
+        self.chosen: dict[str, Any] = {**defaults, **self.about.inference, **settings}
         self._warned = False
+
+    @classmethod
+    def check(cls, settings: Mapping[str, Any], owner: str) -> None:
+        """Raise `InputError` for settings that the task, which is called its owner, does not have, or cannot be."""
+        for name, value in settings.items():
+            if name not in cls.settings:
+                raise unknown(f"setting of {owner}", name, cls.settings)
+            cls.settings[name].check(name, value)
 
     @abstractmethod
     def answer(self, picture: Pixelled) -> Answer:
@@ -80,6 +82,13 @@ class Answering(ABC):
     def remarks(self, picture: Pixelled, answer: Answer) -> Iterator[str]:
         """What is to be said about the answer for a picture, as predicates: "is predicted in 4 parts"."""
         return iter(())
+
+    def whole(self, picture: Pixelled) -> Array:
+        """The one image (C, h, w) that a picture is shown as; raise `InputError` where there are several."""
+        (part,) = self.preparation.parts(picture)
+        if len(part.images) != 1:
+            raise InputError(f"{self.about.task} sees a picture at one size, and it is shown at {len(part.images)}")
+        return part.images[0]
 
     def run(self, images: Array) -> dict[str, Array]:
         """The network's outputs for images (N, C, h, w) uint8, of a size that it takes."""
@@ -126,10 +135,15 @@ class Answering(ABC):
         return (mean[::-1] if self.preparation.order == "bgr" else mean).round().clip(0, 255).astype(np.uint8)
 
 
-def output(found: Mapping[str, Array], name: str) -> Array:
-    """An output by name; raise `InputError` where the network does not give it."""
+def output(found: Mapping[str, Array], name: str, axes: int) -> Array:
+    """An output by name; raise `InputError` where the network does not give it, or gives it with other axes."""
     if name not in found:
         raise InputError(f"the network gives {', '.join(found) or 'nothing'}, and its task needs {name!r}")
+    if found[name].ndim != axes:
+        shape = tuple(found[name].shape)
+        raise InputError(
+            f"the network gives {name} of shape {shape}, and its task needs {axes} axes; it is for another"
+        )
     return found[name]
 
 

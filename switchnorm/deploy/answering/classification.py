@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from switchnorm.config.ranges import Range
 from switchnorm.data.resizing import Pixelled
 from switchnorm.deploy.answering.base import Answering, output
+from switchnorm.deploy.answering.setting import Setting
 from switchnorm.deploy.answers import Classified
 from switchnorm.deploy.arrays import precise, softmax
 from switchnorm.errors import InputError
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 class Classifying(Answering):
     """Answers with probabilities; setting `top` asks for so many classes, None for all."""
 
-    settings: ClassVar[Mapping[str, Any]] = {"top": None}
-    ranges: ClassVar[Mapping[str, Range]] = {"top": Range(1)}
+    settings: ClassVar[Mapping[str, Setting]] = {"top": Setting(None, int, Range(1))}
 
     @property
     def writes(self) -> type[ClassFiles]:
@@ -38,9 +38,7 @@ class Classifying(Answering):
 
     def answer(self, picture: Pixelled) -> Classified:
         """As of `Answering`."""
-        (part,) = self.preparation.parts(picture)
-        (image,) = part.images
-        logits = output(self.run(image[None]), "logits")[0]
+        logits = output(self.run(self.whole(picture)[None]), "logits", 2)[0]
         names = self.about.classes or tuple(map(str, range(len(logits))))
         if len(names) != len(logits):
             raise InputError(f"the network gives {len(logits)} logits, and its description names {len(names)} classes")

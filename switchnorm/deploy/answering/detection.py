@@ -13,6 +13,7 @@ from switchnorm.config.ranges import Range
 from switchnorm.data.preparation import Preparation, ShortSide
 from switchnorm.data.resizing import Array, Pixelled, extent
 from switchnorm.deploy.answering.base import Answering, Runs, output
+from switchnorm.deploy.answering.setting import Setting
 from switchnorm.deploy.answers import Answer, Detected, Masks
 from switchnorm.deploy.description import OF_DETECTORS
 from switchnorm.errors import InputError
@@ -30,14 +31,12 @@ class Detecting(Answering):
     there the first may only rise, the second stays, and the third only falls.
     """
 
-    settings: ClassVar[Mapping[str, Any]] = {
-        **{"score_threshold": 0.0, "nms_threshold": None, "detections": None},
-        **{"shown": 0.5, "side": None},
-    }
-    ranges: ClassVar[Mapping[str, Range]] = {
-        **dict.fromkeys(("score_threshold", "nms_threshold", "shown"), Range(0, most=1)),
-        "detections": Range(1, most=100_000),
-        "side": Range(1, most=2**15),
+    settings: ClassVar[Mapping[str, Setting]] = {
+        "score_threshold": Setting(None, float, Range(0, most=1)),
+        "nms_threshold": Setting(None, float, Range(0, most=1)),
+        "detections": Setting(None, int, Range(1, most=100_000)),
+        "shown": Setting(0.5, float, Range(0, most=1)),
+        "side": Setting(None, int, Range(1, most=2**15)),
     }
 
     def __init__(self, runtime: Runs, preparation: Preparation, settings: Mapping[str, Any]) -> None:
@@ -77,11 +76,10 @@ class Detecting(Answering):
 
     def answer(self, picture: Pixelled) -> Detected:
         """As of `Answering`."""
-        (part,) = self.preparation.parts(picture)
-        image, (height, width) = self.fitted(part.images[0])
+        image, (height, width) = self.fitted(self.whole(picture))
         found = self.run(image[None])
-        boxes, scores = (output(found, name).astype(np.float32) for name in ("boxes", "scores"))
-        labels = output(found, "labels").astype(np.int64)
+        boxes, scores = output(found, "boxes", 2).astype(np.float32), output(found, "scores", 1).astype(np.float32)
+        labels = output(found, "labels", 1).astype(np.int64)
         names, size = self.about.classes, extent(picture)
         kept = np.isfinite(boxes).all(1) & np.isfinite(scores)
         dropped = int((~kept).sum())

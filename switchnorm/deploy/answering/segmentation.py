@@ -15,6 +15,7 @@ from switchnorm.data.preparation import Part, Preparation, ShortSides
 from switchnorm.data.resizing import Array, Pixelled, extent
 from switchnorm.data.segmentation.palette import distinct_colors
 from switchnorm.deploy.answering.base import Answering, Runs, output
+from switchnorm.deploy.answering.setting import Setting
 from switchnorm.deploy.answers import Answer, Segmented
 from switchnorm.deploy.arrays import labels_of, precise
 from switchnorm.errors import InputError
@@ -30,8 +31,12 @@ class Segmenting(Answering):
     Settings are those of `Inference`, and `scales`, the short sides at which the network is run; None for its own.
     """
 
-    settings: ClassVar[Mapping[str, Any]] = {"flip": False, "window": None, "overlap": 0.33, "scales": None}
-    ranges: ClassVar[Mapping[str, Range]] = {"window": Range(32, most=2**15), "overlap": Range(0, below=1)}
+    settings: ClassVar[Mapping[str, Setting]] = {
+        "flip": Setting(False, bool),
+        "window": Setting(None, int, Range(32, most=2**15)),
+        "overlap": Setting(0.33, float, Range(0, below=1)),
+        "scales": Setting(None, list, Range(1, most=2**15)),
+    }
 
     def __init__(self, runtime: Runs, preparation: Preparation, settings: Mapping[str, Any]) -> None:
         super().__init__(runtime, preparation, settings)
@@ -92,7 +97,7 @@ class Segmenting(Answering):
         if window is not None and max(image.shape[1:]) > window:
             return self._slide(image, window)
         shown, inside = self.fitted(image)
-        logits = output(self.run(shown[None]), "logits")[0]
+        logits = output(self.run(shown[None]), "logits", 4)[0]
         if inside == shown.shape[1:]:
             return logits
         rows, columns = (
@@ -104,7 +109,7 @@ class Segmenting(Answering):
     def _slide(self, image: Array, side: int) -> Array:
         tops, lefts = (starts(whole, side, self.inference.overlap) for whole in image.shape[1:])
         parts = {
-            (top, left): output(self.run(image[None, :, top : top + side, left : left + side]), "logits")[0]
+            (top, left): output(self.run(image[None, :, top : top + side, left : left + side]), "logits", 4)[0]
             for top in tops
             for left in lefts
         }
@@ -127,8 +132,6 @@ def _at(preparation: Preparation, sides: Sequence[int]) -> Preparation:
     """The same preparation at other short sides."""
     if not isinstance(preparation.rule, ShortSides):
         raise InputError("scales are for a network of pictures of any size; leave them out")
-    if not sides or not all(isinstance(side, int) and 1 <= side <= 2**15 for side in sides):
-        raise InputError(f"scales {sides!r} must be short sides in pixels, as in [360, 480]")
     return dataclasses.replace(preparation, rule=dataclasses.replace(preparation.rule, sides=tuple(sides)))
 
 
