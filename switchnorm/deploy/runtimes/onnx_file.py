@@ -52,6 +52,8 @@ def write(job: Job, path: Path) -> None:
 def program(job: Job) -> Any:
     """The network as ONNX's ModelProto, in 32-bit floating point."""
     import torch
+    from onnx_ir.passes.common import IdentityEliminationPass
+    from onnxscript.optimizer import optimize
 
     from switchnorm.deploy.runtimes.traced import open_dimensions, quiet, reason
 
@@ -67,11 +69,16 @@ def program(job: Job) -> Any:
                 output_names=list(job.outputs),
                 opset_version=OPSET,
                 verbose=False,
+                optimize=False,
             )
     except Exception as error:  # the exporter, and whatever the network does, may raise anything
         raise InputError(f"ONNX cannot express the network: {reason(error)}") from error
     if written is None:
         raise InputError("ONNX cannot express the network")
+    # The exporter itself would look twice for all patterns, which takes long and finds no more than what the first
+    # time leaves as it is.
+    optimize(written.model, num_iterations=1)
+    IdentityEliminationPass()(written.model)
     model = written.model_proto
     model.producer_name, model.producer_version = "switchnorm", job.description.version
     _name_dimensions(model, job.dynamic)
