@@ -6,6 +6,7 @@ import json
 import pickle
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,12 @@ def test_shapes_differ_in_all_that_stays_open() -> None:
         ("net.onnx", {"int8": "nowhere"}, "'nowhere' of int8 is missing"),
         ("net.onnx", {"dynamic": ["heigth"]}, "did you mean 'height'"),
         ("net.onnx", {"dynamic": "batch,widht"}, "did you mean 'width'"),
+        ("net.onnx", {"dynamic": True}, "dynamic True must name what stays open"),
+        ("net.onnx", {"channels": 5}, "channels is 5, and pictures are prepared with 3"),
+        ("net.onnx", {"channels": 0}, "channels 0 must be a number of channels"),
+        ("net.onnx", {"checkpoint": "last"}, "checkpoint 'last' is of a run"),
+        ("net.onnx", {"description": replace(described(), classes=("a", "b"))}, "tells 4 classes apart, and 2 are"),
+        ("net.onnx", {"description": replace(described(), task="segmentation")}, "'segmentation' has (N, K, h, w)"),
         ("net.onnx", {"size": (3, 4, 5)}, "a side in pixels, or height and width"),
         ("net.onnx", {"size": 0}, "a side in pixels"),
         ("no/net.onnx", {}, "does not exist"),
@@ -216,6 +223,41 @@ def test_bad_arguments(tmp_path: Path, path: str, arguments: dict[str, object], 
         export(classifier(), tmp_path / path, **{"description": described(), **arguments})
     assert said in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_open_dimensions_may_come_one_by_one(tmp_path: Path) -> None:
+    done = export(classifier(), tmp_path / "net.torchscript", dynamic=iter(["height", "batch"]), description=described())
+    assert done.description.dynamic == ("batch", "height")
+
+
+class Named(nn.Module):
+    """A network that returns something under each name."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.conv, self.names = nn.Conv2d(3, 4, 3), names
+
+    def forward(self, x: Tensor) -> dict[str, object]:
+        y = self.conv(x).mean((2, 3))
+        return {name: {"b": y} if name == "nested" else y + place for place, name in enumerate(self.names)}
+
+
+def test_outputs_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "net.torchscript"
+    with pytest.raises(InputError, match="features, scores, and nothing says which of them is the logits"):
+        export(Named("features", "scores"), path, description=described())
+    with pytest.raises(InputError, match="'nested_b', a name that two outputs would have"):
+        export(Named("nested", "nested_b"), path, size=20)
+    with pytest.raises(InputError, match="'images', a name that the input has"):
+        export(Named("images"), path, size=20)
+    assert export(Named("features", "logits"), path, description=described()).outputs == ("logits",)
+
+
+def test_a_network_without_values_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"0.weight is on the meta device and has no values"):
+        export(classifier(nn.BatchNorm2d).to("meta"), tmp_path / "net.pt2", description=described())
+    with pytest.raises(InputError, match=r"0.weight of the network is lazy and not initialised"):
+        export(nn.Sequential(nn.LazyConv2d(4, 3)), tmp_path / "net.pt2", size=20, channels=3)
 
 
 def test_a_file_is_replaced_where_that_is_asked_for(tmp_path: Path) -> None:
