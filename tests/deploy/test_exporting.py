@@ -45,7 +45,7 @@ def largest_error(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2", ".torchscript"])
+@pytest.mark.parametrize("suffix", [".onnx", pytest.param(".xml", marks=pytest.mark.sweep), ".pt2", ".torchscript"])
 def test_a_file_of_open_sizes_is_right_at_sizes_that_it_was_never_run_at(tmp_path: Path, suffix: str) -> None:
     network, about = classifier(), described(order="bgr" if suffix == ".onnx" else "rgb")
     path = tmp_path / f"net{suffix}"
@@ -226,7 +226,9 @@ def test_bad_arguments(tmp_path: Path, path: str, arguments: dict[str, object], 
 
 
 def test_open_dimensions_may_come_one_by_one(tmp_path: Path) -> None:
-    done = export(classifier(), tmp_path / "net.torchscript", dynamic=iter(["height", "batch"]), description=described())
+    done = export(
+        classifier(), tmp_path / "net.torchscript", dynamic=iter(["height", "batch"]), description=described()
+    )
     assert done.description.dynamic == ("batch", "height")
 
 
@@ -286,6 +288,23 @@ def test_what_writers_raise_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(InputError) as raised:
         export(classifier(), tmp_path / "net.pt2", description=described())
     assert str(raised.value) == f"{tmp_path / 'net.pt2'} is impossible"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".torchscript"])
+def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    def full(path: Path, content: object) -> int:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        export(nn.Conv2d(3, 2, 3), tmp_path / f"net{suffix}", size=12)
+    assert not list(tmp_path.iterdir())
+
+
+def test_openvino_wants_small_letters(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"small letters, got 'net.XML'; say 'net.xml'"):
+        export(nn.Conv2d(3, 2, 3), tmp_path / "net.XML", size=12)
     assert not list(tmp_path.iterdir())
 
 

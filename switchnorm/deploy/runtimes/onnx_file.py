@@ -55,11 +55,11 @@ def program(job: Job) -> Any:
     from onnx_ir.passes.common import IdentityEliminationPass
     from onnxscript.optimizer import optimize
 
-    from switchnorm.deploy.runtimes.traced import open_dimensions, quiet, reason
+    from switchnorm.deploy.runtimes.traced import open_dimensions, quiet, reason, uncollected
 
     try:
         # The exporter traces by itself, for the forms of folded layers ask it whether it does.
-        with quiet(), torch.no_grad():
+        with quiet(), uncollected(), torch.no_grad():
             written = torch.onnx.export(
                 job.network,
                 (job.example,),
@@ -77,8 +77,9 @@ def program(job: Job) -> Any:
         raise InputError("ONNX cannot express the network")
     # The exporter itself would look twice for all patterns, which takes long and finds no more than what the first
     # time leaves as it is.
-    optimize(written.model, num_iterations=1)
-    IdentityEliminationPass()(written.model)
+    with uncollected():
+        optimize(written.model, num_iterations=1)
+        IdentityEliminationPass()(written.model)
     model = written.model_proto
     model.producer_name, model.producer_version = "switchnorm", job.description.version
     _name_dimensions(model, job.dynamic)

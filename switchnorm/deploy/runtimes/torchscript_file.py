@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 from collections.abc import Sequence
@@ -28,13 +29,15 @@ def write(job: Job, path: Path) -> None:
 
     from switchnorm.deploy.runtimes.traced import quiet
 
+    content = io.BytesIO()
     try:
         with quiet(), torch.no_grad(), traced_numbers():
             program = torch.jit.trace(job.in_half().network, (job.example,), check_trace=False)
-            torch.jit.save(program, str(path), _extra_files=job.metadata())
+            torch.jit.save(program, content, _extra_files=job.metadata())
     except Exception as error:  # the tracer, and whatever the network does, may raise anything
         lines = [line.strip() for line in str(error).splitlines() if re.search("[a-z]{3}", line)]
         raise InputError(f"torch.jit cannot trace the network: {(lines or [type(error).__name__])[0][:240]}") from error
+    path.write_bytes(content.getbuffer())  # a full disk is no fault of the network, and torch would not say it
 
 
 def traced_numbers() -> Any:
