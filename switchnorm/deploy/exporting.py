@@ -243,7 +243,7 @@ def _network(
 def _evaluated(network: nn.Module, notes: list[str]) -> nn.Module:
     """A copy of the network in evaluation mode, on the CPU, in 32-bit numbers."""
     for name, value in (*network.named_parameters(), *network.named_buffers()):
-        if isinstance(value, nn.parameter.UninitializedTensorMixin):
+        if isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer):
             raise InputError(f"{name} of the network is lazy and not initialised; run a batch first")
         if value.is_meta:
             raise InputError(f"{name} is on the meta device and has no values; load weights before exporting")
