@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from switchnorm.config.task_spec import loaded, tasks
 from switchnorm.deploy.description import RAW_TASK, Description
+from switchnorm.deploy.runtime import INPUT
 from switchnorm.errors import InputError
 
 
@@ -45,6 +46,9 @@ class Adapter(nn.Module):
         """(N, C, H, W) float -> outputs by name."""
         raise NotImplementedError
 
+    def check(self, found: Mapping[str, Any], about: Description) -> None:
+        """Raise `InputError` where outputs, arrays by name, are none of a network as the description says it is."""
+
     @staticmethod
     def error(found: Mapping[str, Any], expected: Mapping[str, Any]) -> float:
         """How far outputs are from those expected, arrays by name, over the largest of each output."""
@@ -61,7 +65,13 @@ class AsTheyAre(Adapter):
             InputError: the network returns something that is no tensor.
         """
         found = self.network(x)
-        named = dict(_leaves(found, ()))
+        leaves = list(_leaves(found, ()))
+        named = dict(leaves)
+        if len(named) < len(leaves) or INPUT in named:
+            names = [name for name, _ in leaves]
+            twice = next(name for name in names if name == INPUT or names.count(name) > 1)
+            what = "the input has" if twice == INPUT else "two outputs would have"
+            raise InputError(f"the network returns {twice!r}, a name that {what} in the file; rename it")
         if not named:
             raise InputError(f"the network returns {type(found).__name__} without a tensor; a file holds tensors")
         return named
@@ -71,7 +81,21 @@ class Logits(Adapter):
     """A classifier gives "logits" (N, K), a network for segmentation (N, K, h, w) at its own resolution.
 
     What else it returns, as auxiliary classifiers, is of training.
+
+    Attributes:
+        dims: how many dimensions the logits have.
     """
+
+    dims: ClassVar[int] = 2
+
+    def check(self, found: Mapping[str, Any], about: Description) -> None:
+        """As `Adapter`."""
+        shape = found["logits"].shape
+        if len(shape) != self.dims:
+            wanted = "(N, K)" if self.dims == 2 else "(N, K, h, w)"
+            raise InputError(f"the network returns logits {shape}, and the task {about.task!r} has {wanted}")
+        if about.classes and shape[1] != len(about.classes):
+            raise InputError(f"the network tells {shape[1]} classes apart, and {len(about.classes)} are described")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """As `Adapter`.
@@ -81,12 +105,24 @@ class Logits(Adapter):
         """
         found = self.network(x)
         if isinstance(found, Mapping):
-            found = found.get("out", found.get("logits", next(iter(found.values()), None)))
+            name = next((name for name in ("out", "logits") if name in found), None)
+            if name is None and len(found) > 1:
+                raise InputError(
+                    f"the network returns {', '.join(map(str, found))}, and nothing says which of them is the logits; "
+                    "call it 'logits'"
+                )
+            found = next(iter(found.values()), None) if name is None else found[name]
         if isinstance(found, tuple | list) and found:
             found = found[0]
         if not isinstance(found, Tensor):
             raise InputError(f"the network returns {type(found).__name__}; expected logits")
         return {"logits": found}
+
+
+class PixelLogits(Logits):
+    """As `Logits`, of each pixel."""
+
+    dims = 4
 
 
 def task_of(network: nn.Module) -> str:

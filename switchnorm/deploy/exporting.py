@@ -24,7 +24,7 @@ from switchnorm.deploy.formats import format_of
 from switchnorm.deploy.job import Job
 from switchnorm.deploy.packaged import Packaged
 from switchnorm.deploy.runtimes.network import NetworkRuntime
-from switchnorm.deploy.settled import Wanted, image_channels, multiple_of, settled, traced_size
+from switchnorm.deploy.settled import Wanted, settled_channels, dimensions, multiple_of, settled, traced_size
 from switchnorm.deploy.sizes import Shape, Tried, try_sizes
 from switchnorm.errors import InputError
 from switchnorm.files import check_free, part_of, remove, remove_parts, write_files
@@ -89,7 +89,8 @@ def export(
     """
     path = Path(path)
     chosen = format_of(path, format)
-    given = {"raw": raw, "half": half, "int8": int8 is not None, "dynamic": bool(tuple(dynamic or ()))}
+    dynamic = dimensions(dynamic)
+    given = {"raw": raw, "half": half, "int8": int8 is not None, "dynamic": bool(dynamic)}
     if half and int8 is not None:
         raise InputError("half and int8 are two ways to keep numbers; leave one of them out")
     chosen.check_arguments([name for name, is_given in given.items() if is_given])
@@ -161,6 +162,8 @@ def _network(
 ) -> tuple[nn.Module, Description]:
     """The network, and what is known of it."""
     if isinstance(what, nn.Module):
+        if checkpoint != "best":
+            raise InputError(f"checkpoint {checkpoint!r} is of a run, and a network has its weights; leave it out")
         return what, description or Description(task=task_of(what))
     from switchnorm.deploy.load import load
 
@@ -174,6 +177,11 @@ def _network(
 
 def _evaluated(network: nn.Module, notes: list[str]) -> nn.Module:
     """A copy of the network in evaluation mode, on the CPU, in 32-bit numbers."""
+    for name, value in (*network.named_parameters(), *network.named_buffers()):
+        if isinstance(value, nn.UninitializedParameter | nn.UninitializedBuffer):
+            raise InputError(f"{name} of the network is lazy and not initialised; run a batch first")
+        if value.is_meta:
+            raise InputError(f"{name} is on the meta device and has no values; load weights before exporting")
     kinds = {each.dtype for each in (*network.parameters(), *network.buffers()) if each.is_floating_point()}
     others = sorted(str(kind).removeprefix("torch.") for kind in kinds - {torch.float32})
     if others:
@@ -191,20 +199,18 @@ def _tried(
     """The network as it was given, packaged, and what it gives for images of three shapes."""
     preparation = None if about.raw else about.preparation
     reference = Packaged(adapter, (), preparation)
-    channels = channels or image_channels(adapter)
-    if about.preparation is not None:
-        channels = about.preparation.channels
-    if channels is None:
-        raise InputError("the network has no convolution to tell how many channels its images have; give channels")
-
     seeds = itertools.count()
 
     def run(shape: Shape) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         images = pictures(shape, about.raw, seed=next(seeds))
-        return images, eager(reference, images)
+        found = eager(reference, images)
+        adapter.check(found, about)
+        return images, found
 
     multiple = multiple_of(about)
-    tried = try_sizes(run, channels, traced_size(adapter, about), about.dynamic, multiple)
+    tried = try_sizes(
+        run, settled_channels(adapter, about, channels), traced_size(adapter, about), about.dynamic, multiple
+    )
     return Packaged(adapter, tuple(tried.found[0][1]), preparation), tried
 
 

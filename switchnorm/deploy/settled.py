@@ -24,13 +24,31 @@ _TRACED = 256
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for, as the arguments of `switchnorm.export`."""
+    """What was asked for, as the arguments of `switchnorm.export`, but dynamic as of `dimensions`."""
 
     size: int | Sequence[int] | None
-    dynamic: Iterable[str] | str | None
+    dynamic: tuple[str, ...] | None
     raw: bool
     half: bool
     int8: bool
+
+
+def dimensions(dynamic: Iterable[str] | str | None) -> tuple[str, ...] | None:
+    """The dimensions that are to stay open, of their names in any order, or one text of these; None for no wish.
+
+    Raises:
+        InputError: anything else.
+    """
+    if dynamic is None:
+        return None
+    if not isinstance(dynamic, Iterable):
+        raise InputError(f"dynamic {dynamic!r} must name what stays open, as 'batch' or ('batch', 'height', 'width')")
+    asked = [dynamic] if isinstance(dynamic, str) else dynamic
+    names = [each for name in asked for each in str(name).replace(" ", "").split(",") if each]
+    for name in names:
+        if name not in DIMENSIONS:
+            raise unknown("dynamic dimension", name, DIMENSIONS)
+    return tuple(name for name in DIMENSIONS if name in names)
 
 
 def settled(adapter: Adapter, about: Description, format: Format, wanted: Wanted, notes: list[str]) -> Description:
@@ -96,14 +114,9 @@ def _dynamic(adapter: Adapter, about: Description, format: Format, wanted: Wante
         many = about.preparation is not None and not isinstance(about.preparation.rule, Crop) and wanted.size is None
         found = ("batch",) if adapter.batches else ()
         return (*found, "height", "width") if many else found
-    asked = [wanted.dynamic] if isinstance(wanted.dynamic, str) else list(wanted.dynamic)
-    names = [each for name in asked for each in str(name).replace(" ", "").split(",") if each]
-    for name in names:
-        if name not in DIMENSIONS:
-            raise unknown("dynamic dimension", name, DIMENSIONS)
-    if "batch" in names and not adapter.batches:
+    if "batch" in wanted.dynamic and not adapter.batches:
         raise InputError("this network finds objects in one picture at a time; leave batch out of dynamic")
-    return tuple(name for name in DIMENSIONS if name in names)
+    return wanted.dynamic
 
 
 def _known_size(adapter: Adapter, about: Description) -> tuple[int, int] | None:
@@ -127,3 +140,24 @@ def image_channels(network: nn.Module) -> int | None:
     convolutions = (module for module in network.modules() if isinstance(module, nn.modules.conv._ConvNd))
     first = next(convolutions, None)
     return None if first is None else first.in_channels
+
+
+def settled_channels(network: nn.Module, about: Description, wanted: int | None) -> int:
+    """C of the images that a network takes: as they are prepared, as was asked for, or by its first convolution.
+
+    Raises:
+        InputError: no number of channels was asked for, or another one than pictures have; or nothing tells it.
+    """
+    if wanted is not None and (type(wanted) is not int or wanted < 1):
+        raise InputError(f"channels {wanted!r} must be a number of channels, 1 or more")
+    if about.preparation is not None:
+        prepared = about.preparation.channels
+        if wanted not in (None, prepared):
+            raise InputError(f"channels is {wanted}, and pictures are prepared with {prepared}; leave channels out")
+        return prepared
+    if wanted is not None:
+        return wanted
+    found = image_channels(network)
+    if found is None:
+        raise InputError("the network has no convolution to tell how many channels its images have; give channels")
+    return found

@@ -6,6 +6,7 @@ import json
 import pickle
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def largest_error(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".pt2", ".torchscript"])
+@pytest.mark.parametrize("suffix", [".onnx", pytest.param(".xml", marks=pytest.mark.sweep), ".pt2", ".torchscript"])
 def test_a_file_of_open_sizes_is_right_at_sizes_that_it_was_never_run_at(tmp_path: Path, suffix: str) -> None:
     network, about = classifier(), described(order="bgr" if suffix == ".onnx" else "rgb")
     path = tmp_path / f"net{suffix}"
@@ -207,6 +208,12 @@ def test_shapes_differ_in_all_that_stays_open() -> None:
         ("net.onnx", {"int8": "nowhere"}, "int8: picture 'nowhere' is missing"),
         ("net.onnx", {"dynamic": ["heigth"]}, "did you mean 'height'"),
         ("net.onnx", {"dynamic": "batch,widht"}, "did you mean 'width'"),
+        ("net.onnx", {"dynamic": True}, "dynamic True must name what stays open"),
+        ("net.onnx", {"channels": 5}, "channels is 5, and pictures are prepared with 3"),
+        ("net.onnx", {"channels": 0}, "channels 0 must be a number of channels"),
+        ("net.onnx", {"checkpoint": "last"}, "checkpoint 'last' is of a run"),
+        ("net.onnx", {"description": replace(described(), classes=("a", "b"))}, "tells 4 classes apart, and 2 are"),
+        ("net.onnx", {"description": replace(described(), task="segmentation")}, "'segmentation' has (N, K, h, w)"),
         ("net.onnx", {"size": (3, 4, 5)}, "a side in pixels, or height and width"),
         ("net.onnx", {"size": 0}, "a side in pixels"),
         ("no/net.onnx", {}, "does not exist"),
@@ -217,6 +224,43 @@ def test_bad_arguments(tmp_path: Path, path: str, arguments: dict[str, object], 
         export(classifier(), tmp_path / path, **{"description": described(), **arguments})
     assert said in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_open_dimensions_may_come_one_by_one(tmp_path: Path) -> None:
+    done = export(
+        classifier(), tmp_path / "net.torchscript", dynamic=iter(["height", "batch"]), description=described()
+    )
+    assert done.description.dynamic == ("batch", "height")
+
+
+class Named(nn.Module):
+    """A network that returns something under each name."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.conv, self.names = nn.Conv2d(3, 4, 3), names
+
+    def forward(self, x: Tensor) -> dict[str, object]:
+        y = self.conv(x).mean((2, 3))
+        return {name: {"b": y} if name == "nested" else y + place for place, name in enumerate(self.names)}
+
+
+def test_outputs_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "net.torchscript"
+    with pytest.raises(InputError, match="features, scores, and nothing says which of them is the logits"):
+        export(Named("features", "scores"), path, description=described())
+    with pytest.raises(InputError, match="'nested_b', a name that two outputs would have"):
+        export(Named("nested", "nested_b"), path, size=20)
+    with pytest.raises(InputError, match="'images', a name that the input has"):
+        export(Named("images"), path, size=20)
+    assert export(Named("features", "logits"), path, description=described()).outputs == ("logits",)
+
+
+def test_a_network_without_values_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"0.weight is on the meta device and has no values"):
+        export(classifier(nn.BatchNorm2d).to("meta"), tmp_path / "net.pt2", description=described())
+    with pytest.raises(InputError, match=r"0.weight of the network is lazy and not initialised"):
+        export(nn.Sequential(nn.LazyConv2d(4, 3)), tmp_path / "net.pt2", size=20, channels=3)
 
 
 def test_a_file_is_replaced_where_that_is_asked_for(tmp_path: Path) -> None:
@@ -245,6 +289,23 @@ def test_what_writers_raise_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(InputError) as raised:
         export(classifier(), tmp_path / "net.pt2", description=described())
     assert str(raised.value) == f"{tmp_path / 'net.pt2'} is impossible"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".torchscript"])
+def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    def full(path: Path, content: object) -> int:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        export(nn.Conv2d(3, 2, 3), tmp_path / f"net{suffix}", size=12)
+    assert not list(tmp_path.iterdir())
+
+
+def test_openvino_wants_small_letters(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"small letters, got 'net.XML'; say 'net.xml'"):
+        export(nn.Conv2d(3, 2, 3), tmp_path / "net.XML", size=12)
     assert not list(tmp_path.iterdir())
 
 

@@ -53,12 +53,14 @@ def write(job: Job, path: Path) -> None:
 def program(job: Job) -> Any:
     """The network as ONNX's ModelProto, in 32-bit floating point."""
     import torch
+    from onnx_ir.passes.common import IdentityEliminationPass
+    from onnxscript.optimizer import optimize
 
-    from switchnorm.deploy.runtimes.traced import open_dimensions, quiet, reason
+    from switchnorm.deploy.runtimes.traced import open_dimensions, quiet, reason, uncollected
 
     try:
         # The exporter traces by itself, for the forms of folded layers ask it whether it does.
-        with quiet(), torch.no_grad():
+        with quiet(), uncollected(), torch.no_grad():
             written = torch.onnx.export(
                 job.network,
                 (job.example,),
@@ -68,11 +70,17 @@ def program(job: Job) -> Any:
                 output_names=list(job.outputs),
                 opset_version=OPSET,
                 verbose=False,
+                optimize=False,
             )
     except Exception as error:  # the exporter, and whatever the network does, may raise anything
         raise InputError(f"ONNX cannot express the network: {reason(error)}") from error
     if written is None:
         raise InputError("ONNX cannot express the network")
+    # The exporter itself would look twice for all patterns, which takes long and finds no more than what the first
+    # time leaves as it is.
+    with uncollected():
+        optimize(written.model, num_iterations=1)
+        IdentityEliminationPass()(written.model)
     model = written.model_proto
     model.producer_name, model.producer_version = "switchnorm", job.description.version
     _name_dimensions(model, job.dynamic)
@@ -165,7 +173,6 @@ def _quantize(job: Job, path: Path) -> None:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True},
         )
     model = _ordered_metadata(onnx.load(str(done)), job.metadata())
     onnx.save_model(model, str(path))

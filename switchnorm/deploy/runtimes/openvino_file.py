@@ -30,6 +30,8 @@ def write(job: Job, path: Path) -> None:
     from switchnorm.deploy.runtimes import onnx_file
     from switchnorm.deploy.runtimes.traced import quiet
 
+    if path.suffix != ".xml":
+        raise InputError(f"OpenVINO wants .xml in small letters, got {path.name!r}; say {path.stem + '.xml'!r}")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         file = Path(folder) / "network.onnx"
         onnx.save_model(onnx_file.program(job), str(file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 from collections.abc import Iterator
@@ -48,8 +49,10 @@ def write(job: Job, path: Path) -> None:
     program._example_inputs = None  # it would be kept whole, and says nothing
     for node in program.graph.nodes:  # where it is in Python, with the paths of this machine
         node.meta.pop("stack_trace", None)
+    content = io.BytesIO()
     with quiet():
-        torch.export.save(program, str(path), extra_files=job.metadata())
+        torch.export.save(program, content, extra_files=job.metadata())
+    path.write_bytes(content.getbuffer())  # torch raises no OSError where a disk is full
 
 
 def read(path: Path, device: str = "cpu") -> Runtime:

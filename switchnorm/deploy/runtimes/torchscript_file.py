@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +26,14 @@ def write(job: Job, path: Path) -> None:
 
     from switchnorm.deploy.runtimes.traced import quiet
 
+    content = io.BytesIO()
     try:
         with quiet(), torch.no_grad(), traced_numbers():
             program = torch.jit.trace(job.in_half().network, (job.example,), check_trace=False)
-            torch.jit.save(program, str(path), _extra_files=job.metadata())
+            torch.jit.save(program, content, _extra_files=job.metadata())
     except Exception as error:  # the tracer, and whatever the network does, may raise anything
         raise InputError(f"torch.jit cannot trace the network: {first_line(error)}") from error
+    path.write_bytes(content.getbuffer())  # a full disk is no fault of the network, and torch would not say it
 
 
 def traced_numbers() -> Any:

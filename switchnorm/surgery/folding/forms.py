@@ -258,7 +258,9 @@ class Tables(Held):
         """As batch normalization of a single sample with N C channels: one operation that scales and shifts."""
         samples, channels = x.shape[:2]
         mean = torch.zeros_like(self.bias) if mean is None else mean
-        tables = (t.detach().expand(samples, channels).reshape(-1) for t in (mean, var, self.weight, self.bias))
+        # torch has no gradient of these, and asks for none only where there is one.
+        mean, var = (t.detach() if t.requires_grad else t for t in (mean, var))
+        tables = (_every(t, samples, channels) for t in (mean, var, self.weight, self.bias))
         flat = x.reshape(1, samples * channels, *x.shape[2:])
         return torch.batch_norm(flat, *_ordered(*tables), False, 0.0, 0.0, False).reshape(x.shape)
 
@@ -304,6 +306,13 @@ def _unbiasing(places: Any) -> Any:
 def _is_exported() -> bool:
     """Whether the operations are those of a file for another runtime, rather than to be run here or compiled."""
     return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+
+
+def _every(table: Tensor, samples: Any, channels: int) -> Tensor:
+    """A table (N, C), (N, 1) or (C,) as (N C,), in few operations: of each, exporters take their time."""
+    if table.dim() == 1:
+        return table.repeat(samples)
+    return (table if table.shape[1] == channels else table.expand(samples, channels)).reshape(-1)
 
 
 def _merges(x: Tensor) -> bool:
