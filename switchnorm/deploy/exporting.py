@@ -24,7 +24,7 @@ from switchnorm.deploy.formats import format_of
 from switchnorm.deploy.job import Job
 from switchnorm.deploy.packaged import Packaged
 from switchnorm.deploy.runtimes.network import NetworkRuntime
-from switchnorm.deploy.settled import Wanted, settled_channels, dimensions, multiple_of, settled, traced_size
+from switchnorm.deploy.settled import Wanted, dimensions, multiple_of, settled, settled_channels, traced_size
 from switchnorm.deploy.sizes import Shape, Tried, try_sizes
 from switchnorm.errors import InputError
 from switchnorm.files import check_free, part_of, remove, remove_parts, write_files
