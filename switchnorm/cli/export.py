@@ -47,9 +47,7 @@ def add(commands: Commands) -> None:
         "--int8", nargs="+", metavar="PICTURE", help="compute in 8 bits, with scales by these files or folders"
     )
     export.add_argument("--raw", action="store_true", help="take normalized float32 images in place of 8-bit pixels")
-    export.add_argument(
-        "--checkpoint", default="best", metavar="C", help="of RUN: best (default), last, epoch:N or a file"
-    )
+    export.add_argument("--checkpoint", metavar="C", help="of RUN: last, best, epoch:N or a file (best)")
     export.add_argument("--force", action="store_true", help="replace FILE where it exists")
 
 

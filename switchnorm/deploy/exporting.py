@@ -50,7 +50,7 @@ def export(
     description: Description | None = None,
     *,
     channels: int | None = None,
-    checkpoint: str = "best",
+    checkpoint: str | None = None,
     force: bool = False,
     warn: bool = True,
 ) -> Exported:
@@ -76,7 +76,7 @@ def export(
             `Preparation` takes them, or one of these; without a preparation arrays (C, H, W) as the network takes them.
         description: of a network: its task, classes and preparation; a run has its own.
         channels: C of a network whose first convolution does not tell.
-        checkpoint: of a run: best, last, epoch:N or a file.
+        checkpoint: of a run's folder alone: best, last, epoch:N or a file; None for best.
         force: whether to replace a file.
         warn: whether to warn of what was decided, which the returned `notes` have too.
 
@@ -158,11 +158,11 @@ def export(
 
 
 def _network(
-    what: nn.Module | str | os.PathLike[str], description: Description | None, checkpoint: str
+    what: nn.Module | str | os.PathLike[str], description: Description | None, checkpoint: str | None
 ) -> tuple[nn.Module, Description]:
     """The network, and what is known of it."""
     if isinstance(what, nn.Module):
-        if checkpoint != "best":
+        if checkpoint is not None:
             raise InputError(f"checkpoint {checkpoint!r} is of a run, and a network has its weights; leave it out")
         return what, description or Description(task=task_of(what))
     from switchnorm.deploy.load import load

@@ -214,8 +214,8 @@ def test_shapes_differ_in_all_that_stays_open() -> None:
         ("net.onnx", {"checkpoint": "last"}, "checkpoint 'last' is of a run"),
         ("net.onnx", {"description": replace(described(), classes=("a", "b"))}, "tells 4 classes apart, and 2 are"),
         ("net.onnx", {"description": replace(described(), task="segmentation")}, "'segmentation' has (N, K, h, w)"),
-        ("net.onnx", {"size": (3, 4, 5)}, "a side in pixels, or height and width"),
-        ("net.onnx", {"size": 0}, "a side in pixels"),
+        ("net.onnx", {"size": (3, 4, 5)}, "size (3, 4, 5) is no size of pictures"),
+        ("net.onnx", {"size": 0}, "size 0 is no size of pictures"),
         ("no/net.onnx", {}, "does not exist"),
     ],
 )

@@ -135,7 +135,7 @@ SEGMENTATION = TaskSpec(
     },
     records="switchnorm.tasks.segmentation.records:records",
     sections="switchnorm.tasks.segmentation.report.sections:sections",
-    adapter="switchnorm.deploy.adapters:Logits",
+    adapter="switchnorm.deploy.adapters:PixelLogits",
     answering="switchnorm.deploy.answering.segmentation:Segmenting",
     drawing="switchnorm.tasks.segmentation.drawing:MaskDrawing",
 )
