@@ -64,7 +64,11 @@ class Features(nn.Module):
 
 @torch.no_grad()
 def check(make: Callable[[], nn.Module], shape: tuple[int, ...], norm: str, size: int | None = None) -> None:
-    """The contract: to 1e-5 of the largest output, and to 3 times eager mode's distance from float64."""
+    """The contract: exact in float64, and in float32 within 3 times eager mode's distance from that.
+
+    Where eager mode itself is near to float64, the copy is within 1e-5 of the largest output. Networks of random
+    weights may have a hundred times that from rounding alone.
+    """
     torch.manual_seed(0)
     net = switch(make(), norm.partition(" ")[0])
     trained(net)
@@ -77,11 +81,16 @@ def check(make: Callable[[], nn.Module], shape: tuple[int, ...], norm: str, size
     folded = plan.apply()
     assert len(plan.changes) + len(plan.left) >= sum(kind_of(m) is not None for m in net.modules())
     exact = copy.deepcopy(net).double()
+    exactly_folded = plan_fold(exact, size).apply()
     x = torch.randn(2, *shape)
-    for y, found, true in zip(*(tensors(each) for each in (net(x), folded(x), exact(x.double()))), strict=True):
-        top = true.abs().max()
-        assert (found - y).abs().max() <= 1e-5 * top
-        assert (found - true).abs().max() <= 3 * (y - true).abs().max() + 2e-7 * top
+    wide = x.double()
+    given = (tensors(each) for each in (net(x), folded(x), exact(wide), exactly_folded(wide)))
+    for y, found, true, found_exactly in zip(*given, strict=True):
+        top, rounding = true.abs().max(), (y - true).abs().max()
+        assert (found_exactly - true).abs().max() <= 1e-10 * top
+        assert (found - true).abs().max() <= 3 * rounding + 2e-7 * top
+        if rounding <= 2e-6 * top:
+            assert (found - y).abs().max() <= 1e-5 * top
 
 
 ALL = networks()
