@@ -406,3 +406,13 @@ def test_the_table_of_formats_is_whole() -> None:
     for each in FORMATS.values():
         assert callable(each.write)
         assert callable(each.open)
+
+
+def test_a_trace_of_one_size_refuses_others_also_outside_this_library(tmp_path: Path) -> None:
+    network = classifier()
+    done = export(network, tmp_path / "net.torchscript", size=(40, 32), raw=True, warn=False)
+    program = torch.jit.load(str(done.path))
+    x = torch.randn(3, 3, 40, 32)
+    torch.testing.assert_close(program(x)[0], network.eval()(x), rtol=1e-4, atol=1e-5)
+    with pytest.raises(Exception, match="images are 32x40, and this program is for 40x32"):
+        program(torch.randn(3, 3, 32, 40))

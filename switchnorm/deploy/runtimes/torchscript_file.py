@@ -24,13 +24,18 @@ def write(job: Job, path: Path) -> None:
     """
     import torch
 
+    from switchnorm.deploy.runtimes.sized import sized
     from switchnorm.deploy.runtimes.traced import quiet
 
+    height, width = (
+        0 if name in job.dynamic else side
+        for name, side in zip(("height", "width"), job.example.shape[2:], strict=True)
+    )
     content = io.BytesIO()
     try:
         with quiet(), torch.no_grad(), traced_numbers():
             program = torch.jit.trace(job.in_half().network, (job.example,), check_trace=False)
-            torch.jit.save(program, content, _extra_files=job.metadata())
+            torch.jit.save(sized(program, height, width), content, _extra_files=job.metadata())
     except Exception as error:  # the tracer, and whatever the network does, may raise anything
         raise InputError(f"torch.jit cannot trace the network: {first_line(error)}") from error
     path.write_bytes(content.getbuffer())  # a full disk is no fault of the network, and torch would not say it
