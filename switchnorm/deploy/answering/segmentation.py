@@ -19,7 +19,7 @@ from switchnorm.deploy.answering.setting import Setting
 from switchnorm.deploy.answers import Answer, Segmented
 from switchnorm.deploy.arrays import labels_of, precise
 from switchnorm.errors import InputError
-from switchnorm.tasks.segmentation.inference import Inference, pixels_per_logit, starts
+from switchnorm.tasks.segmentation.inference import Inference, stitched
 
 if TYPE_CHECKING:
     from switchnorm.deploy.answering.mask_files import MaskFiles
@@ -107,25 +107,14 @@ class Segmenting(Answering):
         return logits[:, :rows, :columns]
 
     def _slide(self, image: Array, side: int) -> Array:
-        tops, lefts = (starts(whole, side, self.inference.overlap) for whole in image.shape[1:])
-        parts = {
-            (top, left): output(self.run(image[None, :, top : top + side, left : left + side]), "logits", 4)[0]
-            for top in tops
-            for left in lefts
-        }
-        first, last = parts[0, 0], parts[tops[-1], lefts[-1]]
-        down = pixels_per_logit(side, first.shape[1], tops)
-        right = pixels_per_logit(side, first.shape[2], lefts)
-        shape = tops[-1] // down + last.shape[1], lefts[-1] // right + last.shape[2]
-        total = np.zeros((first.shape[0], *shape), precise(first[:0]).dtype)
-        covered = np.zeros(shape, total.dtype)
-        for (top, left), part in parts.items():
-            y, x = top // down, left // right
-            into = slice(y, y + part.shape[1]), slice(x, x + part.shape[2])
-            total[:, into[0], into[1]] += part
-            covered[into] += 1
-        total /= covered
-        return total
+        def run(part: Array) -> Array:
+            return output(self.run(part[None]), "logits", 4)[0]
+
+        return stitched(run, image, side, self.inference.overlap, _zeros)
+
+
+def _zeros(logits: Array, shape: tuple[int, ...]) -> Array:
+    return np.zeros(shape, precise(logits[:0]).dtype)
 
 
 def _at(preparation: Preparation, sides: Sequence[int]) -> Preparation:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from switchnorm.errors import InputError
+
+#: An array of numpy, or a tensor.
+T = TypeVar("T", bound=Any)
 
 #: Windows start at multiples of this many pixels, the coarsest grid of the encoders.
 GRID = 32
@@ -53,7 +57,37 @@ def bands(size: tuple[int, int], logits: Sequence[tuple[int, ...]], most: int) -
     return (slice(start, min(start + step, height)) for start in range(0, height, step))
 
 
-def pixels_per_logit(side: int, found: int, starts: Sequence[int]) -> int:
+def stitched(
+    run: Callable[[T], T], pictures: T, side: int, overlap: float, zeros: Callable[[T, tuple[int, ...]], T]
+) -> T:
+    """The logits of windows that slide over pictures, averaged where they overlap.
+
+    Args:
+        run: (..., h, w) to logits (..., h', w').
+        pictures: (..., height, width), an array or a tensor.
+        side: of the windows, in pixels.
+        overlap: as of `Inference`.
+        zeros: of a shape, like some logits, and precise enough to add up.
+
+    Raises:
+        InputError: the network's resolution does not fit sliding windows.
+    """
+    tops, lefts = (starts(extent, side, overlap) for extent in pictures.shape[-2:])
+    parts = {(top, left): run(pictures[..., top : top + side, left : left + side]) for top in tops for left in lefts}
+    first, last = parts[0, 0], parts[tops[-1], lefts[-1]]
+    down = _pixels_per_logit(side, first.shape[-2], tops)
+    right = _pixels_per_logit(side, first.shape[-1], lefts)
+    shape = tops[-1] // down + last.shape[-2], lefts[-1] // right + last.shape[-1]
+    total, covered = zeros(first, (*first.shape[:-2], *shape)), zeros(first, shape)
+    for (top, left), part in parts.items():
+        y, x = top // down, left // right
+        into = ..., slice(y, y + part.shape[-2]), slice(x, x + part.shape[-1])
+        total[into] += part
+        covered[into] += 1
+    return total / covered
+
+
+def _pixels_per_logit(side: int, found: int, starts: Sequence[int]) -> int:
     """The network's resolution along an axis; any value will do where one window covers it."""
     if len(starts) == 1:
         return GRID

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from switchnorm.data.segmentation import IGNORED, Scene
-from switchnorm.tasks.segmentation.inference import Inference, bands, pixels_per_logit, starts
+from switchnorm.tasks.segmentation.inference import Inference, bands, stitched
 
 #: Pictures (N, 3, h, w) -> {"out": logits (N, K, h', w')}, the output of a segmentation network.
 Network = Callable[[Tensor], Mapping[str, Tensor]]
@@ -160,6 +160,10 @@ def _precise(logits: Tensor) -> torch.dtype:
     return torch.promote_types(logits.dtype, torch.float32)
 
 
+def _zeros(logits: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return logits.new_zeros(shape, dtype=_precise(logits))
+
+
 @torch.no_grad()
 def view_logits(network: Network, pictures: Tensor, inference: Inference) -> list[Tensor]:
     """The logits of pictures, and of their mirror images mirrored back.
@@ -179,27 +183,7 @@ def view_logits(network: Network, pictures: Tensor, inference: Inference) -> lis
     def logits(shown: Tensor) -> Tensor:
         if inference.window is None or max(shown.shape[2:]) <= inference.window:
             return network(shown)["out"]
-        return _slide(network, shown, inference.window, inference.overlap)
+        window, overlap = inference.window, inference.overlap
+        return stitched(lambda part: network(part)["out"], shown, window, overlap, _zeros)
 
     return [logits(pictures), logits(pictures.flip(3)).flip(3)] if inference.flip else [logits(pictures)]
-
-
-def _slide(network: Network, pictures: Tensor, side: int, overlap: float) -> Tensor:
-    tops, lefts = (starts(extent, side, overlap) for extent in pictures.shape[2:])
-    parts = {
-        (top, left): network(pictures[:, :, top : top + side, left : left + side])["out"]
-        for top in tops
-        for left in lefts
-    }
-    first, last = parts[0, 0], parts[tops[-1], lefts[-1]]
-    down = pixels_per_logit(side, first.shape[2], tops)
-    right = pixels_per_logit(side, first.shape[3], lefts)
-    shape = tops[-1] // down + last.shape[2], lefts[-1] // right + last.shape[3]
-    total = first.new_zeros(*first.shape[:2], *shape, dtype=_precise(first))
-    covered = total.new_zeros(shape)
-    for (top, left), part in parts.items():
-        y, x = top // down, left // right
-        into = slice(y, y + part.shape[2]), slice(x, x + part.shape[3])
-        total[:, :, into[0], into[1]] += part
-        covered[into] += 1
-    return total / covered
