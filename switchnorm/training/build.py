@@ -27,15 +27,7 @@ from switchnorm.training.optimizers import optimizer_of
 
 
 def build_model(config: Config, num_classes: int | None) -> nn.Module:
-    """The freshly initialised network of a run, with its batch geometry and memory format.
-
-    Args:
-        config: of the run.
-        num_classes: of the dataset; None, where that is unknown, keeps the network's default.
-
-    Raises:
-        InputError: an unknown model, norm or option.
-    """
+    """`make_network` by the run's seed, with its batch geometry, frozen parts and memory format."""
     torch.manual_seed(config.seed)
     wanted = config.model
     model = make_network(config, num_classes)

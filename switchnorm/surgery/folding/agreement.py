@@ -63,7 +63,7 @@ def _expected(twin: nn.Module, found: Evaluated, x: Tensor) -> Tensor:
     if found.constant is not None:
         y = affine(found.constant, found.dims)(y)
     if found.mixture is not None:
-        y = form(found.mixture, False, None, (x.dim(),)).module.double()(y)
+        y = form(found.mixture, False, None).module.double()(y)
     y = y.relu() if found.ends is not None else y
     for name in tail_of(twin):
         y = twin.get_submodule(name)(y)

@@ -190,11 +190,10 @@ class _Folding:
         if found.mixture is None:
             assert found.constant is not None
             return self._constant(norm, found, found.constant, before)
-        dims = self._dims(norm, found)
-        if isinstance(dims, str):
-            return dims
+        if (why := self._shape_refusal(norm, found)) is not None:
+            return why
         able = not isinstance(before, str)
-        chosen = form(found.mixture, able, self.maps.sizes.get(norm), dims)
+        chosen = form(found.mixture, able, self.maps.sizes.get(norm))
         taken = [each for each in (found.constant, chosen.constant) if each is not None]
         parts = [chosen.module]
         reason = self._shares(found)
@@ -233,11 +232,11 @@ class _Folding:
     def _folded(self, layer: Layer) -> Folded:
         return self.plan.folded(layer)
 
-    def _dims(self, norm: nn.Module, found: Evaluated) -> tuple[int, ...] | str | None:
-        """How many dimensions the input of a normalization by its own statistics has; why that is not known."""
-        dims = found.dims
+    def _shape_refusal(self, norm: nn.Module, found: Evaluated) -> str | None:
+        """Why a normalization by its own statistics may be given what its cheaper forms do not take."""
         if self.neighbours.flat(norm):
-            return (2,)
+            return None
+        dims = found.dims
         if (spatial := self.neighbours.spatial(norm)) is not None:
             possible = (spatial + 1, spatial + 2)
             dims = possible[1:] if dims is None else tuple(dim for dim in dims if dim in possible)
@@ -248,7 +247,7 @@ class _Folding:
             return f"it takes single samples of {unbatched} dimensions, which its cheaper forms do not"
         if dims is not None and 2 in dims and max(dims) > 2 and _needs_maps(found):
             return "it takes (N, C) and maps, and nothing shows which it is given"
-        return dims
+        return None
 
     def _shares(self, found: Evaluated) -> str:
         """What a layer normalizes by, in words."""

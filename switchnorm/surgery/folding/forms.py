@@ -39,14 +39,13 @@ class Form(NamedTuple):
     name: str
 
 
-def form(mixture: Mixture, before: bool, size: MapSize | None, dims: tuple[int, ...] | None) -> Form:
+def form(mixture: Mixture, before: bool, size: MapSize | None) -> Form:
     """The cheapest exact form of a mixture.
 
     Args:
         mixture: what is to be computed of x (N, C, *S).
         before: whether a layer before can take up any affine map of the channels at no cost.
         size: of all maps that the module will see, where that is fixed.
-        dims: how many dimensions x may have, see `Evaluated`.
     """
     if mixture.first < len(mixture.weight):
         # What becomes of the first channels is nothing to the others, and the layer before knows all of them.

@@ -64,7 +64,7 @@ def test_forms_compute_the_formula(name, unbiased):
         layouts = [x] if x.dim() != 4 else [x, x.to(memory_format=torch.channels_last)]
         for before in (False, True):
             for size in (None, MapSize(shape[2:], (9, 9))):
-                found = form(mixture, before, size, None)
+                found = form(mixture, before, size)
                 assert before or found.constant is None
                 for each in layouts:
                     for grad in (False, True):
@@ -80,7 +80,7 @@ def test_forms_compute_the_formula(name, unbiased):
 def test_forms_are_exported_for_any_size(name, size):
     generator = torch.Generator().manual_seed(0)
     mixture = mixture_of(name, True, generator)
-    module = form(mixture, False, size, None).module
+    module = form(mixture, False, size).module
     x = torch.randn(2, CHANNELS, 5, 7, generator=generator, dtype=torch.float64)
     sides = {} if size else {2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
     program = torch.export.export(module, (x,), dynamic_shapes=({0: torch.export.Dim("batch"), **sides},))
@@ -93,11 +93,11 @@ def test_what_is_cheapest():
     generator = torch.Generator().manual_seed(0)
     of = {name: mixture_of(name, True, generator) for name in MIXTURES}
     # The factor n / (n - 1) is known where n is.
-    assert isinstance(form(of["instance"], True, MapSize((5, 7), (9, 9)), None).module, GroupNorm)
-    assert isinstance(form(of["instance"], True, None, None).module, Tables)
-    assert isinstance(form(of["instance"], True, MapSize((1, 1), (9, 9)), None).module, Tables)
-    assert isinstance(form(mixture_of("layer", False, generator), True, None, None).module, GroupNorm)
-    centred = form(of["mean of instance"], True, None, None)
+    assert isinstance(form(of["instance"], True, MapSize((5, 7), (9, 9))).module, GroupNorm)
+    assert isinstance(form(of["instance"], True, None).module, Tables)
+    assert isinstance(form(of["instance"], True, MapSize((1, 1), (9, 9))).module, Tables)
+    assert isinstance(form(mixture_of("layer", False, generator), True, None).module, GroupNorm)
+    centred = form(of["mean of instance"], True, None)
     assert isinstance(centred.module, Centred)
     assert centred.module.scale is None
 
@@ -108,7 +108,7 @@ def test_squares_about_the_running_mean_keep_their_digits():
     far = torch.full_like(mixture.weight, 300.0)
     mixture = Mixture(mixture.mean, mixture.var, (far, far / 300), EPS, mixture.weight, mixture.bias, True, CHANNELS)
     x = torch.randn(2, CHANNELS, 16, 16, generator=generator, dtype=torch.float64) + 300
-    found = form(mixture, True, None, None)
+    found = form(mixture, True, None)
     y = found.module.float()(taken(x, found.constant).float())
     assert (y - plainly(mixture, x)).abs().max() < 2e-6
 
@@ -118,7 +118,7 @@ def test_half_precision_sums_in_single_precision():
     for name in ("instance", "all"):
         mixture = mixture_of(name, True, generator)
         x = torch.randn(2, CHANNELS, 16, 16, generator=generator, dtype=torch.float64) * 200
-        module = form(mixture, False, None, None).module.to(torch.bfloat16)
+        module = form(mixture, False, None).module.to(torch.bfloat16)
         y = module(x.to(torch.bfloat16))
         assert y.dtype == torch.bfloat16
         expected = plainly(mixture, x)
@@ -126,6 +126,6 @@ def test_half_precision_sums_in_single_precision():
 
 
 def test_no_samples_give_no_samples():
-    module = form(mixture_of("all", True, torch.Generator().manual_seed(0)), False, None, None).module
+    module = form(mixture_of("all", True, torch.Generator().manual_seed(0)), False, None).module
     assert not [*module.parameters()]
     assert module(torch.zeros(0, CHANNELS, 3, 3, dtype=torch.float64)).shape == (0, CHANNELS, 3, 3)
