@@ -113,3 +113,12 @@ def outputs(model: Any, images: list[Tensor], targets: list[dict[str, Tensor]]) 
         "masks": losses["loss_mask"] * mask,
         "anchors": torch.stack([each.sin().sum() for each in anchors]).sum(),
     }
+
+
+def uneven(model: Any) -> Any:
+    """The model in training mode, with logits of mixtures that are not all the same."""
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("mean_weight", "var_weight")):
+            nn.init.normal_(parameter, 1.0 / 3, 0.2, generator=generator)
+    return model.train()

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from switchnorm import ghost, sync
 from switchnorm.models import create_model
 from switchnorm.surgery.statistics import running_statistics
 from switchnorm.tasks.detection.process_mean import process_mean
 from tests import processes
-from tests.surgery.detectors import pictures
+from tests.surgery.detectors import pictures, uneven
 
 WORLD = 3
 NORMS = ("bn", "sn", "ssn", "ibn")
@@ -47,12 +47,7 @@ Found = dict[str, Tensor]
 def detector(name: str, norm: str) -> Any:
     torch.manual_seed(0)
     options, _ = NETWORKS[name]
-    model = create_model(name, norm=norm, num_classes=2, **options).double()
-    generator = torch.Generator().manual_seed(1)
-    for parameter_name, parameter in model.named_parameters():
-        if parameter_name.endswith(("mean_weight", "var_weight")):
-            nn.init.normal_(parameter, 1.0 / 3, 0.2, generator=generator)
-    return model.train()
+    return uneven(create_model(name, norm=norm, num_classes=2, **options).double())
 
 
 def step(model: Any, batch: tuple[list[Tensor], list[Any]]) -> Found:

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from switchnorm import ghost, switch, sync
 from switchnorm.models import create_model
 from switchnorm.surgery.statistics import running_statistics
 from switchnorm.tasks.detection.process_mean import process_mean
 from tests import processes
-from tests.surgery.detectors import mask_rcnn, outputs, pictures
+from tests.surgery.detectors import mask_rcnn, outputs, pictures, uneven
 
 #: By the number of processes networks and normalizers: torchvision's, and ours by their names.
 CASES = {
@@ -41,11 +41,7 @@ def detector(network: str, norm: str) -> Any:
     else:
         torch.manual_seed(0)
         model = create_model(network, norm=norm, num_classes=2, rois_per_image=12).double()
-    generator = torch.Generator().manual_seed(1)
-    for name, parameter in model.named_parameters():
-        if name.endswith(("mean_weight", "var_weight")):
-            nn.init.normal_(parameter, 1.0 / 3, 0.2, generator=generator)
-    return model.train()
+    return uneven(model)
 
 
 def step(model: Any, batch: tuple[list[Tensor], list[Any]]) -> Found:
