@@ -18,6 +18,7 @@ from switchnorm.config.task_spec import find_task
 from switchnorm.data import create_dataset, dataset_class, dataset_classes
 from switchnorm.errors import InputError
 from switchnorm.runs.classes import class_notes, classes_of
+from switchnorm.runs.reading import run_of
 from switchnorm.text import canonical, say
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     if options.classes is not None:
         raise InputError("--classes is for --weights, and a run knows its own; leave it out")
     what = Path(positional[0])
-    if (what / "config.yaml").is_file():
+    if run_of(what) == what:
         _by_run(what, options, positional[1:], flags)
     else:
         _by_name(positional[0], options, positional[1:], flags)

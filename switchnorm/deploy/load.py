@@ -12,9 +12,8 @@ from switchnorm.deploy.hub import PREFIX, Repository, download
 from switchnorm.deploy.model_folder import FILES, NEEDED, WEIGHTS, open_folder
 from switchnorm.deploy.net import Net
 from switchnorm.errors import InputError
+from switchnorm.runs.reading import CONFIG, run_of
 
-#: What says of a folder that it is a run.
-_RUN = "config.yaml"
 #: What opening a run imports, and a folder with weights; of all that this library needs, what says it best.
 _TRAINED = ("torch", "torchvision", "safetensors")
 #: How files end that hold weights and not how these are used.
@@ -43,7 +42,8 @@ def load(what: str | os.PathLike[str], *, checkpoint: str | None = None, device:
         raise InputError(f"{what!r:.80} names nothing; {kinds}")
     name = str(os.fspath(what))
     path = Path(os.path.expanduser(name))
-    if checkpoint is not None and not os.path.isfile(path / _RUN):
+    run = run_of(path)
+    if checkpoint is not None and run != path:
         raise InputError(f"checkpoint {checkpoint!r} is one of a run's, and {name!r} is no run's folder; leave it out")
     if name.startswith(PREFIX):
         require(_TRAINED, f"{name}, weights as they were trained,")
@@ -53,14 +53,14 @@ def load(what: str | os.PathLike[str], *, checkpoint: str | None = None, device:
         hint = f"; on the hub it is called {PREFIX}{on_hub[1]}" if on_hub else ""
         raise InputError(f"{name!r} does not exist; expected a run, a folder, or an exported file{hint}")
     if path.is_dir():
-        if (path / _RUN).is_file():
+        if run is not None:
             return _of_run(path, name, device, checkpoint or "best")
         if not (path / WEIGHTS).is_file():
-            raise InputError(f"folder {name!r} has neither {_RUN}, as runs have, nor {WEIGHTS}{_inside(path)}")
+            raise InputError(f"folder {name!r} has neither {CONFIG}, as runs have, nor {WEIGHTS}{_inside(path)}")
         require(_TRAINED, f"{name}, weights as they were trained,")
         return Net(open_folder(path, name, device), name)
     if path.suffix.lower() in _WEIGHTS_ALONE:
-        if not (path.parent.parent / _RUN).is_file():
+        if run is None:
             raise InputError(
                 f"{name!r} holds weights alone, and nothing says how pictures are shown to them; `switchnorm predict "
                 f"PICTURE --weights {name} --model NAME --classes CLASSES` takes any weights"
@@ -72,7 +72,7 @@ def load(what: str | os.PathLike[str], *, checkpoint: str | None = None, device:
 def _of_file(path: Path, name: str, device: str) -> Net:
     if path.suffix.lower() in EXTENSIONS:
         raise InputError(f"{name!r} is a picture; what is to look at it comes first: a run or an exported file")
-    if path.name == _RUN or (path.name in FILES and path.name != WEIGHTS):
+    if path.name == CONFIG or (path.name in FILES and path.name != WEIGHTS):
         raise InputError(f"{name!r} is a part of a folder that holds a network; the nearest is {str(path.parent)!r}")
     return Net(format_of(path).open(path, device), name)
 
@@ -87,5 +87,5 @@ def _of_run(path: Path, name: str, device: str, checkpoint: str) -> Net:
 def _inside(path: Path) -> str:
     """What of a folder can be opened in its place."""
     suffixes = tuple(each.suffix for each in FORMATS.values())
-    near = sorted(str(each) for each in path.iterdir() if each.name.endswith(suffixes) or (each / _RUN).is_file())
+    near = sorted(str(each) for each in path.iterdir() if each.name.endswith(suffixes) or (each / CONFIG).is_file())
     return f"; the nearest is {near[0]!r}" if near else ", as `switchnorm push` writes it"

@@ -15,6 +15,7 @@ from switchnorm.deploy.hub import Repository, check_upload, upload
 from switchnorm.deploy.model_card import check_licence, model_card
 from switchnorm.deploy.model_folder import FILES, WEIGHTS, check_folder, contents, write_folder
 from switchnorm.errors import InputError
+from switchnorm.runs.reading import run_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -153,18 +154,17 @@ def _taken(
             f"push takes a run, a checkpoint of one, a Net or a torch.nn.Module, got {type(what).__name__}"
         )
     path = Path(os.path.expanduser(what))
-    run = next((each for each in (path, path.parent.parent) if os.path.isfile(each / "config.yaml")), None)
+    run = run_of(path)
     if run is not None and (checkpoint is None or run == path):
-        return _of_run(path, checkpoint or "best")
+        return _of_run(run, path, checkpoint or "best")
     return _taken(load(what, checkpoint=checkpoint), None, None, None, None)
 
 
-def _of_run(path: Path, checkpoint: str) -> tuple[nn.Module, Description, Run | None, tuple[str, ...]]:
+def _of_run(folder: Path, path: Path, checkpoint: str) -> tuple[nn.Module, Description, Run | None, tuple[str, ...]]:
     from switchnorm.deploy.networks import trained
     from switchnorm.runs.run import load_run
 
     found = trained(path, checkpoint)
-    folder = path if path.is_dir() else path.parent.parent
     remarks = []
     try:
         run = load_run(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ CONFIG = "config.yaml"
 
 def run_of(path: Path) -> Path | None:
     """The folder of the run that a path is, or is a checkpoint of; None for any other."""
-    folder = path if path.is_dir() else path.parent.parent
-    return folder if (folder / CONFIG).is_file() else None
+    # os.path answers for names of any length, where Path raises.
+    folder = path if os.path.isdir(path) else path.parent.parent
+    return folder if os.path.isfile(folder / CONFIG) else None
 
 
 def read_record(path: Path, what: str) -> dict[str, Any]:
