@@ -52,20 +52,37 @@ def form(mixture: Mixture, before: bool, size: MapSize | None) -> Form:
         module = _module(_only(mixture), size)
         of_first = f"{_name(mixture, module)} of the first channels"
         return Form(None, First(mixture.first, module), of_first)
-    names = {*mixture.mean, *mixture.var}
-    constant = None
-    if before and mixture.running is not None:
-        mean, var = mixture.running
-        ones, zeros = torch.ones_like(mean), torch.zeros_like(mean)
-        if {*mixture.var} == {"batch"} and {*mixture.mean} <= {"instance", "batch"}:
-            constant = Constant.normalizing(mean, var, mixture.eps, mixture.weight)
-            # Afterwards both are known: mean 0, and the deviation that there is to be.
-            mixture = replace(mixture, running=(zeros, ones), eps=0.0, weight=ones)
-        elif mixture.unbiased or len(names) > 1:
-            # Small numbers keep their digits when they are squared.
-            constant = Constant(mean, ones, zeros)
+    constant = _aside(mixture)
+    if constant is not None and before and _is_centring(mixture):
+        # Afterwards both are known: mean 0, and the deviation that there is to be.
+        ones, zeros = torch.ones_like(constant.centre), torch.zeros_like(constant.centre)
+        mixture = replace(mixture, running=(zeros, ones), eps=0.0, weight=ones)
+    elif _is_centring(mixture):
+        constant = None
     module = _module(mixture, size, constant)
-    return Form(constant, module, _name(mixture, module))
+    name = _name(mixture, module)
+    if constant is None or before:
+        return Form(constant, module, name)
+    # Nobody before takes the mean off, so that the tables do, at the cost of a pass.
+    return Form(None, nn.Sequential(Less(constant.centre), module) if isinstance(module, Tables) else module, name)
+
+
+def _aside(mixture: Mixture) -> Constant | None:
+    """What is better done to x before a mixture is computed; None for nothing."""
+    if mixture.running is None:
+        return None
+    mean, var = mixture.running
+    if _is_centring(mixture):
+        return Constant.normalizing(mean, var, mixture.eps, mixture.weight)
+    if mixture.unbiased or len({*mixture.mean, *mixture.var}) > 1:
+        # Small numbers keep their digits when they are squared.
+        return Constant(mean, torch.ones_like(mean), torch.zeros_like(mean))
+    return None
+
+
+def _is_centring(mixture: Mixture) -> bool:
+    """Whether the deviation is a constant, and no mean is of several maps."""
+    return {*mixture.var} == {"batch"} and {*mixture.mean} <= {"instance", "batch"}
 
 
 def _only(mixture: Mixture) -> Mixture:
@@ -88,7 +105,7 @@ def _name(mixture: Mixture, module: nn.Module) -> str:
 def _module(mixture: Mixture, size: MapSize | None, constant: Constant | None = None) -> nn.Module:
     """What computes a mixture of x, to which a constant has been done."""
     names = {*mixture.mean, *mixture.var}
-    if {*mixture.var} == {"batch"} and {*mixture.mean} <= {"instance", "batch"}:
+    if _is_centring(mixture):
         return Centred(mixture)
     if len(names) == 1:
         (name,) = names
@@ -101,6 +118,9 @@ def _module(mixture: Mixture, size: MapSize | None, constant: Constant | None = 
 
 #: Maps of so few places are read twice.
 _FEW = 16
+#: So are all, in eager mode, where the square of some map's mean is more than so many times what it is divided by:
+#: their difference loses digits, as of maps that are nearly constant.
+_FAR = 16.0
 
 
 class Held(Opaque):
@@ -126,6 +146,24 @@ class First(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, *S), some of it normalized."""
         return torch.cat((self.module(x[:, : self.channels]), x[:, self.channels :]), 1)
+
+
+class Less(Held):
+    """The running mean of each channel is subtracted.
+
+    Args:
+        centre: (C,).
+    """
+
+    centre: Tensor
+
+    def __init__(self, centre: Tensor) -> None:
+        super().__init__()
+        self._hold(centre=centre)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, *S), less the means."""
+        return x - over(x, self.centre)
 
 
 class Centred(Held):
@@ -243,7 +281,10 @@ class Tables(Held):
         """(N, C, *S), normalized."""
         if self.size is not None:
             self.size.check(x)
-        mean, var = self._mixed(x, *self._moments(x))
+        own_mean, own_var = self._moments(x)
+        mean, var = self._mixed(x, own_mean, own_var)
+        if own_var is not None and _is_eager(x) and bool((own_mean.square() > _FAR * var).any()):
+            mean, var = self._mixed(x, *self._moments(x, twice=True))
         if mean is not None and isinstance(math.prod(x.shape[2:]), int) and math.prod(x.shape[2:]) <= _FEW:
             scale = var.to(self.weight.dtype).rsqrt() * self.weight
             return ((x - over(x, mean)) * over(x, scale) + over(x, self.bias)).to(x.dtype)
@@ -263,8 +304,13 @@ class Tables(Held):
         flat = x.reshape(1, samples * channels, *x.shape[2:])
         return torch.batch_norm(flat, *_ordered(*tables), False, 0.0, 0.0, False).reshape(x.shape)
 
-    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Mean of each map and the variance as the mixture has it, (N, C); None for what it has no use for."""
+    def _moments(self, x: Tensor, *, twice: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Mean of each map and the variance as the mixture has it, (N, C); None for what it has no use for.
+
+        Args:
+            x: (N, C, *S).
+            twice: whether to read x once more for the variance, which then has all its digits.
+        """
         dtype = accumulation_dtype(x.dtype)
         if x.dim() == 2:
             return x.to(dtype), None
@@ -273,7 +319,7 @@ class Tables(Held):
         if {*self.variances} == {"batch"}:
             return mean, None
         places: Any = math.prod(x.shape[2:]) if self.size is None else self.size.places
-        if isinstance(places, int) and places <= _FEW:
+        if twice or (isinstance(places, int) and places <= _FEW):
             # The difference of two large numbers would be all that is left, and eps magnifies it.
             var = (x.to(dtype) - over(x, mean)).square().sum(dims)
             return mean, var / (max(places - 1, 1) if self.unbiased else max(places, 1))
@@ -305,6 +351,12 @@ def _unbiasing(places: Any) -> Any:
 def _is_exported() -> bool:
     """Whether the operations are those of a file for another runtime, rather than to be run here or compiled."""
     return torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+
+
+def _is_eager(x: Tensor) -> bool:
+    """Whether values may be looked at."""
+    followed = torch.jit.is_tracing() or torch.compiler.is_compiling() or _is_exported()
+    return type(x) is Tensor and not followed and not x.is_meta and x.device.type == "cpu"
 
 
 def _every(table: Tensor, samples: Any, channels: int) -> Tensor:
