@@ -6,8 +6,12 @@ BIN := .venv/bin
 READY := .venv/.ready
 HOSTS := .venv-hosts
 HOSTS_READY := $(HOSTS)/.ready
+# Versions of torch that are promised besides the newest, which `make test` has; each with a Python of other age.
+VERSIONS := 2.8 2.11
+PYTHON_2.8 := 3.10
+PYTHON_2.11 := 3.13
 
-.PHONY: demo test test-cpus test-hosts hosts-table test-gpu lint sweep format bench clean
+.PHONY: demo test test-cpus test-hosts hosts-table test-versions test-gpu lint sweep format bench clean
 
 demo: $(READY)
 	$(BIN)/switchnorm demo
@@ -38,6 +42,14 @@ test-hosts: $(HOSTS_READY)
 hosts-table: $(HOSTS_READY)
 	$(HOSTS)/bin/python -m tests.hosts.table
 
+# With older versions of torch, Triton and Python, what depends on these: what is built on torch's inside.
+VERSIONED := tests/ops tests/layers tests/optim tests/surgery tests/contracts tests/models tests/training
+
+test-versions: $(VERSIONS:%=test-torch-%)
+
+test-torch-%: .venv-%/.ready
+	.venv-$*/bin/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu and not hosts" $(VERSIONED)
+
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu
 
@@ -65,28 +77,36 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks data
 	$(BIN)/python -m benchmarks table
 
-# $(call install,FOLDER,WHAT): a virtual environment in FOLDER with WHAT in it. uv where it is there or can be installed, else
+# $(call install,FOLDER,WHAT,PYTHON): a virtual environment in FOLDER with WHAT in it, of a Python. uv where it is there or can be installed, else
 # pip, which compiles to bytecode without being asked: the many processes that tests start would otherwise each compile
 # torch anew where Python may not write beside the sources.
 define install
 	if command -v uv >/dev/null 2>&1; then \
-		test -x $(1)/bin/python || uv venv --python $(PYTHON) $(1); \
+		test -x $(1)/bin/python || uv venv --python $(3) $(1); \
 		uv pip install --compile-bytecode --python $(1)/bin/python $(2); \
 	else \
-		test -x $(1)/bin/python || $(PYTHON) -m venv $(1); \
+		test -x $(1)/bin/python || $(3) -m venv $(1); \
 		if $(1)/bin/python -m pip install --quiet uv; then $(1)/bin/uv pip install --compile-bytecode --python $(1)/bin/python $(2); \
 		else $(1)/bin/python -m pip install $(2); fi; \
 	fi
 endef
 
 $(READY): pyproject.toml
-	$(call install,.venv,-e '.[dev]')
+	$(call install,.venv,-e '.[dev]',$(PYTHON))
 	touch $(READY)
 
 # Other people's libraries are pinned, all of them (`--no-deps`), so that what they release tomorrow breaks nothing here.
 $(HOSTS_READY): pyproject.toml tests/hosts/requirements.txt
-	$(call install,$(HOSTS),--no-deps -r tests/hosts/requirements.txt -e .)
+	$(call install,$(HOSTS),--no-deps -r tests/hosts/requirements.txt -e .,$(PYTHON))
 	touch $(HOSTS_READY)
 
+# tests/versions/VERSION.txt pins torch and what depends on it; the rest is the newest that goes with it. A Python that
+# pyenv has is asked for by its path, since pyenv's own commands answer only for the versions chosen there.
+python = $(shell PYENV_VERSION=$(1) pyenv which python 2>/dev/null || echo python$(1))
+
+$(VERSIONS:%=.venv-%/.ready): .venv-%/.ready: pyproject.toml tests/versions/%.txt
+	$(call install,.venv-$*,-e '.[dev]' --constraint tests/versions/$*.txt,$(call python,$(PYTHON_$*)))
+	touch $@
+
 clean:
-	rm -rf .venv $(HOSTS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(HOSTS) $(VERSIONS:%=.venv-%) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

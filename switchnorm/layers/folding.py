@@ -87,27 +87,29 @@ def _stands_for(t: Tensor, var: Tensor) -> bool:
 def guarded_eps(folds: Callable[[Any, CodeType], bool] | None = None) -> Any:
     """The attribute `eps` of a class whose layers cannot be folded: a property that reads as `Eps`.
 
-    The plain number is kept as `eps` in the layer's `__dict__`, where pickles have always had it.
+    The plain number is kept as `eps` in the layer's `__dict__`, where pickles and torch's `extra_repr` have it, and again
+    as `_eps`: the compilers of torch 2.8 to 2.11 take `layer.__dict__["eps"]` for the property, which would read itself.
 
     Args:
         folds: tells, of a layer and the function that reads, whether it may have the plain number; None for never.
     """
 
     def read(layer: Any) -> float:
-        value: float = layer.__dict__["eps"]
+        value = plain_eps(layer)
         if torch.compiler.is_compiling() or (folds is not None and folds(layer, sys._getframe(1).f_code)):
             return value
         return Eps(value, layer)
 
     def write(layer: Any, value: float) -> None:
-        layer.__dict__["eps"] = float(value)
+        layer.__dict__["eps"] = layer.__dict__["_eps"] = float(value)
 
     return property(read, write)
 
 
 def plain_eps(layer: nn.Module) -> float:
     """The `eps` of a layer of this library as a plain number, for its own forward pass."""
-    value: float = layer.__dict__["eps"]
+    values = layer.__dict__
+    value: float = values["_eps"] if "_eps" in values else values["eps"]  # a pickle may have one of them
     return value
 
 

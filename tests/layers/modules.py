@@ -6,12 +6,16 @@ A normalizer that is registered brings its cases with it: its dimensions, and ea
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from switchnorm.layers import Norm, WSConv1d, WSConv2d, WSConv3d, all_norms
 
@@ -89,9 +93,27 @@ class ModuleInfo:
             module.set_radius(0.3)  # type: ignore[operator]
         return module.train(training)
 
+    def second_gradients_at_once(self) -> AbstractContextManager[Any]:
+        """Within it, gradients are differentiated for many directions at once; it expects an error where torch has it."""
+        if self.norm is None or self.norm.name not in ("gn", "ln", "in") or _group_norm_has_them():
+            return nullcontext()
+        return pytest.raises(RuntimeError, match="must match the size of tensor")
+
     def inputs(self, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
         """Arguments of a forward pass."""
         return self.module_input(dtype).forward_input.args
+
+
+@functools.cache
+def _group_norm_has_them() -> bool:
+    """Whether torch's own group normalization has second gradients at once, which it has not in torch 2.8 to 2.11."""
+    x = torch.randn(2, 4, 3, requires_grad=True)
+    (once,) = torch.autograd.grad(F.group_norm(x, 2).sin().sum(), x, create_graph=True)
+    try:
+        torch.autograd.grad(once, x, torch.randn(5, *x.shape), is_grads_batched=True)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _of_norm(norm: Norm) -> Iterator[ModuleInfo]:

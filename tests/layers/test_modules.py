@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -77,7 +78,10 @@ def test_gradients_forward_backward_and_batched(info: ModuleInfo, training: bool
 @EVERY
 def test_second_gradients(info: ModuleInfo, training: bool) -> None:
     call, leaves = differentiable(info, training)
-    assert torch.autograd.gradgradcheck(call, leaves, fast_mode=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(call, leaves, fast_mode=True)
+    # The batches of this check meet what old torch cannot do only where something follows the normalization.
+    with info.second_gradients_at_once() if "activation" in info.options else nullcontext():
+        assert torch.autograd.gradgradcheck(call, leaves, fast_mode=True, check_batched_grad=True)
 
 
 @EVERY

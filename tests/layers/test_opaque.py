@@ -29,12 +29,13 @@ class Net(nn.Module):
         self.first = info.module(training=training)
         self.train(training)
 
-    def forward(self, x: Tensor) -> Tensor:
+    # Without annotations, which here are words: torch 2.8 to 2.11 pickle no traced network that has these.
+    def forward(self, x):
         return self.first(x).sin()
 
 
 class WithResidual(Net):
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x):
         return self.first(x.cos(), activation="relu", residual=x).sin()
 
 

@@ -119,7 +119,8 @@ def test_small_inputs_look_up_no_tensors_that_pytorchs_layer_does_not(
 
 def node(layer: nn.Module, x: Tensor) -> set[str]:
     """The names of the nodes of the graph of an output."""
-    found, todo = set(), [layer(x).grad_fn]
+    y = layer(x)  # whose graph the nodes of functions in Python do not keep alive
+    found, todo = set(), [y.grad_fn]
     while todo:
         each = todo.pop()
         if each is not None:

@@ -214,7 +214,7 @@ class Awkward(nn.Module):
         self.bound, self.partial = self.kept.append, functools.partial(self.kept.append)
         self.generator, self.iterator = (i for i in range(100)), itertools.count()
         self.lock = threading.Lock()
-        self.script = torch.jit.trace(nn.ReLU(), torch.ones(1, 4, 2, 2))
+        self.script = torch.jit.trace(nn.ReLU(), torch.ones(1, 4, 2, 2), check_trace=False)
         self.lazy = nn.LazyConv2d(4, 1)
         self.hidden = [nn.BatchNorm2d(4)]
         self.parametrized = nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
@@ -322,6 +322,7 @@ def awkward_part(model):
 
 
 def main(first, last):
+    gc.freeze()  # what was imported, or each collection would walk all of it
     for number in range(first, last):
         print(number, flush=True)
         for change in changes(number):

@@ -17,7 +17,7 @@ from switchnorm.surgery.replica import Replica, Unavailable
 from tests.surgery.awkward import FrozenDict, awkward, same, snapshot, steps
 
 # A process for so many modules: where one kills it, the others are still planned on.
-_BATCH = 40
+_BATCH = 60
 
 
 @pytest.mark.parametrize("first", range(0, 120, _BATCH))
