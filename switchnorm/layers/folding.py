@@ -87,8 +87,8 @@ def _stands_for(t: Tensor, var: Tensor) -> bool:
 def guarded_eps(folds: Callable[[Any, CodeType], bool] | None = None) -> Any:
     """The attribute `eps` of a class whose layers cannot be folded: a property that reads as `Eps`.
 
-    The plain number is kept as `eps` in the layer's `__dict__`, where pickles and torch's `extra_repr` have it, and again
-    as `_eps`: the compilers of torch 2.8 to 2.11 take `layer.__dict__["eps"]` for the property, which would read itself.
+    The plain number is kept as `eps` in the layer's `__dict__`, where pickles and torch's `extra_repr` have it, and as
+    `_eps`: the compilers of torch 2.8 to 2.11 take `layer.__dict__["eps"]` for the property, which would read itself.
 
     Args:
         folds: tells, of a layer and the function that reads, whether it may have the plain number; None for never.

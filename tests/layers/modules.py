@@ -94,7 +94,7 @@ class ModuleInfo:
         return module.train(training)
 
     def second_gradients_at_once(self) -> AbstractContextManager[Any]:
-        """Within it, gradients are differentiated for many directions at once; it expects an error where torch has it."""
+        """Within it, gradients are differentiated in many directions at once; expects an error where torch has one."""
         if self.norm is None or self.norm.name not in ("gn", "ln", "in") or _group_norm_has_them():
             return nullcontext()
         return pytest.raises(RuntimeError, match="must match the size of tensor")
