@@ -110,7 +110,7 @@ def check_file(path: Path, model: Any, sizes: tuple[tuple[int, int], ...]) -> No
 
 
 def test_a_detector_in_onnx_finds_the_same_on_pictures_of_any_size(tmp_path: Path) -> None:
-    model = detector("resnet18_fpn16+retina")
+    model = detector("resnet18_fpn16+fcos")
     done = export(model, tmp_path / "net.onnx", dynamic=SIDES, warn=False)
     assert done.outputs == ("boxes", "labels", "scores")
     check_file(done.path, model, ((33, 30), (96, 150)))

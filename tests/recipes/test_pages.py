@@ -22,6 +22,7 @@ from switchnorm.data import dataset_classes
 from switchnorm.models.options import SHARED
 from switchnorm.models.registry import FAMILIES
 from switchnorm.recipes import find_recipe, recipes
+from tests.recipes.configs import config_of
 
 DOCS = Path(__file__).parents[2] / "docs"
 TASKS = ("classification", "segmentation", "detection")
@@ -71,7 +72,7 @@ def names(schema: type) -> set[str]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_table_lists_every_recipe_with_its_network_and_claim(task):
-    configs = {name: read_config(find_recipe(name)) for name in recipes()}
+    configs = {name: config_of(name) for name in recipes()}
     expected = [
         [f"`{name}`", f"`{config.model.name}`", claimed(config.claim)]
         for name, config in configs.items()

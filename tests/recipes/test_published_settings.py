@@ -5,19 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import Config
 from switchnorm.layers import has_batch_statistics
 from switchnorm.models import create_model
-from switchnorm.recipes import find_recipe, recipes
+from switchnorm.recipes import recipes
 from switchnorm.surgery import freeze
+from tests.recipes.configs import config_of
 
 IMAGENET = [name for name in recipes() if name.startswith("imagenet/")]
 ADE20K = [name for name in recipes() if name.startswith("ade20k/")]
-
-
-def config_of(name: str) -> Config:
-    return read_config(find_recipe(name))
 
 
 def momenta(config: Config) -> set[float]:

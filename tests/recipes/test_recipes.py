@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from dataclasses import asdict
@@ -11,12 +10,11 @@ import pytest
 import torch
 
 from switchnorm.config.claim import make_claim
-from switchnorm.config.recipe import read_config
-from switchnorm.config.schema import Config
 from switchnorm.models import create_model
 from switchnorm.recipes import find_recipe, recipes
 from switchnorm.training import dry_run
 from switchnorm.weights import PUBLISHED
+from tests.recipes.configs import config_of
 
 #: Recipes that repeat no published row: of this library's own, and of networks for which no result was published.
 OWN = {
@@ -100,11 +98,6 @@ def small_detector(name: str) -> list[str]:
     network = BODIES.sub("resnet18_", config_of(name).model.name).replace("_fpn+", "_fpn16+")
     narrow = ["--model.options.box_channels=16"] if "_fpn" in network else []
     return [*SMALL_SCENES, f"--model.name={network}", *narrow]
-
-
-@functools.cache
-def config_of(name: str, *flags: str) -> Config:
-    return read_config(find_recipe(name), flags)
 
 
 @pytest.mark.parametrize("name", recipes())

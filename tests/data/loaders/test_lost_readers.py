@@ -10,6 +10,7 @@ from multiprocessing import forkserver
 
 import pytest
 import torch
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from switchnorm.data.loaders import workers
 from switchnorm.data.loaders.picture_readers import PictureRequest, Pictures
@@ -40,6 +41,13 @@ class Ending(BatchReader):
         return Pictures(request, torch.zeros(2), torch.zeros(1), {})
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """torch looks every tenth of a second, and not every five seconds, whether its processes are alive."""
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.1,))
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     ("how", "said"),
     [
@@ -62,6 +70,7 @@ def test_a_reader_that_ends_is_a_line(capfd, how, said):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_the_loss_of_the_server_is_a_line_and_the_next_reading_starts_another():
     requests = [PictureRequest(0, [place]) for place in range(6)]
     with pytest.raises(InputError, match="was lost with the process that started it"):
