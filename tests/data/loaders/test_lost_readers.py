@@ -70,7 +70,6 @@ def test_a_reader_that_ends_is_a_line(capfd, how, said):
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.usefixtures("impatient")
 def test_the_loss_of_the_server_is_a_line_and_the_next_reading_starts_another():
     requests = [PictureRequest(0, [place]) for place in range(6)]
     with pytest.raises(InputError, match="was lost with the process that started it"):
