@@ -12,12 +12,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import distributed as dist
 from torch import nn
 
 from switchnorm.config.schema import TrainConfig
-from switchnorm.processes import local_world_size, world_size
+from switchnorm.processes import is_launched, local_world_size, world_size
 from switchnorm.signals import kept_handlers
 from switchnorm.training.callbacks.checkpoints import AtomicCheckpointIO
 
@@ -61,7 +62,8 @@ def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
             strategy=_OwnStatistics() if processes > 1 else "auto",
             precision=PRECISION[config.precision],
             deterministic=config.deterministic,
-            plugins=[AtomicCheckpointIO()],
+            # Named, for Lightning would take SLURM's word where torchrun or nobody started this process within a job.
+            plugins=[AtomicCheckpointIO(), TorchElasticEnvironment() if is_launched() else LightningEnvironment()],
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,
