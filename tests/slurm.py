@@ -79,7 +79,9 @@ def running(folder):
 
 def _wait_for_nodes(environment):
     for _ in range(60):
-        said = subprocess.run(["sinfo", "-h", "-o", "%t %D", "-p", "low"], env=environment, capture_output=True, text=True)
+        said = subprocess.run(
+            ["sinfo", "-h", "-o", "%t %D", "-p", "low"], env=environment, capture_output=True, text=True
+        )
         if said.stdout.split() == ["idle", "2"]:
             return
         time.sleep(1)

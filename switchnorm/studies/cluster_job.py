@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,8 @@ class Job:
         """Train; does not return where a signal has ended it before its end, but ends the process."""
         from submitit import JobEnvironment
 
-        _join(JobEnvironment())
+        environment = JobEnvironment()
+        _join(environment)
         torch.set_num_threads(self.threads)
         # submitit hears one of the two, and would leave the training at once; to SIGTERM it turns a deaf ear.
         queue_again = next((found for each in _AGAIN if callable(found := signal.getsignal(each))), None)
@@ -60,17 +62,25 @@ class Job:
                 return train_one(self.path, self.config, self.command, quiet=False)
         except signals.Interrupted as error:
             say(error.said)
-            if heard.received in _AGAIN and queue_again is not None and is_first():
+            again = heard.received in _AGAIN or _is_preempted(environment)
+            if again and queue_again is not None and is_first():
                 queue_again(heard.received, None)  # writes the job anew, and ends this process
-            # SLURM itself queues a job again that it preempts by SIGTERM, and whoever cancels one wants no other. The
-            # other processes of a job leave this to the first, and must not look as if they had failed.
-            sys.exit(error.exit_code if heard.received not in _AGAIN else 0)
+            # The other processes of a job leave this to the first, and must not look as if they had failed.
+            sys.exit(error.exit_code if is_first() else 0)
 
     def checkpoint(self, *args: Any) -> Any:
         """What is queued again: the same, for the run folder knows where it stopped."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _is_preempted(environment: Any) -> bool:
+    """Whether SLURM lets the job run that it sent SIGTERM: one that is cancelled is ending already."""
+    if environment.cluster != "slurm":
+        return False
+    command = ["squeue", "--noheader", "--format=%T", f"--jobs={environment.job_id}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == "RUNNING"
 
 
 def _join(environment: Any) -> None:
