@@ -9,8 +9,8 @@ import time
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
 
-# Nodes are named by addresses, by which the processes of a job find each other. A job of `high` preempts those of `low`,
-# which have a minute to save themselves and are queued again.
+# Nodes are named by addresses, by which the processes of a job find each other. A job of `high` preempts those of
+# `low`, which have a minute to save themselves and are queued again.
 _CONFIG = """
 ClusterName=switchnorm-test
 SlurmctldHost={host}(127.0.0.1)

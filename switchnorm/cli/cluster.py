@@ -7,8 +7,8 @@ import argparse
 from switchnorm.config.cluster import DETAILS, Cluster
 from switchnorm.errors import InputError
 
-ABOUT = """With --cluster slurm a job is submitted for each training, all in one array, and followed until it ends. A job
-that runs out of --time or is preempted saves itself and is queued again; it goes on bit for bit. Ctrl-C leaves the jobs
+ABOUT = """With --cluster slurm a job is submitted for each training, all in one array, and followed until it ends. A
+job that runs out of --time or is preempted saves itself and is queued again; it goes on bit for bit. Ctrl-C leaves the jobs
 alone, and the same command follows them again. --cluster local runs the same jobs on this machine."""
 
 
