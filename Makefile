@@ -7,14 +7,14 @@ READY := .venv/.ready
 HOSTS := .venv-hosts
 HOSTS_READY := $(HOSTS)/.ready
 
-.PHONY: demo test test-cpus test-hosts hosts-table test-gpu lint sweep format bench clean
+.PHONY: demo test test-cpus test-hosts hosts-table test-gpu test-slurm lint sweep format bench clean
 
 demo: $(READY)
 	$(BIN)/switchnorm demo
 
 test: $(READY)
 	$(BIN)/python -m tests.browser
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu and not hosts"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu and not hosts and not slurm"
 	$(MAKE) test-cpus
 
 # What has to hold bit for bit, or was recorded, as other processors would compute it: torch chooses its loops by their
@@ -37,6 +37,10 @@ test-hosts: $(HOSTS_READY)
 
 hosts-table: $(HOSTS_READY)
 	$(HOSTS)/bin/python -m tests.hosts.table
+
+# A SLURM of its own on this machine: `apt-get install slurm-wlm munge`, and root.
+test-slurm: $(READY)
+	$(BIN)/python -m pytest -m slurm
 
 test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu

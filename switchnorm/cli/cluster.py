@@ -8,8 +8,9 @@ from switchnorm.config.cluster import DETAILS, Cluster
 from switchnorm.errors import InputError
 
 ABOUT = """With --cluster slurm a job is submitted for each training, all in one array, and followed until it ends. A
-job that runs out of --time or is preempted saves itself and is queued again; it goes on bit for bit. Ctrl-C leaves the jobs
-alone, and the same command follows them again. --cluster local runs the same jobs on this machine."""
+job that runs out of --time or is preempted saves itself and is queued again; it goes on bit for bit. Ctrl-C
+leaves the jobs alone, and the same command follows them again. --cluster local runs the same jobs on this
+machine."""
 
 
 def add(command: argparse.ArgumentParser) -> None:
