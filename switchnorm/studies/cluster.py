@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from switchnorm import signals
 from switchnorm.config.cluster import Cluster
 from switchnorm.config.schema import Config
@@ -133,8 +135,10 @@ def _engine(cluster: Cluster, folder: Path, workers: int, configs: Sequence[Conf
         raise InputError(f"submitit gives % a meaning of its own, and {str(folder)!r} has one; choose another --out")
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    # What is not asked for a job does not see, so that "auto" would be the CPU.
+    wanted = ("auto", "cuda") if cluster.engine == "local" and torch.cuda.is_available() else ("cuda",)
     gpus = cluster.gpus
-    if gpus is None and any(config.train.device == "cuda" for config in configs):
+    if gpus is None and any(config.train.device in wanted for config in configs):
         gpus = cluster.tasks
     return (_Slurm if cluster.engine == "slurm" else _Local)(cluster, folder, workers, gpus)
 

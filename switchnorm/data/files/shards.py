@@ -100,10 +100,10 @@ def shards_in(place: str) -> list[str]:
     except Exception as error:  # of whatever fsspec asks
         said = str(error).strip().partition("\n")[0] or type(error).__name__
         raise InputError(f"shards {place!r} cannot be reached: {said}") from error
-    before = place[: place.index("://") + 3]  # what leads there, a cache included
-    return sorted(
-        before + fs._strip_protocol(each).lstrip("/") if "::" in place else fs.unstrip_protocol(each) for each in found
-    )
+    cache, _, scheme = place[: place.index("://") + 3].rpartition("::")
+    if not cache:
+        return sorted(fs.unstrip_protocol(each) for each in found)
+    return sorted(f"{cache}::{each if is_url(each) else scheme + each}" for each in found)
 
 
 def find_shards(root: str, split: str, folder: str) -> list[str]:
@@ -280,9 +280,10 @@ def read_shard(shard: str) -> Shard:
             file.seek(archive.offset)
             if file.read(_BLOCK) != bytes(_BLOCK):
                 raise tarfile.ReadError("what follows is no head of a file, nor the end of an archive")
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise InputError(f"shard {shard} is damaged after byte {at} ({said})") from error
+    except OSError as error:
+        raise InputError(f"shard {shard} cannot be read ({error.strerror or error})") from error
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise InputError(f"shard {shard} is damaged after byte {at} ({error})") from error
     return found
 
 
