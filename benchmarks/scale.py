@@ -167,7 +167,8 @@ def _member(place: Path, rank: int, world: int, sharded: bool, results: Any) -> 
             fully_shard(unit, mesh=mesh)
         trained: nn.Module = fully_shard(network, mesh=mesh)
     else:
-        trained = DistributedDataParallel(network, broadcast_buffers=False)
+        trained = DistributedDataParallel(network)
+        trained.broadcast_buffers = False  # as in training
     optimizer = torch.optim.SGD(trained.parameters(), 0.01, momentum=0.9)
     images, labels = torch.randn(64 // world, 3, 32, 32), torch.randint(10, (64 // world,))
     facts: _FACTS = {}
@@ -219,7 +220,7 @@ GROWTHS = (
     Growth("reading an epoch from shards", (500, 1000, 2000), _shards, _read_epoch),
     Growth("order of an epoch, pictures", (10**5, 10**6, 10**7), _nothing, _order),
     Growth("three steps, classes", (10, 100, 1000, 10000), _nothing, _classes),
-    Growth("confusion matrix, classes", (20, 200, 2000), _nothing, _confusion),
+    Growth("confusion matrix, classes", (16, 64, 250), _nothing, _confusion),
     Growth("three steps, depth of the network", (20, 56, 110), _nothing, _depth),
     Growth("three steps of 64 pictures, processes with whole networks", (1, 2, 4), _nothing, _processes(sharded=False)),
     Growth("three steps of 64 pictures, processes with shares (FSDP2)", (1, 2, 4), _nothing, _processes(sharded=True)),
@@ -309,10 +310,17 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
                 continue
             facts = {name: float(f"{value:.4g}") for name, value in _point(growth, size).items()}
             rows.append({"what": growth.what, "size": size, **facts})
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({**record, "rows": rows}, indent=1) + "\n")
+            _write(path, record)
             print(f"{growth.what} {size}: {facts}", flush=True)
         print(*_grown(growth.what, [row for row in rows if row["what"] == growth.what]), sep="\n", flush=True)
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    """Write the record, a row a line."""
+    head = json.dumps({name: value for name, value in record.items() if name != "rows"}, indent=1).removesuffix("\n}")
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in record["rows"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{head},\n "rows": [\n{rows}\n ]\n}}\n')
 
 
 def _grown(what: str, rows: Sequence[dict[str, Any]]) -> Iterator[str]:

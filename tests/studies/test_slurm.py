@@ -45,7 +45,7 @@ def test_a_training_over_two_nodes_that_is_preempted_goes_on_bit_for_bit(tmp_pat
 
     watch = Interrupting(path, preempt)
     where = Cluster(engine="slurm", partition="low", time="30", nodes=2).check()
-    outcome = train_on(where, [(path, config(20))], ("test",), watch, workers=1, logs=tmp_path / "logs")[path]
+    outcome = train_on(where, [(path, config(12))], ("test",), watch, workers=1, logs=tmp_path / "logs")[path]
     assert not outcome.error, outcome
     assert watch.done
     assert RunFolder(path).record()["processes"] == 2
@@ -53,13 +53,13 @@ def test_a_training_over_two_nodes_that_is_preempted_goes_on_bit_for_bit(tmp_pat
     assert log.count("saved after epoch") == 1, log
     reference = tmp_path / "whole"
     watch = Interrupting(reference, lambda: None)
-    train_on(where, [(reference, config(20))], ("test",), watch, workers=1, logs=tmp_path / "logs")
+    train_on(where, [(reference, config(12))], ("test",), watch, workers=1, logs=tmp_path / "logs")
     assert_same(RunFolder(path), RunFolder(reference))
 
 
 def test_an_array_whose_jobs_run_out_of_time_and_are_followed_again(tmp_path):
     paths = [tmp_path / name for name in "ab"]
-    plan = [(path, config(20)) for path in paths]
+    plan = [(path, config(12)) for path in paths]
     where = Cluster(engine="slurm", time="30").check()
 
     def leave():
@@ -90,11 +90,11 @@ def test_a_job_that_is_cancelled_says_where_its_log_is(tmp_path):
     path = tmp_path / "run"
     watch = Interrupting(path, lambda: _run("scancel", "--user=root"))
     where = Cluster(engine="slurm", time="30").check()
-    outcome = train_on(where, [(path, config(40))], ("test",), watch, workers=1, logs=tmp_path / "logs")[path]
+    outcome = train_on(where, [(path, config(20))], ("test",), watch, workers=1, logs=tmp_path / "logs")[path]
     assert "ended before its training did" in outcome.error
     time.sleep(1)
     watch = Interrupting(path, lambda: None)
-    outcome = train_on(where, [(path, config(40))], ("test",), watch, workers=1, logs=tmp_path / "logs")[path]
+    outcome = train_on(where, [(path, config(20))], ("test",), watch, workers=1, logs=tmp_path / "logs")[path]
     assert not outcome.error
 
 

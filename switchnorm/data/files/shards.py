@@ -292,7 +292,7 @@ def _opened(shard: str) -> BinaryIO:
         return open(shard, "rb")
     fs, path = file_system(shard)
     opened: Any = fs.open(path, "rb")
-    return opened  # type: ignore[no-any-return]
+    return opened
 
 
 def _key(name: str) -> str:

@@ -50,13 +50,13 @@ def find_splits(
     """
     if is_url(str(name)):
         name = str(name)
-        there = [(split, find_shards(name, split.name, split.folder)) for split in (train, test)]
-        if not any(shards for _, shards in there):
+        shards = [find_shards(name, split.name, split.folder) for split in (train, test)]
+        if not any(shards):
             raise InputError(
                 f"{name} has shards neither in {train.folder!r} and {test.folder!r} nor called train-*.tar and "
                 "val-*.tar"
             )
-        of_train, of_test = (read_shards(name, found, may_miss=may_miss) if found else None for _, found in there)
+        of_train, of_test = (read_shards(name, each, may_miss=may_miss) if each else None for each in shards)
         return of_train, of_test
     root = find_root(str(name))
     found = find_split(root, train, may_miss=may_miss), find_split(root, test, may_miss=may_miss)
