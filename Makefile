@@ -11,14 +11,14 @@ VERSIONS := 2.8 2.11
 PYTHON_2.8 := 3.10
 PYTHON_2.11 := 3.13
 
-.PHONY: demo test test-cpus test-hosts hosts-table test-versions test-gpu lint sweep format bench clean
+.PHONY: demo test test-cpus test-hosts hosts-table test-versions test-slurm test-gpu lint sweep format bench clean
 
 demo: $(READY)
 	$(BIN)/switchnorm demo
 
 test: $(READY)
 	$(BIN)/python -m tests.browser
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu and not hosts"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu and not hosts and not slurm"
 	$(MAKE) test-cpus
 
 # What has to hold bit for bit, or was recorded, as other processors would compute it: torch chooses its loops by their
@@ -50,8 +50,14 @@ test-versions: $(VERSIONS:%=test-torch-%)
 test-torch-%: .venv-%/.ready
 	.venv-$*/bin/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu and not hosts" $(VERSIONED)
 
+# A SLURM of its own on this machine: `apt-get install slurm-wlm munge`, and root.
+test-slurm: $(READY)
+	$(BIN)/python -m pytest -m slurm
+
+# Compiling kernels takes most of the time, so that workers share it; only files with such tests are imported.
 test-gpu: $(READY)
-	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m pytest -m gpu -n $$($(BIN)/python -m tests.gpu) --dist worksteal \
+		$$(grep -rl --include='test_*.py' 'mark\.gpu' tests)
 
 sweep: $(READY)
 	$(BIN)/python -m pytest -n 2 -m sweep

@@ -18,6 +18,7 @@ from benchmarks import (
     layers,
     networks,
     record,
+    scale,
     start,
     step,
     table,
@@ -42,9 +43,9 @@ SUITES = {
     "deploy": deploy,
 }
 
-#: A study measures what networks get right, and times nothing: a module with `add_arguments(parser)` and
+#: A study measures what networks get right, or what grows: a module with `add_arguments(parser)` and
 #: `run(options, arguments)`.
-STUDIES = {"start": start, "deployed": deployed}
+STUDIES = {"start": start, "deployed": deployed, "scale": scale}
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Signals that ask a process to end: Ctrl-C, SIGTERM, SIGHUP, and SIGUSR1, which SLURM sends before the time is up."""
+"""Signals that ask a process to end: Ctrl-C, SIGTERM, SIGHUP, and SIGUSR1 or 2, which SLURM sends before time is up."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import resource_tracker
 from types import FrameType
 
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+
 #: Those that this system has.
-ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
+ENDING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 #: What comes within so many seconds of the first is the same request: torchrun passes on what a terminal has sent to
 #: all processes already.
@@ -104,8 +106,8 @@ def end_at_once(number: int) -> None:
 
 
 @contextlib.contextmanager
-def blocked() -> Iterator[None]:
-    """Block these signals, for what is started meanwhile and inherits that.
+def blocked(numbers: Iterable[int] = ENDING) -> Iterator[None]:
+    """Block these signals, or some of them, for what is started meanwhile and inherits that.
 
     Terminals, `timeout` and SLURM send signals to all processes. One decides what becomes of them, and needs the others
     until then.
@@ -113,11 +115,11 @@ def blocked() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         # The tracker's start unblocks some of them.
         resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -74,7 +74,7 @@ def _exit_code(error: Exception | KeyboardInterrupt, hint: str) -> int:
 
 def _hint(options: argparse.Namespace) -> str:
     """What to do after an interruption of a command that has not said so itself."""
-    if options.command in ("study", "demo") or getattr(options, "seeds", None):
+    if options.command in ("study", "demo") or getattr(options, "seeds", None) or getattr(options, "cluster", None):
         return "the same command continues"
     if options.command != "train" or options.dry_run:
         return ""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from switchnorm.cli import cluster
 from switchnorm.cli.command import Commands
 from switchnorm.config.limits import WORKERS, check_seeds
 from switchnorm.config.norms import check_norm
@@ -56,6 +57,7 @@ def add(commands: Commands) -> None:
     )
     study.add_argument("--workers", type=int, metavar="N", help="trainings side by side (as the device allows)")
     study.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to train")
+    cluster.add(study)
 
 
 def _study_help() -> str:
@@ -64,13 +66,16 @@ def _study_help() -> str:
 
   switchnorm study geometry --data.root DIR
   switchnorm study geometry --recipe digits/resnet9 --norms bn sn --geometries 8x32 8x2 1x16 --seeds 0 1 2
+  switchnorm study geometry --data.root DIR --cluster slurm --partition gpu --time 8:00:00 --gpus 1
   switchnorm study compare --recipe digits/resnet9 --variants bn sn "Frozen BN: norm=bn train.frozen_statistics=true"
 
 NAME is one of:
 {listed}
 A VARIANT is a norm; a name with the keys that it changes, "NAME: KEY=VALUE ..."; or a YAML file of several.
 Any key of the configuration is a flag for all runs: --epochs 10, --data.root DIR, --optimizer.lr 0.05.
-A study can be killed at any time; the same command continues it, and more rows, columns or seeds add to it."""
+A study can be killed at any time; the same command continues it, and more rows, columns or seeds add to it.
+
+{cluster.ABOUT}"""
 
 
 def _demo(options: argparse.Namespace, rest: Sequence[str]) -> None:
@@ -98,6 +103,8 @@ def _study(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         wrong = next((flag for flag in flags if other != name and getattr(options, flag[2:]) is not None), None)
         if wrong is not None:
             raise InputError(f"{wrong} is for study {other}, and this is {name}, which takes {', '.join(_FLAGS[name])}")
+    if (found := cluster.given(options)) is not None:
+        found.single()
     out = options.out or Path(f"study-{name}")
     (_geometry if name == "geometry" else _compare)(options, out, arguments[1:])
 
@@ -121,6 +128,7 @@ def _geometry(options: argparse.Namespace, out: Path, flags: Sequence[str]) -> N
         seeds=options.seeds,
         device=options.device,
         workers=options.workers,
+        cluster=cluster.given(options),
         flags=flags,
     )
 
@@ -155,6 +163,7 @@ def _compare(options: argparse.Namespace, out: Path, flags: Sequence[str]) -> No
         seeds=options.seeds or SEEDS,
         device=options.device,
         workers=options.workers,
+        cluster=cluster.given(options),
         flags=flags,
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from switchnorm.cli import cluster
 from switchnorm.cli.command import Commands
 from switchnorm.config.elsewhere import unknown_flag
 from switchnorm.config.limits import WORKERS, check_seeds
@@ -19,6 +20,7 @@ from switchnorm.recipes import find_recipe, recipes
 from switchnorm.text import say
 
 if TYPE_CHECKING:
+    from switchnorm.config.cluster import Cluster
     from switchnorm.config.schema import Config
     from switchnorm.runs.folder import RunFolder
 
@@ -53,6 +55,7 @@ def add(commands: Commands) -> None:
         help="with --resume: go on though the data, or a key that decides the number of steps, has changed",
     )
     train.add_argument("--dry-run", action="store_true", help="take one small step and write nothing")
+    cluster.add(train)
 
 
 def _help() -> str:
@@ -61,13 +64,16 @@ def _help() -> str:
   switchnorm train cifar10/resnet20 --norm ssn --samples-per-gpu 2 --data.root DIR
   switchnorm train --resume runs/cifar10-resnet20-ssn
   switchnorm train --resume runs/mine --data.root MOVED
+  switchnorm train imagenet/resnetv1sn50_8x4 --data.root DIR --cluster slurm --nodes 2 --gpus 4 --time 8:00:00
 
 RECIPE is a YAML file or one of:
 {_listed()}
 
 Any key of the configuration is a flag: --train.epochs 2, --optimizer.lr 0.05, --schedule.name step. Short forms:
 --norm --model --conv --data --samples-per-gpu --batch-size --epochs --lr --precision --device.
-A run's config.yaml shows every key."""
+A run's config.yaml shows every key.
+
+{cluster.ABOUT}"""
 
 
 def _listed() -> str:
@@ -87,6 +93,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     if not arguments or arguments[0].startswith("-"):
         raise InputError("train starts with a recipe, or continues with --resume RUN; see `switchnorm train --help`")
     _check_together(options, arguments)
+    where = cluster.given(options)
     from switchnorm.config.recipe import read_config
 
     recipe = find_recipe(arguments[0])
@@ -104,7 +111,11 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
         say(str(dry_run(config)))
     elif options.seeds is not None:
-        _train_seeds(options, config, folder, command)
+        _train_seeds(options, config, folder, command, None if where is None else where.single())
+    elif where is not None:
+        from switchnorm.studies.single import train_single
+
+        _print_outcome(*train_single(config, options.out or folder, command, where))
     else:
         from switchnorm.training.launch import start
 
@@ -125,6 +136,8 @@ def _check_together(options: argparse.Namespace, arguments: Sequence[str]) -> No
     check_seeds(options.seeds)
     if options.dry_run and (options.out is not None or options.seeds is not None):
         raise InputError("--dry-run writes nothing and takes one seed; leave out --out and --seeds")
+    if options.dry_run and options.cluster is not None:
+        raise InputError("--dry-run takes its step here; leave out --cluster")
     if options.seeds is not None and any(flag.partition("=")[0] == "--seed" for flag in arguments):
         raise InputError("--seeds and --seed exclude each other; leave out --seed")
 
@@ -144,9 +157,24 @@ def _resume(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     checkpoint = options.checkpoint or "last"
     if checkpoint not in ("last", "previous"):
         raise unknown("checkpoint", checkpoint, ("last", "previous"))
+    if (where := cluster.given(options)) is not None:
+        _resume_on(where, options, flags)
+        return
     from switchnorm.training.launch import resume
 
     _print_outcome(*resume(options.resume, flags, checkpoint=checkpoint, data_changed=options.data_changed))
+
+
+def _resume_on(where: Cluster, options: argparse.Namespace, flags: Sequence[str]) -> None:
+    """Continue a run in a job, as it is: what changes it is said where it can be answered."""
+    changes = [flag for flag in ("--checkpoint", "--data-changed") if getattr(options, flag[2:].replace("-", "_"))]
+    if given := [*changes, *flags]:
+        raise InputError(f"--cluster continues a run as it is; leave out {given[0]}, or continue it here once with it")
+    from switchnorm.runs.folder import RunFolder
+    from switchnorm.studies.single import train_single
+
+    run = RunFolder.open(options.resume)
+    _print_outcome(*train_single(run.config(), run.path, ("switchnorm", *sys.argv[1:]), where))
 
 
 def _place_flags(run: Path, arguments: Sequence[str]) -> list[str]:
@@ -176,14 +204,16 @@ def _print_outcome(run: RunFolder, result: dict[str, Any]) -> None:
         say(*outcome(run, result))
 
 
-def _train_seeds(options: argparse.Namespace, config: Config, folder: Path, command: Sequence[str]) -> None:
+def _train_seeds(
+    options: argparse.Namespace, config: Config, folder: Path, command: Sequence[str], where: Cluster | None
+) -> None:
     from switchnorm.config.claim import about, beside
     from switchnorm.config.task_spec import find_task
     from switchnorm.runs.folder import RunFolder
     from switchnorm.studies.seeds import train_seeds
 
     out = options.out or folder
-    found = train_seeds(config, options.seeds, out, command, options.workers)
+    found = train_seeds(config, options.seeds, out, command, options.workers, where)
     spec = find_task(config.task)
     score = found[spec.score.column]
     several = "" if score.deviation is None else " (mean and sample standard deviation)"

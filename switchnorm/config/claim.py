@@ -12,7 +12,14 @@ from switchnorm.data import dataset_class
 
 #: Keys that say where and how a run is computed, and not what is trained; the task names more.
 _COMPUTED = (
-    *("train.device", "train.precision", "train.checkpoint_minutes", "train.channels_last", "train.compile"),
+    *(
+        "train.device",
+        "train.strategy",
+        "train.precision",
+        "train.checkpoint_minutes",
+        "train.channels_last",
+        "train.compile",
+    ),
     *("train.deterministic", "train.cuda_graph", "train.eval_batch_size", "train.snapshot_epochs"),
     "train.loggers",
     *("data.root", "data.train_folder", "data.val_folder", "data.val_list", "data.workers"),

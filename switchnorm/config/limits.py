@@ -163,6 +163,14 @@ def _train_problems(config: Config) -> Iterator[str]:
     if train.cuda_graph and train.iteration_size > 1:
         # The recorded backward pass writes each gradient where it wrote the last one.
         yield f"train.cuda_graph needs train.iteration_size 1, got {train.iteration_size}"
+    if train.strategy == "fsdp":
+        # An average is kept of whole parameters; recordings and compiled code know these where they were; FSDP2 takes
+        # no parameters in another memory format, and Lightning's loss scaler no gradients that are spread.
+        for key, none in (("ema", None), ("cuda_graph", False), ("compile", False), ("channels_last", False)):
+            if getattr(train, key) != none:
+                yield f"train.strategy fsdp and train.{key} exclude each other; set one of them to its default"
+        if train.precision == "16":
+            yield "train.strategy fsdp takes train.precision 32, bf16 or 64, got 16; the nearest is bf16"
     if train.cuda_graph and train.device in ("cpu", "mps"):
         yield f"train.cuda_graph needs train.device cuda, got {train.device}"
 

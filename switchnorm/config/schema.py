@@ -58,6 +58,9 @@ class TrainConfig:
         label_smoothing: in [0, 1).
         precision: of the computation: 32, bf16 or 16 (mixed with float32 weights), or 64.
         device: auto, cpu, cuda or mps; several of them through torchrun.
+        strategy: what each of several processes holds. auto is all of the network; fsdp (FSDP2) a share of its
+            parameters, gradients and optimizer states, which are gathered part by part as they are needed, for networks
+            that are too large otherwise. One process holds all in any case.
         checkpoint_minutes: how often a checkpoint is written inside an epoch, besides the one after each epoch.
         patience: validations without a better score after which the run ends, as finished; the learning rate's schedule
             stays that of `epochs`. null for never.
@@ -101,6 +104,7 @@ class TrainConfig:
     label_smoothing: float = 0.0
     precision: Literal["32", "bf16", "16", "64"] = "32"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    strategy: Literal["auto", "fsdp"] = "auto"
     checkpoint_minutes: float = 5.0
     patience: int | None = None
     loggers: list[str] = field(default_factory=lambda: ["tensorboard"])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from switchnorm.config.cluster import Cluster
 from switchnorm.config.limits import check
 from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import Config
@@ -70,6 +71,7 @@ def plan_comparison(
     seeds: Sequence[int] = SEEDS,
     device: str = "auto",
     workers: int | None = None,
+    cluster: Cluster | None = None,
     flags: Sequence[str] = (),
 ) -> Comparison:
     """What a comparison will train; nothing is written or trained yet.
@@ -81,13 +83,14 @@ def plan_comparison(
         seeds: of each variant.
         device: "auto" is CUDA where it is there, else the CPU.
         workers: trainings side by side; None takes as many as the device has room for.
+        cluster: where they are trained; None is this machine.
         flags: for the configuration of every run, as `switchnorm train` takes them; a variant wins over them.
 
     Raises:
         InputError: anything wrong with these; variants that train the same, or that are judged by different scores.
     """
     check_flags(flags, _SETS)
-    kind = device_of(device)
+    kind = device_of(device, cluster)
     plan: list[tuple[Path, Config]] = []
     names: dict[Path, str] = {}
     for variant, config in _configs(variants, recipe, [*flags, "--device", kind]):
@@ -103,7 +106,8 @@ def plan_comparison(
         plan=plan,
         names=names,
         variants={variant.name: variant for variant in variants},
-        workers=side_by_side(workers, kind, plan),
+        workers=side_by_side(workers, kind, plan, cluster),
+        cluster=cluster,
         varied=("",),  # a folder may hold any other variants of the study
         origin=origin("compare", recipe, plan, kind),
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from switchnorm.config.cluster import Cluster
 from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
@@ -95,6 +96,7 @@ def plan_study(
     seeds: Sequence[int] | None = None,
     device: str = "auto",
     workers: int | None = None,
+    cluster: Cluster | None = None,
     flags: Sequence[str] = (),
 ) -> GeometryStudy:
     """What a study will train; nothing is written or trained yet.
@@ -107,13 +109,14 @@ def plan_study(
         seeds: of each cell.
         device: "auto" is CUDA where it is there, else the CPU.
         workers: trainings side by side; None takes as many as the device has room for.
+        cluster: where they are trained; None is this machine.
         flags: for the configuration of every run, as `switchnorm train` takes them.
 
     Raises:
         InputError: anything wrong with these; flags that the study sets itself.
     """
     check_flags(flags, _SETS)
-    kind = device_of(device)
+    kind = device_of(device, cluster)
     preset = PRESETS.get(kind, PRESETS["cpu"])
     name = recipe or preset.recipe
     shared = [*flags, "--device", kind]
@@ -149,7 +152,8 @@ def plan_study(
         plan=plan,
         names={path: f"{norm} {geometry}" for path, (norm, geometry) in rows.items()},
         rows=rows,
-        workers=side_by_side(workers, kind, plan),
+        workers=side_by_side(workers, kind, plan, cluster),
+        cluster=cluster,
         varied=_VARIED,
         origin=origin("geometry", name, plan, kind),
     )

@@ -30,6 +30,7 @@ from switchnorm.processes import cores, end_with_parent, ending
 from switchnorm.runs.folder import RunFolder
 from switchnorm.studies.folder import Plan
 from switchnorm.training.launch import resume, start
+from switchnorm.training.ownership import of_first
 
 # A fresh interpreter for each worker: forking a process that has run torch's threads can hang.
 _CONTEXT = multiprocessing.get_context("spawn")
@@ -92,8 +93,8 @@ def train_all(
     outcomes: dict[Path, Outcome] = {}
     waiting = deque(plan)
     for path, config in plan:
-        if _has_ended(path):
-            outcomes[path] = _ended(path)
+        if has_ended(path):
+            outcomes[path] = ended_as(path)
             waiting.remove((path, config))
             watch.ended(path, outcomes[path])
     count = min(workers or cores(), len(plan))
@@ -186,7 +187,7 @@ def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], l
         except EOFError:
             return
         try:
-            with _printing_to(None if logs is None else logs / f"{path.name}.log"), signals.Ending() as heard:
+            with printing_to(None if logs is None else logs / f"{path.name}.log"), signals.Ending() as heard:
                 outcome = train_one(path, config, command)
             if heard.received:  # too late to stop the training, and not to stop
                 return
@@ -204,7 +205,7 @@ def _work(pipe: connection.Connection, threads: int, command: tuple[str, ...], l
 
 
 @contextlib.contextmanager
-def _printing_to(log: Path | None) -> Iterator[None]:
+def printing_to(log: Path | None) -> Iterator[None]:
     """Redirect what this process prints to a file, which is removed if it stays empty."""
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -220,15 +221,15 @@ def _printing_to(log: Path | None) -> Iterator[None]:
             log.unlink()
 
 
-def train_one(path: Path, config: Config, command: Sequence[str]) -> Outcome:
+def train_one(path: Path, config: Config, command: Sequence[str], *, quiet: bool = True) -> Outcome:
     """Train one run, or continue it, in this process; whatever goes wrong with it is the outcome."""
     try:
         plugins.load(config.plugins)  # this process is a new one, which has imported nothing yet
-        if (path / "run.json").is_file():
-            resume(path, quiet=True)
+        if of_first(lambda: "there" if (path / "run.json").is_file() else ""):
+            resume(path, quiet=quiet)
         else:
-            start(config, path, default=path, command=command, quiet=True)
-        return _ended(path)
+            start(config, path, default=path, command=command, quiet=quiet)
+        return ended_as(path)
     except InputError as error:
         return Outcome(error=str(error))
     except Exception as error:
@@ -237,14 +238,15 @@ def train_one(path: Path, config: Config, command: Sequence[str]) -> Outcome:
         return Outcome(error=f"{type(error).__name__}: {said}", traceback=True)
 
 
-def _has_ended(path: Path) -> bool:
+def has_ended(path: Path) -> bool:
+    """Whether a run is there that needs no more training."""
     if not (path / "run.json").is_file():
         return False
     run = RunFolder.open(path)
     return run.finished() or run.diverged() is not None
 
 
-def _ended(path: Path) -> Outcome:
+def ended_as(path: Path) -> Outcome:
     """The result of a run that has ended; an error instead if it diverged, or its loss was no number at the end."""
     run = RunFolder.open(path)
     if (where := run.diverged()) is not None:

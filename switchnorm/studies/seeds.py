@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from switchnorm.config.cluster import Cluster
 from switchnorm.config.limits import check
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
@@ -43,7 +44,12 @@ class Spread:
 
 
 def train_seeds(
-    config: Config, seeds: Sequence[int], out: Path, command: Sequence[str], workers: int | None = None
+    config: Config,
+    seeds: Sequence[int],
+    out: Path,
+    command: Sequence[str],
+    workers: int | None = None,
+    cluster: Cluster | None = None,
 ) -> dict[str, Spread]:
     """Train a run per seed below `out`, in `seed0`, `seed1` and so on; what is there already is continued.
 
@@ -52,7 +58,8 @@ def train_seeds(
         seeds: the seeds.
         out: the folder of the run folders.
         command: how it was started, for the runs' records.
-        workers: trainings side by side; by default one on a GPU, and elsewhere one per core.
+        workers: trainings side by side; by default one on a GPU, elsewhere one per core, and all in SLURM's queue.
+        cluster: where they are trained; None is this machine.
 
     Returns:
         Each entry of the runs' results, in the order of the seeds.
@@ -64,10 +71,12 @@ def train_seeds(
     if len(set(seeds)) < len(seeds):
         raise InputError(f"seeds must differ, got {' '.join(map(str, seeds))}")
     plan = [(out / f"seed{seed}", check(replace(config, seed=seed))) for seed in seeds]
-    if workers is None:
+    if workers is None and cluster is not None and cluster.engine == "slurm":
+        workers = len(plan)
+    elif workers is None:
         workers = 1 if config.train.device in ("auto", "cuda") and torch.cuda.is_available() else cores()
     names = dict.fromkeys((path for path, _ in plan), "")
-    study = Study(out=out, plan=plan, names=names, workers=workers, varied=("seed",))
+    study = Study(out=out, plan=plan, names=names, workers=workers, varied=("seed",), cluster=cluster)
     outcomes = study.run(command)
     for path, error in study.errors.items():
         raise InputError(f"{str(path)!r} failed: {error}; the same command continues the others")

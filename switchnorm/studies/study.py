@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from switchnorm.config.cluster import Cluster
 from switchnorm.config.limits import WORKERS
 from switchnorm.config.recipe import SHORT
 from switchnorm.config.schema import Config
@@ -23,6 +25,7 @@ from switchnorm.runs.folder import RunFolder
 from switchnorm.runs.lock import locked
 from switchnorm.runs.reading import read_record
 from switchnorm.screen import is_screen, make_console
+from switchnorm.studies.cluster import train_on
 from switchnorm.studies.folder import Plan, check_folder
 from switchnorm.studies.parallel import Outcome, default_workers, train_all
 from switchnorm.studies.progress import StudyProgress
@@ -46,6 +49,7 @@ class Study:
         names: what each run is called, but for its seed; in the order of the table.
         workers: trainings side by side.
         varied: keys in which other runs in the folder may differ from these (`check_folder`).
+        cluster: where they are trained; None is this machine, by processes of this one.
         about: a line to begin with.
         origin: where the numbers come from, besides what each run's record says; plain values by name.
     """
@@ -55,6 +59,7 @@ class Study:
     names: Mapping[Path, str]
     workers: int
     varied: Sequence[str]
+    cluster: Cluster | None = None
     about: str = ""
     origin: Mapping[str, Any] = field(default_factory=dict)
     errors: dict[Path, str] = field(default_factory=dict)
@@ -112,7 +117,8 @@ class Study:
                 return keep(self.facts(command, before + time.monotonic() - began))
 
             with StudyProgress(self.plan, self.workers, self.title, ended, console) as progress:
-                return train_all(self.plan, command, progress, workers=self.workers, logs=self.out / "logs")
+                trained = train_all if self.cluster is None else partial(train_on, self.cluster)
+                return trained(self.plan, command, progress, workers=self.workers, logs=self.out / "logs")
 
     def kinds(self) -> dict[str, Config]:
         """Of the runs of each name one that has not finished, to be checked for all of them."""
@@ -163,19 +169,26 @@ def check_flags(flags: Sequence[str], sets: Mapping[str, str]) -> None:
             raise InputError(f"the study sets {key} for each run by itself; use {sets[key]} instead of {flag}")
 
 
-def device_of(name: str) -> str:
-    """The device that `--device` names; "auto" is CUDA where it is there, else the CPU."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+def device_of(name: str, cluster: Cluster | None = None) -> str:
+    """The device that `--device` names.
+
+    "auto" is CUDA where it is there, else the CPU; in SLURM's jobs, which run elsewhere, CUDA if they ask for GPUs.
+    """
+    if name != "auto":
+        return name
+    there = torch.cuda.is_available() if cluster is None or cluster.engine == "local" else bool(cluster.gpus)
+    return "cuda" if there else "cpu"
 
 
-def side_by_side(workers: int | None, device: str, plan: Plan) -> int:
-    """How many runs of a plan train at a time: so many, or as many as the device has room for.
+def side_by_side(workers: int | None, device: str, plan: Plan, cluster: Cluster | None = None) -> int:
+    """How many runs of a plan train at a time: so many, or as many as the device has room for; all in SLURM's queue.
 
     Raises:
         InputError: less than one.
     """
     WORKERS.check("--workers", workers)
-    return min(workers or default_workers(device), len(plan))
+    room = len(plan) if cluster is not None and cluster.engine == "slurm" else default_workers(device)
+    return min(workers or room, len(plan))
 
 
 def origin(study: str, recipe: str, plan: Plan, device: str) -> dict[str, Any]:

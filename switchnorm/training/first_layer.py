@@ -17,9 +17,11 @@ from switchnorm.tasks.task import Task
 def magnitude(tensors: Iterable[Tensor]) -> Tensor:
     """The sum of the magnitudes in tensors of floating point, (): finite where all of them are, whatever the device.
 
-    A sum that overflows counts as not finite: numbers as large as that are no training either.
+    A sum that overflows counts as not finite: numbers as large as that are no training either. Of a tensor that is
+    spread over processes only the share of this one is counted.
     """
-    counted = [t for t in tensors if t.is_floating_point() and t.numel()]
+    here = (getattr(t, "to_local", lambda t=t: t)() for t in tensors)
+    counted = [t for t in here if t.is_floating_point() and t.numel()]
     return get_total_norm(counted, norm_type=1)
 
 

@@ -33,6 +33,7 @@ from switchnorm.training.loaders import Loaders
 from switchnorm.training.loggers import run_loggers
 from switchnorm.training.measure import peak_memory, reset_peak_memory, steady_rate
 from switchnorm.training.settings import KEY, settings_of
+from switchnorm.training.sharding import Gathered
 from switchnorm.training.trainer import EpochsBegun, count_as_done, make_trainer
 
 
@@ -77,6 +78,8 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
                 *([] if quiet else [Progress(score)]),
                 *patience,
                 divergence,
+                # What changes or looks at the network as an evaluation begins comes before.
+                *([Gathered()] if config.train.strategy == "fsdp" else []),
                 *_checkpoints(run, config, score),
                 Interruption(run, ending, agreement, divergence),
             ],

@@ -102,6 +102,22 @@ def _owned(run: RunFolder, begin: Callable[[ExitStack], _T]) -> Iterator[_T | No
             raise InputError(f"{error}, then continue with `{resuming(run)}`") from error
 
 
+def of_first(find: Callable[[], str]) -> str:
+    """What the first process finds, in all processes of a run.
+
+    They would not find the same by themselves: it begins to write while others still look.
+    """
+    if world_size() == 1:
+        return find()
+    key = _key()
+    if not is_first():
+        found: str = _store().get(key).decode()
+        return found
+    line = find()
+    _store().set(key, line)
+    return line
+
+
 def _remove_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):  # it holds something
         folder.rmdir()

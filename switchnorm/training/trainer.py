@@ -12,14 +12,16 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 from torch import distributed as dist
 from torch import nn
 
 from switchnorm.config.schema import TrainConfig
-from switchnorm.processes import local_world_size, world_size
+from switchnorm.processes import is_launched, local_world_size, world_size
 from switchnorm.signals import kept_handlers
 from switchnorm.training.callbacks.checkpoints import AtomicCheckpointIO
+from switchnorm.training.sharding import Sharded
 
 PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
 
@@ -58,10 +60,13 @@ def make_trainer(config: TrainConfig, **options: Any) -> Iterator[pl.Trainer]:
             accelerator=config.device,
             devices=devices,
             num_nodes=nodes,
-            strategy=_OwnStatistics() if processes > 1 else "auto",
+            strategy="auto" if processes == 1 else Sharded() if config.strategy == "fsdp" else _OwnStatistics(),
+            # FSDP gathers parameters by copies into what is there, which inference tensors do not take.
+            inference_mode=config.strategy != "fsdp",
             precision=PRECISION[config.precision],
             deterministic=config.deterministic,
-            plugins=[AtomicCheckpointIO()],
+            # Named, for Lightning would take SLURM's word where torchrun or nobody started this process within a job.
+            plugins=[AtomicCheckpointIO(), TorchElasticEnvironment() if is_launched() else LightningEnvironment()],
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             enable_model_summary=False,

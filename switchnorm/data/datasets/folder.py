@@ -47,11 +47,14 @@ class Folder(FromFiles):
     and a label in each line, are sought in `root` and `root/meta`; where one is, it counts and not the folders. Either
     split may be absent as long as nobody asks for its batches.
 
+    Or in WebDataset's shards, `train/*.tar` and `val/*.tar`, or `train-*.tar` and `val-*.tar` in `root`, which then may
+    also be a URL that fsspec knows. A label is in a picture's `.cls`, or its class is the folder that it lies in.
+
     The defaults are what SSN's ImageNet networks were trained with, but for the lighting (the published code of Shao et
     al., "SSN: Learning sparse switchable normalization via SparsestMax", 2019).
 
     Args:
-        root: the dataset's folder.
+        root: the dataset's folder; of shards also a URL, as in s3://bucket/imagenet.
         train_list: list of the training pictures, if it is elsewhere.
         val_list: list of the validation pictures, if it is elsewhere.
         train_folder: folder of the training pictures, in `root` or absolute.
@@ -326,11 +329,11 @@ class Folder(FromFiles):
     @functools.cached_property
     def _contents(self) -> "Contents":
         """The training and the test pictures, and the names of the classes, read once."""
-        from switchnorm.data.files.named import find_root  # as `Dataset` explains
+        # As `Dataset` explains.
         from switchnorm.data.files.splits import Split, agree, find_splits, numbered
 
         train, test = find_splits(
-            find_root(self.root),
+            self.root,
             Split("train", self.train_folder, self.train_list),
             Split("val", self.val_folder, self.val_list),
             may_miss=self.on_damaged == "skip",

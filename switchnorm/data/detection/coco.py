@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from switchnorm.classes import COCO
 from switchnorm.data.detection.detection_dataset import DetectionDataset
+from switchnorm.data.files.members import is_url
 from switchnorm.data.files.named import find_named
 from switchnorm.errors import InputError
 from switchnorm.text import expanded
@@ -29,7 +30,8 @@ class Coco(DetectionDataset):
         masks: whether masks are read, where there are some. Detectors of boxes alone need none.
         train_json: the file that lists the training pictures, if it is elsewhere.
         test_json: the file that lists those of `split`.
-        train_pictures: the folder from which the paths of the training pictures count, if it is elsewhere.
+        train_pictures: the folder from which the paths of the training pictures count, if it is elsewhere; or where
+            WebDataset's shards with them lie, a folder or a URL that fsspec knows.
         test_pictures: that of those of `split`.
     """
 
@@ -64,8 +66,10 @@ class Coco(DetectionDataset):
         return f"what {'train_json' if split == 'train' else 'test_json'} names, {coco_layouts(split)}"
 
 
-def _folder(option: str, name: str, root: Path) -> Path:
-    """The folder of that name: absolute, from the folder one stands in, or from the dataset's."""
+def _folder(option: str, name: str, root: Path) -> Path | str:
+    """The folder of that name: absolute, from the folder one stands in, or from the dataset's; a URL stays one."""
+    if is_url(name):
+        return name
     named = expanded(option, name)
     places = [named] if named.is_absolute() else [named, root / named]
     found = next((place for place in places if place.is_dir()), None)

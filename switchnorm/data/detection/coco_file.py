@@ -17,8 +17,8 @@ from switchnorm.data.detection.gathered import Gathered
 from switchnorm.data.detection.json_stream import read_lists
 from switchnorm.data.detection.listed import Listed
 from switchnorm.data.detection.run_lengths import compressed
-from switchnorm.data.files.listing import Paths, find_listed
 from switchnorm.data.files.opening import sides
+from switchnorm.data.files.shards import find_pictures
 from switchnorm.errors import InputError
 from switchnorm.text import canonical
 
@@ -89,11 +89,12 @@ class CocoFile:
         used = self._used
         return tuple(name for number, name in self.categories.items() if number in used)
 
-    def listed(self, folders: Sequence[Path], labels: Mapping[str, int], *, may_miss: bool) -> Listed:
+    def listed(self, folders: Sequence[Path | str], labels: Mapping[str, int], *, may_miss: bool) -> Listed:
         """The pictures that lie in one of the folders, with their objects.
 
         Args:
-            folders: below which pictures may lie; that where the fewest are missing counts.
+            folders: below which pictures may lie, or their shards, then also a URL; that where the fewest are missing
+                counts.
             labels: from 1, of the classes by their names; objects of others are left out.
             may_miss: whether pictures may be missing, as long as one is there.
 
@@ -101,7 +102,7 @@ class CocoFile:
             InputError: pictures that are missing, or objects that are none.
         """
         objects, path = self.objects, self.path
-        found, folder = find_listed(self.names, folders, path, "pictures", may_miss=may_miss)
+        found, paths = find_pictures(self.names, folders, path, may_miss=may_miss)
         ids, sizes = np.array(self.ids, np.int64), np.array(self.sizes, np.int64).reshape(-1, 2)
         pictures = _places(objects.pictures(), ids)
         categories = _places(objects.labels(), np.array([*self.categories], np.int64))
@@ -114,7 +115,7 @@ class CocoFile:
             objects.changed.add("annotations with the id of another, which are all taken", str(path), self.repeated)
         if twice := [name for name, count in Counter(found).items() if count > 1]:
             objects.changed.add("files that several images name, each with objects of its own", twice[0], len(twice))
-        return objects.listed(path, Paths(folder, found), ids, sizes, pictures, labelled, may_miss=may_miss)
+        return objects.listed(path, paths, ids, sizes, pictures, labelled, may_miss=may_miss)
 
     def _refuse_unknown(self, categories: np.ndarray[Any, Any]) -> None:
         if (categories < 0).any():

@@ -30,11 +30,11 @@ class CocoPlace:
 
     Args:
         file: the JSON file.
-        folders: below which its pictures may lie.
+        folders: below which its pictures may lie, as files or in shards.
     """
 
     file: Path
-    folders: tuple[Path, ...]
+    folders: tuple[Path | str, ...]
 
 
 def coco_layouts(split: str) -> str:
@@ -46,14 +46,14 @@ def coco_layouts(split: str) -> str:
     )
 
 
-def find_coco(root: Path, split: str, file: Path | None, pictures: Path | None) -> CocoPlace | None:
+def find_coco(root: Path, split: str, file: Path | None, pictures: Path | str | None) -> CocoPlace | None:
     """Where a split is; None where it is absent.
 
     Args:
         root: of the dataset.
         split: train, val or test.
         file: that was named, or None.
-        pictures: the folder that was named, or None.
+        pictures: the folder or URL that was named, or None.
 
     Raises:
         InputError: several files among which nothing chooses.

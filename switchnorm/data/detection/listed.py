@@ -115,10 +115,9 @@ class Listed:
     def taken(self, places: Tensor) -> Listed:
         """These pictures, (M,) int64, in this order."""
         objects = Ragged(torch.arange(len(self.labels)), self.ends).taken(places)
-        names = [self.paths.name(place) for place in places.tolist()]
         return dataclasses.replace(
             self,
-            paths=Paths(Path(self.paths.folder), names),
+            paths=self.paths.chosen(places.tolist()),
             ids=self.ids[places],
             sizes=self.sizes[places],
             ends=objects.ends,

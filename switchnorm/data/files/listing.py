@@ -48,6 +48,10 @@ class Paths:
         text, ends = self._text.numpy().tobytes(), self._ends.tolist()
         return (os.fsdecode(text[start:end]) for start, end in itertools.pairwise(ends))
 
+    def chosen(self, places: Sequence[int]) -> Paths:
+        """Some of them, in that order."""
+        return Paths(Path(self.folder), [self.name(place) for place in places])
+
     def name(self, index: int) -> str:
         """The path below the folder, as it was given."""
         start, end = self._ends[index : index + 2].tolist()
@@ -59,7 +63,7 @@ class Listing:
     """The labelled pictures of a split.
 
     Args:
-        source: the list file, or the folder of classes; what errors name.
+        source: the list file, the folder of classes, or where the shards are; what errors name.
         paths: of the pictures.
         labels: (N,) int64.
         names: what each label's folder is called, for labels that have a folder of their own.
@@ -67,7 +71,7 @@ class Listing:
         left_out: what lies there and was not taken.
     """
 
-    source: Path
+    source: Path | str
     paths: Paths
     labels: Tensor
     names: dict[int, str]

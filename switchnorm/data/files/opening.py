@@ -8,11 +8,12 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
+
+from switchnorm.data.files.members import Member, open_file, size_of_file
 
 #: Pixels that any file may claim, those that flat colours may unfold to (deflate ends at 1032 bytes for one), and how
 #: many a byte may stand for in larger pictures. Photographs of any size need more bytes than that.
@@ -51,7 +52,8 @@ def opened(path: str) -> Iterator[Image.Image]:
         ValueError: more pixels than such a file may have.
         Exception: whatever Pillow raises for what is no picture.
     """
-    with _without_pillows_limit(), Image.open(path) as picture:
+    # A file of a folder is opened by its name, by which some decoders read it in other ways.
+    with _without_pillows_limit(), Image.open(open_file(path) if isinstance(path, Member) else path) as picture:
         check_claim(path, picture.size)
         if isinstance(picture, TiffImagePlugin.TiffImageFile):
             # By its name Pillow would map an uncompressed one into memory, in the size that it has once it is turned,
@@ -87,7 +89,7 @@ def check_claim(path: str, size: tuple[int, int], layers: int = 1) -> None:
         size: width and height.
         layers: how many numbers each pixel has, where that is not bounded: bands or pages.
     """
-    pixels, held = size[0] * size[1] * layers, Path(path).stat().st_size
+    pixels, held = size[0] * size[1] * layers, size_of_file(path)
     if pixels > max(_ALWAYS, min(_FLAT, _PER_BYTE_FLAT * held), _PER_BYTE * held):
         raise ValueError(
             f"its {held} bytes claim {size[0]}x{size[1]} pixels{f' of {layers} bands' if layers > 1 else ''}, which no "
@@ -154,7 +156,7 @@ def sizes_of(path: str, picture: Image.Image) -> Sizes:
 
 def _late_exif(path: str) -> bool:
     """Whether a PNG has EXIF data somewhere; only the heads of its chunks are read."""
-    with Path(path).open("rb") as file:
+    with open_file(path) as file:
         file.seek(8)
         while len(head := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", head)

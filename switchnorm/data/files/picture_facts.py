@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from switchnorm.data.files.members import open_file, size_of_file
 from switchnorm.data.files.opening import opened, orientation
 from switchnorm.data.files.picture_file import DamagedError, Pixels, read_picture
 from switchnorm.data.files.remarks import gathered
@@ -50,7 +50,7 @@ def look_at_picture(item: PictureItem, pixels: Pixels, skips: bool) -> Facts:
 def read_into(facts: Facts, path: str, pixels: Pixels, skips: bool) -> None:
     """Note all that is seen of a picture's file: in its head, and by reading it as training does."""
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             facts.digest = digest(file.read())
     except FileNotFoundError:
         facts.remarks.append(Remark(MISSING, wrong=not skips))
@@ -191,6 +191,6 @@ def readable(path: str, pixels: Pixels) -> Image.Image:
 def file_bytes(path: str) -> int:
     """The size of a file; 0 where there is none."""
     try:
-        return os.stat(path).st_size
+        return size_of_file(path)
     except OSError:
         return 0

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from switchnorm.classes import labels_among, lacking, listed, mapped, same
 from switchnorm.data.files.listing import NAMES, Listing, read_folders, read_list
-from switchnorm.data.files.named import find_named
+from switchnorm.data.files.members import is_url
+from switchnorm.data.files.named import find_named, find_root
+from switchnorm.data.files.shards import find_shards, read_shards
 from switchnorm.data.files.walk import folders_in, told
 from switchnorm.errors import InputError, unknown
 from switchnorm.text import canonical, expanded
@@ -34,12 +36,29 @@ class Split:
     list_file: str | None
 
 
-def find_splits(root: Path, train: Split, test: Split, *, may_miss: bool) -> tuple[Listing | None, Listing | None]:
-    """The pictures of both splits, as `find_split`.
+def find_splits(
+    name: Path | str, train: Split, test: Split, *, may_miss: bool
+) -> tuple[Listing | None, Listing | None]:
+    """The pictures of both splits, as `find_split`; at a URL those of shards.
+
+    Args:
+        name: of the dataset's folder, or a URL.
+        train, test, may_miss: as of `find_split`.
 
     Raises:
         InputError: neither is there, or as `find_split`.
     """
+    if is_url(str(name)):
+        name = str(name)
+        shards = [find_shards(name, split.name, split.folder) for split in (train, test)]
+        if not any(shards):
+            raise InputError(
+                f"{name} has shards neither in {train.folder!r} and {test.folder!r} nor called train-*.tar and "
+                "val-*.tar"
+            )
+        of_train, of_test = (read_shards(name, each, may_miss=may_miss) if each else None for each in shards)
+        return of_train, of_test
+    root = find_root(str(name))
     found = find_split(root, train, may_miss=may_miss), find_split(root, test, may_miss=may_miss)
     if found == (None, None):
         there = listed(folders_in(root)[0])
@@ -51,7 +70,7 @@ def find_splits(root: Path, train: Split, test: Split, *, may_miss: bool) -> tup
 
 
 def find_split(root: Path, split: Split, *, may_miss: bool) -> Listing | None:
-    """A split's pictures: by the list that was named, by one of the published name, or by folders of classes.
+    """A split's pictures: by the list that was named, by one of the published name, by folders of classes, or shards.
 
     Args:
         root: the dataset's folder.
@@ -60,7 +79,7 @@ def find_split(root: Path, split: Split, *, may_miss: bool) -> Listing | None:
         may_miss: whether some pictures of a list may be missing.
 
     Returns:
-        None where there is neither a list nor a folder.
+        None where there is neither a list nor a folder nor a shard.
 
     Raises:
         InputError: a list that was named and is not there, two that could be meant, or whatever is wrong with what is
@@ -77,6 +96,10 @@ def find_split(root: Path, split: Split, *, may_miss: bool) -> Listing | None:
         found = next((_only(files, f"{split.name}_list") for files in there if files), None)
     if found is not None:
         return read_list(found, [folder, root, found.parent], may_miss=may_miss)
+    if folder.is_dir() and folders_in(folder)[0]:
+        return read_folders(folder)  # beside which the archives may lie that they were taken from
+    if shards := find_shards(str(root), split.name, split.folder):
+        return read_shards(str(folder if folder.is_dir() else root), shards, may_miss=may_miss)
     return read_folders(folder) if folder.is_dir() else None
 
 

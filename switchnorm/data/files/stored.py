@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from switchnorm.data.files.members import Member, open_file
 from switchnorm.data.files.opening import ORIENTATION, Sizes, check_claim, opened, orientation, turned, upright
 from switchnorm.data.files.remarks import remark
 from switchnorm.errors import InputError
@@ -69,13 +69,13 @@ def read_stored(path: str, *, pages: bool = False) -> Stored:
 
 def is_tiff(path: str) -> bool:
     """Whether a file begins as a TIFF does; Pillow knows only some of them."""
-    with Path(path).open("rb") as file:
+    with open_file(path) as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def tiff_sizes(path: str) -> Sizes:
     """The sizes of a TIFF that Pillow does not know; errors as `read_stored`."""
-    with _tifffile(path).TiffFile(path) as file:
+    with _tifffile(path).TiffFile(open_file(path) if isinstance(path, Member) else path) as file:
         page = file.pages[0]
         size = page.imagelength, page.imagewidth
         return Sizes(size if _lies(page) < 5 else size[::-1], size)
@@ -101,7 +101,7 @@ def _tag(picture: Image.Image, tag: int) -> int:
 def _png_of_16_bits(path: str, picture: Image.Image) -> bool:
     if picture.format != "PNG":
         return False
-    with Path(path).open("rb") as file:
+    with open_file(path) as file:
         file.seek(24)  # signature, length and name of the first chunk, width and height: Pillow does not keep the depth
         return file.read(1) == b"\x10"
 
@@ -175,7 +175,7 @@ def _decoded(path: str, raw: str) -> Array:
 
 
 def _by_tifffile(path: str, pages: bool) -> Stored:
-    with _tifffile(path).TiffFile(path) as file:
+    with _tifffile(path).TiffFile(open_file(path) if isinstance(path, Member) else path) as file:
         first = file.pages[0]
         chosen = list(file.pages) if pages and first.samplesperpixel == 1 else [first]
         check_claim(path, (first.imagewidth, first.imagelength), len(chosen) * first.samplesperpixel)

@@ -13,7 +13,7 @@ from switchnorm.runs.importance import COLUMNS, Row, importance_rows
 from switchnorm.runs.tables import EpochTable
 from switchnorm.surgery import importance
 from switchnorm.surgery.freeze import is_frozen
-from switchnorm.surgery.importance import sparse_layers
+from switchnorm.surgery.importance import mixing_layers, sparse_layers
 from switchnorm.tasks.task import Task
 from switchnorm.training.optimizer import current_lr
 
@@ -47,7 +47,7 @@ class History(pl.Callback):
             done, start = trainer.current_epoch, self.run.config().train.start_epoch
             self.metrics = EpochTable(self.run.metrics_file, self.columns, done, start)
             self.tables = [self.metrics]
-            if importance(pl_module):
+            if mixing_layers(pl_module):
                 self.importance = EpochTable(self.run.importance_file, COLUMNS, done, start)
                 self.tables.append(self.importance)
 
