@@ -109,7 +109,8 @@ def guarded_eps(folds: Callable[[Any, CodeType], bool] | None = None) -> Any:
 def plain_eps(layer: nn.Module) -> float:
     """The `eps` of a layer of this library as a plain number, for its own forward pass."""
     values = layer.__dict__
-    value: float = values["_eps"] if "_eps" in values else values["eps"]  # a pickle may have one of them
+    # A pickle of an earlier version has no `_eps`.
+    value: float = values["_eps"] if torch.compiler.is_compiling() and "_eps" in values else values["eps"]
     return value
 
 

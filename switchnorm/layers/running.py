@@ -46,6 +46,8 @@ class _Parted(Protocol):
 def parts_of_batch(layer: _Parted, x: Tensor) -> Ghost:
     """The groups of x (N, C, *S) over which a layer takes its batch statistics; None in evaluation."""
     ghost = layer.ghost if layer.training else None
+    if ghost is None:
+        return None
     if isinstance(ghost, Regions):
         ghost = ghost.sizes(x)
     # Groups without samples have no statistics, but count for the running ones.

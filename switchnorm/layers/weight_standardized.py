@@ -14,6 +14,7 @@ from switchnorm.errors import InputError
 from switchnorm.layers.folding import check_reader
 from switchnorm.layers.opaque import Opaque
 from switchnorm.ops import standardize_weight
+from switchnorm.ops.kernels.base import is_capturing
 from switchnorm.ops.kernels.choice import needs_plain_operations
 from switchnorm.ops.normalize import check_input
 
@@ -67,7 +68,7 @@ def may_be_kept(weight: Tensor) -> bool:
     if weight.requires_grad and torch.is_grad_enabled():
         return False
     if weight.is_cuda:
-        return torch.is_inference_mode_enabled() and not torch.cuda.is_current_stream_capturing()
+        return torch.is_inference_mode_enabled() and not is_capturing(weight)
     return weight.device.type == "cpu" and not weight.is_shared()
 
 

@@ -94,6 +94,7 @@ def _differentiable_gradients(ctx: Any, y: Tensor | None, dy: Tensor, operands: 
         t if t is not None and needs else None for t, needs in zip(operands[:5], ctx.needs_input_grad[4:9], strict=True)
     ]
     leaves = [t for t in needed if t is not None]
-    found = iter(torch.autograd.grad(again, leaves, dz, create_graph=torch.is_grad_enabled(), allow_unused=True))
+    graph = torch.is_grad_enabled()
+    found = iter(torch.autograd.grad(again, leaves, dz, create_graph=graph, allow_unused=True) if leaves else ())
     of_operands = [None if t is None else next(found) for t in needed]
     return (*of_operands, None if operands.residual is None else dz)

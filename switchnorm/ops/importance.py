@@ -15,7 +15,31 @@ import torch
 from torch import Tensor
 
 from switchnorm.ops.kernels.choice import needs_plain_gradient, needs_plain_operations
+from switchnorm.ops.moments import accumulation_dtype, cast
+from switchnorm.ops.projection import GIVEN, SOFTMAX, SPARSE_SIMPLEX, Projection
 from switchnorm.ops.simplex import halved, in_support, sparsestmax, squared_step, threshold
+
+
+def importance_of(mean: Tensor, var: Tensor, projection: Projection) -> tuple[Tensor, Tensor]:
+    """The importance that logits become, in float32 at least.
+
+    Args:
+        mean, var: (K,) logits.
+        projection: how.
+    """
+    kind, radius, mean_fixed, var_fixed, tied = projection
+    if kind == GIVEN:
+        return mean, var
+    mean, var = (cast(logits, accumulation_dtype(logits.dtype)) for logits in (mean, var))
+    if tied:
+        mean = var = (mean + var) / 2
+    if kind == SOFTMAX:
+        return mean.softmax(0), var.softmax(0)
+    assert radius is not None
+    assert mean_fixed is not None
+    assert var_fixed is not None
+    centre: Literal["simplex", "support"] = "simplex" if kind == SPARSE_SIMPLEX else "support"
+    return sparse_importance(mean, var, mean_fixed, var_fixed, radius, centre)
 
 
 def sparse_importance(

@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from switchnorm.errors import InputError, unknown
 from switchnorm.ops import autograd, reference
-from switchnorm.ops.kernels.base import Operands
+from switchnorm.ops.kernels.base import Operands, check_devices
 from switchnorm.ops.kernels.choice import choose
 from switchnorm.ops.moments import map_size
 from switchnorm.ops.partition import Ghost, in_words, parts, smallest_part
@@ -81,7 +81,7 @@ def normalize(
     check_activation(activation)
     check_input(x)
     check_residual(residual, x)
-    _check_device(x, weight if mean_importance is None else mean_importance)
+    check_devices(x, mean_importance, var_importance, weight, bias, *(running or ()))
     statistics = check_statistics(statistics, x.shape[1])
     for importance in (mean_importance, var_importance):
         given = 1 if importance is None else len(importance)
@@ -120,12 +120,6 @@ def check_input(x: Tensor, role: str = "an input") -> None:
         raise InputError("torch.fx does not trace into a layer; trace a module that holds it, such as a Sequential")
     kind = str(x.dtype).removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
     raise InputError(f"{role} must be a tensor of real numbers with fractions, such as float32, got {kind}")
-
-
-def _check_device(x: Tensor, other: Tensor | None) -> None:
-    # The meta device takes numbers of the CPU, as everywhere in PyTorch.
-    if other is not None and other.device != x.device and not x.is_meta:
-        raise InputError(f"an input on {x.device} meets parameters on {other.device}; move one of them to the other")
 
 
 def check_residual(residual: Tensor | None, x: Tensor) -> None:

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import torch
 
+import switchnorm
+
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
-    packages = ("switchnorm", "torch", "torchvision", "pytorch-lightning", "torchmetrics")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+    packages = ("torch", "torchvision", "pytorch-lightning", "torchmetrics")
+    own = {"python": platform.python_version(), "switchnorm": switchnorm.__version__}  # it may run from its sources
+    return {**own, **{name: metadata.version(name) for name in packages}}
 
 
 def hardware() -> dict[str, object]:

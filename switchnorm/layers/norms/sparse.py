@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from switchnorm.errors import InputError, unknown
 from switchnorm.layers.norms.averaged import Averaged
+from switchnorm.layers.norms.decided import Decision, batch_alone
 from switchnorm.layers.norms.switch import SwitchNorm, mixture, uses_batch
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
 from switchnorm.ops.importance import sparse_importance
 from switchnorm.ops.kernels.choice import needs_plain_operations
 from switchnorm.ops.moments import map_size
+from switchnorm.ops.projection import SPARSE, Projection
 from switchnorm.ops.simplex import CENTRES, check_radius, interior
 
 _SINGLE = (
@@ -43,6 +45,10 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
     importance becomes one-hot. `switchnorm.SparseSchedule`, or whoever trains, sets the radius and calls `harden`
     between steps; `forward` does neither.
 
+    In evaluation, where no gradient is needed, a layer that chose the batch statistic alone is a Batch Norm and
+    computes no other. On CUDA, in inference mode, it does not notice what is written through `Tensor.data`: call
+    `eval()` after that.
+
     A deep copy whose logits or radius are written from outside, as averages of weights are, has the radius and the
     final choices of the layer it was copied from (see `averaged`). It goes its own way once it is trained itself or its
     radius is set.
@@ -63,7 +69,9 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
     tied = False
     _radius_given = False
     _single_seen = False
-    _own_history = (*SwitchNorm._own_history, "_radius_given", "_single_seen")
+    _own_history = (*SwitchNorm._own_history, "_radius_given", "_single_seen", "_decision")
+    #: What evaluation saw, see `decided`.
+    _decision: ClassVar[Decision | None] = None
 
     def __init__(
         self, *args: Any, centre: Literal["simplex", "support"] = "support", tied: bool = False, **kwargs: Any
@@ -172,6 +180,20 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
         if self.tied:
             mean = var = (mean + var) / 2
         return sparse_importance(mean, var, held["mean_fixed"], held["var_fixed"], held["radius"], self.centre)
+
+    def _projection(self) -> Projection | None:
+        if type(self)._project is not SparseSwitchNorm._project:
+            return None
+        held: Any = self._buffers
+        return Projection(SPARSE[self.centre], held["radius"], held["mean_fixed"], held["var_fixed"], self.tied)
+
+    def _batch_alone(self) -> bool:
+        return batch_alone(self)
+
+    def train(self, mode: bool = True) -> Any:
+        """As `torch.nn.Module.train`; also where the mode stays, evaluation looks at the importance anew."""
+        self.__dict__.pop("_decision", None)
+        return super().train(mode)
 
     def _load_from_state_dict(self, *args: Any) -> None:
         super()._load_from_state_dict(*args)

@@ -32,9 +32,13 @@ from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import accumulation_dtype, cast
 from switchnorm.ops.normalize import Activation, check_activation, check_group
-from switchnorm.ops.statistics import check_statistics
+from switchnorm.ops.partition import Ghost, filled_share, parts
+from switchnorm.ops.projection import BY_SOFTMAX, Moved, Projection
+from switchnorm.ops.statistics import Table, check_statistics
+from switchnorm.ops.switched import switch
 
 SWITCHABLE = ("instance", "layer", "batch")
+_AFFINE = {"weight", "bias"}
 
 
 class SwitchNorm(RunningStatistics):
@@ -178,18 +182,38 @@ class SwitchNorm(RunningStatistics):
         if not torch.compiler.is_compiling():
             self._before_pass(x)
         # A flat input has no instance statistic: the others share its importance.
-        kept = [k for k, name in enumerate(self.statistics) if x.dim() > 2 or name != "instance"]
+        kept: Sequence[int] = range(len(self.statistics))
+        if x.dim() == 2:
+            kept = [k for k in kept if self.statistics[k] != "instance"]
         if not kept:
             raise InputError(
                 f"input {tuple(x.shape)} has no instance statistic; add 'layer' or 'batch' to the statistics"
             )
         if self.training and self.statistics == ("instance",):
             check_group(x, self.num_features)
-        mean_importance, var_importance = self._importance(kept)
         running = None
         if not self.training and self.running_mean is not None and self.running_var is not None:
             running = (self.running_mean, self.running_var)
         ghost, group = parts_of_batch(self, x), process_group(self.sync) if self.training else None
+        activation = activation or self.activation
+        if group is None and not torch.compiler.is_compiling():
+            if running is not None and len(kept) == len(self.statistics) > 1 and self._batch_alone():
+                affine, eps = (self.weight, self.bias), plain_eps(self)
+                return normalize(
+                    x,
+                    ("batch",),
+                    None,
+                    None,
+                    *affine,
+                    eps=eps,
+                    running=running,
+                    residual=residual,
+                    activation=activation,
+                ).y
+            at_once = self._at_once(x, kept, running, ghost, residual, activation)
+            if at_once is not None:
+                return at_once
+        mean_importance, var_importance = self._importance(kept)
         y, batch_mean, batch_var = normalize(
             x,
             [self.statistics[k] for k in kept],
@@ -202,7 +226,7 @@ class SwitchNorm(RunningStatistics):
             ghost=ghost,
             group=group,
             residual=residual,
-            activation=activation or self.activation,
+            activation=activation,
         )
         # An empty batch says nothing, unless other processes filled it.
         informative = x.numel() > 0 or group is not None
@@ -215,6 +239,58 @@ class SwitchNorm(RunningStatistics):
         ):
             update_running(self, batch_mean, batch_var, ghost, empty=x.numel() == 0)
         return y
+
+    def _at_once(
+        self,
+        x: Tensor,
+        kept: Sequence[int],
+        running: Table | None,
+        ghost: Ghost,
+        residual: Tensor | None,
+        activation: Activation | None,
+    ) -> Tensor | None:
+        """The whole pass as one call, where there is one for it; None where the steps have to be taken."""
+        # Past the attributes of modules, which cost a small layer as much as what is done with them.
+        held: Any = self._parameters
+        buffers: Any = self._buffers
+        projection = self._projection()
+        if projection is None or (running is None and len(kept) == 1 and self.statistics[kept[0]] == "batch"):
+            return None  # `normalize` refuses a single element per channel
+        if "mean_weight" not in held or "var_weight" not in held or (self.affine and not held.keys() >= _AFFINE):
+            return None  # something else makes the parameters, as a parametrization
+        moved = None
+        if self.training and self.track_running_stats:
+            if self.momentum is None:
+                return None
+            mean, var, counter = map(buffers.get, ("running_mean", "running_var", "num_batches_tracked"))
+            if mean is None or var is None or counter is None:
+                return None
+            moved = Moved(mean, var, counter, self.momentum if ghost is None else self.momentum * filled_share(ghost))
+        if activation is not None:
+            check_activation(activation)
+        return switch(
+            x,
+            self.statistics,
+            held["mean_weight"],
+            held["var_weight"],
+            projection,
+            held.get("weight"),
+            held.get("bias"),
+            plain_eps(self),
+            running,
+            moved,
+            None if ghost is None else parts(ghost, x.shape[0]),
+            residual,
+            activation is not None,
+        )
+
+    def _projection(self) -> Projection | None:
+        """What `_project` does, as kernels know it; None where a subclass does something else."""
+        return BY_SOFTMAX if type(self)._project is SwitchNorm._project else None
+
+    def _batch_alone(self) -> bool:
+        """Whether in evaluation no other statistic has any importance, as far as that is known without waiting."""
+        return False
 
     def _before_pass(self, x: Tensor) -> None:
         """Keep an eye on how the layer is trained."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from switchnorm.errors import InputError
 from switchnorm.ops.moments import accumulation_dtype, cast
+from switchnorm.ops.partition import Ghost
+from switchnorm.ops.projection import Call, Moved
 from switchnorm.ops.rule import (
     Rule,
     Statistic,
@@ -87,6 +90,72 @@ class Gradients(NamedTuple):
     residual: Tensor | None
 
 
+#: Gradients of x, mean_logits, var_logits, weight and bias as a `WholePass` got them, None where one was None, and dz,
+#: that of what ReLU got, where y was given. No named tuple, which a small layer feels.
+PassGradients = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+
+#: SparsestMax's mean_fixed, var_fixed and radius, (1,) each.
+Final = tuple[Tensor, Tensor, Tensor]
+
+
+class WholePass(Protocol):
+    """A normalization from logits on, with its running statistics, in one call for each direction."""
+
+    def forward(
+        self,
+        call: Call,
+        x: Tensor,
+        mean_logits: Tensor | None,
+        var_logits: Tensor | None,
+        final: Final | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        residual: Tensor | None,
+        used: Table | None,
+        moved: Moved | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None, Any]:
+        """Normalize.
+
+        Args:
+            call: what is done.
+            x: (N, C, *S), contiguous or channels-last, not empty.
+            mean_logits, var_logits: (K,), or both None for a single statistic.
+            final: where importance is SparsestMax.
+            weight, bias: (C,) or None.
+            residual: laid out as x, added before ReLU; or None.
+            used: the mean and variance (C,) to use as the batch statistic.
+            moved: running statistics that move towards those of the batch; excludes `used`.
+
+        Returns:
+            y, laid out as x; a tensor that the backward pass needs; the batch's mean and variance (2, C), or None where
+            they are not computed, or moved running ones; and whatever else the backward pass needs.
+        """
+
+    def backward(
+        self,
+        call: Call,
+        notes: Any,
+        dy: Tensor,
+        x: Tensor,
+        y: Tensor | None,
+        saved: Tensor,
+        mean_logits: Tensor | None,
+        var_logits: Tensor | None,
+        final: Final | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        used: Table | None,
+    ) -> PassGradients:
+        """All gradients.
+
+        Args:
+            call, x, mean_logits, var_logits, final, weight, bias, used: as `forward` got them.
+            notes, saved: as `forward` returned them.
+            dy: laid out as x.
+            y: as `forward` returned it, where there was a residual and ReLU; else None.
+        """
+
+
 class Kernel(ABC):
     """A fast path. Passes take inputs laid out as `Operands.x`, none of them empty, and tables (N, C).
 
@@ -121,6 +190,16 @@ class Kernel(ABC):
         self, dy: Tensor, a: Tensor, x: Tensor, centre: Tensor, b: Tensor, c: Tensor, far: Tensor | bool
     ) -> Tensor:
         """dy * a + (x - centre) * b + c, in new memory laid out as x; far is that of the moments."""
+
+    def whole_pass(self, statistics: tuple[str, ...], ghost: Ghost, samples: int) -> WholePass | None:
+        """How it computes a normalization by these statistics from logits on in one call; None where it does not.
+
+        Args:
+            statistics: as in `Rule`.
+            ghost: the parts of the batch statistic; None where it is not computed from x.
+            samples: N.
+        """
+        return None
 
     def needed(self, operands: Operands, rule: Rule) -> tuple[Operands, Rule]:
         """The same normalization without statistics that no result depends on; by default it keeps all."""
@@ -213,6 +292,29 @@ class Kernel(ABC):
         )
 
 
+def first_line(error: BaseException) -> str:
+    """An error in one line: its kind, and the first line of what it says."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+
+
+def check_devices(x: Tensor, *others: Tensor | None) -> None:
+    """Raise `InputError` for parameters and buffers on another device than x."""
+    device = x.device
+    for other in others:
+        # The meta device takes numbers of the CPU, as everywhere in PyTorch.
+        if other is not None and other.device != device and not x.is_meta:
+            raise InputError(f"an input on {device} meets parameters on {other.device}; move one of them to the other")
+
+
+def is_capturing(x: Tensor) -> bool:
+    """Whether a CUDA graph is being captured on the current stream of x's device."""
+    if not x.is_cuda:
+        return False
+    with torch.cuda.device(x.device):
+        return torch.cuda.is_current_stream_capturing()
+
+
 def maps(x: Tensor) -> Tensor:
     """View x (N, C, *S), contiguous or channels-last, as (N, C, L) with strides (C L, L, 1) or (C L, 1, C)."""
     return x.flatten(2) if x.dim() > 2 else x[..., None]
@@ -226,7 +328,7 @@ def dense(x: Tensor) -> Tensor:
 def like(t: Tensor, x: Tensor) -> Tensor:
     """t itself where it is laid out as x and of its dtype, else a copy that is."""
     # Strides of dimensions of size 1 are arbitrary, so that two contiguous tensors may differ in them.
-    if t.dtype == x.dtype and (t.stride() == x.stride() or (t.is_contiguous() and x.is_contiguous())):
+    if t.dtype == x.dtype and ((t.is_contiguous() and x.is_contiguous()) or t.stride() == x.stride()):
         return t
     return torch.empty_like(x).copy_(t)
 

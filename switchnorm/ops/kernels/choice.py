@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,13 +17,19 @@ from torch.nn import Parameter
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from switchnorm.errors import unknown
-from switchnorm.ops.kernels.base import Kernel
+from switchnorm.ops.kernels.base import Kernel, first_line
 from switchnorm.ops.kernels.cpu import CpuKernel
 
 KERNELS = ("reference", "cpu", "triton", "torch")
 
 #: The environment variable that overrules the choice for a whole program.
 VARIABLE = "SWITCHNORM_KERNEL"
+
+#: What is no subclass with operations of its own.
+_PLAIN = {Tensor, Parameter, type(None)}
+
+#: Set while autograd's own vmap runs.
+_VMAP: Any = torch._C._parse_dispatch_key("VmapMode")  # parsing costs a small layer more than asking
 
 _forced: ContextVar[str | None] = ContextVar("switchnorm_kernel", default=None)
 
@@ -35,11 +42,12 @@ class KernelFallback(UserWarning):
 def kernel(name: str) -> Iterator[None]:
     """Take one path for everything inside: "reference", "cpu", "triton" or "torch"; the reference where it cannot be.
 
-    Without it, the environment variable SWITCHNORM_KERNEL decides, and without that the device: "cpu" for float32 and
-    float64 on a CPU, "triton" on CUDA where Triton is installed. "torch" is PyTorch's own kernels: Batch, Group, Layer
-    and Instance Normalization without ghost batches and other processes have one, and take it wherever it is fast and
-    exact. Under torch.compile, torch.export and torch.func, in forward-mode differentiation and for tensor subclasses
-    these four are always PyTorch's operations and everything else is the reference, which second derivatives take too.
+    Without it, the environment variable SWITCHNORM_KERNEL decides, which is looked at once, and without that the
+    device: "cpu" for float32 and float64 on a CPU, "triton" on CUDA where Triton is installed and can compile. "torch"
+    is PyTorch's own kernels: Batch, Group, Layer and Instance Normalization without ghost batches and other processes
+    have one, and take it wherever it is fast and exact. Under torch.compile, torch.export and torch.func, in
+    forward-mode differentiation and for tensor subclasses these four are always PyTorch's operations and everything
+    else is the reference, which second derivatives take too.
 
     Raises:
         InputError: an unknown name.
@@ -65,7 +73,7 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
     forced = _overruling()
     if forced == "reference":
         return None
-    name = forced or {"cpu": "cpu", "cuda": "triton"}.get(x.device.type)
+    name = forced or ("triton" if x.is_cuda else "cpu" if x.is_cpu else None)
     if name is None:
         return None
     chosen = _load(name)
@@ -98,15 +106,12 @@ def needs_plain_operations(*tensors: Tensor | None) -> bool:
         return True
     if torch._C._are_functorch_transforms_active() or is_in_torch_dispatch_mode():
         return True
+    if not _PLAIN.issuperset(map(type, tensors)):
+        return True
     # The level is -1 outside of forward-mode differentiation, so that most programs never look at tangents.
-    forward_mode = forward_ad._current_level >= 0
-    for t in tensors:
-        if t is not None:
-            if type(t) is not Tensor and type(t) is not Parameter:
-                return True
-            if forward_mode and forward_ad.unpack_dual(t).tangent is not None:
-                return True
-    return False
+    if forward_ad._current_level < 0:
+        return False
+    return any(t is not None and forward_ad.unpack_dual(t).tangent is not None for t in tensors)
 
 
 def needs_plain_gradient(*grads: Tensor | None) -> bool:
@@ -118,11 +123,11 @@ def needs_plain_gradient(*grads: Tensor | None) -> bool:
     if torch.is_grad_enabled() or needs_plain_operations(*grads):
         return True
     # Autograd's own vmap is an older one than torch.func's, and no transform of it.
-    return bool(torch._C._dispatch_tls_is_dispatch_key_included("VmapMode"))
+    return bool(torch._C._dispatch_tls_is_dispatch_key_included(_VMAP))
 
 
 def _overruling() -> str | None:
-    return _forced.get() or (_from_environment(os.environ[VARIABLE]) if VARIABLE in os.environ else None)
+    return _forced.get() or _from_environment()
 
 
 def _known(name: str) -> str:
@@ -132,7 +137,9 @@ def _known(name: str) -> str:
 
 
 @functools.cache
-def _from_environment(value: str) -> str | None:
+def _from_environment() -> str | None:
+    # Asked once: to look it up costs a small layer a twentieth of its time.
+    value = os.environ.get(VARIABLE)
     return _known(value) if value else None
 
 
@@ -147,6 +154,8 @@ def _load(name: str) -> Kernel | str:
         from switchnorm.ops.kernels.triton import TritonKernel
     except ImportError as error:
         return f"Triton is not installed ({error})"
+    except Exception as error:
+        return f"importing Triton ended with {first_line(error)}"
     return TritonKernel()
 
 

@@ -20,8 +20,10 @@ from switchnorm.ops.kernels import choice
 @pytest.fixture(autouse=True)
 def _warnings_anew() -> Iterator[None]:
     choice._warn.cache_clear()
+    choice._from_environment.cache_clear()
     yield
     choice._warn.cache_clear()
+    choice._from_environment.cache_clear()
 
 
 def taken(x: Tensor) -> str:
@@ -54,7 +56,10 @@ def test_the_environment_decides_where_no_block_does(monkeypatch: pytest.MonkeyP
     assert taken(x) == "reference"
     with kernel("cpu"):
         assert taken(x) == "cpu"
+    # It is looked at once in a program.
     monkeypatch.setenv(choice.VARIABLE, "cpp")
+    assert taken(x) == "reference"
+    choice._from_environment.cache_clear()
     with pytest.raises(InputError, match="kernel 'cpp' is unknown; did you mean 'cpu'"):
         run(x)
 

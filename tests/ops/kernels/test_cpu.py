@@ -210,9 +210,9 @@ class Counting(cpu.CpuKernel):
     def __init__(self) -> None:
         self.took: list[tuple[str, ...]] = []
 
-    def forward(self, operands: Operands, rule: Rule, relu: bool) -> Forward:
+    def forward(self, operands: Operands, rule: Rule, *others: Any) -> Forward:
         self.took.append(rule.statistics)
-        return super().forward(operands, rule, relu)
+        return super().forward(operands, rule, *others)
 
     def moments(self, x: Tensor, factor: float) -> Moments:
         self.took.append(("moments",))

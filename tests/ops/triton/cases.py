@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from switchnorm.ops import kernel, moments, normalize
+from switchnorm.ops.kernels.base import dense, like
+from switchnorm.ops.kernels.triton.fused import backward as fused_backward
+from switchnorm.ops.kernels.triton.fused import forward as fused_forward
 from switchnorm.ops.kernels.triton.launch import INTERPRETING
+from switchnorm.ops.projection import GIVEN, SOFTMAX, SPARSE_SIMPLEX, Call, Moved
+from switchnorm.ops.simplex import sparsestmax
 from tests.ops.definitions import part_sizes, partitions
 
 SN = ("instance", "layer", "batch")
@@ -60,6 +65,38 @@ class Case(NamedTuple):
         return {name: t for name in names if (t := getattr(self, name)) is not None}
 
 
+class Choice(NamedTuple):
+    """How logits become importance, and the tensors (1,) that SparsestMax reads."""
+
+    projection: int
+    tied: bool
+    mean_fixed: Tensor
+    var_fixed: Tensor
+    radius: Tensor
+
+    @classmethod
+    def of(cls, projection: int, tied: bool, fixed: int, radius: float) -> Choice:
+        """fixed: 1 where the choice of the mean is final, and 2 more where that of the variance is."""
+        return cls(projection, tied, torch.tensor([fixed & 1]), torch.tensor([fixed >> 1]), torch.tensor([radius]))
+
+
+def importance_of(mean: Tensor, var: Tensor, choice: Choice) -> tuple[Tensor, Tensor]:
+    """The importance for logits (K,), in plain operations."""
+    if choice.tied:
+        mean = var = (mean + var) / 2
+    if choice.projection == GIVEN:
+        return mean.clone(), var.clone()
+    if choice.projection == SOFTMAX:
+        return mean.softmax(0), var.softmax(0)
+    found = []
+    for logits, fixed in ((mean, choice.mean_fixed), (var, choice.var_fixed)):
+        radius = torch.where(fixed > 0, 1.0, choice.radius).squeeze().to(logits)
+        centre = "simplex" if choice.projection == SPARSE_SIMPLEX else "support"
+        projected = sparsestmax(logits, radius, centre)
+        found.append(projected.detach() + 0 * logits if fixed else projected)
+    return found[0], found[1]
+
+
 class Results(NamedTuple):
     y: Tensor
     batch_mean: Tensor | None
@@ -67,12 +104,18 @@ class Results(NamedTuple):
     gradients: dict[str, Tensor]
 
 
-def forward(case: Case, activation: str | None) -> Any:
+def weights(case: Case, choice: Choice | None) -> tuple[tuple[str, ...], Tensor, Tensor]:
+    """The statistics that count, and their importance in mean and variance; by softmax where nothing else is said."""
+    kept = [k for k, name in enumerate(case.statistics) if choice is None or case.x.dim() > 2 or name != "instance"]
+    logits = case.mean_logits[kept], case.var_logits[kept]
+    of_logits = (logits[0].softmax(0), logits[1].softmax(0)) if choice is None else importance_of(*logits, choice)
+    return tuple(case.statistics[k] for k in kept), *of_logits
+
+
+def forward(case: Case, activation: str | None, choice: Choice | None = None) -> Any:
     return normalize(
         case.x,
-        case.statistics,
-        case.mean_logits.softmax(0),
-        case.var_logits.softmax(0),
+        *weights(case, choice),
         case.weight,
         case.bias,
         eps=case.eps,
@@ -84,12 +127,13 @@ def forward(case: Case, activation: str | None) -> Any:
     )
 
 
-def results(case: Case, name: str) -> Results:
+def results(case: Case, name: str, choice: Choice | None = None) -> Results:
     """What a kernel gives for a case."""
     leaves = {key: t.detach().requires_grad_() for key, t in case.leaves().items()}
     with kernel(name):
-        normalized = forward(case._replace(**leaves), "relu" if case.relu else None)
-        gradients = torch.autograd.grad(normalized.y, list(leaves.values()), case.dy)
+        normalized = forward(case._replace(**leaves), "relu" if case.relu else None, choice)
+        found = torch.autograd.grad(normalized.y, list(leaves.values()), case.dy, allow_unused=True)
+        gradients = [torch.zeros_like(t) if g is None else g for t, g in zip(leaves.values(), found, strict=True)]
     y, *batch = normalized
     return Results(y.detach(), *batch, dict(zip(leaves, gradients, strict=True)))
 
@@ -120,12 +164,12 @@ class Rounding(NamedTuple):
     element: float
 
 
-def rounding(case: Case) -> Rounding:
+def rounding(case: Case, choice: Choice | None = None) -> Rounding:
     x = case.x.double()
     u = 16 * torch.finfo(torch.promote_types(case.x.dtype, torch.float32)).eps / 2
     largest = float(x.abs().max())
     spread = float(x.max() - x.min())
-    smallest = float(mixed_variance(case, x).min()) + case.eps
+    smallest = float(mixed_variance(case, x, choice).min()) + case.eps
     if case.running is not None and "batch" in case.statistics:
         largest = max(largest, float(case.running[0].abs().max()))
         spread += float((case.running[0].double()[None] - x.flatten(2).mean(2) if x.dim() > 2 else x).abs().max())
@@ -138,7 +182,7 @@ def rounding(case: Case) -> Rounding:
     return Rounding(u, mean, var, gain, weighted, normalized, scale, gain * mean + normalized * scale)
 
 
-def mixed_variance(case: Case, x: Tensor) -> Tensor:
+def mixed_variance(case: Case, x: Tensor, choice: Choice | None) -> Tensor:
     """A lower bound of the mixed variance of each map."""
     mean, var = moments(x)
     size = x[0, 0].numel()
@@ -146,7 +190,8 @@ def mixed_variance(case: Case, x: Tensor) -> Tensor:
         var = var * (size / (size - 1))
     n, c = mean.shape
     mixed = torch.zeros_like(var)
-    for name, importance in zip(case.statistics, case.var_logits.double().softmax(0), strict=True):
+    statistics, _, of_var = weights(case.to(torch.Tensor.double), choice)
+    for name, importance in zip(statistics, of_var, strict=True):
         if name == "instance":
             of = var
         elif name == "batch" and case.running is not None:
@@ -163,13 +208,13 @@ def mixed_variance(case: Case, x: Tensor) -> Tensor:
     return mixed
 
 
-def without_close_calls(case: Case) -> Case:
+def without_close_calls(case: Case, choice: Choice | None = None) -> Case:
     """The case with no gradient where y before ReLU is too close to 0 for its sign to be certain."""
     if not case.relu:
         return case
     with kernel("reference"), torch.no_grad():
-        before = forward(case.to(torch.Tensor.double), None).y
-    bound = rounding(case)
+        before = forward(case.to(torch.Tensor.double), None, choice).y
+    bound = rounding(case, choice)
     close = bound.weighted / bound.gain * bound.element + bound.u * float(before.abs().max())
     close = max(close, torch.finfo(case.x.dtype).tiny)
     return case._replace(dy=torch.where(before.abs() <= close, 0, case.dy))
@@ -179,8 +224,12 @@ def check(case: Case, name: str = "triton") -> Results:
     """Compare a kernel with the reference in float64; returns what the kernel gave."""
     case = without_close_calls(case)
     ours = results(case, name)
-    theirs = results(case.to(torch.Tensor.double), "reference")
-    b = rounding(case)
+    compare(case, ours, results(case.to(torch.Tensor.double), "reference"), rounding(case), 1.0)
+    return ours
+
+
+def compare(case: Case, ours: Results, theirs: Results, b: Rounding, slope: float) -> None:
+    """Hold results against those of float64; slope: how far the projection of logits stretches differences."""
     count = case.x[0, 0].numel()
     maps = case.x.shape[0] * case.x.shape[1]
     dy = float(case.dy.abs().max())
@@ -197,16 +246,13 @@ def check(case: Case, name: str = "triton") -> Results:
         close("batch var", ours.batch_var, theirs.batch_var, b.var)
     else:
         assert ours.batch_mean is None
+    of_mean_logits = b.mean + b.normalized / b.gain * relative
+    of_var_logits = b.gain * b.normalized * (b.var + b.normalized**2 / b.gain**2 * relative)
     bounds = {
         # The sum of dy, of dy times a normalized element, and of their averages times one.
         "x": 4 * b.weighted * dy * b.normalized**2 * relative,
-        "mean_logits": maps * of_map * b.weighted * (b.mean + b.normalized / b.gain * relative),
-        "var_logits": maps
-        * of_map
-        * b.weighted
-        * b.gain
-        * b.normalized
-        * (b.var + b.normalized**2 / b.gain**2 * relative),
+        "mean_logits": slope * maps * of_map * b.weighted * of_mean_logits,
+        "var_logits": slope * maps * of_map * b.weighted * of_var_logits,
         "weight": case.x.shape[0] * of_map * (b.element + b.normalized * b.u),
         "bias": case.x.shape[0] * of_map * b.u,
         "residual": 0.0,
@@ -214,7 +260,76 @@ def check(case: Case, name: str = "triton") -> Results:
     for key, gradient in ours.gradients.items():
         close(f"gradient of {key}", gradient, theirs.gradients[key], bounds[key])
         assert gradient.dtype == getattr(case, key).dtype
-    return ours
+
+
+def check_whole(case: Case, choice: Choice, share: float | None) -> None:
+    """Compare a pass from logits, which may move running statistics by a share, with plain operations in float64."""
+    # Numbers of few digits, of which halves and differences are exact.
+    case = case._replace(
+        mean_logits=(case.mean_logits * 64).round() / 64, var_logits=(case.var_logits * 64).round() / 64
+    )
+    case = without_close_calls(case._replace(x=dense(case.x)), choice)
+    wide = case.to(torch.Tensor.double)
+    theirs = results(wide, "reference", choice)
+    with torch.no_grad():
+        slope = max(1.0, *(float(t.abs().sum(1).max()) for t in jacobians(wide, choice)))
+    b = rounding(case, choice)
+    channels = case.x.shape[1]
+    table = torch.promote_types(case.x.dtype, torch.float32)
+    moves = share is not None and theirs.batch_mean is not None
+    before = (torch.randn(channels, dtype=table), torch.rand(channels, dtype=table))
+    after = (before[0].clone(), before[1].clone())
+    counter = torch.tensor(5)
+    moved = Moved(*after, counter, share) if moves and share is not None else None
+    ghost = case.ghost if isinstance(case.ghost, int) and case.ghost < len(case.x) else None
+    call = Call(case.statistics, case.eps, ghost, case.unbiased, case.relu, choice.projection, choice.tied)
+    logits = case.mean_logits, case.var_logits, (choice.mean_fixed, choice.var_fixed, choice.radius)
+    residual = None if case.residual is None else like(case.residual, case.x)
+    y, saved, batch, notes = fused_forward(call, case.x, *logits, case.weight, case.bias, residual, case.running, moved)
+    kept = y if case.relu and residual is not None else None
+    dy = like(case.dy, case.x)
+    *found, dz = fused_backward(call, notes, dy, case.x, kept, saved, *logits, case.weight, case.bias, case.running)
+    names = ("x", "mean_logits", "var_logits", "weight", "bias", "residual")
+    given = dict(zip(names, (*found, dy if dz is None else dz), strict=True))
+    gradients = {name: given[name] for name in case.leaves()}
+    if moves:
+        assert batch is None
+        assert share is not None
+        assert theirs.batch_mean is not None
+        assert theirs.batch_var is not None
+        assert counter == 6
+        for what, now, was, of_batch, bound in zip(
+            ("mean", "var"), after, before, (theirs.batch_mean, theirs.batch_var), (b.mean, b.var), strict=True
+        ):
+            expected = torch.lerp(was.double(), of_batch, share)
+            close(f"running {what}", now, expected, share * bound + b.u * float(was.abs().max()))
+        theirs = theirs._replace(batch_mean=None, batch_var=None)
+    batch_mean, batch_var = (None, None) if batch is None else batch.unbind()
+    compare(case, Results(y, batch_mean, batch_var, gradients), theirs, b, slope)
+    for fixed, name in ((choice.mean_fixed, "mean_logits"), (choice.var_fixed, "var_logits")):
+        if choice.projection >= SPARSE_SIMPLEX and fixed and not choice.tied:
+            assert not gradients[name].any()
+
+
+def jacobians(case: Case, choice: Choice) -> list[Tensor]:
+    """Of the importance in mean and variance by the logits of either."""
+
+    def of(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        return weights(case._replace(mean_logits=mean, var_logits=var), choice)[1:]
+
+    with torch.enable_grad():
+        found = torch.autograd.functional.jacobian(of, (case.mean_logits, case.var_logits))
+    return [t for row in found for t in row]
+
+
+def whole_case(
+    shape: tuple[int, ...], statistics: tuple[str, ...], *, ghost: int | None = None, relu: bool = False
+) -> Case:
+    """A case in float32 with weight and bias, always of the same numbers."""
+    generator = torch.Generator().manual_seed(len(shape) + 10 * len(statistics))
+    sizes = (shape, shape, (len(statistics),), (len(statistics),), (shape[1],), (shape[1],))
+    x, dy, mean, var, weight, bias = (torch.randn(size, generator=generator) for size in sizes)
+    return Case(x + 3, dy, statistics, mean, var, weight, bias, None, None, relu, 1e-5, ghost, True)
 
 
 def close(what: str, ours: Tensor, theirs: Tensor, bound: float) -> None:
@@ -252,8 +367,13 @@ def laid_out(t: Tensor, layout: str) -> Tensor:
 
 
 @st.composite
-def cases(draw: st.DrawFn, elements: int = 3000, dtypes: tuple[torch.dtype, ...] = (torch.float32,)) -> Case:
-    """Cases of up to about `elements` elements per tensor."""
+def cases(
+    draw: st.DrawFn,
+    elements: int = 3000,
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,),
+    equal_parts: bool = False,
+) -> Case:
+    """Cases of up to about `elements` elements per tensor; `equal_parts` of the batch alone."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     dtype = draw(st.sampled_from(dtypes))
     table = torch.promote_types(dtype, torch.float32)
@@ -268,7 +388,7 @@ def cases(draw: st.DrawFn, elements: int = 3000, dtypes: tuple[torch.dtype, ...]
     for _ in range(draw(st.integers(0, 3))):
         sides.append(draw(st.integers(1, min(50, room))))
         room = max(1, room // sides[-1])
-    statistics, ghost, unbiased = draw(rules(n, c, tuple(sides)))
+    statistics, ghost, unbiased = draw(rules(n, c, tuple(sides), equal_parts))
     offset = draw(st.sampled_from((0.0, -3.0, 1e4 if dtype != torch.float16 else 1e3)))
     x = laid_out((normal(n, c, *sides) * draw(st.sampled_from((1.0, 30.0))) + offset).to(dtype), draw(LAYOUTS))
     dy = laid_out(normal(*x.shape).to(dtype), draw(LAYOUTS))
@@ -288,13 +408,16 @@ LAYOUTS = st.sampled_from(("contiguous", "contiguous", "channels last", "channel
 
 
 @st.composite
-def rules(draw: st.DrawFn, n: int, c: int, sides: tuple[int, ...]) -> tuple[tuple[str, ...], Any, bool]:
+def rules(
+    draw: st.DrawFn, n: int, c: int, sides: tuple[int, ...], equal_parts: bool
+) -> tuple[tuple[str, ...], Any, bool]:
     """Statistics, the parts of the batch, and whether variances are unbiased."""
     groups = draw(st.sampled_from([g for g in range(1, c + 1) if c % g == 0]))
     names = ["layer", "batch", f"group:{groups}"] + (["instance"] if sides else [])
     statistics = tuple(draw(st.lists(st.sampled_from(names), min_size=1, unique=True)))
+    divisors = st.sampled_from([g for g in range(1, n + 1) if n % g == 0])
     numbers = st.sampled_from([g for g in range(1, n + 2) if n % g == 0 or draw(st.booleans())])
-    ghost = draw(st.one_of(st.none(), numbers, partitions(n)))
+    ghost = draw(st.one_of(st.none(), divisors) if equal_parts else st.one_of(st.none(), numbers, partitions(n)))
     if statistics == ("batch",) and torch.Size(sides).numel() == 1 and 1 in part_sizes(ghost, n):
         statistics = ("layer", "batch")
     return statistics, ghost, draw(st.booleans())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -32,6 +32,13 @@ FORMATS = pytest.mark.parametrize("memory_format", [torch.contiguous_format, tor
 SHAPES = ((2, 256, 200, 336), (32, 2048, 7, 7), (32, 64, 56, 56), (2, 64, 8, 8), (5, 36, 33, 31))
 
 
+@pytest.fixture(autouse=True)
+def _memory_for_others() -> Iterator[None]:
+    """Workers share the device: none keeps what it has for later."""
+    yield
+    torch.cuda.empty_cache()
+
+
 def on_device(case: Case) -> Case:
     """The case on the GPU, laid out as it was."""
 
@@ -43,9 +50,13 @@ def on_device(case: Case) -> Case:
     return case.to(move)
 
 
-@settings(max_examples=200, phases=(Phase.explicit, Phase.generate))
-@given(cases(elements=20_000, dtypes=DTYPES), st.sampled_from((CUTS[0], CUTS[1])))
-def test_drawn_cases(case: Case, limits: dict[str, int]) -> None:
+# In parts, which several workers share: compiling takes most of the time.
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("limits", CUTS[:2], ids=str)
+@settings(max_examples=25, phases=(Phase.explicit, Phase.generate))
+@given(data=st.data())
+def test_drawn_cases(dtype: torch.dtype, limits: dict[str, int], data: st.DataObject) -> None:
+    case = data.draw(cases(elements=20_000, dtypes=(dtype,)))
     with cut(limits):
         check(on_device(case))
 

@@ -1,4 +1,7 @@
-"""The second launch of the backward pass: the rule's gradient in a prologue, then dx in one more look at x and dy."""
+"""The second launch of the backward pass: the rule's gradient in a prologue, then dx in one more look at x and dy.
+
+The first program also takes the gradient of the importance back to the logits.
+"""
 
 from __future__ import annotations
 
@@ -6,155 +9,80 @@ import triton
 import triton.language as tl
 
 from switchnorm.ops.kernels.triton.affine import scale_and_shift
-from switchnorm.ops.kernels.triton.geometry import (
-    STAGES,
-    block_mask,
-    block_offsets,
-    block_start,
-    channels_of,
-    known_multiples,
-    own_steps,
-    own_work,
-)
-from switchnorm.ops.kernels.triton.gradients import gradient_tables, moment_gradients, write_importance_gradients
-from switchnorm.ops.kernels.triton.sums import masked_gradient
+from switchnorm.ops.kernels.triton.bundles import Logits, Used
+from switchnorm.ops.kernels.triton.geometry import block_at, block_offsets, maps_at, own_piece, own_work, sizes
+from switchnorm.ops.kernels.triton.importance import write_logit_gradients
+from switchnorm.ops.kernels.triton.rule import moment_gradients
+from switchnorm.ops.kernels.triton.sums import gradient_tables, masked_gradient, sum_shares
+from switchnorm.ops.kernels.triton.tables import load_two, maps_table
 
 
 @triton.jit
-def combine_piece(
-    dy_ptr,
-    x_ptr,
-    dx_ptr,
-    centre,
-    scale,
-    shift,
-    b,
-    constant,
-    n,
-    tile,
-    piece,
-    C,
-    L,
-    STEPS,
-    RELU: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_L: tl.constexpr,
-    ACC: tl.constexpr,
-):
-    """dy * scale + (x - centre) * b + constant for one piece of the maps of a tile, walking backwards."""
-    offsets = block_offsets(C, L, CHANNELS_LAST, BLOCK_C, BLOCK_L)
-    steps = own_steps(piece, L, STEPS, BLOCK_L)
-    for i in tl.range(0, steps, num_stages=STAGES):
-        l0 = (piece * STEPS + steps - 1 - i) * BLOCK_L
-        mask = block_mask(tile, l0, C, L, BLOCK_C, BLOCK_L)
-        at = block_start(n, tile, l0, C, L, CHANNELS_LAST, BLOCK_C) + offsets
-        dy = tl.load(dy_ptr + at, mask=mask, other=0).to(ACC)
-        x = tl.load(x_ptr + at, mask=mask, other=0).to(ACC)
+def combine_piece(dy_ptr, x_ptr, dx_ptr, centre, scale, shift, b, constant, maps, piece, size, RELU, BLOCK):
+    """dy * scale + (x - centre) * b + constant for a piece of maps, walking backwards."""
+    offsets = block_offsets(size, BLOCK)
+    begin, end, steps = own_piece(piece, size, BLOCK)
+    for i in tl.range(0, steps, num_stages=BLOCK.STAGES):
+        start, mask = block_at(maps, begin + (steps - 1 - i) * BLOCK.L, end, size, BLOCK)
+        at = start + offsets
+        dy = tl.load(dy_ptr + at, mask=mask, other=0).to(centre.dtype)
+        x = tl.load(x_ptr + at, mask=mask, other=0).to(centre.dtype)
         dy = masked_gradient(dy, x, None, at, mask, centre, scale, shift, RELU)
-        dx = dy * scale[:, None] + ((x - centre[:, None]) * b[:, None] + constant[:, None])
+        dx = dy * scale[:, :, None] + ((x - centre[:, :, None]) * b[:, :, None] + constant[:, :, None])
         tl.store(dx_ptr + at, dx, mask=mask)
 
 
-@triton.jit(do_not_specialize=["N", "C", "L", "P", "STEPS", "SAMPLES", "PART", "WIDTH"])
+@triton.jit(do_not_specialize=["N", "C", "L", "P", "PIECE", "SAMPLES", "PART", "WIDTH"])
 def gradient_kernel(
-    dy_ptr,
-    x_ptr,
-    dx_ptr,
-    saved_ptr,
-    scratch_ptr,
-    running_mean_ptr,
-    mean_importance_ptr,
-    var_importance_ptr,
-    weight_ptr,
-    bias_ptr,
-    dmean_importance_ptr,
-    dvar_importance_ptr,
-    N,
-    C,
-    L,
-    P,
-    STEPS,
-    SAMPLES,
-    PART,
-    WIDTH,
-    INSTANCE: tl.constexpr,
-    LAYER: tl.constexpr,
-    BATCH: tl.constexpr,
-    GROUP: tl.constexpr,
-    K: tl.constexpr,
-    UNBIASED: tl.constexpr,
-    FLAT: tl.constexpr,
-    RELU: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr,
-    ALIGN: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_L: tl.constexpr,
-    BLOCK_T: tl.constexpr,
-    BLOCK_W: tl.constexpr,
-    ACC: tl.constexpr,
-):
+    dy_ptr, x_ptr, dx_ptr, saved_ptr, scratch_ptr, used_mean_ptr,
+    mean_logits_ptr, var_logits_ptr, mean_fixed_ptr, var_fixed_ptr, radius_ptr,
+    weight_ptr, bias_ptr, dmean_logits_ptr, dvar_logits_ptr,
+    N, C, L, P, PIECE, SAMPLES, PART, WIDTH,
+    CHOICE: tl.constexpr, RULE: tl.constexpr, RELU: tl.constexpr,
+    BLOCK: tl.constexpr, POOL: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
     """dx after `gradient_sums_kernel`; `scratch` as it left it. RELU: dy is still to be masked."""
-    C, L = known_multiples(C, L, CHANNELS_LAST, ALIGN)
-    tile, first, last, piece = own_work(N, C, P, SAMPLES, BLOCK_C, True)
-    c = channels_of(tile, BLOCK_C)
-    row = C.to(tl.int64)
-    for i in range(last - first):
-        n = last - 1 - i
-        mean = tl.load(saved_ptr + n * row + c, mask=c < C, other=0)
-        offset = tl.load(saved_ptr + (2 * N + n) * row + c, mask=c < C, other=0)
-        deviation = tl.load(saved_ptr + (3 * N + n) * row + c, mask=c < C, other=0)
-        scale, shift = scale_and_shift(offset, deviation, weight_ptr, bias_ptr, c, C, ACC)
+    size = sizes(N, C, L, P, PIECE, SAMPLES, PART, WIDTH, BLOCK)
+    work = own_work(size, True)
+    used = Used(used_mean_ptr, None)
+    plane = size.N * size.ROW
+    grads = gradient_tables(scratch_ptr, size)
+    blocks = tl.cdiv(work.last - work.first, BLOCK.N)
+    for i in range(blocks):
+        maps = maps_at(work.first + (blocks - 1 - i) * BLOCK.N, work.last, work.tile, size, BLOCK.N, BLOCK)
+        at = maps_table(saved_ptr) + maps.place
+        mean = tl.load(at, mask=maps.inside, other=0)
+        offset, deviation = load_two(at + 2 * plane, plane, maps.inside)
+        scale, shift = scale_and_shift(offset, deviation, weight_ptr, bias_ptr, maps, size)
+        mean_grad, var_grad = mean, mean
+        if RULE.INSTANCE >= 0:
+            mean_grad, var_grad = load_two(grads.maps + maps.place, plane, maps.inside)
         of_mean, of_var = moment_gradients(
-            saved_ptr, scratch_ptr, running_mean_ptr, mean_importance_ptr, var_importance_ptr, mean, n, tile, N, C, L,
-            P, PART, WIDTH, INSTANCE, LAYER, BATCH, GROUP, UNBIASED, FLAT, BLOCK_C, BLOCK_T, BLOCK_W, ACC,
-        )  # fmt: skip
-        combine_piece(
-            dy_ptr, x_ptr, dx_ptr, mean, scale, shift, of_var * 2 / L.to(ACC), of_mean / L.to(ACC), n, tile, piece, C,
-            L, STEPS, RELU, CHANNELS_LAST, BLOCK_C, BLOCK_L, ACC,
-        )  # fmt: skip
+            mean, mean_grad, var_grad, saved_ptr, grads, used, maps, size, RULE, BLOCK, POOL
+        )
+        b, constant = of_var * 2 / size.L.to(ACC), of_mean / size.L.to(ACC)
+        combine_piece(dy_ptr, x_ptr, dx_ptr, mean, scale, shift, b, constant, maps, work.piece, size, RELU, BLOCK)
     # The first condition is the compiler's, the second the program's.
-    if mean_importance_ptr is not None:  # noqa: SIM102
+    if RULE.MIXED:  # noqa: SIM102
         if tl.program_id(0) == 0:
-            _, _, shares_ptr, _ = gradient_tables(scratch_ptr, N, C, P, BLOCK_C)
-            tiles = tl.cdiv(C, BLOCK_C)
-            write_importance_gradients(shares_ptr, dmean_importance_ptr, dvar_importance_ptr, K, tiles, BLOCK_T)
+            logits = Logits(mean_logits_ptr, var_logits_ptr, mean_fixed_ptr, var_fixed_ptr, radius_ptr)
+            shares = sum_shares(grads.shares, 8, size.TILES, ACC)
+            write_logit_gradients(shares, dmean_logits_ptr, dvar_logits_ptr, logits, CHOICE, ACC)
 
 
-@triton.jit(do_not_specialize=["N", "C", "L", "P", "STEPS", "SAMPLES"])
+@triton.jit(do_not_specialize=["N", "C", "L", "P", "PIECE", "SAMPLES"])
 def combine_kernel(
-    dy_ptr,
-    a_ptr,
-    x_ptr,
-    centre_ptr,
-    b_ptr,
-    constant_ptr,
-    dx_ptr,
-    N,
-    C,
-    L,
-    P,
-    STEPS,
-    SAMPLES,
-    CHANNELS_LAST: tl.constexpr,
-    ALIGN: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_L: tl.constexpr,
-    ACC: tl.constexpr,
-):
+    dy_ptr, a_ptr, x_ptr, centre_ptr, b_ptr, constant_ptr, dx_ptr,
+    N, C, L, P, PIECE, SAMPLES,
+    BLOCK: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
     """dy * a + (x - centre) * b + constant, all tables (N, C)."""
-    C, L = known_multiples(C, L, CHANNELS_LAST, ALIGN)
-    tile, first, last, piece = own_work(N, C, P, SAMPLES, BLOCK_C, True)
-    c = channels_of(tile, BLOCK_C)
-    row = C.to(tl.int64)
-    for i in range(last - first):
-        n = last - 1 - i
-        at = n * row + c
-        a = tl.load(a_ptr + at, mask=c < C, other=0)
-        centre = tl.load(centre_ptr + at, mask=c < C, other=0)
-        b = tl.load(b_ptr + at, mask=c < C, other=0)
-        constant = tl.load(constant_ptr + at, mask=c < C, other=0)
-        combine_piece(
-            dy_ptr, x_ptr, dx_ptr, centre, a, centre, b, constant, n, tile, piece, C, L, STEPS, False, CHANNELS_LAST,
-            BLOCK_C, BLOCK_L, ACC,
-        )  # fmt: skip
+    size = sizes(N, C, L, P, PIECE, SAMPLES, N, C, BLOCK)
+    work = own_work(size, True)
+    for n0 in range(work.first, work.last, BLOCK.N):
+        maps = maps_at(n0, work.last, work.tile, size, BLOCK.N, BLOCK)
+        a = tl.load(a_ptr + maps.place, mask=maps.inside, other=0)
+        centre = tl.load(centre_ptr + maps.place, mask=maps.inside, other=0)
+        b = tl.load(b_ptr + maps.place, mask=maps.inside, other=0)
+        constant = tl.load(constant_ptr + maps.place, mask=maps.inside, other=0)
+        combine_piece(dy_ptr, x_ptr, dx_ptr, centre, a, centre, b, constant, maps, work.piece, size, False, BLOCK)

@@ -1,8 +1,11 @@
 """Where a program's work lies in memory, on the device.
 
-A program owns one tile of BLOCK_C channels, of a range of samples, of one piece of their maps, and walks it in
-blocks (BLOCK_C, BLOCK_L). Both layouts are the same code: which of the two dimensions is contiguous decides how threads
-are laid out over a block. Places of blocks are 64-bit scalars; inside a block 32 bits are enough.
+A program owns one tile of channels (`Work`), of a range of samples, of one piece of their maps, and walks it in blocks
+(BLOCK.N, BLOCK.C, BLOCK.L): several samples at once where maps are short, so that enough of them is on its way from
+memory. Both layouts are the same code: which of the dimensions is contiguous decides how threads are laid out over a
+block. Places of blocks are 64-bit scalars; inside a sample's block 32 bits are enough.
+
+In all files: what is in capitals is constant, but for what is in `Sizes`, and ACC is the type that is accumulated in.
 """
 
 from __future__ import annotations
@@ -10,68 +13,74 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-#: Blocks of a map on their way from memory while one is worked on.
-STAGES = tl.constexpr(3)
+from switchnorm.ops.kernels.triton.bundles import Maps, Sizes, Work
 
 
 @triton.jit
-def known_multiples(C, L, CHANNELS_LAST: tl.constexpr, ALIGN: tl.constexpr):
-    """C and L, the contiguous one of which the compiler now knows to be a multiple of ALIGN: it vectorises by that."""
-    if CHANNELS_LAST:
-        C = C // ALIGN * ALIGN
+def sizes(N, C, L, P, PIECE, SAMPLES, PART, WIDTH, BLOCK):
+    """All `Sizes`. C, or L and PIECE, come as what the compiler knows for multiples of ALIGN: it vectorises by that."""
+    if BLOCK.CHANNELS_LAST:
+        C = C // BLOCK.ALIGN * BLOCK.ALIGN
     else:
-        L = L // ALIGN * ALIGN
-    return C, L
+        L = L // BLOCK.ALIGN * BLOCK.ALIGN
+        PIECE = PIECE // BLOCK.ALIGN * BLOCK.ALIGN
+    return Sizes(N, C, L, P, PIECE, SAMPLES, PART, WIDTH, C.to(tl.int64), tl.cdiv(C, BLOCK.C))
 
 
 @triton.jit
-def own_work(N, C, P, SAMPLES, BLOCK_C: tl.constexpr, REVERSED: tl.constexpr):
-    """A program's tile of channels, its first and its last but one sample, and its piece of the maps.
+def own_work(size, REVERSED):
+    """A program's work.
 
     Second passes walk backwards: what the first pass read last is what the L2 cache still holds.
     """
-    tiles = tl.cdiv(C, BLOCK_C)
     program = tl.program_id(0)
     if REVERSED:
         program = tl.num_programs(0) - 1 - program
-    work = program // tiles
-    first = work // P * SAMPLES
-    return program % tiles, first, tl.minimum(first + SAMPLES, N), work % P
+    work = program // size.TILES
+    first = work // size.P * size.SAMPLES
+    return Work(program % size.TILES, first, tl.minimum(first + size.SAMPLES, size.N), work % size.P)
 
 
 @triton.jit
-def own_steps(piece, L, STEPS, BLOCK_L: tl.constexpr):
-    """How many blocks a piece of a map has; the last piece may have fewer than STEPS."""
-    return tl.minimum(STEPS, tl.cdiv(L, BLOCK_L) - piece * STEPS)
+def own_piece(piece, size, BLOCK):
+    """Where a piece of a map begins and ends, the last one maybe beyond the map, and how many blocks it has."""
+    begin = piece * size.PIECE
+    steps = 1 if BLOCK.WHOLE else tl.cdiv(tl.minimum(size.PIECE, size.L - begin), BLOCK.L)
+    return begin, begin + size.PIECE, steps
 
 
 @triton.jit
-def channels_of(tile, BLOCK_C: tl.constexpr):
-    """The channels of a tile, some of which may lie beyond C."""
-    return tile * BLOCK_C + tl.arange(0, BLOCK_C)
+def maps_at(first, last, tile, size, COUNT, BLOCK):
+    """`Maps` (COUNT, BLOCK.C) from sample `first` on."""
+    n = first + tl.arange(0, COUNT)
+    c = tile * BLOCK.C + tl.arange(0, BLOCK.C)
+    inside = (n < last)[:, None] & (c < size.C)[None, :]
+    return Maps(n, c, inside, n[:, None] * size.ROW + c[None, :], tile, first, last)
 
 
 @triton.jit
-def block_start(n, tile, l0, C, L, CHANNELS_LAST: tl.constexpr, BLOCK_C: tl.constexpr):
-    """The offset of a block's first element."""
-    c0 = tile * BLOCK_C
-    row = C.to(tl.int64)
-    inside = l0 * row + c0 if CHANNELS_LAST else c0 * L.to(tl.int64) + l0
-    return n * (row * L) + inside
-
-
-@triton.jit
-def block_offsets(C, L, CHANNELS_LAST: tl.constexpr, BLOCK_C: tl.constexpr, BLOCK_L: tl.constexpr):
+def block_offsets(size, BLOCK):
     """The offsets of a block's elements from its first."""
-    c = tl.arange(0, BLOCK_C)[:, None]
-    l = tl.arange(0, BLOCK_L)[None, :]  # noqa: E741
-    return c + l * C if CHANNELS_LAST else c * L + l
+    c = tl.arange(0, BLOCK.C)[None, :, None]
+    l = tl.arange(0, BLOCK.L)[None, None, :]  # noqa: E741
+    offsets = c + l * size.C if BLOCK.CHANNELS_LAST else c * size.L + l
+    if BLOCK.N > 1:
+        offsets = tl.arange(0, BLOCK.N)[:, None, None] * (size.ROW * size.L) + offsets
+    return offsets
 
 
 @triton.jit
-def block_mask(tile, l0, C, L, BLOCK_C: tl.constexpr, BLOCK_L: tl.constexpr):
-    """Which elements of a block exist."""
-    return (channels_of(tile, BLOCK_C) < C)[:, None] & (l0 + tl.arange(0, BLOCK_L) < L)[None, :]
+def block_at(maps, l0, end, size, BLOCK):
+    """The offset of a block's first element, and which of its elements exist and lie before the end of the piece."""
+    c0 = maps.tile * BLOCK.C
+    start = maps.first * (size.ROW * size.L)
+    start += l0 * size.ROW + c0 if BLOCK.CHANNELS_LAST else c0 * size.L.to(tl.int64) + l0
+    l = l0 + tl.arange(0, BLOCK.L)  # noqa: E741
+    # Not the smaller of L and the end, of which the compiler does not know what it is a multiple of.
+    mask = (c0 + tl.arange(0, BLOCK.C) < size.C)[None, :, None] & ((l < size.L) & (l < end))[None, None, :]
+    if BLOCK.N > 1:
+        mask = mask & (maps.first + tl.arange(0, BLOCK.N) < maps.last)[:, None, None]
+    return start, mask
 
 
 @triton.jit
@@ -89,6 +98,56 @@ def arrived_last(counter_ptr, index, expected):
 
 
 @triton.jit
-def unbias(var, count, ACC: tl.constexpr):
+def last_of_maps(counter_ptr, work, size, MERGE):
+    """Whether this program is the last of those with pieces of the same maps; it then sees all they wrote."""
+    last = True
+    if MERGE.P > 1:
+        last = arrived_last(counter_ptr, work.first // size.SAMPLES * size.TILES + work.tile, size.P)
+    else:
+        tl.debug_barrier()
+    return last
+
+
+@triton.jit
+def last_of_tile(counter_ptr, work, size, MERGE, COUNTED):
+    """Whether this program is the last to merge maps of its tile; COUNTED: others have samples of it.
+
+    Counters of tiles come after those of the maps in pieces, where there are any.
+    """
+    last = True
+    if COUNTED:
+        groups = tl.cdiv(size.N, size.SAMPLES)
+        index = groups * size.TILES + work.tile if MERGE.P > 1 else work.tile
+        last = arrived_last(counter_ptr, index, groups)
+    else:
+        tl.debug_barrier()
+    return last
+
+
+@triton.jit
+def unbias(var, count):
     """The unbiased variance from that of a population of `count` elements; 0 stays 0 for a single element."""
-    return var * (count.to(ACC) / tl.maximum(count - 1, 1).to(ACC))
+    return var * (count.to(var.dtype) / tl.maximum(count - 1, 1).to(var.dtype))
+
+
+@triton.jit
+def folded(values, FOLD, BLOCK):
+    """FOLD sums of each map of a block, of elements that one thread holds: what accumulates then takes few registers.
+
+    Those are 8 neighbours, which come as one load, or in channels-last blocks every 32nd row.
+    """
+    N: tl.constexpr = BLOCK.N
+    C: tl.constexpr = BLOCK.C
+    TIMES: tl.constexpr = BLOCK.L // FOLD
+    if TIMES > 1:
+        if BLOCK.CHANNELS_LAST:
+            values = tl.sum(tl.reshape(values, (N, C, TIMES, FOLD)), 2)
+        else:
+            values = tl.sum(tl.reshape(values, (N, C, FOLD, TIMES)), 3)
+    return values
+
+
+@triton.jit
+def zeros(N, C, L, ACC):
+    """Zeros (N, C, L): Triton takes fields of constants as arguments, but in no tuple."""
+    return tl.zeros((N, C, L), ACC)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from switchnorm.ops.kernels.base import Forward, Gradients, Kernel, Moments, Operands
-from switchnorm.ops.kernels.triton import library
-from switchnorm.ops.kernels.triton.launch import INTERPRETING
+from switchnorm.ops.kernels.base import Forward, Gradients, Kernel, Moments, Operands, WholePass, like
+from switchnorm.ops.kernels.triton import fused, passes
+from switchnorm.ops.kernels.triton.launch import INTERPRETING, on_device
+from switchnorm.ops.kernels.triton.probe import failure
+from switchnorm.ops.partition import Ghost
+from switchnorm.ops.projection import GIVEN, Call
 from switchnorm.ops.rule import Rule
 from switchnorm.ops.statistics import Table
 
@@ -27,31 +31,40 @@ class TritonKernel(Kernel):
             return f"the input is on {x.device.type}"
         if x.dtype not in _DTYPES:
             return f"it does not take {str(x.dtype).removeprefix('torch.')}"
-        return None
+        return failure(x.get_device()) if x.is_cuda else None
 
     def moments(self, x: Tensor, factor: float) -> Moments:
         """One launch, and the factor."""
-        mean, var = library.moments(x).unbind()
+        with on_device(x):
+            mean, var = passes.moments(x).unbind()
         return Moments(mean, var.mul_(factor) if factor != 1 else var, True)
 
     def affine(self, x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor | None, far: Tensor | bool) -> Tensor:
         """One launch."""
-        return library.affine(x, centre, scale, shift)
+        with on_device(x):
+            return passes.affine(x, centre, scale, shift)
 
     def scaled(self, dy: Tensor, scale: Tensor) -> Tensor:
         """One launch."""
-        return library.affine(dy, torch.zeros_like(scale), scale, None)
+        with on_device(dy):
+            return passes.affine(dy, torch.zeros_like(scale), scale, None)
 
     def sums(self, dy: Tensor, x: Tensor, centre: Tensor, scale: Tensor, far: Tensor | bool) -> Table:
         """One launch, and the scale."""
-        total, product = library.sums(dy, x, centre).unbind()
+        with on_device(x):
+            total, product = passes.sums(dy, x, centre).unbind()
         return total, product.mul_(scale)
 
     def combine(
         self, dy: Tensor, a: Tensor, x: Tensor, centre: Tensor, b: Tensor, c: Tensor, far: Tensor | bool
     ) -> Tensor:
         """One launch."""
-        return library.combine(dy, a, x, centre, b, c)
+        with on_device(x):
+            return passes.combine(dy, a, x, centre, b, c)
+
+    def whole_pass(self, statistics: tuple[str, ...], ghost: Ghost, samples: int) -> WholePass | None:
+        """For one process, equal parts of the batch, at most one way of grouping."""
+        return fused if _holds(statistics, ghost, samples) else None
 
     def keeps_output(self, operands: Operands, rule: Rule) -> bool:
         """Where the rule is fused and there is no residual, the operations that gave y its sign are done again."""
@@ -61,60 +74,54 @@ class TritonKernel(Kernel):
         """Two launches or one where the rule is fused."""
         if not _fused(operands, rule):
             return super().forward(operands, rule, relu)
-        y, saved, batch = library.normalize(
-            operands.x,
-            *_packed(operands[1:5]),
-            operands.residual,
-            *_packed(operands.running or (None, None)),
-            rule.statistics,
-            rule.eps,
-            rule.ghost,
-            rule.unbiased,
-            relu,
-        )
-        batch_mean, batch_var = batch.unbind() if len(batch) else (None, None)
-        return Forward(y, batch_mean, batch_var, (saved,), None)
+        x, mean, var, weight, bias, residual, running = operands
+        assert not isinstance(rule.ghost, tuple)
+        call = Call(rule.statistics, rule.eps, rule.ghost, rule.unbiased, relu, GIVEN, False)
+        mean, var, weight, bias = _packed(mean, var, weight, bias)
+        used = _packed_table(running)
+        y, saved, batch, notes = fused.forward(call, x, mean, var, None, weight, bias, residual, used, None)
+        batch_mean, batch_var = (None, None) if batch is None else batch.unbind()
+        return Forward(y, batch_mean, batch_var, (saved,), (call, notes))
 
     def backward(self, forward: Forward, operands: Operands, rule: Rule, relu: bool, dy: Tensor) -> Gradients:
         """As `forward`."""
         if not _fused(operands, rule):
             return super().backward(forward, operands, rule, relu, dy)
-        y = forward.y if relu and operands.residual is not None else None
-        found = iter(
-            library.gradients(
-                dy,
-                operands.x,
-                y,
-                *forward.saved,
-                *_packed(operands[1:5]),
-                *_packed(operands.running or (None, None)),
-                rule.statistics,
-                rule.ghost,
-                rule.unbiased,
-                relu,
-            )
+        x, mean, var, weight, bias, residual, running = operands
+        y = like(forward.y, x) if relu and residual is not None else None
+        mean, var, weight, bias = _packed(mean, var, weight, bias)
+        call, notes = forward.notes
+        (saved,) = forward.saved
+        used = _packed_table(running)
+        dx, of_mean, of_var, of_weight, of_bias, dz = fused.backward(
+            call, notes, dy, x, y, saved, mean, var, None, weight, bias, used
         )
-        dx = next(found)
-        mean_importance, var_importance, weight, bias = (None if t is None else next(found) for t in operands[1:5])
         # Without ReLU, dy is the residual's gradient as it is.
-        residual = None if operands.residual is None else next(found, dy)
-        return Gradients(dx, mean_importance, var_importance, weight, bias, residual)
+        of_residual = None if residual is None else dy if dz is None else dz
+        return Gradients(dx, of_mean, of_var, of_weight, of_bias, of_residual)
 
 
 def _fused(operands: Operands, rule: Rule) -> bool:
-    """Whether the kernels hold this rule: one process, equal parts of the batch, at most one way of grouping."""
-    x, mean_importance, var_importance, *_ = operands
-    if x.numel() == 0 or sum(name.startswith("group:") for name in rule.statistics) > 1:
+    """Whether the kernels hold this: one process, equal parts of the batch, at most one way of grouping."""
+    x, mean, var, _, _, _, running = operands
+    if rule.group is not None or (mean is None) != (var is None) or x.numel() == 0:
         return False
-    if (mean_importance is None) != (var_importance is None):
+    return _holds(rule.statistics, None if running is not None else rule.ghost, x.shape[0])
+
+
+@functools.lru_cache(maxsize=4096)
+def _holds(statistics: tuple[str, ...], ghost: Ghost, samples: int) -> bool:
+    if sum(name.startswith("group:") for name in statistics) > 1:
         return False
-    if "batch" not in rule.statistics or operands.running is not None:
+    if "batch" not in statistics or ghost is None:
         return True
-    if rule.group is not None or isinstance(rule.ghost, tuple):
-        return False
-    return rule.ghost is None or rule.ghost >= len(x) or len(x) % rule.ghost == 0
+    return not isinstance(ghost, tuple) and (ghost >= samples or samples % ghost == 0)
 
 
-def _packed(tensors: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+def _packed(*tensors: Tensor | None) -> list[Tensor | None]:
     """The same one-dimensional tensors without gaps in memory."""
-    return [None if t is None else t.contiguous() for t in tensors]
+    return [t if t is None or t.is_contiguous() else t.contiguous() for t in tensors]
+
+
+def _packed_table(table: Table | None) -> Table | None:
+    return None if table is None else (table[0].contiguous(), table[1].contiguous())

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from switchnorm.ops.kernels.triton.plan import Plan, power_above
+from switchnorm.ops.kernels.triton.bundles import Pool, Rule
+from switchnorm.ops.kernels.triton.cut import Plan, power_above
 
 #: Elements that a program can hold in registers.
 RESIDENT = 8192
+#: Numbers of importance at the head of what is kept: see `tables`.
+HEAD = 8
 #: Fewest channels of a program that holds channels-last maps: 16 or 32 bytes a row.
 NARROWEST = 8
 
@@ -23,7 +22,8 @@ class Mixture:
 
     Attributes:
         instance, layer, batch, group: place in the rule, or -1.
-        running: whether the batch statistic is a running one, which is not pooled.
+        used: whether the batch statistic is given, a running one, which is not pooled.
+        members: a bit for each logit that takes part.
         part: samples of one part of the batch; N where it is not pooled.
         width: channels of a group; C where there is none.
         unbiased, flat: as in `switchnorm.ops.rule.Rule`.
@@ -33,7 +33,8 @@ class Mixture:
     layer: int
     batch: int
     group: int
-    running: bool
+    used: bool
+    members: int
     part: int
     width: int
     unbiased: bool
@@ -42,11 +43,11 @@ class Mixture:
     @property
     def pools_batch(self) -> bool:
         """Whether the batch statistic is computed from x."""
-        return self.batch >= 0 and not self.running
+        return self.batch >= 0 and not self.used
 
     def saved(self, samples: int, channels: int) -> int:
         """How many numbers are kept for the backward pass: see `tables`."""
-        kept = 4 * samples * channels
+        kept = HEAD + 4 * samples * channels
         if self.layer >= 0:
             kept += 2 * samples
         if self.group >= 0:
@@ -55,19 +56,24 @@ class Mixture:
             kept += 2 * (samples // self.part) * channels
         return kept
 
-    def block_w(self, plan: Plan) -> int:
-        """Members of a group that every channel reads at once; 0 where tiles make up groups, which are then pooled."""
-        if self.group < 0 or self.width % plan.block_c == 0:
-            return 0
-        return plan.block_w(self.width)
+    def rule(self, mixed: bool) -> Rule:
+        """What kernels are told; mixed: from importance."""
+        return Rule(self.instance, self.layer, self.batch, self.group, mixed, self.unbiased, self.flat)
+
+    def pool(self, plan: Plan) -> Pool:
+        """How the second launch pools over channels."""
+        # Where tiles make up groups, they are pooled.
+        cut_groups = self.group >= 0 and self.width % plan.block_c != 0
+        members = plan.block_w(self.width) if cut_groups else 0
+        return Pool(0, plan.block_t, plan.tiles <= plan.block_t, members)
+
+    def held(self) -> Pool:
+        """How programs pool that hold everything."""
+        return Pool(self.width if self.group >= 0 else 1)
 
     def pooled(self, plan: Plan) -> bool:
         """Whether the statistics of whole tiles are needed."""
-        return self.layer >= 0 or (self.group >= 0 and self.block_w(plan) == 0)
-
-    def places(self) -> dict[str, int]:
-        """The constants of the kernels that say where statistics stand."""
-        return {"INSTANCE": self.instance, "LAYER": self.layer, "BATCH": self.batch, "GROUP": self.group}
+        return self.layer >= 0 or (self.group >= 0 and self.width % plan.block_c == 0)
 
     def resident(self, plan: Plan, ties_samples: bool, ties_all: bool, itemsize: int) -> tuple[int, int, int] | None:
         """The block (N, C, L) of programs that each hold all that depends on each other; None where that is too much.
@@ -102,37 +108,38 @@ class Mixture:
         return block_n, min(channels, enough), power_above(plan.size)
 
 
-def mixture(x: Tensor, statistics: Sequence[str], running: Tensor | None, ghost: int | None, unbiased: bool) -> Mixture:
-    """The mixture for x and the arguments of the operator."""
-    arguments = (*x.shape[:2], x.dim() == 2, tuple(statistics), running is not None, ghost, unbiased)
-    # Sizes that are symbols cannot be looked up.
-    symbolic = any(isinstance(size, torch.SymInt) for size in x.shape[:2])
-    return (_describe if symbolic else _described)(*arguments)
-
-
-def _describe(
+@functools.lru_cache(maxsize=4096)
+def mixture(
     samples: int,
     channels: int,
     flat: bool,
     statistics: tuple[str, ...],
-    running: bool,
+    used: bool,
     ghost: int | None,
     unbiased: bool,
+    given: bool,
 ) -> Mixture:
-    places = {name.split(":")[0]: place for place, name in enumerate(statistics)}
+    """The mixture for an input of so many samples and channels.
+
+    Args:
+        samples, channels, flat, statistics, ghost, unbiased: as in `switchnorm.ops.rule.Rule`.
+        used: whether a batch statistic is given.
+        given: whether importance is, for all statistics. From logits there is none for the instance statistic of a flat
+            input.
+    """
+    kept = [given or not flat or name != "instance" for name in statistics]
+    places = {name.split(":")[0]: k for k, name in enumerate(statistics) if kept[k]}
     groups = next((int(name[6:]) for name in statistics if name.startswith("group:")), 1)
-    whole = ghost is None or ghost > samples or running or "batch" not in places
+    whole = ghost is None or ghost > samples or used or "batch" not in places
     return Mixture(
         places.get("instance", -1),
         places.get("layer", -1),
         places.get("batch", -1),
         places.get("group", -1),
-        running,
+        used,
+        sum(1 << k for k in places.values()),
         samples if whole or ghost is None else ghost,
         channels // groups,
         unbiased,
         flat,
     )
-
-
-_described = functools.lru_cache(maxsize=4096)(_describe)

@@ -1,10 +1,11 @@
 """The tables that launches hand to each other, and averages over them, on the device.
 
-`saved` is one buffer, kept for the backward pass: planes (N, C) of the maps' mean, their population variance, the
-offset of the mixed mean from the own one, and the mixed deviation's inverse; then mean and variance of the layer,
-(N,) each, of the groups, (N, G) each, and of the parts of the batch, (N / PART, C) each, as far as the rule has them.
+`saved` is one buffer, kept for the backward pass: the importance of four statistics in the mean and in the variance;
+planes (N, C) of the maps' mean, their population variance, the offset of the mixed mean from the own one, and the mixed
+deviation's inverse; then mean and variance of the layer, (N,) each, of the groups, (N, G) each, and of the parts of the
+batch, (N / PART, C) each, as far as the rule has them.
 
-A statistic's name in capitals (INSTANCE, LAYER, BATCH, GROUP) is its place in the rule, or -1 where the rule lacks it.
+What is pooled over channels is pooled by tiles first; each program of the second launch reads the tiles of its samples.
 """
 
 from __future__ import annotations
@@ -12,134 +13,180 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+#: Numbers of importance at the head of `saved`.
+HEAD = tl.constexpr(8)
+
 
 @triton.jit
-def layer_table(saved_ptr, N, C):
+def maps_table(saved_ptr):
+    """Mean, variance, offset and inverse deviation of maps: (4, N, C)."""
+    return saved_ptr + HEAD
+
+
+@triton.jit
+def layer_table(saved_ptr, size):
     """Mean and variance of the samples: (2, N)."""
-    return saved_ptr + 4 * N * C.to(tl.int64)
+    return saved_ptr + HEAD + 4 * size.N * size.ROW
 
 
 @triton.jit
-def group_table(saved_ptr, N, C, LAYER: tl.constexpr):
+def group_table(saved_ptr, size, RULE):
     """Mean and variance of the groups: (2, N, C / WIDTH)."""
-    pointer = layer_table(saved_ptr, N, C)
-    if LAYER >= 0:
-        pointer += 2 * N
+    pointer = layer_table(saved_ptr, size)
+    if RULE.LAYER >= 0:
+        pointer += 2 * size.N
     return pointer
 
 
 @triton.jit
-def batch_table(saved_ptr, N, C, WIDTH, LAYER: tl.constexpr, GROUP: tl.constexpr):
+def batch_table(saved_ptr, size, RULE):
     """Mean and variance of the parts of the batch: (2, N / PART, C)."""
-    pointer = group_table(saved_ptr, N, C, LAYER)
-    if GROUP >= 0:
-        pointer += 2 * N * (C // WIDTH).to(tl.int64)
+    pointer = group_table(saved_ptr, size, RULE)
+    if RULE.GROUP >= 0:
+        pointer += 2 * size.N * (size.C // size.WIDTH).to(tl.int64)
     return pointer
 
 
 @triton.jit
-def weight_at(importance_ptr, PLACE: tl.constexpr, ACC: tl.constexpr):
-    """The importance of a statistic; 1 for the single one of a rule without importance."""
-    return tl.full((), 1, ACC) if importance_ptr is None else tl.load(importance_ptr + PLACE).to(ACC)
+def load_two(at, plane, mask):
+    """What adjacent planes of a table hold; 0 where there is nothing."""
+    return tl.load(at, mask=mask, other=0), tl.load(at + plane, mask=mask, other=0)
 
 
 @triton.jit
-def average(values, inside, count, AXIS: tl.constexpr, ACC: tl.constexpr):
+def store_two(at, plane, first, second, mask):
+    """The way back of `load_two`."""
+    tl.store(at, first, mask=mask)
+    tl.store(at + plane, second, mask=mask)
+
+
+@triton.jit
+def store_slots(slots_ptr, maps, piece, size, first, second):
+    """Write two numbers of a piece of each map into slots (2, N, P, C), where no one else writes."""
+    at = slots_ptr + maps.n[:, None] * (size.ROW * size.P) + piece * size.ROW + maps.c[None, :]
+    store_two(at, size.N * size.ROW * size.P, first, second, maps.inside)
+
+
+@triton.jit
+def load_slots(slots_ptr, maps, size, MERGE):
+    """Both numbers of all pieces of maps, (N, MERGE.P, C), which pieces these are, and whether they exist."""
+    piece = tl.arange(0, MERGE.P)[None, :, None]
+    at = slots_ptr + (maps.n[:, None, None] * size.ROW * size.P + piece * size.ROW) + maps.c[None, None, :]
+    exists = maps.inside[:, None, :] & (piece < size.P)
+    first, second = load_two(at, size.N * size.ROW * size.P, exists)
+    return first, second, piece, exists
+
+
+@triton.jit
+def average(values, inside, count, AXIS):
     """The mean over one axis of a block, relative to its first entry so that a common offset costs no digits."""
-    pivot = tl.sum(tl.where(entries(values, AXIS) == 0, values, 0), AXIS, keep_dims=True)
+    entry = tl.expand_dims(tl.arange(0, values.shape[AXIS]), 1 - AXIS)
+    pivot = tl.sum(tl.where(entry == 0, values, 0), AXIS, keep_dims=True)
     total = tl.sum(tl.where(inside, values - pivot, 0), AXIS, keep_dims=True)
-    return pivot + total / count.to(ACC)
+    return pivot + total / count.to(values.dtype)
 
 
 @triton.jit
-def entries(values, AXIS: tl.constexpr):
-    """The index along one axis of a two-dimensional block, broadcast against it."""
-    index = tl.arange(0, values.shape[AXIS])
-    return tl.expand_dims(index, 1 - AXIS)
-
-
-@triton.jit
-def pool(mean, var, inside, count, AXIS: tl.constexpr, ACC: tl.constexpr):
+def pool(mean, var, inside, count, AXIS):
     """Mean over one axis, and the sum there of variances and of squared distances to that mean."""
-    centre = average(mean, inside, count, AXIS, ACC)
+    centre = average(mean, inside, count, AXIS)
     apart = mean - centre
     return centre, tl.sum(tl.where(inside, var + apart * apart, 0), AXIS, keep_dims=True)
 
 
 @triton.jit
-def pool_more(mean, spread, before, more_mean, more_spread, more, ACC: tl.constexpr):
+def pool_more(mean, spread, before, more_mean, more_spread, more):
     """`pool` of `before` entries and of `more` others as one (Chan, Golub, LeVeque 1979)."""
     shift = more_mean - mean
-    share = more.to(ACC) / (before + more).to(ACC)
-    return mean + shift * share, spread + more_spread + shift * shift * (before.to(ACC) * share)
+    share = more.to(mean.dtype) / (before + more).to(mean.dtype)
+    return mean + shift * share, spread + more_spread + shift * shift * (before.to(mean.dtype) * share)
 
 
 @triton.jit
-def pool_tiles(pooled_ptr, n, first, count, N, C, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr, ACC: tl.constexpr):
-    """Mean and population variance over adjacent tiles of sample n, from each tile's own; scalars."""
-    tiles = tl.cdiv(C, BLOCK_C)
-    tile = first + tl.arange(0, BLOCK_T)
-    inside = tl.arange(0, BLOCK_T) < count
-    width = tl.where(inside, tl.minimum(BLOCK_C, C - tile * BLOCK_C), 0).to(ACC)
-    at = pooled_ptr + n * tiles + tile
-    mean = tl.load(at, mask=inside, other=0)
-    spread = tl.load(at + N * tiles, mask=inside, other=0)
-    channels = tl.sum(width, 0)
-    pivot = tl.sum(tl.where(tl.arange(0, BLOCK_T) == 0, mean, 0), 0)
-    centre = pivot + tl.sum(width * tl.where(inside, mean - pivot, 0), 0) / channels
-    apart = mean - centre
-    return centre, tl.sum(tl.where(inside, spread + width * apart * apart, 0), 0) / channels
+def tile_entries(pooled_ptr, maps, first, end, size, POOL):
+    """Two planes (N, TILES) at POOL.T adjacent tiles of each sample of maps, which they are and which exist."""
+    tile = first + tl.arange(0, POOL.T)[None, :]
+    exists = (maps.n < size.N)[:, None] & (tile < end)
+    of_mean, of_var = load_two(pooled_ptr + maps.n[:, None] * size.TILES + tile, size.N * size.TILES, exists)
+    return of_mean, of_var, tile, exists
 
 
 @triton.jit
-def sum_tiles(pooled_ptr, n, first, count, N, C, BLOCK_C: tl.constexpr, BLOCK_T: tl.constexpr):
-    """The two sums over adjacent tiles of sample n, from each tile's own; scalars."""
-    tiles = tl.cdiv(C, BLOCK_C)
-    inside = tl.arange(0, BLOCK_T) < count
-    at = pooled_ptr + n * tiles + first + tl.arange(0, BLOCK_T)
-    return (
-        tl.sum(tl.load(at, mask=inside, other=0), 0),
-        tl.sum(tl.load(at + N * tiles, mask=inside, other=0), 0),
-    )
+def pool_tiles(pooled_ptr, maps, first, count, size, BLOCK, POOL, ACC):
+    """Mean and population variance of samples (BLOCK.N, 1) over `count` adjacent tiles, from each tile's own."""
+    ROWS: tl.constexpr = BLOCK.N
+    end = first + count
+    before = tl.zeros((ROWS, 1), tl.int32)
+    centre = tl.zeros((ROWS, 1), ACC)
+    spread = tl.zeros((ROWS, 1), ACC)
+    steps = 1 if POOL.ALL_T else tl.cdiv(count, POOL.T)
+    for i in range(steps):
+        t0 = first + i * POOL.T
+        mean, var, tile, exists = tile_entries(pooled_ptr, maps, t0, end, size, POOL)
+        width = tl.where(tile < end, tl.minimum(BLOCK.C, size.C - tile * BLOCK.C), 0)
+        more = tl.sum(width, 1, keep_dims=True)
+        pivot = tl.sum(tl.where(tile == t0, mean, 0), 1, keep_dims=True)
+        apart = tl.where(exists, mean - pivot, 0)
+        of_more = pivot + tl.sum(width.to(ACC) * apart, 1, keep_dims=True) / more.to(ACC)
+        apart = mean - of_more
+        inner = tl.sum(tl.where(exists, var + width.to(ACC) * apart * apart, 0), 1, keep_dims=True)
+        centre, spread = pool_more(centre, spread, before, of_more, inner, more)
+        before += more
+    return centre, spread / before.to(ACC)
 
 
 @triton.jit
-def pool_group(mean_ptr, n, c, N, C, factor, WIDTH, BLOCK_C: tl.constexpr, BLOCK_W: tl.constexpr, ACC: tl.constexpr):
-    """Mean and population variance of each channel's group, from the maps' own; for groups that tiles cut.
+def sum_tiles(pooled_ptr, maps, first, count, size, BLOCK, POOL, ACC):
+    """The two sums of samples (BLOCK.N, 1) over `count` adjacent tiles."""
+    ROWS: tl.constexpr = BLOCK.N
+    of_mean = tl.zeros((ROWS, 1), ACC)
+    of_var = tl.zeros((ROWS, 1), ACC)
+    steps = 1 if POOL.ALL_T else tl.cdiv(count, POOL.T)
+    for i in range(steps):
+        mean, var, _, _ = tile_entries(pooled_ptr, maps, first + i * POOL.T, first + count, size, POOL)
+        of_mean += tl.sum(mean, 1, keep_dims=True)
+        of_var += tl.sum(var, 1, keep_dims=True)
+    return of_mean, of_var
 
-    Every channel reads its whole group: either that is short, or groups are laid out unusually.
+
+@triton.jit
+def group_members(table_ptr, maps, w, size, POOL):
+    """Two planes (N, C) at POOL.W members of each map's group, from the w-th on, and which exist."""
+    member = w + tl.arange(0, POOL.W)[None, None, :]
+    exists = maps.inside[:, :, None] & (member < size.WIDTH)
+    start = maps.n[:, None] * size.ROW + (maps.c // size.WIDTH * size.WIDTH)[None, :]
+    of_mean, of_var = load_two(table_ptr + start[:, :, None] + member, size.N * size.ROW, exists)
+    return of_mean, of_var, exists
+
+
+@triton.jit
+def pool_group(maps_ptr, maps, factor, size, POOL):
+    """Mean and population variance of each map's group, from the maps' own; for groups that tiles cut.
+
+    Every map reads its whole group: either that is short, or groups are laid out unusually.
     """
-    plane = N.to(tl.int64) * C
-    start = c // WIDTH * WIDTH
-    at = mean_ptr + n * C.to(tl.int64) + start
-    pivot = tl.load(at, mask=c < C, other=0)
-    total = tl.zeros((BLOCK_C,), ACC)
-    for w in range(0, WIDTH, BLOCK_W):
-        member = w + tl.arange(0, BLOCK_W)[None, :]
-        inside = (c < C)[:, None] & (member < WIDTH)
-        mean = tl.load(at[:, None] + member, mask=inside, other=0)
-        total += tl.sum(tl.where(inside, mean - pivot[:, None], 0), 1)
-    centre = pivot + total / WIDTH.to(ACC)
-    spread = tl.zeros((BLOCK_C,), ACC)
-    for w in range(0, WIDTH, BLOCK_W):
-        member = w + tl.arange(0, BLOCK_W)[None, :]
-        inside = (c < C)[:, None] & (member < WIDTH)
-        apart = tl.load(at[:, None] + member, mask=inside, other=0) - centre[:, None]
-        var = tl.load(at[:, None] + plane + member, mask=inside, other=0) * factor
-        spread += tl.sum(tl.where(inside, var + apart * apart, 0), 1)
-    return centre, spread / WIDTH.to(ACC)
+    start = maps.n[:, None] * size.ROW + (maps.c // size.WIDTH * size.WIDTH)[None, :]
+    pivot = tl.load(maps_ptr + start, mask=maps.inside, other=0)
+    total = tl.zeros_like(pivot)
+    for w in range(0, size.WIDTH, POOL.W):
+        mean, _, exists = group_members(maps_ptr, maps, w, size, POOL)
+        total += tl.sum(tl.where(exists, mean - pivot[:, :, None], 0), 2)
+    centre = pivot + total / size.WIDTH.to(pivot.dtype)
+    spread = tl.zeros_like(pivot)
+    for w in range(0, size.WIDTH, POOL.W):
+        mean, var, exists = group_members(maps_ptr, maps, w, size, POOL)
+        apart = mean - centre[:, :, None]
+        spread += tl.sum(tl.where(exists, var * factor + apart * apart, 0), 2)
+    return centre, spread / size.WIDTH.to(pivot.dtype)
 
 
 @triton.jit
-def sum_group(table_ptr, n, c, N, C, WIDTH, BLOCK_C: tl.constexpr, BLOCK_W: tl.constexpr, ACC: tl.constexpr):
-    """The sums over each channel's group of the two planes of a table; for groups that tiles cut."""
-    plane = N.to(tl.int64) * C
-    at = table_ptr + n * C.to(tl.int64) + c // WIDTH * WIDTH
-    of_mean = tl.zeros((BLOCK_C,), ACC)
-    of_var = tl.zeros((BLOCK_C,), ACC)
-    for w in range(0, WIDTH, BLOCK_W):
-        member = w + tl.arange(0, BLOCK_W)[None, :]
-        inside = (c < C)[:, None] & (member < WIDTH)
-        of_mean += tl.sum(tl.load(at[:, None] + member, mask=inside, other=0), 1)
-        of_var += tl.sum(tl.load(at[:, None] + plane + member, mask=inside, other=0), 1)
+def sum_group(table_ptr, maps, size, POOL, ACC):
+    """The sums over each map's group of the two planes of a table; for groups that tiles cut."""
+    of_mean = tl.zeros(maps.inside.shape, ACC)
+    of_var = tl.zeros(maps.inside.shape, ACC)
+    for w in range(0, size.WIDTH, POOL.W):
+        mean, var, _ = group_members(table_ptr, maps, w, size, POOL)
+        of_mean += tl.sum(mean, 2)
+        of_var += tl.sum(var, 2)
     return of_mean, of_var

@@ -5,28 +5,21 @@ A row of a convolution's weights is a few thousand numbers, which stay in the fi
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from switchnorm.ops.kernels.triton.launch import launch
-from switchnorm.ops.kernels.triton.plan import BLOCK, WARPS, power_above
+from switchnorm.ops.kernels.triton.cut import power_above
+from switchnorm.ops.kernels.triton.launch import Launch, on_device
 from switchnorm.ops.moments import accumulation_dtype
 
-
-def standardize(weight2d: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(w - mean) / (std + eps) for every row of weight2d (O, I), contiguous, std being the unbiased one.
-
-    Returns:
-        The standardized weights, 0 in a row of equal weights; mean and std, (O,), which the backward pass needs.
-    """
-    return torch.ops.switchnorm.triton_standardize.default(weight2d, eps)
-
-
-def standardize_backward(dy2d: Tensor, weight2d: Tensor, mean: Tensor, std: Tensor, eps: float) -> Tensor:
-    """The gradient of weight2d; in a row of equal weights, where std has none, that of the numerator alone."""
-    return torch.ops.switchnorm.triton_standardize_backward.default(dy2d, weight2d, mean, std, eps)
+#: Elements of a block, and the warps that work on it: 16 bytes of bfloat16 a thread.
+BLOCK = 2048
+WARPS = 8
 
 
 @triton.jit
@@ -91,29 +84,31 @@ def standardize_backward_kernel(
         tl.store(dw_ptr + at, (dy - average) * inverse - (w - mean) * along, mask=mask)
 
 
-def launch_standardize(weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """What the operator does."""
-    results = fake_standardize(weight, eps)
-    rows, width = weight.shape
-    launch(standardize_kernel, (rows,), weight, weight, *results, width, EPS=eps, **_block(width))
-    return results
+def standardize(weight2d: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(w - mean) / (std + eps) for every row of weight2d (O, I), contiguous, std being the unbiased one.
+
+    Returns:
+        The standardized weights, 0 in a row of equal weights; mean and std, (O,), which the backward pass needs.
+    """
+    out = torch.empty_like(weight2d)
+    mean, std = (weight2d.new_empty(len(weight2d), dtype=accumulation_dtype(weight2d.dtype)) for _ in range(2))
+    with on_device(weight2d):
+        _launch(standardize_kernel, *weight2d.shape, weight2d.dtype, weight2d.device, eps)(weight2d, out, mean, std)
+    return out, mean, std
 
 
-def fake_standardize(weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Uninitialised results of the operator."""
-    mean, std = (weight.new_empty(len(weight), dtype=accumulation_dtype(weight.dtype)) for _ in range(2))
-    return torch.empty_like(weight), mean, std
-
-
-def launch_standardize_backward(dy: Tensor, weight: Tensor, mean: Tensor, std: Tensor, eps: float) -> Tensor:
-    """What the operator does."""
-    dw = torch.empty_like(weight)
-    rows, width = weight.shape
-    launch(standardize_backward_kernel, (rows,), weight, dy, weight, mean, std, dw, width, EPS=eps, **_block(width))
+def standardize_backward(dy2d: Tensor, weight2d: Tensor, mean: Tensor, std: Tensor, eps: float) -> Tensor:
+    """The gradient of weight2d; in a row of equal weights, where std has none, that of the numerator alone."""
+    dw = torch.empty_like(weight2d)
+    with on_device(weight2d):
+        launch = _launch(standardize_backward_kernel, *weight2d.shape, weight2d.dtype, weight2d.device, eps)
+        launch(dy2d, weight2d, mean, std, dw)
     return dw
 
 
-def _block(width: int) -> dict[str, int]:
+@functools.lru_cache(maxsize=4096)
+def _launch(kernel: Any, rows: int, width: int, dtype: torch.dtype, device: torch.device, eps: float) -> Launch:
     """A block that takes the whole row if it can, with 8 elements a thread."""
     block = min(BLOCK, power_above(width))
-    return {"BLOCK_L": block, "warps": max(1, min(WARPS, block // 256))}
+    warps = max(1, min(WARPS, block // 256))
+    return Launch(kernel, rows, dtype, (width,), warps=warps, EPS=eps, BLOCK_L=block)

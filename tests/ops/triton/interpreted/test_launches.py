@@ -9,11 +9,7 @@ import torch
 
 from switchnorm.ops import kernel, normalize
 from tests.ops.triton.cases import SN
-from tests.ops.triton.launches import launches
-
-RESIDENT = (["resident_normalize_kernel"], ["resident_gradient_kernel"])
-FUSED = (["moments_kernel", "normalize_kernel"], ["gradient_sums_kernel", "gradient_kernel"])
-PASSES = (["moments_kernel", "affine_kernel"], ["sums_kernel", "combine_kernel"])
+from tests.ops.triton.launches import FUSED, PASSES, RESIDENT, launches
 
 CASES: list[tuple[tuple[int, ...], tuple[str, ...], dict[str, Any], Any]] = [
     ((2, 64, 8, 8), SN, {}, RESIDENT),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from switchnorm.ops import kernel, normalize
-from tests.ops.triton.cases import SN, Case, cases, check
+from tests.ops.triton.cases import SN, Case, cases, check, laid_out, whole_case
+from tests.ops.triton.launches import FUSED, PASSES, RESIDENT, launches
 from tests.ops.triton.limits import CUTS, cut
 
 pytestmark = pytest.mark.usefixtures("poisoned")
@@ -16,12 +20,76 @@ pytestmark = pytest.mark.usefixtures("poisoned")
 DTYPES = (torch.float32, torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
-# Shrinking takes minutes in the interpreter.
-@settings(max_examples=50, phases=(Phase.explicit, Phase.generate))
-@given(cases(elements=600, dtypes=DTYPES), st.sampled_from(CUTS))
-def test_agrees_with_the_reference(case: Case, limits: dict[str, int]) -> None:
+#: Each kind of kernel, statistic, layout and dtype, parts of the batch, what is added, and every way to cut: a shape,
+#: dtype and layout, the rule, what else there is, the limits, and the kernels that all this takes.
+MECHANISMS: list[tuple[tuple[int, ...], torch.dtype, str, tuple[str, ...], dict[str, Any], dict[str, int], Any]] = [
+    ((3, 6, 5, 7), torch.float32, "contiguous", (*SN, "group:3"), {"relu": True}, CUTS[0], RESIDENT),
+    ((4, 8, 3, 5), torch.float16, "channels last", SN, {"add": True, "relu": True}, CUTS[0], RESIDENT),
+    ((3, 6, 5, 7), torch.bfloat16, "channels last", SN, {"add": True, "relu": True}, CUTS[1], FUSED),
+    ((4, 6, 9, 7), torch.float16, "contiguous", SN, {"ghost": 2, "relu": True}, CUTS[2], FUSED),
+    ((4, 6, 9, 7), torch.bfloat16, "contiguous", (*SN, "group:2"), {"add": True, "relu": True}, CUTS[2], FUSED),
+    ((4, 10, 9, 7), torch.float64, "channels last", ("layer", "group:5"), {"add": True}, CUTS[3], FUSED),
+    ((5, 6, 8, 4), torch.float32, "transposed", ("batch", "instance"), {"given": True}, CUTS[4], FUSED),
+    ((4, 6, 2, 3, 4), torch.float32, "channels last", SN, {"unbiased": False}, CUTS[2], FUSED),
+    ((7, 10), torch.float32, "contiguous", ("layer", "batch"), {"ghost": 7}, CUTS[1], FUSED),
+    ((3, 6, 9, 7), torch.float32, "offset", SN, {"ghost": 2, "add": True, "relu": True}, CUTS[2], PASSES),
+    ((4, 6, 6, 5), torch.bfloat16, "channels last", SN, {"ghost": (1, 0, 3)}, CUTS[4], PASSES),
+    ((2, 12, 5, 3), torch.float64, "contiguous", ("group:3", "group:2"), {"relu": True}, CUTS[1], PASSES),
+]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "layout", "statistics", "options", "limits", "expected"), MECHANISMS, ids=str
+)
+def test_every_mechanism(
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    layout: str,
+    statistics: tuple[str, ...],
+    options: dict[str, Any],
+    limits: dict[str, int],
+    expected: tuple[list[str], list[str]],
+) -> None:
+    options = dict(options)
+    case = whole_case(shape, statistics, ghost=options.pop("ghost", None), relu=options.pop("relu", False))
+    if options.pop("given", False):
+        case = case._replace(running=(3 + torch.randn(shape[1]), torch.rand(shape[1]) + 0.5))
+    if options.pop("add", False):
+        case = case._replace(residual=torch.randn(shape))
+    case = case._replace(**options)
+    elements = {
+        name: laid_out(t.to(dtype), layout)
+        for name in ("x", "dy", "residual")
+        if (t := getattr(case, name)) is not None
+    }
+    if dtype == torch.float64:
+        case = case.to(torch.Tensor.double)
+    with cut(limits), launches() as names:
+        check(case._replace(**elements))
+    assert names == [*expected[0], *expected[1]]
+
+
+def agrees(case: Case, limits: dict[str, int]) -> None:
     with cut(limits):
         check(case)
+
+
+DRAWN = (cases(elements=600, dtypes=DTYPES), st.sampled_from(CUTS))
+# Shrinking takes minutes in the interpreter.
+PHASES = (Phase.explicit, Phase.generate)
+
+
+@settings(max_examples=10, phases=PHASES)
+@given(*DRAWN)
+def test_agrees_with_the_reference(case: Case, limits: dict[str, int]) -> None:
+    agrees(case, limits)
+
+
+@pytest.mark.sweep
+@settings(max_examples=200, phases=PHASES)
+@given(*DRAWN)
+def test_many_more_agree_with_the_reference(case: Case, limits: dict[str, int]) -> None:
+    agrees(case, limits)
 
 
 @pytest.mark.parametrize("limits", [CUTS[0], CUTS[2]], ids=str)
@@ -67,3 +135,34 @@ def test_parameters_in_half_precision(limits: dict[str, int]) -> None:
     for ours, theirs in zip(narrow, exact, strict=True):
         assert ours.dtype == torch.half
         torch.testing.assert_close(ours.float(), theirs, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("limits", CUTS[1:4], ids=str)
+def test_given_statistics_alone_take_no_moments(limits: dict[str, int], memory_format: torch.memory_format) -> None:
+    """And the gradients, which do without them too, are those of the reference."""
+    x, dy, residual = (torch.randn(3, 6, 9, 7).contiguous(memory_format=memory_format) for _ in range(3))
+    none = torch.zeros(1)
+    tables = (torch.randn(6), torch.randn(6))
+    for relu in (False, True):
+        running = (torch.randn(6), torch.rand(6) + 0.5)
+        case = Case(x, dy, ("batch",), none, none, *tables, residual, running, relu, 1e-5, None, True)
+        with cut(limits), launches() as names:
+            leaves = [t.detach().requires_grad_() for t in (x, *tables, residual)]
+            found = run_given(case, leaves, "triton")
+        with kernel("reference"):
+            wide = [t.detach().double().requires_grad_() for t in (x, *tables, residual)]
+            expected = run_given(case.to(torch.Tensor.double), wide, "reference")
+        assert names == ["normalize_kernel", "gradient_sums_kernel", "gradient_kernel"]
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=2e-5 * (float(theirs.abs().max()) + 1))
+
+
+def run_given(case: Case, leaves: list[Tensor], name: str) -> list[Tensor]:
+    """y and gradients of a normalization by running statistics alone."""
+    x, weight, bias, residual = leaves
+    activation = "relu" if case.relu else None
+    options: Any = {"running": case.running, "residual": residual, "activation": activation}
+    with kernel(name):
+        y = normalize(x, case.statistics, None, None, weight, bias, **options).y
+        return [y.detach(), *torch.autograd.grad(y, leaves, case.dy)]
