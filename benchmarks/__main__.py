@@ -1,114 +1,12 @@
-"""The command line: `python -m benchmarks SUITE | STUDY | table`."""
+"""The command line; a study of a borrowed machine first says what that lacks, since nothing could be imported there."""
 
-from __future__ import annotations
-
-import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-import benchmarks
-from benchmarks import (
-    data,
-    decoders,
-    deploy,
-    deployed,
-    detection_data,
-    detectors,
-    layers,
-    networks,
-    record,
-    scale,
-    start,
-    step,
-    table,
-    weights,
-)
-from benchmarks.case import Case
-from benchmarks.runner import Outcome, run_case, summed_up
-from benchmarks.text import of_outcome, of_ratios
-from switchnorm.errors import InputError
-
-#: A suite is a module with `add_arguments(parser)`, `cases(options)`, and `partial(options)`: whether these options
-#: leave out or change what belongs into the record.
-SUITES = {
-    "layers": layers,
-    "weights": weights,
-    "networks": networks,
-    "step": step,
-    "decoders": decoders,
-    "data": data,
-    "detection_data": detection_data,
-    "detectors": detectors,
-    "deploy": deploy,
-}
-
-#: A study measures what networks get right, or what grows: a module with `add_arguments(parser)` and
-#: `run(options, arguments)`.
-STUDIES = {"start": start, "deployed": deployed, "scale": scale}
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Run a suite or make the table; exits with 1 if a result was wrong, with 2 and one line on bad input."""
-    try:
-        options = _parser().parse_args(arguments)
-        if options.suite == "table":
-            table.rewrite(options.readme, record.RESULTS)
-            return
-        if options.suite in STUDIES:
-            STUDIES[options.suite].run(options, arguments)
-            return
-        cases = SUITES[options.suite].cases(options)
-        outcomes = _run(cases)
-        device = cases[0].device
-    except InputError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    ratios = summed_up(outcomes)
-    print(f"\n{of_ratios([ratio for ratio in ratios if 'headline' in ratio])}")
-    failures = [f"{outcome.case}: {name}: {why}" for outcome in outcomes for name, why in outcome.failures.items()]
-    path = options.json or record.path_of(options.suite, device)
-    if options.json or not (failures or SUITES[options.suite].partial(options)):
-        record.write(path, arguments, [row for outcome in outcomes for row in outcome.rows], ratios)
-        print(f"\nrecorded in {path}")
-    if failures:
-        print("\nwrong results, so no speeds:", *failures, sep="\n  ", file=sys.stderr)
-        raise SystemExit(1)
-
-
-def _run(cases: Sequence[Case]) -> list[Outcome]:
-    """Run cases one after another, and print each result as soon as it is there."""
-    outcomes = []
-    for number, case in enumerate(cases, 1):
-        print(f"[{number}/{len(cases)}] {case}", flush=True)
-        outcomes.append(run_case(case))
-        print(of_outcome(outcomes[-1]), flush=True)
-    return outcomes
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are `InputError`s."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise InputError(f"{message}; see `{self.prog} --help`")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m benchmarks", description=benchmarks.__doc__, allow_abbrev=False)
-    suites = parser.add_subparsers(dest="suite", metavar="SUITE", required=True)
-    for name, suite in SUITES.items():
-        of_suite = suites.add_parser(name, description=suite.__doc__, help=suite.__doc__, allow_abbrev=False)
-        of_suite.add_argument(
-            "--json", type=Path, help="where the record goes (default: benchmarks/results/, for a whole run)"
-        )
-        suite.add_arguments(of_suite)
-    of_table = suites.add_parser("table", description=table.__doc__, help=table.__doc__, allow_abbrev=False)
-    of_table.add_argument("--readme", type=Path, default=Path("README.md"), help="the file to rewrite")
-    for name, study in STUDIES.items():
-        of_study = suites.add_parser(name, description=study.__doc__, help=study.__doc__, allow_abbrev=False)
-        study.add_arguments(of_study)
-    return parser
-
+from benchmarks.gpu import requirements
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["gpu"]:
+        requirements.check()
+    from benchmarks.command import main
+
     main(sys.argv[1:])

@@ -18,13 +18,15 @@ from benchmarks.case import Case, Pair, Way
 from benchmarks.measure import Effort
 from benchmarks.memory import peak_bytes
 from benchmarks.options import add_device, check_device
-from benchmarks.subjects import LAYOUTS
+from benchmarks.subjects import LAYOUTS, Replay
 from switchnorm import switch
 from switchnorm.errors import InputError, unknown
 
 #: What the network's normalization is switched to; None leaves torch's Batch Norm.
 SPECS = {"BN": None, "SN": "sn", "SSN": "ssn", "GN": "gn", "BN + WS": "bn+ws", "GN + WS": "gn+ws"}
 PHASES = ("training step", "evaluation step")
+#: The training step as one CUDA graph, in which launching costs nothing.
+CAPTURED = "captured training step"
 DTYPES = ("float32", "bfloat16")
 #: Which network is held against which, and what share of its time it may take.
 COMPARED: dict[str, dict[tuple[str, str], float | None]] = {
@@ -38,10 +40,12 @@ COMPARED: dict[str, dict[tuple[str, str], float | None]] = {
     # Nothing, up to what a clock can tell.
     "evaluation step": {("BN + WS", "BN"): 1.01, ("GN + WS", "GN"): 1.01},
 }
+COMPARED[CAPTURED] = COMPARED["training step"]
 BATCHES = {"cpu": 16, "cuda": 32}
 ROUNDS = {"cpu": 6, "cuda": 30}
 SIZE = 224
-#: Pictures small enough for float64, yet with more than one element per channel where the network ends.
+#: Pictures small enough for float64, yet with more than one element per channel where the network ends; of a smaller
+#: batch as many as it has, but two.
 CHECKED_SIZE, CHECKED_BATCH = 64, 8
 
 
@@ -50,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument("--model", default="resnet50", help="a classification model of torchvision (default: resnet50)")
     parser.add_argument("--batch", type=int, help="pictures per step (default: 16 on a CPU, 32 on CUDA)")
+    parser.add_argument("--size", type=int, default=SIZE, help=f"side of the pictures (default: {SIZE})")
     parser.add_argument("--rounds", type=int, help="steps timed per network (default: 6 on a CPU, 30 on CUDA)")
     parser.add_argument(
         "--networks", nargs="+", choices=SPECS, metavar="NETWORK", help=f"only some of: {', '.join(SPECS)}"
@@ -58,12 +63,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layout", choices=LAYOUTS, help="of weights and pictures (default: both on CUDA, else contiguous)"
     )
     parser.add_argument("--dtype", choices=DTYPES, help="bfloat16 is autocast (default: both on CUDA)")
+    parser.add_argument("--graphs", action="store_true", help="on CUDA, also the training step as one graph")
 
 
 def partial(options: argparse.Namespace) -> bool:
     """Whether the options differ from what belongs into the record."""
     return any(
-        (options.model != "resnet50", options.batch is not None, options.networks, options.layout, options.dtype)
+        (
+            options.model != "resnet50",
+            options.batch is not None,
+            options.size != SIZE,
+            options.networks,
+            options.layout,
+            options.dtype,
+        )
     )
 
 
@@ -72,18 +85,23 @@ def cases(options: argparse.Namespace) -> list[Case]:
     device = check_device(options.device)
     batch = BATCHES[device] if options.batch is None else options.batch
     rounds = ROUNDS[device] if options.rounds is None else options.rounds
-    if batch < 1 or rounds < 1:
-        raise InputError(f"--batch and --rounds must be 1 or more, got {batch} and {rounds}")
+    if min(batch, rounds, options.size) < 1:
+        raise InputError(f"--batch, --rounds and --size must be 1 or more, got {batch}, {rounds} and {options.size}")
+    if options.graphs and device != "cuda":
+        raise InputError("--graphs needs CUDA; leave it out on a CPU")
     if options.model not in torchvision.models.list_models(torchvision.models):
         raise unknown("model", options.model, torchvision.models.list_models(torchvision.models))
     layouts = (options.layout,) if options.layout else tuple(LAYOUTS) if device == "cuda" else ("contiguous",)
     dtypes = (options.dtype,) if options.dtype else DTYPES if device == "cuda" else DTYPES[:1]
     networks = tuple(options.networks or SPECS)
     settings = [
-        Setting(options.model, batch, device, layout, dtype, networks) for layout in layouts for dtype in dtypes
+        Setting(options.model, batch, device, layout, dtype, networks, options.size)
+        for layout in layouts
+        for dtype in dtypes
     ]
+    phases = (PHASES[0], CAPTURED, PHASES[1]) if options.graphs else PHASES
     torch.backends.cudnn.benchmark = True  # As people train; it is part of the warm-up.
-    return [_case(setting, phase, rounds) for setting in settings for phase in PHASES if _pairs(setting, phase)]
+    return [_case(setting, phase, rounds) for setting in settings for phase in phases if _pairs(setting, phase)]
 
 
 @dataclass(frozen=True)
@@ -96,6 +114,7 @@ class Setting:
     layout: str
     dtype: str
     networks: tuple[str, ...]
+    size: int = SIZE
 
 
 class Network:
@@ -113,7 +132,7 @@ class Network:
         if SPECS[name] is not None:
             switch(model, SPECS[name])
         self.model = model.to(setting.device, memory_format=LAYOUTS[setting.layout])
-        self.images, self.labels = self._batch(setting.batch, SIZE)
+        self.images, self.labels = self._batch(setting.batch, setting.size)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
 
     def train(self) -> Tensor:
@@ -151,7 +170,7 @@ class Network:
     def _results(self, dtype: torch.dtype) -> dict[str, list[Tensor]]:
         """Loss and gradients of a copy of the network on small pictures."""
         model = copy.deepcopy(self.model).train().to(dtype)
-        images, labels = self._batch(CHECKED_BATCH, CHECKED_SIZE)
+        images, labels = self._batch(max(2, min(CHECKED_BATCH, self.setting.batch)), CHECKED_SIZE)
         with torch.backends.cudnn.flags(allow_tf32=False):
             loss = F.cross_entropy(model(images.to(dtype)), labels)
             gradients = torch.autograd.grad(loss, list(model.parameters()))
@@ -185,7 +204,7 @@ def _case(setting: Setting, phase: str, rounds: int) -> Case:
 
 
 def _ways(setting: Setting, phase: str) -> dict[str, Way]:
-    training = phase == PHASES[0]
+    training = phase != PHASES[1]
 
     def way(network: Network) -> Way:
         def check() -> None:
@@ -193,7 +212,8 @@ def _ways(setting: Setting, phase: str) -> dict[str, Way]:
             network.model.train(training)
             network.require_finite()
 
-        return Way(network.train if training else network.evaluate, check, network.facts if training else dict)
+        run = network.train if training else network.evaluate
+        return Way(Replay(run, 1) if phase == CAPTURED else run, check, network.facts if phase == PHASES[0] else dict)
 
     networks = _networks(setting)
     compared = {name for pair in COMPARED[phase] for name in pair}
@@ -207,8 +227,7 @@ def _networks(setting: Setting) -> dict[str, Network]:
 
 
 def _pairs(setting: Setting, phase: str) -> tuple[Pair, ...]:
-    training = phase == PHASES[0]
     pairs = [Pair(of, over, at_most=target, headline=True) for (of, over), target in COMPARED[phase].items()]
-    if training:
+    if phase == PHASES[0]:
         pairs.append(Pair("SN", "BN", "peak_bytes", at_most=1.0, headline=True))
     return tuple(pair for pair in pairs if pair.of in setting.networks and pair.over in setting.networks)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from switchnorm.errors import InputError
+from switchnorm.files import write_file
 from switchnorm.runs.provenance import hardware, versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -19,14 +21,28 @@ def path_of(suite: str, device: str) -> Path:
     return RESULTS / (f"{suite}.json" if device == "cpu" else f"{suite}-{device}.json")
 
 
+def head(arguments: Sequence[str]) -> dict[str, Any]:
+    """What every record begins with: how it was made, and on what."""
+    return {"command": command(arguments), **environment()}
+
+
 def write(
-    path: Path, arguments: Sequence[str], rows: Sequence[dict[str, Any]], ratios: Sequence[dict[str, Any]]
+    path: Path, facts: Mapping[str, Any], rows: Sequence[dict[str, Any]], ratios: Sequence[dict[str, Any]]
 ) -> None:
-    """Write a record, a measurement or ratio a line."""
-    head = json.dumps({"command": command(arguments), **environment()}, indent=2)
+    """Write a record, a measurement or ratio a line, whole or not at all; `facts`, with those of `head`, come first."""
+    begin = json.dumps(dict(facts), indent=2)
     parts = [f'  "{name}": [\n{_lines(entries)}\n  ]' for name, entries in (("measurements", rows), ("ratios", ratios))]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(",\n".join([head.removesuffix("\n}"), *parts]) + "\n}\n")
+    write_file(path, ",\n".join([begin.removesuffix("\n}"), *parts]) + "\n}\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A record; raise `InputError` if the file is none."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is no record: {error}") from None
+    return found
 
 
 def environment() -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.case import CPU_TIME, TIME
+from benchmarks.record import read
 from benchmarks.text import quantity_of, target
 from switchnorm.errors import InputError
 
@@ -42,10 +42,10 @@ def tables(results: Path) -> str:
     found = [
         table(records)
         for device in ("", "-cuda")
-        if (records := [_read(path) for suite in SUITES if (path := results / f"{suite}{device}.json").is_file()])
+        if (records := [read(path) for suite in SUITES if (path := results / f"{suite}{device}.json").is_file()])
     ]
     path = results / f"{DEPLOY}.json"
-    return "".join([*found, *([deployed(_read(path))] if path.is_file() else [])])
+    return "".join([*found, *([deployed(read(path))] if path.is_file() else [])])
 
 
 def deployed(record: Mapping[str, Any]) -> str:
@@ -108,11 +108,3 @@ def _machine(records: Sequence[dict[str, Any]]) -> str:
     first = records[0]
     where = first["gpus"][0] if "gpus" in first else f"{first['cpu']}, {first['threads']} threads"
     return f"{where}, torch {first['versions']['torch']}"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path} is no record: {error}") from None
-    return record

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import __main__ as command
-from benchmarks import record
+from benchmarks import command, record
 from benchmarks.agreement import MismatchError, require_agreement
 from benchmarks.case import Case, Pair, Way
 from benchmarks.measure import Effort

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import scale
-from benchmarks.__main__ import main
+from benchmarks.command import main
 
 ROOT = Path(__file__).parents[2]
 
