@@ -107,7 +107,7 @@ def test_a_worker_that_is_told_to_end_as_its_training_ends_takes_no_other(tmp_pa
         return Outcome()
 
     ignored = signal.getsignal(signal.SIGINT)
-    for name, instead in (("train_one", train), ("end_with_parent", int), ("_printing_to", contextlib.nullcontext)):
+    for name, instead in (("train_one", train), ("end_with_parent", int), ("printing_to", contextlib.nullcontext)):
         monkeypatch.setattr(parallel, name, instead)
     pipe = Pipe((tmp_path / "run", config))
     try:
