@@ -170,36 +170,31 @@ def _prepare_forward(
         return _Forward(accumulated, kept, pooled, 0, 0, only, None, {})
     slots = 2 * cut.samples * (cut.pieces * cut.channels + cut.tiles)
     counted = mix.pools_batch and cut.groups > 1
-    first = Launch(
+    first = _over_plan(
         moments_kernel,
-        cut.programs,
-        x.dtype,
-        (*momentum, *geometry(cut), mix.part, mix.width),
-        warps=cut.warps,
-        registers=cut.registers,
+        cut,
+        mix,
+        x,
+        *momentum,
         CHOICE=choice,
         RULE=rule if mix.pools_batch else rule._replace(BATCH=-1),
         POOLED=mix.pooled(cut),
         COUNTED=counted,
-        BLOCK=blocks(cut),
         MERGE=merging(cut, mix.part),
     )
     cut = cut.reading(1 if residual is None else 2)
     if residual is not None and cut.align == 1:
         # The places of single elements of both that are copied further ahead take more registers than there are.
         cut = replace(cut, stages=min(cut.stages, 2))
-    second = Launch(
+    second = _over_plan(
         normalize_kernel,
-        cut.programs,
-        x.dtype,
-        (*geometry(cut), mix.part, mix.width),
-        warps=cut.warps,
-        registers=cut.registers,
+        cut,
+        mix,
+        x,
         RULE=rule,
         FIXED=fixed,
         EPS=call.eps,
         RELU=call.relu,
-        BLOCK=blocks(cut),
         POOL=mix.pool(cut),
     )
     before = None if fixed else first
@@ -284,34 +279,42 @@ def _prepare_backward(
     of_parts = cut.samples // mix.part * cut.channels
     of_tiles = (2 * cut.samples + 8 + 8 * cut.groups) * cut.tiles
     slots = 2 * maps * cut.pieces + 4 * maps + 2 * of_parts + of_tiles
-    first = Launch(
+    first = _over_plan(
         gradient_sums_kernel,
-        cut.programs,
-        x.dtype,
-        (*geometry(cut), mix.part, mix.width),
-        warps=cut.warps,
-        registers=cut.registers,
+        cut,
+        mix,
+        x,
         RULE=rule,
         POOLED=mix.pooled(cut),
         COUNTED=cut.groups > 1,
         RELU=call.relu,
-        BLOCK=blocks(cut),
         MERGE=merging(cut, mix.part),
     )
-    second = Launch(
+    second = _over_plan(
         gradient_kernel,
-        cut.programs,
-        x.dtype,
-        (*geometry(cut), mix.part, mix.width),
-        warps=cut.warps,
-        registers=cut.registers,
+        cut,
+        mix,
+        x,
         CHOICE=choice,
         RULE=rule,
         RELU=call.relu and y is None,
-        BLOCK=blocks(cut),
         POOL=mix.pool(cut),
     )
     return _Backward(slots, _counted(cut, cut.groups > 1), first, second)
+
+
+def _over_plan(kernel: Any, cut: Plan, mix: Mixture, x: Tensor, *numbers: float, **constants: Any) -> Launch:
+    """A launch over all that a plan cuts x into; its own numbers come before those of the plan."""
+    return Launch(
+        kernel,
+        cut.programs,
+        x.dtype,
+        (*numbers, *geometry(cut), mix.part, mix.width),
+        warps=cut.warps,
+        registers=cut.registers,
+        BLOCK=blocks(cut),
+        **constants,
+    )
 
 
 def _counted(cut: Plan, pooled: bool) -> int:
