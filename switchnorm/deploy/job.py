@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from switchnorm.deploy.description import KEY, Description
 from switchnorm.deploy.packaged import Packaged
 from switchnorm.deploy.runtime import OUTPUTS
-from switchnorm.surgery.folding.forms import Tables
+from switchnorm.surgery.folding.tables import Tables
 
 if TYPE_CHECKING:
     import numpy as np

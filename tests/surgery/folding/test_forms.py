@@ -7,8 +7,10 @@ import torch
 
 from switchnorm.layers.evaluated import Mixture
 from switchnorm.ops import normalize
-from switchnorm.surgery.folding.forms import Centred, GroupNorm, Tables, form
+from switchnorm.surgery.folding.forms import form
+from switchnorm.surgery.folding.modules import Centred, GroupNorm
 from switchnorm.surgery.folding.sizes import MapSize
+from switchnorm.surgery.folding.tables import Tables
 
 CHANNELS, EPS = 8, 1e-2
 ALL = {"instance": 0.2, "layer": 0.3, "batch": 0.5}
