@@ -24,6 +24,8 @@ from switchnorm.layers.evaluated import (
     exact,
 )
 from switchnorm.layers.folding import plain_eps
+from switchnorm.layers.norms.at_once import at_once
+from switchnorm.layers.norms.published import read_published
 from switchnorm.layers.norms.trained import check_training, count_pass
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
@@ -32,13 +34,10 @@ from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
 from switchnorm.ops.moments import accumulation_dtype, cast
 from switchnorm.ops.normalize import Activation, check_activation, check_group
-from switchnorm.ops.partition import Ghost, filled_share, parts
-from switchnorm.ops.projection import BY_SOFTMAX, Moved, Projection
-from switchnorm.ops.statistics import Table, check_statistics
-from switchnorm.ops.switched import switch
+from switchnorm.ops.projection import BY_SOFTMAX, Projection
+from switchnorm.ops.statistics import check_statistics
 
 SWITCHABLE = ("instance", "layer", "batch")
-_AFFINE = {"weight", "bias"}
 
 
 class SwitchNorm(RunningStatistics):
@@ -210,9 +209,9 @@ class SwitchNorm(RunningStatistics):
                     residual=residual,
                     activation=activation,
                 ).y
-            at_once = self._at_once(x, kept, running, ghost, residual, activation)
-            if at_once is not None:
-                return at_once
+            whole = at_once(self, x, kept, running, ghost, residual, activation)
+            if whole is not None:
+                return whole
         mean_importance, var_importance = self._importance(kept)
         y, batch_mean, batch_var = normalize(
             x,
@@ -239,50 +238,6 @@ class SwitchNorm(RunningStatistics):
         ):
             update_running(self, batch_mean, batch_var, ghost, empty=x.numel() == 0)
         return y
-
-    def _at_once(
-        self,
-        x: Tensor,
-        kept: Sequence[int],
-        running: Table | None,
-        ghost: Ghost,
-        residual: Tensor | None,
-        activation: Activation | None,
-    ) -> Tensor | None:
-        """The whole pass as one call, where there is one for it; None where the steps have to be taken."""
-        # Past the attributes of modules, which cost a small layer as much as what is done with them.
-        held: Any = self._parameters
-        buffers: Any = self._buffers
-        projection = self._projection()
-        if projection is None or (running is None and len(kept) == 1 and self.statistics[kept[0]] == "batch"):
-            return None  # `normalize` refuses a single element per channel
-        if "mean_weight" not in held or "var_weight" not in held or (self.affine and not held.keys() >= _AFFINE):
-            return None  # something else makes the parameters, as a parametrization
-        moved = None
-        if self.training and self.track_running_stats:
-            if self.momentum is None:
-                return None
-            mean, var, counter = map(buffers.get, ("running_mean", "running_var", "num_batches_tracked"))
-            if mean is None or var is None or counter is None:
-                return None
-            moved = Moved(mean, var, counter, self.momentum if ghost is None else self.momentum * filled_share(ghost))
-        if activation is not None:
-            check_activation(activation)
-        return switch(
-            x,
-            self.statistics,
-            held["mean_weight"],
-            held["var_weight"],
-            projection,
-            held.get("weight"),
-            held.get("bias"),
-            plain_eps(self),
-            running,
-            moved,
-            None if ghost is None else parts(ghost, x.shape[0]),
-            residual,
-            activation is not None,
-        )
 
     def _projection(self) -> Projection | None:
         """What `_project` does, as kernels know it; None where a subclass does something else."""
@@ -311,24 +266,8 @@ class SwitchNorm(RunningStatistics):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
     ) -> None:
-        self._read_published(state_dict, prefix)
+        read_published(self, state_dict, prefix, SWITCHABLE)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
-
-    def _read_published(self, state_dict: dict[str, Any], prefix: str) -> None:
-        """Bring entries in the published layout, (1, C, 1, 1) and (1, C, 1), without a counter, into ours."""
-        for name in ("weight", "bias", "running_mean", "running_var"):
-            saved = state_dict.get(prefix + name)
-            if isinstance(saved, Tensor) and saved.dim() > 1 and saved.numel() == self.num_features:
-                state_dict[prefix + name] = saved.flatten()
-        if self.track_running_stats and prefix + "running_mean" in state_dict:
-            state_dict.setdefault(prefix + "num_batches_tracked", torch.zeros((), dtype=torch.long))
-        # The published 1d layer knows flat inputs alone, which have no instance statistic, and has no logit for it: one
-        # so low that its importance is 0.
-        if 2 in self.input_dims and self.statistics == SWITCHABLE:
-            for name in ("mean_weight", "var_weight"):
-                saved = state_dict.get(prefix + name)
-                if isinstance(saved, Tensor) and saved.shape == (2,):
-                    state_dict[prefix + name] = torch.cat((saved.new_full((1,), -1e4), saved))
 
     def extra_repr(self) -> str:
         """Arguments that differ from their defaults, after the channels and statistics."""
