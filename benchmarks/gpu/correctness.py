@@ -135,7 +135,7 @@ def _races(job: Job, tests: Tests, end: float) -> None:
         job.add({"check": "race", "case": each.name, "repeats": done, "differing": wrong, "passed": not wrong})
         if wrong:
             job.fail(f"race: {each.name}: {wrong} of {done} repeats differ from the first")
-    left = sum(int(buffer.count_nonzero()) for buffer in launch._counters.values())
+    left = sum(int(buffer.count_nonzero()) for _, buffer in launch._counters.values())
     job.add({"check": "counters", "buffers": len(launch._counters), "not 0": left, "passed": not left})
     if left:
         job.fail(f"{left} counters are not 0 after the last launch")

@@ -194,7 +194,9 @@ class Replica:
             mutable = value.__closure__ or value.__defaults__ or value.__kwdefaults__ or vars(value)
             return self._function(value) if mutable else value
         bound = getattr(value, "__self__", None)
-        if isinstance(value, types.BuiltinMethodType) and not isinstance(bound, _ATOMIC):
+        method = isinstance(value, types.BuiltinMethodType) and not isinstance(bound, _ATOMIC)
+        # A function of pybind11 is bound to the record of what it does, which has no such method.
+        if method and hasattr(type(bound), value.__name__):
             return self._known(value, getattr(self.copied(bound), value.__name__), holds=False)
         return value
 

@@ -46,9 +46,11 @@ class Sharded(DDPStrategy):
         assert self.model is not None
         network: Any = self.model.model
         mesh = init_device_mesh(self.root_device.type, (world_size(),))
-        for unit in units(network):
-            fully_shard(unit, mesh=mesh)
-        fully_shard(network, mesh=mesh)
+        for part in (*units(network), network):
+            fully_shard(part, mesh=mesh)
+            if mesh.device_type == "cpu":
+                # Gloo of torch 2.8 takes an average for a sum, and says nothing.
+                part.set_force_sum_reduction_for_comms(True)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """The whole state of the network; every process must call."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from switchnorm.ops.kernels.triton import launch, passes
+from switchnorm.ops.kernels.triton import launch
 
 #: Kernels of the forward and of the backward pass.
 RESIDENT = (["resident_normalize_kernel"], ["resident_gradient_kernel"])
@@ -19,27 +19,27 @@ PASSES = (["moments_kernel", "affine_kernel"], ["sums_kernel", "combine_kernel"]
 def launches(*, run: bool = True, names: list[str] | None = None) -> Iterator[list[str]]:
     """The names of kernels that are launched inside, in their order, after others; they need not run."""
     names = [] if names is None else names
+    launched = launch.Launches.__call__
 
-    def record(kernel: Any, *arguments: Any, **constants: Any) -> None:
-        names.append(kernel.fn.__name__)
+    def record(self: launch.Launches, *tensors: Any, **given: Any) -> None:
+        names.extend(each.kernel.fn.__name__ for each, _ in self.steps)
         if run:
-            launch.launch(kernel, *arguments, **constants)
+            launched(self, *tensors, **given)
 
-    with instead(record):
+    with mock.patch.object(launch.Launches, "__call__", record):
         yield names
 
 
 @contextmanager
 def instead(of_launch: Any) -> Iterator[None]:
-    """Call something else in place of `launch`."""
+    """Call something else in place of launching, with all that a launch has."""
 
-    def prepared(self: launch.Launch, *tensors: Any) -> None:
-        constants = {name: value for name, value in self.constants.items() if name != "ACC"}
-        options = {"warps": self.options["num_warps"], "registers": self.options["maxnreg"]}
-        of_launch(self.kernel, (self.programs,), tensors[0], *tensors, *self.numbers, **options, **constants)
+    def called(self: launch.Launches, *tensors: Any, numbers: tuple[float, ...] = ()) -> None:
+        for each, pick in self.steps:
+            constants = {name: value for name, value in each.constants.items() if name != "ACC"}
+            options = {"warps": each.options["num_warps"], "registers": each.options["maxnreg"]}
+            given = pick((*tensors, *numbers))
+            of_launch(each.kernel, (each.programs,), given[0], *given, *each.numbers, **options, **constants)
 
-    with (
-        mock.patch.object(launch.Launch, "__call__", prepared),
-        mock.patch.object(passes, "launch", of_launch),
-    ):
+    with mock.patch.object(launch.Launches, "__call__", called):
         yield

@@ -155,6 +155,12 @@ VECTORISED = [
     ((32, 1016, 7, 7), torch.bfloat16, True, ("batch",), False, False),
     ((2, 256, 200, 336), torch.bfloat16, True, ("group:32",), False, False),
     ((4, 64, 40, 40), torch.float64, True, SN, False, False),
+    # Maps of no multiple of anything, of which one after another is read.
+    ((32, 2048, 7, 7), torch.bfloat16, False, SN, True, False),
+    ((32, 512, 7, 7), torch.float16, False, (*SN, "group:32"), True, True),
+    ((4, 512, 97, 97), torch.bfloat16, False, SN, True, False),
+    ((2, 512, 25, 42), torch.bfloat16, False, SN, True, True),
+    ((4, 512, 97, 97), torch.float32, False, SN, True, True),
     ((2, 64, 8, 8), torch.bfloat16, True, (*SN, "group:4"), True, True),
     ((2, 64, 8, 8), torch.float32, False, SN, False, False),
 ]
@@ -199,8 +205,10 @@ def test_passes(compiler: Compiler, dtype: torch.dtype) -> None:
 
 
 def test_odd_shapes(compiler: Compiler) -> None:
-    """7 x 7 maps, which cannot be read 16 bytes at a time; groups that tiles cut, flat inputs."""
-    compile_both(maps((32, 512, 7, 7), torch.bfloat16, False), SN, relu=True)
+    """What cannot be read 16 bytes at a time; groups that tiles cut, flat inputs."""
+    compile_both(maps((32, 510, 7, 7), torch.bfloat16, False), SN, relu=True)
+    compile_both(maps((4, 511, 97, 97), torch.bfloat16, False), SN, relu=True, residual=True)
+    compile_both(maps((4, 511, 97, 97), torch.float32, False), SN, relu=True, residual=True)
     compile_both(maps((64, 2100), torch.float16, False), ("layer", "batch", "group:7"))
     assert max(compiled.stack for compiled in compiler.compiled) <= TRADED
 

@@ -6,7 +6,17 @@ import triton
 import triton.language as tl
 
 from switchnorm.ops.kernels.triton.bundles import Used
-from switchnorm.ops.kernels.triton.geometry import block_at, block_offsets, maps_at, own_piece, own_work, sizes, unbias
+from switchnorm.ops.kernels.triton.geometry import (
+    block_at,
+    block_offsets,
+    maps_at,
+    of_elements,
+    own_piece,
+    own_vectors,
+    own_work,
+    sizes,
+    unbias,
+)
 from switchnorm.ops.kernels.triton.rule import batch_at, mixed_moments
 from switchnorm.ops.kernels.triton.tables import maps_table, store_two
 
@@ -41,7 +51,7 @@ def scale_and_shift(offset, deviation, weight_ptr, bias_ptr, maps, size):
 @triton.jit
 def affine(x, centre, scale, shift, residual_ptr, y_ptr, at, mask, RELU):
     """Write y, which becomes of elements x (BLOCK.N, BLOCK.C, BLOCK.L)."""
-    y = scaled(x, centre[:, :, None], scale[:, :, None], shift[:, :, None])
+    y = scaled(x, centre, scale, shift)
     if residual_ptr is not None:
         y += tl.load(residual_ptr + at, mask=mask, other=0).to(y.dtype)
     if RELU:
@@ -56,9 +66,13 @@ def affine_piece(x_ptr, y_ptr, residual_ptr, centre, scale, shift, maps, piece, 
     offsets = block_offsets(size, BLOCK)
     begin, end, steps = own_piece(piece, size, BLOCK)
     for i in tl.range(0, steps, num_stages=BLOCK.STAGES):
-        start, mask = block_at(maps, begin + (steps - 1 - i) * BLOCK.L, end, size, BLOCK)
+        l0 = begin + (steps - 1 - i) * BLOCK.L
+        start, mask = block_at(maps, l0, end, size, BLOCK)
+        mask = own_vectors(mask, l0, maps, size, BLOCK)
         x = tl.load(x_ptr + start + offsets, mask=mask, other=0).to(centre.dtype)
-        affine(x, centre, scale, shift, residual_ptr, y_ptr, start + offsets, mask, RELU)
+        of_x = of_elements(centre, l0, maps, size, BLOCK)
+        factor, summand = of_elements(scale, l0, maps, size, BLOCK), of_elements(shift, l0, maps, size, BLOCK)
+        affine(x, of_x, factor, summand, residual_ptr, y_ptr, start + offsets, mask, RELU)
 
 
 @triton.jit(do_not_specialize=["N", "C", "L", "P", "PIECE", "SAMPLES", "PART", "WIDTH"])
@@ -75,8 +89,10 @@ def normalize_kernel(
     plane = size.N * size.ROW
     pooled_ptr = scratch_ptr + 2 * plane * size.P
     blocks = tl.cdiv(work.last - work.first, BLOCK.N)
-    # The next samples' short maps are on their way while one is worked on; more stages cost registers.
-    for i in tl.range(0, blocks, num_stages=2 if BLOCK.WHOLE else 1):
+    # The next samples' short maps are on their way while one is worked on. More stages cost registers, which blocks of
+    # half the size, those of shifted rows, leave.
+    ahead: tl.constexpr = BLOCK.STAGES if BLOCK.SHIFTED else 2
+    for i in tl.range(0, blocks, num_stages=ahead if BLOCK.WHOLE else 1):
         maps = maps_at(work.first + (blocks - 1 - i) * BLOCK.N, work.last, work.tile, size, BLOCK.N, BLOCK)
         at = maps_table(saved_ptr) + maps.place
         if FIXED:

@@ -14,8 +14,8 @@ import triton.language as tl
 class Blocks(NamedTuple):
     """BLOCK: samples, channels and elements of a block (N, C, L), and how it lies in memory.
 
-    WHOLE: it holds whole maps. ALIGN: elements of which the contiguous dimension is a multiple. STAGES: blocks that a
-    program works on or waits for.
+    WHOLE: it holds whole maps. ALIGN: elements of which the contiguous dimension is a multiple; SHIFTED: of which only
+    samples are, see `geometry`. STAGES: blocks that a program works on or waits for.
     """
 
     N: int
@@ -25,6 +25,7 @@ class Blocks(NamedTuple):
     ALIGN: int
     WHOLE: bool = True
     STAGES: int = 1
+    SHIFTED: bool = False
 
 
 class Merge(NamedTuple):
@@ -74,9 +75,9 @@ class Choice(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """x (N, C, L), in TILES of channels, P pieces of PIECE elements a map, SAMPLES a program; C also in 64 bits (ROW).
+    """x (N, C, L), in TILES of channels, P pieces of PIECE elements a map, SAMPLES a program.
 
-    PART samples are a part of the batch, WIDTH channels a group.
+    PART samples are a part of the batch, WIDTH channels a group. In 64 bits: C (ROW), and a sample's elements (SAMPLE).
     """
 
     N: tl.tensor
@@ -88,6 +89,7 @@ class Sizes(NamedTuple):
     PART: tl.tensor
     WIDTH: tl.tensor
     ROW: tl.tensor
+    SAMPLE: tl.tensor
     TILES: tl.tensor
 
 

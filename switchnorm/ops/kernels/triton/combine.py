@@ -10,7 +10,16 @@ import triton.language as tl
 
 from switchnorm.ops.kernels.triton.affine import scale_and_shift
 from switchnorm.ops.kernels.triton.bundles import Logits, Used
-from switchnorm.ops.kernels.triton.geometry import block_at, block_offsets, maps_at, own_piece, own_work, sizes
+from switchnorm.ops.kernels.triton.geometry import (
+    block_at,
+    block_offsets,
+    maps_at,
+    of_elements,
+    own_piece,
+    own_vectors,
+    own_work,
+    sizes,
+)
 from switchnorm.ops.kernels.triton.importance import write_logit_gradients
 from switchnorm.ops.kernels.triton.rule import moment_gradients
 from switchnorm.ops.kernels.triton.sums import gradient_tables, masked_gradient, sum_shares
@@ -23,12 +32,16 @@ def combine_piece(dy_ptr, x_ptr, dx_ptr, centre, scale, shift, b, constant, maps
     offsets = block_offsets(size, BLOCK)
     begin, end, steps = own_piece(piece, size, BLOCK)
     for i in tl.range(0, steps, num_stages=BLOCK.STAGES):
-        start, mask = block_at(maps, begin + (steps - 1 - i) * BLOCK.L, end, size, BLOCK)
+        l0 = begin + (steps - 1 - i) * BLOCK.L
+        start, mask = block_at(maps, l0, end, size, BLOCK)
+        mask = own_vectors(mask, l0, maps, size, BLOCK)
         at = start + offsets
         dy = tl.load(dy_ptr + at, mask=mask, other=0).to(centre.dtype)
         x = tl.load(x_ptr + at, mask=mask, other=0).to(centre.dtype)
-        dy = masked_gradient(dy, x, None, at, mask, centre, scale, shift, RELU)
-        dx = dy * scale[:, :, None] + ((x - centre[:, :, None]) * b[:, :, None] + constant[:, :, None])
+        of_x, of_dy = of_elements(centre, l0, maps, size, BLOCK), of_elements(scale, l0, maps, size, BLOCK)
+        dy = masked_gradient(dy, x, None, at, mask, of_x, of_dy, of_elements(shift, l0, maps, size, BLOCK), RELU)
+        slope, summand = of_elements(b, l0, maps, size, BLOCK), of_elements(constant, l0, maps, size, BLOCK)
+        dx = dy * of_dy + ((x - of_x) * slope + summand)
         tl.store(dx_ptr + at, dx, mask=mask)
 
 

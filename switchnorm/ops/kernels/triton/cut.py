@@ -56,6 +56,8 @@ class Plan:
         samples, channels, size: N, C, L.
         channels_last: whether channels are contiguous in memory, which a map of one element counts as.
         align: elements of which the contiguous dimension is a multiple: as many as 16 bytes hold, or 4, or 1.
+        shifted: whether that is so of tiles of channels alone, not of their maps: rows of blocks then begin up to
+            `align` - 1 elements before their map, see `geometry`.
         block_n, block_c, block_l: samples, channels and elements of a block.
         tiles: tiles of channels, of `block_c` each.
         piece: elements of a piece of a map, a multiple of `align` in contiguous x.
@@ -71,6 +73,7 @@ class Plan:
     size: int
     channels_last: bool
     align: int
+    shifted: bool
     block_n: int
     block_c: int
     block_l: int
@@ -83,6 +86,11 @@ class Plan:
     registers: int
 
     @property
+    def row(self) -> int:
+        """Elements from where a map's row begins to the map's end, at most."""
+        return self.size + self.align - 1 if self.shifted else self.size
+
+    @property
     def steps(self) -> int:
         """Blocks of a piece of a map."""
         return -(-self.piece // self.block_l)
@@ -90,7 +98,7 @@ class Plan:
     @property
     def whole(self) -> bool:
         """Whether a block holds whole maps."""
-        return self.size <= self.block_l
+        return self.row <= self.block_l
 
     def reading(self, tensors: int) -> Plan:
         """The plan of a launch that reads so many tensors: the same programs, in blocks of half the size for several.
@@ -102,6 +110,13 @@ class Plan:
         if self.block_n > 1:
             return replace(self, block_n=self.block_n // 2)
         return self if self.whole else replace(self, block_l=max(1, self.block_l // 2))
+
+    def writing(self, tensors: int) -> Plan:
+        """The plan of a launch that reads so many tensors, and writes what it makes of them by numbers of maps.
+
+        Shifted rows are written by the numbers of two maps, which take registers as a second tensor does.
+        """
+        return self.reading(max(tensors, 2) if self.shifted else tensors)
 
     @property
     def groups(self) -> int:
@@ -159,11 +174,12 @@ class Tuning(NamedTuple):
 def untuned(shape: Shape) -> Tuning:
     """What holds where nothing was measured."""
     elements, stages = BLOCK_BYTES // shape.itemsize, STAGES
-    if alignment(shape) == 1 and shape.itemsize == 4:
+    align, _ = alignment(shape)
+    if align == 1 and shape.itemsize == 4:
         # A thread that reads element by element has no registers for the places of many: blocks of 4 a thread, twice as
         # many of them on their way.
         elements, stages = BLOCK_BYTES // 16, 2 * STAGES - 1
-    elif alignment(shape) == 1 and shape.itemsize < 4:
+    elif align == 1 and shape.itemsize < 4:
         # Such elements are not copied ahead, so that there are places for 8 of short maps, and 16 of long ones.
         short = shape.size <= ROW // 4 and not shape.channels_last
         elements = BLOCK_BYTES // (8 if short else 4)
@@ -175,25 +191,27 @@ def untuned(shape: Shape) -> Tuning:
 def cuts(shape: Shape, tuning: Tuning, device: Device) -> Iterator[Plan]:
     """Plans of one to three waves: which samples are one program's, and in how many pieces maps are."""
     registers = min(REGISTERS, device.registers // (tuning.programs * tuning.warps * WARP)) // 8 * 8
-    align = alignment(shape)
+    align, shifted = alignment(shape)
+    row = shape.size + align - 1 if shifted else shape.size
     for block_n, block_c, block_l in _blocks(shape, tuning, device):
         tiles = -(-shape.channels // block_c)
-        groups, blocks = -(-shape.samples // block_n), -(-shape.size // block_l)
+        groups, blocks = -(-shape.samples // block_n), -(-row // block_l)
         for waves in (1, 2, 3):
             # Programs of a tile.
             room = max(1, waves * tuning.programs * device.multiprocessors // tiles)
             for own in {-(-groups // parts) for parts in range(1, min(groups, room) + 1)}:
                 pieces = _merged(min(room // -(-groups // own), blocks, PIECES), shape.size)
-                piece = -(-shape.size // (pieces * UNIT)) * UNIT
+                piece = -(-row // (pieces * UNIT)) * UNIT
                 yield Plan(
                     *shape[:4],
                     align,
+                    shifted,
                     block_n,
                     block_c,
                     block_l,
                     tiles,
                     piece,
-                    -(-shape.size // piece),
+                    -(-row // piece),
                     own * block_n,
                     tuning.warps,
                     tuning.stages,
@@ -210,18 +228,25 @@ def _merged(pieces: int, size: int) -> int:
     return next(enough, pieces)
 
 
-def alignment(shape: Shape) -> int:
-    """Elements of which the contiguous dimension is a multiple: as many as 16 bytes hold, or 4, or 1."""
+def alignment(shape: Shape) -> tuple[int, bool]:
+    """`Plan.align` and `Plan.shifted`."""
+    levels = [count for count in (16 // shape.itemsize, 4) if count * shape.itemsize <= 16]
     contiguous = shape.channels if shape.channels_last else shape.size
-    levels = (count for count in (16 // shape.itemsize, 4) if count * shape.itemsize <= 16)
-    return next((level for level in levels if contiguous % level == 0), 1)
+    aligned = (level for level in levels if contiguous % level == 0)
+    # Elements of no more than two maps are in a vector; inside a block, places are of 32 bits.
+    fits = not shape.channels_last and shape.size < 1 << 28
+    shifted = (level for level in levels if fits and shape.channels % level == 0 and level <= shape.size)
+    return next(((level, False) for level in aligned), next(((level, True) for level in shifted), (1, False)))
 
 
 def _blocks(shape: Shape, tuning: Tuning, device: Device) -> Iterator[tuple[int, int, int]]:
     """Samples, channels and elements of blocks; several samples where a block holds their whole maps."""
-    samples, channels, size = (power_above(count) for count in shape[:3])
-    # No more tiles than `TILES`.
-    least = power_above(-(-shape.channels // TILES))
+    align, shifted = alignment(shape)
+    row = shape.size + align - 1 if shifted else shape.size
+    samples, channels, size = (power_above(count) for count in (*shape[:2], row))
+    # No more tiles than `TILES`, which begin with a vector.
+    least = max(power_above(-(-shape.channels // TILES)), align if shifted else 1)
+    halves = 1
     if shape.channels_last:
         block_c = max(least, min(channels, tuning.row))
         block_l = max(1, min(size, tuning.elements // block_c))
@@ -233,15 +258,17 @@ def _blocks(shape: Shape, tuning: Tuning, device: Device) -> Iterator[tuple[int,
         ):
             # What takes a single round needs no kernels of its own.
             block_l = tuning.row
+        # What writes shifted rows takes half of a block's samples, as what reads several tensors does.
+        halves = 2 if shifted and block_l >= size else 1
         # Inside a block, places are of 32 bits.
-        block_c = max(least, min(channels, tuning.elements // block_l, MAPS, max(1, (1 << 31) // size)))
+        block_c = max(least, min(channels, tuning.elements // (halves * block_l), MAPS, max(1, (1 << 31) // size)))
     wide = [block_c]
     if block_l >= size:
         # More or fewer channels, for as many fewer or more samples.
         wide += [other for other in (block_c * 2, block_c * 4, block_c // 2) if least <= other <= channels]
     for block_c in wide:
         block_n = min(tuning.elements // block_l, MAPS) // block_c if block_l >= size else 1
-        if block_n or block_c == wide[0]:
+        if block_n >= halves or block_c == wide[0]:
             yield max(1, min(samples, block_n)), block_c, block_l
 
 

@@ -6,7 +6,8 @@ All that depends on shapes, dtypes and the call is made once and kept: see `_For
 from __future__ import annotations
 
 import ctypes
-import math
+import functools
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,24 +15,35 @@ import torch
 from torch import Tensor
 
 from switchnorm.errors import InputError
-from switchnorm.ops.kernels.base import Final, PassGradients, check_devices
+from switchnorm.ops.kernels.base import ALL, PassGradients, check_devices
 from switchnorm.ops.kernels.triton.affine import normalize_kernel
-from switchnorm.ops.kernels.triton.bundles import Blocks, Choice
+from switchnorm.ops.kernels.triton.bundles import Choice
 from switchnorm.ops.kernels.triton.combine import gradient_kernel
-from switchnorm.ops.kernels.triton.cut import WARPS, Plan
-from switchnorm.ops.kernels.triton.launch import Launch, counters, is_elsewhere
+from switchnorm.ops.kernels.triton.cut import Plan
+from switchnorm.ops.kernels.triton.launch import Launches, counters, is_elsewhere
 from switchnorm.ops.kernels.triton.mixture import Mixture, mixture
 from switchnorm.ops.kernels.triton.moments import moments_kernel
-from switchnorm.ops.kernels.triton.passes import blocks, geometry, merging
 from switchnorm.ops.kernels.triton.plan import derived_from_plans, plan
+from switchnorm.ops.kernels.triton.prepare import holding_all, over_plan
 from switchnorm.ops.kernels.triton.resident import resident_gradient_kernel, resident_normalize_kernel
 from switchnorm.ops.kernels.triton.sums import gradient_sums_kernel
 from switchnorm.ops.moments import accumulation_dtype
-from switchnorm.ops.projection import GIVEN, Call, Moved
+from switchnorm.ops.projection import GIVEN, Call, Final, Moved
 from switchnorm.ops.statistics import Table
 
 #: Most calls whose preparations are kept; beyond, all are made anew.
 KEPT = 4096
+
+#: What launches are given, as kernels name it: what a pass has of its own and is given, and each direction's.
+_TABLES = """
+saved_ptr scratch_ptr counter_ptr
+used_mean_ptr used_var_ptr mean_logits_ptr var_logits_ptr mean_fixed_ptr var_fixed_ptr radius_ptr weight_ptr bias_ptr
+"""
+_NORMALIZING = (
+    f"x_ptr y_ptr residual_ptr batch_ptr {_TABLES} moved_mean_ptr moved_var_ptr batches_ptr share rest".split()
+)
+_GRADIENTS = "dx_ptr dmean_logits_ptr dvar_logits_ptr dweight_ptr dbias_ptr dz_ptr"
+_DIFFERENTIATING = f"dy_ptr x_ptr y_ptr {_GRADIENTS} {_TABLES}".split()
 
 
 class _Forward(NamedTuple):
@@ -41,10 +53,9 @@ class _Forward(NamedTuple):
         accumulated: dtype of all tables.
         saved: numbers that the backward pass needs.
         batch: channels, where the batch's mean and variance come back; else 0.
-        scratch: numbers that the first launch leaves to the second.
+        scratch: numbers that the first launch leaves to the second; 0 where there is one launch.
         counters: how many the first launch needs.
-        first, second: the launches; no second one where programs hold all that depends on each other, no first one
-            where nothing of x is needed before it.
+        launches: one where programs hold all that depends on each other, or where nothing of x is needed before.
         backward: the backward pass, by whether y is not needed, and whether x is contiguous: hooks of saved tensors, as
             `torch.autograd.graph.save_on_cpu`, may give it back in another layout.
     """
@@ -54,8 +65,7 @@ class _Forward(NamedTuple):
     batch: int
     scratch: int
     counters: int
-    first: Launch | None
-    second: Launch | None
+    launches: Launches
     backward: dict[tuple[bool, bool], _Backward]
 
 
@@ -64,8 +74,7 @@ class _Backward(NamedTuple):
 
     scratch: int
     counters: int
-    first: Launch
-    second: Launch | None
+    launches: Launches
 
 
 class _Kept(dict[tuple[Any, ...], _Forward]):
@@ -88,47 +97,53 @@ def forward(
     residual: Tensor | None,
     used: Table | None,
     moved: Moved | None,
+    keeps: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor | None, _Forward]:
     """Normalize, in one launch or two."""
-    if is_elsewhere(x):
+    if x.is_cuda and is_elsewhere(x):
         with torch.cuda.device(x.device):
-            return forward(call, x, mean_logits, var_logits, final, weight, bias, residual, used, moved)
-    logits = (mean_logits, var_logits, *(final or (None, None, None)))
+            return forward(call, x, mean_logits, var_logits, final, weight, bias, residual, used, moved, keeps)
+    mean_fixed, var_fixed, radius = final or (None, None, None)
     used_mean, used_var = used or (None, None)
-    *moving, share = moved or (None, None, None, 0.0)
-    others = (*logits, weight, bias, residual, used_mean, used_var, *moving)
-    # What launches depend on: the call, where x lies and how, and what the others are; and that all lies there.
-    forms = tuple([None if t is None else (t.dtype, t.shape) for t in others])
-    device = x.get_device()
-    apart = [t for t in others if t is not None and t.get_device() != device]
-    key = (call, share, x.device, x.dtype, x.shape, x.is_contiguous(), forms)
-    prepared = None if apart else _forwards.get(key)
+    mean, var, counter, share = moved or (None, None, None, 0.0)
+    tables = (used_mean, used_var, mean_logits, var_logits, mean_fixed, var_fixed, radius, weight, bias)
+    others = (residual, *tables, mean, var, counter)
+    # What launches depend on: the call, how x lies, and what the others are.
+    key = [call, x.dtype, x.shape, x.is_contiguous(), x.get_device()]
+    for t in others:
+        if t is None:
+            key.append(None)
+        else:
+            key += t.dtype, t.numel(), t.get_device()
+    form = tuple(key)
+    prepared = _forwards.get(form)
     if prepared is None:
         check_devices(x, *others)
         _check_lengths(len(call.statistics), mean_logits, var_logits)
-        _check_lengths(x.shape[1], weight, bias, used_mean, used_var, *moving[:2])
+        _check_lengths(x.shape[1], weight, bias, used_mean, used_var, mean, var)
         if len(_forwards) >= KEPT:
             _forwards.clear()
-        prepared = _forwards[key] = _prepare_forward(call, x, mean_logits, residual, used, moved)
-    accumulated, kept, pooled, slots, arrivals, first, second, _ = prepared
+        prepared = _forwards[form] = _prepare_forward(call, x, mean_logits, residual, used, moved is not None)
+    accumulated, kept, pooled, slots, arrivals, launches, _ = prepared
     y = torch.empty_like(x)
     saved = x.new_empty(kept, dtype=accumulated)
     batch = x.new_empty((2, pooled), dtype=accumulated) if pooled else None
-    if second is None:
-        assert first is not None
-        first(x, y, residual, saved, batch, used_mean, used_var, *logits, weight, bias, *moving)
-        return y, saved, batch, prepared
-    scratch = x.new_empty(slots, dtype=accumulated)
-    if first is not None:
-        first(x, saved, scratch, batch, counters(x, arrivals) if arrivals else None, *logits, *moving)
-    second(x, y, residual, saved, scratch, used_mean, used_var, weight, bias)
+    own = (saved, x.new_empty(slots, dtype=accumulated) if slots else None, counters(x, arrivals) if arrivals else None)
+    launches(x, y, residual, batch, *own, *tables, mean, var, counter, numbers=_halves(share))
     return y, saved, batch, prepared
+
+
+@functools.lru_cache(maxsize=64)
+def _halves(share: float) -> tuple[float, float]:
+    """Two numbers of 32 bits, as launches hand them over, whose sum is a share as nearly as that."""
+    first = ctypes.c_float(share).value
+    return first, share - first
 
 
 def _check_lengths(length: int, *tables: Tensor | None) -> None:
     """Raise `InputError` for a table that is shorter or longer than the kernels, who cannot see it, take it to be."""
     for t in tables:
-        if t is not None and t.shape != (length,):
+        if t is not None and t.numel() != length:
             raise InputError(f"a normalization of this input takes tables of {length} numbers, got {tuple(t.shape)}")
 
 
@@ -138,67 +153,31 @@ def _prepare_forward(
     mean_logits: Tensor | None,
     residual: Tensor | None,
     used: Table | None,
-    moved: Moved | None,
+    moving: bool,
 ) -> _Forward:
-    cut, mix = _planned(call, x, used)
+    cut, mix, told = _planned(call, x, mean_logits is not None, used)
     accumulated = accumulation_dtype(x.dtype)
     kept = mix.saved(cut.samples, cut.channels)
-    pooled = cut.channels if mix.pools_batch and moved is None else 0
-    # What a launch hands over as 32 bits, and what that leaves.
-    share = 0.0 if moved is None else ctypes.c_float(moved.share).value
-    momentum = (share, 0.0 if moved is None else moved.share - share)
-    mixed = mean_logits is not None
-    rule = mix.rule(mixed)
-    choice = _choice(call, mix)
-    fixed = used is not None and call.statistics == ("batch",) and not mixed
+    pooled = cut.channels if mix.pools_batch and not moving else 0
+    fixed = used is not None and call.statistics == ("batch",) and not mix.rule.MIXED
     # A map that is normalized by given numbers alone is not looked at before.
     block = None if fixed else mix.resident(cut, False, False, accumulated.itemsize)
     if block is not None:
-        only = Launch(
-            resident_normalize_kernel,
-            _grid(cut, block),
-            x.dtype,
-            (*momentum, cut.samples, cut.channels, cut.size),
-            warps=_warps(block),
-            CHOICE=choice,
-            RULE=rule,
-            EPS=call.eps,
-            RELU=call.relu,
-            BLOCK=_resident(cut, block),
-            POOL=mix.held(),
-        )
-        return _Forward(accumulated, kept, pooled, 0, 0, only, None, {})
-    slots = 2 * cut.samples * (cut.pieces * cut.channels + cut.tiles)
+        only = holding_all(resident_normalize_kernel, cut, mix, block, x.dtype, **told)
+        return _Forward(accumulated, kept, pooled, 0, 0, Launches(only, names=_NORMALIZING), {})
+    launches = []
     counted = mix.pools_batch and cut.groups > 1
-    first = _over_plan(
-        moments_kernel,
-        cut,
-        mix,
-        x,
-        *momentum,
-        CHOICE=choice,
-        RULE=rule if mix.pools_batch else rule._replace(BATCH=-1),
-        POOLED=mix.pooled(cut),
-        COUNTED=counted,
-        MERGE=merging(cut, mix.part),
-    )
-    cut = cut.reading(1 if residual is None else 2)
+    if not fixed:
+        rule = mix.rule if mix.pools_batch else mix.rule._replace(BATCH=-1)
+        launches += [over_plan(moments_kernel, cut, mix, x.dtype, **{**told, "RULE": rule, "COUNTED": counted})]
+    slots = 2 * cut.samples * (cut.pieces * cut.channels + cut.tiles)
+    arrivals = _counted(cut, counted)
+    cut = cut.writing(1 if residual is None else 2)
     if residual is not None and cut.align == 1:
         # The places of single elements of both that are copied further ahead take more registers than there are.
         cut = replace(cut, stages=min(cut.stages, 2))
-    second = _over_plan(
-        normalize_kernel,
-        cut,
-        mix,
-        x,
-        RULE=rule,
-        FIXED=fixed,
-        EPS=call.eps,
-        RELU=call.relu,
-        POOL=mix.pool(cut),
-    )
-    before = None if fixed else first
-    return _Forward(accumulated, kept, pooled, slots, _counted(cut, counted), before, second, {})
+    launches += [over_plan(normalize_kernel, cut, mix, x.dtype, FIXED=fixed, **told)]
+    return _Forward(accumulated, kept, pooled, slots, arrivals, Launches(*launches, names=_NORMALIZING), {})
 
 
 def backward(
@@ -214,19 +193,19 @@ def backward(
     weight: Tensor | None,
     bias: Tensor | None,
     used: Table | None,
+    wanted: Sequence[bool] = ALL,
 ) -> PassGradients:
     """All gradients, in one launch or two."""
-    if is_elsewhere(x):
+    if x.is_cuda and is_elsewhere(x):
         with torch.cuda.device(x.device):
-            return backward(call, notes, dy, x, y, saved, mean_logits, var_logits, final, weight, bias, used)
-    logits = (mean_logits, var_logits, *(final or (None, None, None)))
-    used_mean, used_var = used or (None, None)
+            return backward(call, notes, dy, x, y, saved, mean_logits, var_logits, final, weight, bias, used, wanted)
+    tables = (*(used or (None, None)), mean_logits, var_logits, *(final or (None, None, None)), weight, bias)
     # All else that was looked up in the forward pass is the same here.
     form = y is None, x.is_contiguous()
     prepared = notes.backward.get(form)
     if prepared is None:
         prepared = notes.backward[form] = _prepare_backward(call, x, y, mean_logits, weight, bias, used)
-    slots, arrivals, first, second = prepared
+    slots, arrivals, launches = prepared
     dx = torch.empty_like(x)
     dz = None if y is None else torch.empty_like(x)
     of_mean = None if mean_logits is None else torch.empty_like(mean_logits)
@@ -234,14 +213,8 @@ def backward(
     of_weight = None if weight is None else torch.empty_like(weight)
     of_bias = None if bias is None else torch.empty_like(bias)
     found = (dx, of_mean, of_var, of_weight, of_bias, dz)
-    if second is None:
-        parameters = (*logits, weight, bias, of_mean, of_var, of_weight, of_bias)
-        first(dy, x, y, dx, dz, saved, used_mean, used_var, *parameters)
-        return found
-    scratch = x.new_empty(slots, dtype=notes.accumulated)
-    counted = counters(x, arrivals) if arrivals else None
-    first(dy, x, y, dz, saved, scratch, counted, used_mean, used_var, weight, bias, of_weight, of_bias)
-    second(dy if dz is None else dz, x, dx, saved, scratch, used_mean, *logits, weight, bias, of_mean, of_var)
+    scratch = x.new_empty(slots, dtype=notes.accumulated) if slots else None
+    launches(dy, x, y, *found, saved, scratch, counters(x, arrivals) if arrivals else None, *tables)
     return found
 
 
@@ -254,67 +227,23 @@ def _prepare_backward(
     bias: Tensor | None,
     used: Table | None,
 ) -> _Backward:
-    cut, mix = _planned(call, x, used)
-    accumulated = accumulation_dtype(x.dtype)
-    mixed = mean_logits is not None
-    rule = mix.rule(mixed)
-    choice = _choice(call, mix)
-    block = mix.resident(cut, weight is not None or bias is not None, mixed, accumulated.itemsize)
+    cut, mix, told = _planned(call, x, mean_logits is not None, used)
+    ties_samples = weight is not None or bias is not None
+    block = mix.resident(cut, ties_samples, mix.rule.MIXED, accumulation_dtype(x.dtype).itemsize)
     if block is not None:
-        only = Launch(
-            resident_gradient_kernel,
-            _grid(cut, block),
-            x.dtype,
-            (cut.samples, cut.channels, cut.size),
-            warps=_warps(block),
-            CHOICE=choice,
-            RULE=rule,
-            RELU=call.relu,
-            BLOCK=_resident(cut, block),
-            POOL=mix.held(),
-        )
-        return _Backward(0, 0, only, None)
+        only = holding_all(resident_gradient_kernel, cut, mix, block, x.dtype, **told)
+        return _Backward(0, 0, Launches(only, names=_DIFFERENTIATING))
     cut = cut.reading(2 if y is None else 3)
     maps = cut.samples * cut.channels
     of_parts = cut.samples // mix.part * cut.channels
     of_tiles = (2 * cut.samples + 8 + 8 * cut.groups) * cut.tiles
     slots = 2 * maps * cut.pieces + 4 * maps + 2 * of_parts + of_tiles
-    first = _over_plan(
-        gradient_sums_kernel,
-        cut,
-        mix,
-        x,
-        RULE=rule,
-        POOLED=mix.pooled(cut),
-        COUNTED=cut.groups > 1,
-        RELU=call.relu,
-        MERGE=merging(cut, mix.part),
-    )
-    second = _over_plan(
-        gradient_kernel,
-        cut,
-        mix,
-        x,
-        CHOICE=choice,
-        RULE=rule,
-        RELU=call.relu and y is None,
-        POOL=mix.pool(cut),
-    )
-    return _Backward(slots, _counted(cut, cut.groups > 1), first, second)
-
-
-def _over_plan(kernel: Any, cut: Plan, mix: Mixture, x: Tensor, *numbers: float, **constants: Any) -> Launch:
-    """A launch over all that a plan cuts x into; its own numbers come before those of the plan."""
-    return Launch(
-        kernel,
-        cut.programs,
-        x.dtype,
-        (*numbers, *geometry(cut), mix.part, mix.width),
-        warps=cut.warps,
-        registers=cut.registers,
-        BLOCK=blocks(cut),
-        **constants,
-    )
+    counted = cut.groups > 1
+    first = over_plan(gradient_sums_kernel, cut, mix, x.dtype, COUNTED=counted, **told)
+    second = over_plan(gradient_kernel, cut, mix, x.dtype, **{**told, "RELU": call.relu and y is None})
+    if y is not None:
+        second.takes[second.takes.index("dy_ptr")] = "dz_ptr"  # which the first one leaves
+    return _Backward(slots, _counted(cut, counted), Launches(first, second, names=_DIFFERENTIATING))
 
 
 def _counted(cut: Plan, pooled: bool) -> int:
@@ -324,24 +253,10 @@ def _counted(cut: Plan, pooled: bool) -> int:
     return cut.groups * cut.tiles if cut.pieces > 1 else 0
 
 
-def _planned(call: Call, x: Tensor, used: Table | None) -> tuple[Plan, Mixture]:
+def _planned(call: Call, x: Tensor, mixed: bool, used: Table | None) -> tuple[Plan, Mixture, dict[str, Any]]:
+    """How x is cut, the rule, and what else kernels are told of a call."""
     given = call.projection == GIVEN
-    rule = (call.statistics, used is not None, call.ghost, call.unbiased, given)
-    return plan(x), mixture(*x.shape[:2], x.dim() == 2, *rule)
-
-
-def _choice(call: Call, mix: Mixture) -> Choice:
-    return Choice(len(call.statistics), mix.members, call.projection, call.tied)
-
-
-def _grid(cut: Plan, block: tuple[int, int, int]) -> int:
-    return -(-cut.channels // block[1]) * -(-cut.samples // block[0])
-
-
-def _resident(cut: Plan, block: tuple[int, int, int]) -> Blocks:
-    return Blocks(*block, cut.channels_last, cut.align)
-
-
-def _warps(block: tuple[int, int, int]) -> int:
-    """At least 8 elements a thread."""
-    return max(1, min(WARPS, math.prod(block) // 256))
+    rule = (call.statistics, used is not None, call.ghost, call.unbiased, given, mixed)
+    mix = mixture(*x.shape[:2], x.dim() == 2, *rule)
+    choice = Choice(len(call.statistics), mix.members, call.projection, call.tied)
+    return plan(x), mix, {"CHOICE": choice, "EPS": call.eps, "RELU": call.relu}

@@ -5,6 +5,13 @@ A program owns one tile of channels (`Work`), of a range of samples, of one piec
 memory. Both layouts are the same code: which of the dimensions is contiguous decides how threads are laid out over a
 block. Places of blocks are 64-bit scalars; inside a sample's block 32 bits are enough.
 
+Contiguous maps whose size is no multiple of anything, such as 7 x 7, lie one after another across the vectors of ALIGN
+elements (16 bytes) that memory is to be read and written in. A block that is SHIFTED has a row for each of its maps
+that begins with the vector of the map's first element: a map's elements come after those of the map before that are in
+its first vector, and before those of the next map that are in its last one. Only elements of the map itself enter its
+sums (`own_elements`); what is written are the vectors that begin in it (`own_vectors`), their last elements by the
+numbers of the next map (`of_elements`). Tiles of ALIGN channels and samples of ALIGN maps begin with a vector.
+
 In all files: what is in capitals is constant, but for what is in `Sizes`, and ACC is the type that is accumulated in.
 """
 
@@ -18,13 +25,27 @@ from switchnorm.ops.kernels.triton.bundles import Maps, Sizes, Work
 
 @triton.jit
 def sizes(N, C, L, P, PIECE, SAMPLES, PART, WIDTH, BLOCK):
-    """All `Sizes`. C, or L and PIECE, come as what the compiler knows for multiples of ALIGN: it vectorises by that."""
+    """All `Sizes`, in what the compiler knows for multiples of ALIGN: it vectorises by that."""
     if BLOCK.CHANNELS_LAST:
-        C = C // BLOCK.ALIGN * BLOCK.ALIGN
+        C = multiple(C, BLOCK)
     else:
-        L = L // BLOCK.ALIGN * BLOCK.ALIGN
-        PIECE = PIECE // BLOCK.ALIGN * BLOCK.ALIGN
-    return Sizes(N, C, L, P, PIECE, SAMPLES, PART, WIDTH, C.to(tl.int64), tl.cdiv(C, BLOCK.C))
+        PIECE = multiple(PIECE, BLOCK)
+        if not BLOCK.SHIFTED:
+            L = multiple(L, BLOCK)
+    row = C.to(tl.int64)
+    return Sizes(N, C, L, P, PIECE, SAMPLES, PART, WIDTH, row, multiple(row * L, BLOCK), tl.cdiv(C, BLOCK.C))
+
+
+@triton.jit
+def multiple(count, BLOCK):
+    """The largest multiple of ALIGN up to `count`."""
+    return count // BLOCK.ALIGN * BLOCK.ALIGN
+
+
+@triton.jit
+def shift_of(c, size, BLOCK):
+    """How many elements of maps before lie in the vector of the first element of channels c."""
+    return (c % BLOCK.ALIGN) * (size.L % BLOCK.ALIGN) % BLOCK.ALIGN if BLOCK.SHIFTED else 0
 
 
 @triton.jit
@@ -45,8 +66,17 @@ def own_work(size, REVERSED):
 def own_piece(piece, size, BLOCK):
     """Where a piece of a map begins and ends, the last one maybe beyond the map, and how many blocks it has."""
     begin = piece * size.PIECE
-    steps = 1 if BLOCK.WHOLE else tl.cdiv(tl.minimum(size.PIECE, size.L - begin), BLOCK.L)
+    row = size.L + BLOCK.ALIGN - 1 if BLOCK.SHIFTED else size.L
+    steps = 1 if BLOCK.WHOLE else tl.cdiv(tl.minimum(size.PIECE, row - begin), BLOCK.L)
     return begin, begin + size.PIECE, steps
+
+
+@triton.jit
+def elements_in(piece, c, size, BLOCK):
+    """How many elements of the maps of channels c a piece of them has."""
+    shift = shift_of(c, size, BLOCK)
+    begin = piece * size.PIECE
+    return tl.maximum(tl.minimum(begin + size.PIECE, size.L + shift) - tl.maximum(begin, shift), 0)
 
 
 @triton.jit
@@ -63,9 +93,9 @@ def block_offsets(size, BLOCK):
     """The offsets of a block's elements from its first."""
     c = tl.arange(0, BLOCK.C)[None, :, None]
     l = tl.arange(0, BLOCK.L)[None, None, :]  # noqa: E741
-    offsets = c + l * size.C if BLOCK.CHANNELS_LAST else c * size.L + l
+    offsets = c + l * size.C if BLOCK.CHANNELS_LAST else multiple(c * size.L, BLOCK) + l
     if BLOCK.N > 1:
-        offsets = tl.arange(0, BLOCK.N)[:, None, None] * (size.ROW * size.L) + offsets
+        offsets = tl.arange(0, BLOCK.N)[:, None, None] * size.SAMPLE + offsets
     return offsets
 
 
@@ -73,14 +103,50 @@ def block_offsets(size, BLOCK):
 def block_at(maps, l0, end, size, BLOCK):
     """The offset of a block's first element, and which of its elements exist and lie before the end of the piece."""
     c0 = maps.tile * BLOCK.C
-    start = maps.first * (size.ROW * size.L)
-    start += l0 * size.ROW + c0 if BLOCK.CHANNELS_LAST else c0 * size.L.to(tl.int64) + l0
+    start = maps.first * size.SAMPLE
+    start += l0 * size.ROW + c0 if BLOCK.CHANNELS_LAST else multiple(c0 * size.L.to(tl.int64), BLOCK) + l0
     l = l0 + tl.arange(0, BLOCK.L)  # noqa: E741
-    # Not the smaller of L and the end, of which the compiler does not know what it is a multiple of.
-    mask = (c0 + tl.arange(0, BLOCK.C) < size.C)[None, :, None] & ((l < size.L) & (l < end))[None, None, :]
+    c = c0 + tl.arange(0, BLOCK.C)
+    # Not the smaller of both ends, of which the compiler does not know what it is a multiple of.
+    if BLOCK.SHIFTED:
+        row = multiple(shift_of(c, size, BLOCK) + (size.L + BLOCK.ALIGN - 1), BLOCK)[None, :, None]
+        mask = (c < size.C)[None, :, None] & (l[None, None, :] < row) & (l < end)[None, None, :]
+    else:
+        mask = (c < size.C)[None, :, None] & ((l < size.L) & (l < end))[None, None, :]
     if BLOCK.N > 1:
         mask = mask & (maps.first + tl.arange(0, BLOCK.N) < maps.last)[:, None, None]
     return start, mask
+
+
+@triton.jit
+def own_elements(mask, l0, maps, size, BLOCK):
+    """Of the elements of a block that exist, those of the map of their row."""
+    if BLOCK.SHIFTED:
+        l = l0 + tl.arange(0, BLOCK.L)[None, None, :] - shift_of(maps.c, size, BLOCK)[None, :, None]  # noqa: E741
+        # A single comparison: of negative numbers, unsigned ones are large.
+        mask = mask & (l.to(tl.uint32) < size.L.to(tl.uint32))
+    return mask
+
+
+@triton.jit
+def own_vectors(mask, l0, maps, size, BLOCK):
+    """Of the elements of a block that exist, those in vectors that begin in the map of their row."""
+    if BLOCK.SHIFTED:
+        begin = multiple(shift_of(maps.c, size, BLOCK) + (BLOCK.ALIGN - 1), BLOCK)[None, :, None]
+        mask = mask & (l0 + tl.arange(0, BLOCK.L)[None, None, :] >= begin)
+    return mask
+
+
+@triton.jit
+def of_elements(values, l0, maps, size, BLOCK):
+    """The numbers of the maps of `own_vectors`, given those of each map (N, C)."""
+    found = values[:, :, None]
+    if BLOCK.SHIFTED:
+        after = tl.minimum(tl.arange(0, BLOCK.C) + 1, BLOCK.C - 1)[None, :]
+        following = tl.gather(values, tl.broadcast_to(after, values.shape), 1)[:, :, None]
+        l = l0 + tl.arange(0, BLOCK.L)[None, None, :] - shift_of(maps.c, size, BLOCK)[None, :, None]  # noqa: E741
+        found = tl.where(l < size.L, found, following)
+    return found
 
 
 @triton.jit

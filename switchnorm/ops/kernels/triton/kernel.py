@@ -8,7 +8,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from switchnorm.ops.kernels.base import Forward, Gradients, Kernel, Moments, Operands, WholePass, like
+from switchnorm.ops.kernels.base import (
+    Forward,
+    Gradients,
+    Kernel,
+    Moments,
+    Operands,
+    WholePass,
+    like,
+    packed,
+    packed_table,
+)
 from switchnorm.ops.kernels.triton import fused, passes
 from switchnorm.ops.kernels.triton.launch import INTERPRETING, on_device
 from switchnorm.ops.kernels.triton.probe import failure
@@ -27,7 +37,7 @@ class TritonKernel(Kernel):
 
     def refusal(self, x: Tensor) -> str | None:
         """It takes floating numbers on CUDA, and on the CPU in Triton's interpreter."""
-        if not x.is_cuda and not (INTERPRETING and x.device.type == "cpu"):
+        if not x.is_cuda and not (INTERPRETING and x.is_cpu):
             return f"the input is on {x.device.type}"
         if x.dtype not in _DTYPES:
             return f"it does not take {str(x.dtype).removeprefix('torch.')}"
@@ -62,26 +72,26 @@ class TritonKernel(Kernel):
         with on_device(x):
             return passes.combine(dy, a, x, centre, b, c)
 
-    def whole_pass(self, statistics: tuple[str, ...], ghost: Ghost, samples: int) -> WholePass | None:
-        """For one process, equal parts of the batch, at most one way of grouping."""
-        return fused if _holds(statistics, ghost, samples) else None
+    def whole_pass(self, statistics: tuple[str, ...], ghost: Ghost, samples: int, averages: bool) -> WholePass | None:
+        """For one process, equal parts of the batch, at most one way of grouping, and a share of each batch."""
+        return fused if _holds(statistics, ghost, samples) and not averages else None
 
     def keeps_output(self, operands: Operands, rule: Rule) -> bool:
         """Where the rule is fused and there is no residual, the operations that gave y its sign are done again."""
         return operands.residual is not None or not _fused(operands, rule)
 
-    def forward(self, operands: Operands, rule: Rule, relu: bool) -> Forward:
+    def forward(self, operands: Operands, rule: Rule, relu: bool, keeps: bool) -> Forward:
         """Two launches or one where the rule is fused."""
         if not _fused(operands, rule):
-            return super().forward(operands, rule, relu)
+            return super().forward(operands, rule, relu, keeps)
         x, mean, var, weight, bias, residual, running = operands
         assert not isinstance(rule.ghost, tuple)
         call = Call(rule.statistics, rule.eps, rule.ghost, rule.unbiased, relu, GIVEN, False)
-        mean, var, weight, bias = _packed(mean, var, weight, bias)
-        used = _packed_table(running)
-        y, saved, batch, notes = fused.forward(call, x, mean, var, None, weight, bias, residual, used, None)
+        mean, var, weight, bias = packed(mean, var, weight, bias)
+        used = packed_table(running)
+        y, saved, batch, notes = fused.forward(call, x, mean, var, None, weight, bias, residual, used, None, keeps)
         batch_mean, batch_var = (None, None) if batch is None else batch.unbind()
-        return Forward(y, batch_mean, batch_var, (saved,), (call, notes))
+        return Forward(y, batch_mean, batch_var, () if saved is None else (saved,), (call, notes))
 
     def backward(self, forward: Forward, operands: Operands, rule: Rule, relu: bool, dy: Tensor) -> Gradients:
         """As `forward`."""
@@ -89,10 +99,10 @@ class TritonKernel(Kernel):
             return super().backward(forward, operands, rule, relu, dy)
         x, mean, var, weight, bias, residual, running = operands
         y = like(forward.y, x) if relu and residual is not None else None
-        mean, var, weight, bias = _packed(mean, var, weight, bias)
+        mean, var, weight, bias = packed(mean, var, weight, bias)
         call, notes = forward.notes
         (saved,) = forward.saved
-        used = _packed_table(running)
+        used = packed_table(running)
         dx, of_mean, of_var, of_weight, of_bias, dz = fused.backward(
             call, notes, dy, x, y, saved, mean, var, None, weight, bias, used
         )
@@ -116,12 +126,3 @@ def _holds(statistics: tuple[str, ...], ghost: Ghost, samples: int) -> bool:
     if "batch" not in statistics or ghost is None:
         return True
     return not isinstance(ghost, tuple) and (ghost >= samples or samples % ghost == 0)
-
-
-def _packed(*tensors: Tensor | None) -> list[Tensor | None]:
-    """The same one-dimensional tensors without gaps in memory."""
-    return [t if t is None or t.is_contiguous() else t.contiguous() for t in tensors]
-
-
-def _packed_table(table: Table | None) -> Table | None:
-    return None if table is None else (table[0].contiguous(), table[1].contiguous())

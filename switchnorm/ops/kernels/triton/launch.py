@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -24,29 +26,25 @@ _ACCUMULATED = {torch.float64: tl.float64}
 #: Fewest counters of a buffer.
 _FEWEST = 1024
 
-_counters: dict[tuple[torch.device, int], Tensor] = {}
+#: By device and stream.
+_counters: dict[tuple[int, int], Tensor] = {}
 
 
 class Launch:
-    """A kernel with everything decided about its launches but which tensors it is given.
-
-    Triton's own way finds the compiled kernel by what it is given, which takes it longer than a small layer may. Here
-    that happens once: whoever keeps a launch promises that tensors always lie on one device and have the same dtypes,
-    and that the same ones are None. Then what was compiled is called by itself, with the addresses of tensors. Where
-    one is at no multiple of 16 bytes, or somebody watches launches (Triton's launch hooks, as its profiler Proton),
-    every launch goes Triton's own way. Its other hooks, those around compiling, are only called there.
+    """A kernel with everything decided about its launches but what it is given.
 
     Args:
-        kernel: what `triton.jit` made, whose arguments are tensors, then numbers, then constants.
+        kernel: what `triton.jit` made, whose arguments are what it is given, then numbers, then constants.
         programs: how many.
         dtype: of x, which decides the type in which the kernel accumulates.
         numbers: the kernel's, in their order.
         warps: of a program.
         registers: most of a thread; None for as many as the compiler likes.
         constants: the kernel's, apart from ACC.
-    """
 
-    __slots__ = ("_compiled", "constants", "kernel", "numbers", "options", "programs")
+    Attributes:
+        takes: names of what it is given.
+    """
 
     def __init__(
         self,
@@ -65,38 +63,79 @@ class Launch:
         self.constants = {**constants, "ACC": _ACCUMULATED.get(dtype, tl.float32)}
         # Contraction to fused multiply-adds, which another version of Triton may not have as its default.
         self.options = {"num_warps": warps, "maxnreg": registers, "enable_fp_fusion": True}
-        self._compiled: tuple[Any, ...] | None = None
+        self.takes: list[str] = kernel.arg_names[: len(kernel.arg_names) - len(numbers) - len(self.constants)]
 
-    def __call__(self, *tensors: Tensor | None) -> None:
-        """Launch on the current device, which has to be that of the tensors, and its current stream."""
-        pointers: list[int | None] = []
+    def __call__(self, *given: Any) -> Any:
+        """Launch in Triton's own way; return what was compiled, None in the interpreter."""
+        return self.kernel[(self.programs, 1, 1)](*given, *self.numbers, **self.constants, **self.options)
+
+    def ready(self, compiled: Any, pick: Callable[[Sequence[Any]], tuple[Any, ...]]) -> tuple[Any, ...]:
+        """What it takes to launch what was compiled, of all that is given to several taking what `pick` says."""
+        constants = self.kernel.arg_names[len(self.takes) + len(self.numbers) :]
+        values = (*self.numbers, *(self.constants[name] for name in constants))
+        return self.programs, compiled.run, compiled.function, compiled.packed_metadata, pick, values
+
+
+class Launches:
+    """Launches in a row, given the same tensors.
+
+    Triton's own way finds the compiled kernel by what it is given, which takes it longer than a small layer may. Here
+    that happens once: whoever keeps launches promises that tensors always lie on one device and have the same dtypes,
+    and that the same ones are None. Then what was compiled is called by itself, with the addresses of tensors. Where
+    one is at no multiple of 16 bytes, or somebody watches launches (Triton's launch hooks, as its profiler Proton),
+    every launch goes Triton's own way. Its other hooks, those around compiling, are only called there.
+
+    Args:
+        launches: in their order.
+        names: of what all are given together, as their kernels name it; None where one takes all of it.
+
+    Attributes:
+        steps: each with what picks from all that is given what it takes.
+    """
+
+    __slots__ = ("_device", "_ready", "steps")
+
+    def __init__(self, *launches: Launch, names: Sequence[str] | None = None) -> None:
+        given = launches[0].takes if names is None else names
+        self.steps = [(each, itemgetter(*map(given.index, each.takes))) for each in launches]
+        self._ready: list[tuple[Any, ...]] = []
+        self._device = -1
+
+    def __call__(self, *tensors: Tensor | None, numbers: tuple[float, ...] = ()) -> None:
+        """Launch on the current device, which has to be that of the tensors, and its current stream.
+
+        Args:
+            tensors: one at least not None.
+            numbers: that may be others every time; named after the tensors.
+        """
+        given: list[int | float | None] = []
         bits = 0
         for t in tensors:
             if t is None:
-                pointers.append(None)
+                given.append(None)
             else:
                 pointer = t.data_ptr()
                 bits |= pointer
-                pointers.append(pointer)
+                given.append(pointer)
         plain = bits % _ALIGNED == 0
-        if plain and self._compiled is not None and not _watched():
-            run, function, packed, values, device = self._compiled
-            run(self.programs, 1, 1, current_stream(device), function, packed, None, None, None, *pointers, *values)
+        if plain and self._ready and not _watched():
+            given += numbers
+            stream = current_stream(self._device)
+            for programs, run, function, packed, pick, values in self._ready:
+                run(programs, 1, 1, stream, function, packed, None, None, None, *pick(given), *values)
             return
-        compiled = self.kernel[(self.programs, 1, 1)](*tensors, *self.numbers, **self.constants, **self.options)
-        if plain and compiled is not None and self._compiled is None:
-            names = self.kernel.arg_names[len(tensors) + len(self.numbers) :]
-            values = (*self.numbers, *(self.constants[name] for name in names))
-            device = next(t.get_device() for t in tensors if t is not None)
-            self._compiled = compiled.run, compiled.function, compiled.packed_metadata, values, device
+        compiled = [each(*pick((*tensors, *numbers))) for each, pick in self.steps]
+        if plain and not self._ready and compiled[0] is not None:
+            self._device = next(t.get_device() for t in tensors if t is not None)
+            self._ready = [each.ready(found, pick) for found, (each, pick) in zip(compiled, self.steps, strict=True)]
 
 
 def _watched() -> bool:
     """Whether somebody hooks launches; in Triton 3.4 a hook is a function or None, later a list of functions."""
-    for hook in (_KNOBS.launch_enter_hook, _KNOBS.launch_exit_hook):
-        if hook is not None and getattr(hook, "calls", True):
-            return True
-    return False
+    enter, leave = _KNOBS.launch_enter_hook, _KNOBS.launch_exit_hook
+    return bool(
+        (enter is not None and getattr(enter, "calls", True)) or (leave is not None and getattr(leave, "calls", True))
+    )
 
 
 def current_stream(device: int) -> int:
@@ -106,13 +145,13 @@ def current_stream(device: int) -> int:
 
 
 def is_elsewhere(x: Tensor) -> bool:
-    """Whether x lies on another CUDA device than the current one, where kernels would be launched."""
-    return x.is_cuda and x.get_device() != torch.cuda.current_device()
+    """Whether x, on a CUDA device, lies on another than the current one, where kernels would be launched."""
+    return x.get_device() != torch.cuda.current_device()
 
 
 def on_device(x: Tensor) -> AbstractContextManager[Any]:
     """Makes x's device the current one for what is launched inside, and asked about capturing."""
-    return torch.cuda.device(x.device) if is_elsewhere(x) else contextlib.nullcontext()
+    return torch.cuda.device(x.device) if x.is_cuda and is_elsewhere(x) else contextlib.nullcontext()
 
 
 def counters(x: Tensor, count: int) -> Tensor:
@@ -123,31 +162,10 @@ def counters(x: Tensor, count: int) -> Tensor:
     """
     if x.is_cuda and torch.cuda.is_current_stream_capturing():
         return x.new_zeros(count, dtype=torch.int32)
-    key = x.device, current_stream(x.get_device())
+    device = x.get_device()
+    key = device, current_stream(device)
     found = _counters.get(key)
-    if found is None or len(found) < count:
+    if found is None or found.numel() < count:
         size = max(_FEWEST, 1 << (count - 1).bit_length())
         found = _counters[key] = x.new_zeros(size, dtype=torch.int32)
     return found
-
-
-def launch(
-    kernel: Any,
-    programs: tuple[int, ...],
-    x: Tensor,
-    *arguments: Any,
-    warps: int,
-    registers: int | None = None,
-    **constants: Any,
-) -> None:
-    """One launch in Triton's own way, for what is rare; x's device has to be the current one.
-
-    Args:
-        kernel: what `triton.jit` made.
-        programs: how many, as Triton's grid.
-        x: decides the type in which the kernel accumulates.
-        arguments, constants: the kernel's, apart from ACC.
-        warps, registers: as of `Launch`.
-    """
-    constants["ACC"] = _ACCUMULATED.get(x.dtype, tl.float32)
-    kernel[programs](*arguments, num_warps=warps, maxnreg=registers, enable_fp_fusion=True, **constants)

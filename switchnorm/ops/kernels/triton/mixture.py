@@ -21,59 +21,49 @@ class Mixture:
     """A mixture of statistics over an (N, C) table.
 
     Attributes:
-        instance, layer, batch, group: place in the rule, or -1.
+        rule: what kernels are told.
         used: whether the batch statistic is given, a running one, which is not pooled.
         members: a bit for each logit that takes part.
         part: samples of one part of the batch; N where it is not pooled.
         width: channels of a group; C where there is none.
-        unbiased, flat: as in `switchnorm.ops.rule.Rule`.
     """
 
-    instance: int
-    layer: int
-    batch: int
-    group: int
+    rule: Rule
     used: bool
     members: int
     part: int
     width: int
-    unbiased: bool
-    flat: bool
 
     @property
     def pools_batch(self) -> bool:
         """Whether the batch statistic is computed from x."""
-        return self.batch >= 0 and not self.used
+        return self.rule.BATCH >= 0 and not self.used
 
     def saved(self, samples: int, channels: int) -> int:
         """How many numbers are kept for the backward pass: see `tables`."""
         kept = HEAD + 4 * samples * channels
-        if self.layer >= 0:
+        if self.rule.LAYER >= 0:
             kept += 2 * samples
-        if self.group >= 0:
+        if self.rule.GROUP >= 0:
             kept += 2 * samples * (channels // self.width)
         if self.pools_batch:
             kept += 2 * (samples // self.part) * channels
         return kept
 
-    def rule(self, mixed: bool) -> Rule:
-        """What kernels are told; mixed: from importance."""
-        return Rule(self.instance, self.layer, self.batch, self.group, mixed, self.unbiased, self.flat)
-
     def pool(self, plan: Plan) -> Pool:
         """How the second launch pools over channels."""
         # Where tiles make up groups, they are pooled.
-        cut_groups = self.group >= 0 and self.width % plan.block_c != 0
+        cut_groups = self.rule.GROUP >= 0 and self.width % plan.block_c != 0
         members = plan.block_w(self.width) if cut_groups else 0
         return Pool(0, plan.block_t, plan.tiles <= plan.block_t, members)
 
     def held(self) -> Pool:
         """How programs pool that hold everything."""
-        return Pool(self.width if self.group >= 0 else 1)
+        return Pool(self.width if self.rule.GROUP >= 0 else 1)
 
     def pooled(self, plan: Plan) -> bool:
         """Whether the statistics of whole tiles are needed."""
-        return self.layer >= 0 or (self.group >= 0 and self.width % plan.block_c == 0)
+        return self.rule.LAYER >= 0 or (self.rule.GROUP >= 0 and self.width % plan.block_c == 0)
 
     def resident(self, plan: Plan, ties_samples: bool, ties_all: bool, itemsize: int) -> tuple[int, int, int] | None:
         """The block (N, C, L) of programs that each hold all that depends on each other; None where that is too much.
@@ -95,9 +85,9 @@ class Mixture:
         else:
             block_n = 1
         room //= block_n
-        if self.layer >= 0 or self.group >= 0 or ties_all:
+        if self.rule.LAYER >= 0 or self.rule.GROUP >= 0 or ties_all:
             # Groups of a power of two are parts of a block.
-            if channels > room or (self.group >= 0 and self.width & (self.width - 1)):
+            if channels > room or (self.rule.GROUP >= 0 and self.width & (self.width - 1)):
                 return None
             return block_n, channels, power_above(plan.size)
         narrowest = min(channels, NARROWEST if plan.channels_last else 1)
@@ -118,6 +108,7 @@ def mixture(
     ghost: int | None,
     unbiased: bool,
     given: bool,
+    mixed: bool,
 ) -> Mixture:
     """The mixture for an input of so many samples and channels.
 
@@ -126,20 +117,13 @@ def mixture(
         used: whether a batch statistic is given.
         given: whether importance is, for all statistics. From logits there is none for the instance statistic of a flat
             input.
+        mixed: whether there is importance; a single statistic has none.
     """
     kept = [given or not flat or name != "instance" for name in statistics]
     places = {name.split(":")[0]: k for k, name in enumerate(statistics) if kept[k]}
     groups = next((int(name[6:]) for name in statistics if name.startswith("group:")), 1)
     whole = ghost is None or ghost > samples or used or "batch" not in places
-    return Mixture(
-        places.get("instance", -1),
-        places.get("layer", -1),
-        places.get("batch", -1),
-        places.get("group", -1),
-        used,
-        sum(1 << k for k in places.values()),
-        samples if whole or ghost is None else ghost,
-        channels // groups,
-        unbiased,
-        flat,
-    )
+    instance, layer, batch, group = (places.get(name, -1) for name in ("instance", "layer", "batch", "group"))
+    rule = Rule(instance, layer, batch, group, mixed, unbiased, flat)
+    part = samples if whole or ghost is None else ghost
+    return Mixture(rule, used, sum(1 << k for k in places.values()), part, channels // groups)

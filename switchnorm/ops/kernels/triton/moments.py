@@ -18,10 +18,12 @@ from switchnorm.ops.kernels.triton.bundles import Logits, Moving
 from switchnorm.ops.kernels.triton.geometry import (
     block_at,
     block_offsets,
+    elements_in,
     folded,
     last_of_maps,
     last_of_tile,
     maps_at,
+    own_elements,
     own_piece,
     own_work,
     sizes,
@@ -48,7 +50,7 @@ def first_of(x_ptr, maps, size, BLOCK, ACC):
     place = maps.c.to(tl.int64)
     if not BLOCK.CHANNELS_LAST:
         place = place * size.L
-    return tl.load(x_ptr + maps.n[:, None] * (size.ROW * size.L) + place[None, :], mask=maps.inside, other=0).to(ACC)
+    return tl.load(x_ptr + maps.n[:, None] * size.SAMPLE + place[None, :], mask=maps.inside, other=0).to(ACC)
 
 
 @triton.jit
@@ -64,10 +66,11 @@ def piece_moments(x_ptr, first, maps, piece, size, BLOCK, MERGE, ACC):
     for i in tl.range(0, steps, num_stages=BLOCK.STAGES):
         start, mask = block_at(maps, begin + i * BLOCK.L, end, size, BLOCK)
         x = tl.load(x_ptr + start + offsets, mask=mask, other=0).to(ACC)
-        apart = tl.where(mask, x - first[:, :, None], 0)
+        apart = tl.where(own_elements(mask, begin + i * BLOCK.L, maps, size, BLOCK), x - first[:, :, None], 0)
         total += folded(apart, MERGE.FOLD, BLOCK)
         square += folded(apart * apart, MERGE.FOLD, BLOCK)
-    elements = (tl.minimum(end, size.L) - begin).to(ACC)
+    # A piece of nothing but elements of other maps has sums of 0.
+    elements = tl.maximum(elements_in(piece, maps.c[None, :], size, BLOCK), 1).to(ACC)
     mean = tl.sum(total, 2) / elements
     # NaN passes: a comparison with it is false.
     deviations = tl.sum(square, 2) - mean * mean * elements
@@ -75,10 +78,10 @@ def piece_moments(x_ptr, first, maps, piece, size, BLOCK, MERGE, ACC):
 
 
 @triton.jit
-def merged_moments(slots_ptr, maps, size, MERGE, ACC):
+def merged_moments(slots_ptr, maps, size, BLOCK, MERGE, ACC):
     """Mean, relative to the first element, and population variance of maps from their slots."""
     mean, deviations, piece, exists = load_slots(slots_ptr, maps, size, MERGE)
-    elements = tl.minimum(size.PIECE, tl.maximum(size.L - piece * size.PIECE, 0)).to(ACC)
+    elements = elements_in(piece, maps.c[None, None, :], size, BLOCK).to(ACC)
     centre = tl.sum(mean * elements, 1) / size.L.to(ACC)
     apart = mean - centre[:, None, :]
     return centre, tl.sum(tl.where(exists, deviations + elements * apart * apart, 0), 1) / size.L.to(ACC)
@@ -133,7 +136,7 @@ def finish_maps(x_ptr, saved_ptr, scratch_ptr, work, size, RULE, POOLED, BLOCK, 
         if MERGE.P == 1:
             mean, var = load_two(at, plane, maps.inside)
         else:
-            mean, var = merged_moments(scratch_ptr, maps, size, MERGE, ACC)
+            mean, var = merged_moments(scratch_ptr, maps, size, BLOCK, MERGE, ACC)
             mean += first_of(x_ptr, maps, size, BLOCK, ACC)
             store_two(at, plane, mean, var, maps.inside)
         if POOLED:

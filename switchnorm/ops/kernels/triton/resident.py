@@ -12,7 +12,7 @@ import triton.language as tl
 
 from switchnorm.ops.kernels.triton.affine import affine, scale_and_shift
 from switchnorm.ops.kernels.triton.bundles import Logits, Moving, Used
-from switchnorm.ops.kernels.triton.geometry import maps_at, sizes, unbias
+from switchnorm.ops.kernels.triton.geometry import block_at, block_offsets, maps_at, sizes, unbias
 from switchnorm.ops.kernels.triton.importance import write_importance, write_logit_gradients
 from switchnorm.ops.kernels.triton.moments import first_of
 from switchnorm.ops.kernels.triton.rule import (
@@ -33,11 +33,8 @@ def own_maps(N, C, L, BLOCK, POOL):
     size = sizes(N, C, L, 1, L, N, N, tl.full((), POOL.HELD, tl.int32), BLOCK)
     first = tl.program_id(0) // size.TILES * BLOCK.N
     maps = maps_at(first, size.N, tl.program_id(0) % size.TILES, size, BLOCK.N, BLOCK)
-    c = maps.c[None, :, None]
-    l = tl.arange(0, BLOCK.L)[None, None, :]  # noqa: E741
-    offsets = c + l * size.C if BLOCK.CHANNELS_LAST else c * size.L + l
-    offsets = maps.n[:, None, None] * (size.ROW * size.L) + offsets
-    return size, maps, offsets, maps.inside[:, :, None] & (l < size.L)
+    start, mask = block_at(maps, 0, size.L, size, BLOCK)
+    return size, maps, start + block_offsets(size, BLOCK), mask
 
 
 @triton.jit
@@ -95,7 +92,7 @@ def resident_normalize_kernel(
     deviation = tl.rsqrt(mixed + EPS)
     store_two(kept + 2 * plane, plane, offset, deviation, maps.inside)
     scale, shift = scale_and_shift(offset, deviation, weight_ptr, bias_ptr, maps, size)
-    affine(x, mean, scale, shift, residual_ptr, y_ptr, offsets, mask, RELU)
+    affine(x, mean[:, :, None], scale[:, :, None], shift[:, :, None], residual_ptr, y_ptr, offsets, mask, RELU)
 
 
 @triton.jit(do_not_specialize=["N", "C", "L"])
@@ -117,7 +114,7 @@ def resident_gradient_kernel(
     scale, shift = scale_and_shift(offset, deviation, weight_ptr, bias_ptr, maps, size)
     x = tl.load(x_ptr + offsets, mask=mask, other=0).to(ACC)
     dy = tl.load(dy_ptr + offsets, mask=mask, other=0).to(ACC)
-    dy = masked_gradient(dy, x, y_ptr, offsets, mask, mean, scale, shift, RELU)
+    dy = masked_gradient(dy, x, y_ptr, offsets, mask, mean[:, :, None], scale[:, :, None], shift[:, :, None], RELU)
     if dz_ptr is not None:
         tl.store(dz_ptr + offsets, dy, mask=mask)
     apart = x - mean[:, :, None]

@@ -19,7 +19,9 @@ from switchnorm.ops.kernels.triton.geometry import (
     last_of_maps,
     last_of_tile,
     maps_at,
+    own_elements,
     own_piece,
+    own_vectors,
     own_work,
     sizes,
     zeros,
@@ -38,7 +40,7 @@ def masked_gradient(dy, x, y_ptr, at, mask, centre, scale, shift, RELU):
         if y_ptr is not None:
             passes = tl.load(y_ptr + at, mask=mask, other=0) > 0
         else:
-            passes = scaled(x, centre[:, :, None], scale[:, :, None], shift[:, :, None]) > 0
+            passes = scaled(x, centre, scale, shift) > 0
         dy = tl.where(passes, dy, 0)
     return dy
 
@@ -51,15 +53,20 @@ def piece_sums(dy_ptr, x_ptr, y_ptr, dz_ptr, centre, scale, shift, maps, piece, 
     product = zeros(BLOCK.N, BLOCK.C, MERGE.FOLD, ACC)
     begin, end, steps = own_piece(piece, size, BLOCK)
     for i in tl.range(0, steps, num_stages=BLOCK.STAGES):
-        start, mask = block_at(maps, begin + i * BLOCK.L, end, size, BLOCK)
+        l0 = begin + i * BLOCK.L
+        start, mask = block_at(maps, l0, end, size, BLOCK)
         at = start + offsets
         dy = tl.load(dy_ptr + at, mask=mask, other=0).to(ACC)
         x = tl.load(x_ptr + at, mask=mask, other=0).to(ACC)
-        dy = masked_gradient(dy, x, y_ptr, at, mask, centre, scale, shift, RELU)
+        dy = masked_gradient(dy, x, y_ptr, at, mask, centre[:, :, None], scale[:, :, None], shift[:, :, None], RELU)
         if dz_ptr is not None:
-            tl.store(dz_ptr + at, dy, mask=mask)
+            # Only with y, which says all about ReLU, no matter of which map.
+            tl.store(dz_ptr + at, dy, mask=own_vectors(mask, l0, maps, size, BLOCK))
+        inside = own_elements(mask, l0, maps, size, BLOCK)
+        if BLOCK.SHIFTED:
+            dy = tl.where(inside, dy, 0)
         total += folded(dy, MERGE.FOLD, BLOCK)
-        product += folded(tl.where(mask, dy * (x - centre[:, :, None]), 0), MERGE.FOLD, BLOCK)
+        product += folded(tl.where(inside, dy * (x - centre[:, :, None]), 0), MERGE.FOLD, BLOCK)
     return tl.sum(total, 2), tl.sum(product, 2)
 
 
@@ -72,14 +79,13 @@ def merged_sums(slots_ptr, maps, size, MERGE):
 
 @triton.jit(do_not_specialize=["N", "C", "L", "P", "PIECE", "SAMPLES"])
 def sums_kernel(
-    dy_ptr, x_ptr, centre_ptr, sums_ptr, scratch_ptr, counter_ptr,
+    dy_ptr, x_ptr, centre_ptr, slots_ptr,
     N, C, L, P, PIECE, SAMPLES,
     BLOCK: tl.constexpr, MERGE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
-    """Sums (2, N, C) of dy and of dy * (x - centre), centre (N, C)."""
+    """Slots (2, N, P, C) of the sums of dy and of dy * (x - centre) over pieces of maps, centre (N, C)."""
     size = sizes(N, C, L, P, PIECE, SAMPLES, N, C, BLOCK)
     work = own_work(size, False)
-    slots_ptr = sums_ptr if MERGE.P == 1 else scratch_ptr
     for n0 in tl.range(work.first, work.last, BLOCK.N, num_stages=BLOCK.STAGES if BLOCK.WHOLE else 1):
         maps = maps_at(n0, work.last, work.tile, size, BLOCK.N, BLOCK)
         centre = tl.load(centre_ptr + maps.place, mask=maps.inside, other=0)
@@ -87,13 +93,6 @@ def sums_kernel(
             dy_ptr, x_ptr, None, None, centre, centre, centre, maps, work.piece, size, False, BLOCK, MERGE, ACC
         )
         store_slots(slots_ptr, maps, work.piece, size, total, product)
-    # The first condition is the compiler's, the second the program's.
-    if MERGE.P > 1:  # noqa: SIM102
-        if last_of_maps(counter_ptr, work, size, MERGE):
-            for n0 in range(work.first, work.last, MERGE.OWN):
-                maps = maps_at(n0, work.last, work.tile, size, MERGE.OWN, BLOCK)
-                total, product = merged_sums(slots_ptr, maps, size, MERGE)
-                store_two(sums_ptr + maps.place, size.N * size.ROW, total, product, maps.inside)
 
 
 @triton.jit(do_not_specialize=["N", "C", "L", "P", "PIECE", "SAMPLES", "PART", "WIDTH"])

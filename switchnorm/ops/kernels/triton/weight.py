@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from switchnorm.ops.kernels.triton.cut import power_above
-from switchnorm.ops.kernels.triton.launch import Launch, on_device
+from switchnorm.ops.kernels.triton.launch import Launch, Launches, on_device
 from switchnorm.ops.moments import accumulation_dtype
 
 #: Elements of a block, and the warps that work on it: 16 bytes of bfloat16 a thread.
@@ -107,8 +107,8 @@ def standardize_backward(dy2d: Tensor, weight2d: Tensor, mean: Tensor, std: Tens
 
 
 @functools.lru_cache(maxsize=4096)
-def _launch(kernel: Any, rows: int, width: int, dtype: torch.dtype, device: torch.device, eps: float) -> Launch:
+def _launch(kernel: Any, rows: int, width: int, dtype: torch.dtype, device: torch.device, eps: float) -> Launches:
     """A block that takes the whole row if it can, with 8 elements a thread."""
     block = min(BLOCK, power_above(width))
     warps = max(1, min(WARPS, block // 256))
-    return Launch(kernel, rows, dtype, (width,), warps=warps, EPS=eps, BLOCK_L=block)
+    return Launches(Launch(kernel, rows, dtype, (width,), warps=warps, EPS=eps, BLOCK_L=block))

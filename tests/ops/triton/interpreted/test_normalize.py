@@ -35,6 +35,14 @@ MECHANISMS: list[tuple[tuple[int, ...], torch.dtype, str, tuple[str, ...], dict[
     ((3, 6, 9, 7), torch.float32, "offset", SN, {"ghost": 2, "add": True, "relu": True}, CUTS[2], PASSES),
     ((4, 6, 6, 5), torch.bfloat16, "channels last", SN, {"ghost": (1, 0, 3)}, CUTS[4], PASSES),
     ((2, 12, 5, 3), torch.float64, "contiguous", ("group:3", "group:2"), {"relu": True}, CUTS[1], PASSES),
+    # Rows that begin before their maps: whole ones and pieces, of vectors of 8, 4 and 2 elements, in either form.
+    ((3, 16, 7, 7), torch.bfloat16, "contiguous", (*SN, "group:4"), {"add": True, "relu": True}, CUTS[1], FUSED),
+    ((4, 8, 9, 11), torch.float16, "contiguous", SN, {"ghost": 2, "relu": True}, CUTS[2], FUSED),
+    ((3, 12, 9, 5), torch.bfloat16, "offset", SN, {"given": True, "relu": True}, CUTS[4], FUSED),
+    ((2, 8, 3, 5), torch.float32, "contiguous", ("instance", "layer"), {"relu": True}, CUTS[1], FUSED),
+    ((5, 4, 9, 7), torch.float32, "contiguous", SN, {"add": True, "unbiased": False}, CUTS[4], FUSED),
+    ((3, 6, 5, 5), torch.float64, "contiguous", (*SN, "group:3"), {"add": True, "relu": True}, CUTS[2], FUSED),
+    ((4, 8, 11, 5), torch.bfloat16, "contiguous", SN, {"ghost": (1, 0, 3), "relu": True}, CUTS[2], PASSES),
 ]
 
 
@@ -108,6 +116,27 @@ def test_samples_that_share_no_statistics_do_not_touch_each_other(
             x[1] = spoiled
             again = normalize(x, statistics, *importance, running=running).y
             torch.testing.assert_close(again[::2], y[::2], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("limits", CUTS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_maps_that_share_vectors_do_not_touch_each_other(limits: dict[str, int], dtype: torch.dtype) -> None:
+    """Nor do maps that are read together since they lie next to each other."""
+    x, dy = torch.randn(2, 2, 8, 7, 11).to(dtype).unbind()
+
+    def results() -> Tensor:
+        leaf = x.detach().requires_grad_()
+        y = normalize(leaf, ("instance",), activation="relu").y
+        return torch.stack((y.detach(), *torch.autograd.grad(y, leaf, dy)))
+
+    with cut(limits), kernel("triton"):
+        clean = results()
+        for channel, spoiled in ((0, float("nan")), (3, float("inf")), (6, 1e20)):
+            x[0, channel] = dy[0, channel] = spoiled
+        again = results()
+    others = [1, 2, 4, 5, 7]
+    torch.testing.assert_close(again[:, 0, others], clean[:, 0, others], rtol=0, atol=0)
+    torch.testing.assert_close(again[:, 1], clean[:, 1], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("limits", CUTS[:2], ids=str)

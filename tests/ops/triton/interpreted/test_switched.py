@@ -115,7 +115,7 @@ def test_two_members_on_the_sphere_have_no_gradient() -> None:
     """An optimizer that divides by its size would take roundings for one."""
     logits = torch.tensor([1.0, 0.4], requires_grad=True)
     x, weight, bias = torch.randn(3, 4, 5, 5), torch.randn(4), torch.randn(4)
-    projection = Projection(SPARSE_SUPPORT, torch.full((1,), 0.6), torch.zeros(1), torch.zeros(1))
+    projection = Projection(SPARSE_SUPPORT, (torch.zeros(1), torch.zeros(1), torch.full((1,), 0.6)))
     with kernel("triton"):
         y = switch(
             x, ("instance", "layer"), logits, logits, projection, weight, bias, 1e-5, None, None, None, None, False
