@@ -34,25 +34,31 @@ class Kept(NamedTuple):
         standardized: made outside of inference mode, so that it may be used everywhere.
         source: shares the parameter's memory, so that nothing else can come to lie at its address.
         state: see `_state`.
-        sample: some of the weights. Writing through `weight.data` or NumPy leaves no other trace. None on other
-            devices than the CPU, where reading them would wait for the device.
+        sampled: some of the weights, in the parameter's memory. None on other devices than the CPU, where reading them
+            would wait for the device.
+        sample: what they were. Writing through `weight.data` or NumPy leaves no other trace.
     """
 
     standardized: Tensor
     source: Tensor
     state: tuple[Any, ...]
+    sampled: Tensor | None
     sample: Tensor | None
 
     @classmethod
     def of(cls, weight: Tensor) -> Kept:
         """Standardize a parameter for which `may_be_kept`."""
         with torch.inference_mode(False), torch.no_grad():
-            sample = None if weight.is_cuda else _sample(weight).clone()
-            return cls(standardize_weight(weight), weight.detach(), _state(weight), sample)
+            source = weight.detach()
+            sampled = None if weight.is_cuda else _sample(source)
+            sample = None if sampled is None else sampled.clone()
+            return cls(standardize_weight(weight), source, _state(weight), sampled, sample)
 
     def holds(self, weight: Tensor) -> bool:
         """Whether this is the standardization of that parameter as it is now."""
-        return self.state == _state(weight) and (self.sample is None or torch.equal(self.sample, _sample(weight)))
+        if self.state != _state(weight):
+            return False
+        return self.sampled is None or self.sample is None or torch.equal(self.sampled, self.sample)
 
 
 def may_be_kept(weight: Tensor) -> bool:
@@ -80,7 +86,7 @@ def _state(weight: Tensor) -> tuple[Any, ...]:
 
 def _sample(weight: Tensor) -> Tensor:
     """The first weight of up to about `SAMPLE` channels."""
-    return weight.detach().movedim(0, -1)[(0,) * (weight.dim() - 1)][:: -(-len(weight) // SAMPLE)]
+    return weight.movedim(0, -1)[(0,) * (weight.dim() - 1)][:: -(-len(weight) // SAMPLE)]
 
 
 class _WSConv(Opaque, _ConvNd):

@@ -19,7 +19,11 @@ def normalize(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """As `reference.normalize`, by a kernel; x and the residual may be in any memory format."""
     # A copy is part of the graph, so that second derivatives reach what was copied.
-    operands, rule = kernel.needed(operands._replace(x=dense(operands.x)), rule)
+    operands = operands._replace(x=dense(operands.x))
+    if not torch.is_grad_enabled():
+        aligned = None if operands.residual is None else like(operands.residual, operands.x)
+        found = kernel.forward(operands._replace(residual=aligned), rule, relu, keeps=False)
+        return found.y, found.batch_mean, found.batch_var
     y, batch_mean, batch_var = _Normalize.apply(kernel, rule, relu, operands.running, *operands[:6])
     return y, batch_mean, batch_var
 
@@ -48,7 +52,7 @@ class _Normalize(torch.autograd.Function):
         given = mean_importance, var_importance, weight, bias
         aligned = None if residual is None else like(residual, x)
         operands = Operands(x, *given, aligned, running)
-        forward = kernel.forward(operands, rule, relu)
+        forward = kernel.forward(operands, rule, relu, keeps=True)
         y = forward.y if relu and kernel.keeps_output(operands, rule) else None
         ctx.save_for_backward(x, *given, *(running or (None, None)), y, *forward.saved)
         ctx.call = kernel, rule, relu

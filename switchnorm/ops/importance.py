@@ -1,4 +1,4 @@
-"""SSN's importance: SparsestMax of two sets of logits, of which choices that are final pass no gradient.
+"""Importance: softmax or SparsestMax of two sets of logits; of the latter, choices that are final pass no gradient.
 
 On a CPU the few logits of a layer are projected as Python numbers: forward and backward, a tensor operation for every
 step of the projection would take longer than normalizing a small input. What differs from `switchnorm.ops.simplex` is
@@ -27,19 +27,29 @@ def importance_of(mean: Tensor, var: Tensor, projection: Projection) -> tuple[Te
         mean, var: (K,) logits.
         projection: how.
     """
-    kind, radius, mean_fixed, var_fixed, tied = projection
+    kind, final, tied = projection
     if kind == GIVEN:
         return mean, var
     mean, var = (cast(logits, accumulation_dtype(logits.dtype)) for logits in (mean, var))
     if tied:
         mean = var = (mean + var) / 2
     if kind == SOFTMAX:
-        return mean.softmax(0), var.softmax(0)
-    assert radius is not None
-    assert mean_fixed is not None
-    assert var_fixed is not None
+        return softmax_importance(mean, var)
+    assert final is not None
     centre: Literal["simplex", "support"] = "simplex" if kind == SPARSE_SIMPLEX else "support"
-    return sparse_importance(mean, var, mean_fixed, var_fixed, radius, centre)
+    return sparse_importance(mean, var, *final, centre)
+
+
+def softmax_importance(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax of the logits (K,) of mean and variance.
+
+    On a CPU it is taken in float64 and rounded once, so that a layer reports the very numbers that it computes with
+    (`switchnorm.ops.switched`).
+    """
+    if _readable(mean, var):
+        of_mean, of_var = (logits.softmax(0, dtype=torch.float64).to(logits.dtype) for logits in (mean, var))
+        return of_mean, of_var
+    return mean.softmax(0), var.softmax(0)
 
 
 def sparse_importance(
@@ -221,5 +231,7 @@ def _sphere_maximum(ranked: list[float], squared_radius: float) -> tuple[list[fl
         step = math.sqrt(max(0.0, squared_step(squared_radius, len(ranked), size))) / norm
         point = [1 / size + each * step for each in centred]
         if min(point) >= 0:
-            return point, [each / norm for each in centred], step / (2 * spread)
+            # Two members on the sphere are where they are; roundings would be all of their gradient.
+            slope = 0.0 if size == 2 else step / (2 * spread)
+            return point, [each / norm for each in centred], slope
     return [1.0], [0.0], 1.0

@@ -123,10 +123,11 @@ def check_input(x: Tensor, role: str = "an input") -> None:
 
 
 def check_residual(residual: Tensor | None, x: Tensor) -> None:
-    """Raise `InputError` if a residual cannot be added to what x becomes."""
+    """Raise `InputError` for a residual that cannot be added to what x becomes."""
     if residual is None:
         return
     check_input(residual, "a residual")
+    check_devices(x, residual)
     if residual.shape != x.shape:
         raise InputError(f"a residual must have the input's shape {tuple(x.shape)}, got {tuple(residual.shape)}")
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from switchnorm.ops.partition import Ghost
+
 #: How logits become importance: they are it, by softmax, or by SparsestMax with its ball in the centre of the simplex
 #: or of the face that sparsemax chose. The kernels know these numbers.
 GIVEN, SOFTMAX, SPARSE_SIMPLEX, SPARSE_SUPPORT = range(4)
@@ -14,20 +16,22 @@ GIVEN, SOFTMAX, SPARSE_SIMPLEX, SPARSE_SUPPORT = range(4)
 SPARSE = {"simplex": SPARSE_SIMPLEX, "support": SPARSE_SUPPORT}
 
 
+#: SparsestMax's mean_fixed and var_fixed, above 0 where a choice is final, and radius; (1,) each. See
+#: `switchnorm.ops.importance`.
+Final = tuple[Tensor, Tensor, Tensor]
+
+
 class Projection(NamedTuple):
     """How logits become importance.
 
     Attributes:
         kind: GIVEN, SOFTMAX, SPARSE_SIMPLEX or SPARSE_SUPPORT.
-        radius: SparsestMax's, (1,); None for the others, as what follows.
-        mean_fixed, var_fixed: (1,), above 0 where a choice is final, see `switchnorm.ops.importance`.
+        final: SparsestMax's; None for the others.
         tied: whether mean and variance have one importance: that of the mean of both logits.
     """
 
     kind: int
-    radius: Tensor | None = None
-    mean_fixed: Tensor | None = None
-    var_fixed: Tensor | None = None
+    final: Final | None = None
     tied: bool = False
 
 
@@ -40,7 +44,7 @@ class Call(NamedTuple):
     Attributes:
         statistics: names among "instance", "layer", "batch", "group:G".
         eps: added to the variance.
-        ghost: samples of a part of the batch; None for one part.
+        ghost: samples of a part of the batch, or the sizes of the parts; None for one part.
         unbiased: as in `switchnorm.ops.rule.Rule`.
         relu: whether ReLU follows.
         projection: how logits become importance: GIVEN, SOFTMAX, SPARSE_SIMPLEX or SPARSE_SUPPORT.
@@ -49,7 +53,7 @@ class Call(NamedTuple):
 
     statistics: tuple[str, ...]
     eps: float
-    ghost: int | None
+    ghost: Ghost
     unbiased: bool
     relu: bool
     projection: int
@@ -62,7 +66,7 @@ class Moved(NamedTuple):
     Attributes:
         mean, var: (C,).
         counter: of batches, ().
-        share: of the batch in them.
+        share: of the batch in them; below 0 they become the average over all batches.
     """
 
     mean: Tensor

@@ -237,4 +237,6 @@ def _sphere_maximum(ranked: Tensor, squared_radius: Tensor, dimension: Tensor) -
         return table.gather(-2, largest.expand(*largest.shape[:-1], table.shape[-1])).squeeze(-2)
 
     members = torch.ones_like(points).tril()
-    return chosen(points), chosen(members), chosen(centred / norm), chosen(step / (2 * scale))
+    # Two members on the sphere are where they are; roundings would be all of their gradient.
+    slope = (step / (2 * scale)).masked_fill((size == 2) & ~tied, 0)
+    return chosen(points), chosen(members), chosen(centred / norm), chosen(slope)

@@ -7,6 +7,8 @@ longer way to the same numbers.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,14 +17,16 @@ from torch.autograd.graph import increment_version
 
 from switchnorm.ops import reference
 from switchnorm.ops.importance import importance_of
-from switchnorm.ops.kernels.base import Final, Operands, WholePass, dense, like
+from switchnorm.ops.kernels.base import Kernel, Operands, WholePass, dense, like
 from switchnorm.ops.kernels.choice import choose, needs_plain_gradient
 from switchnorm.ops.moments import cast, map_size
 from switchnorm.ops.normalize import check_residual
 from switchnorm.ops.partition import Ghost
-from switchnorm.ops.projection import Call, Moved, Projection, members
+from switchnorm.ops.projection import Call, Final, Moved, Projection, members
 from switchnorm.ops.rule import Rule
 from switchnorm.ops.statistics import Table
+
+_NONE = (None, None)
 
 
 def switch(
@@ -58,31 +62,61 @@ def switch(
     Raises:
         InputError: a residual of another shape, tensors of other devices.
     """
-    kernel = choose(x, mean_logits, var_logits, weight, bias, residual, *(moved or ())[:3])
-    if kernel is None or not x.numel():
+    running = used or moved or _NONE
+    kernel = choose(x, mean_logits, var_logits, weight, bias, residual, running[0], running[1])
+    # Wrapped is what has outlived the transform of torch.func that it comes from; the longer way unwraps it.
+    if kernel is None or not x.numel() or torch._C._functorch.is_functorch_wrapped_tensor(x):
         return None
-    parts = ghost if used is None and "batch" in statistics else None
-    whole = kernel.whole_pass(statistics, parts, x.shape[0])
-    if whole is None:
+    kind, final, tied = projection
+    averages = moved is not None and moved.share < 0
+    found = _found(kernel, statistics, ghost, used is not None, averages, x.shape[0], eps, relu, kind, tied)
+    if found is None:
         return None
-    assert not isinstance(parts, tuple)
-    kind, radius, mean_fixed, var_fixed, tied = projection
-    final = None
-    if radius is not None and mean_fixed is not None and var_fixed is not None:
-        final = (mean_fixed, var_fixed, radius)
-    if moved is not None:
-        mean, var, _, _ = moved
+    if used is not None:
+        used = (used[0].contiguous(), used[1].contiguous())
+    elif moved is not None:
+        mean, var, counter, _ = moved
+        if mean.dtype is not var.dtype or counter.dtype is not torch.int64:
+            return None
         # Written past autograd, which shall notice that.
         if not (mean.is_contiguous() and var.is_contiguous()) or mean.is_inference() or var.is_inference():
             return None
-    if used is not None:
-        used = (used[0].contiguous(), used[1].contiguous())
+    x = dense(x)
     if residual is not None:
         check_residual(residual, x)
-    tables = [t if t is None or t.is_contiguous() else t.contiguous() for t in (mean_logits, var_logits, weight, bias)]
-    call = Call(statistics, eps, parts, True, relu, kind, tied)
-    y: Tensor = _Switch.apply((whole, call, final, used, moved), dense(x), *tables, residual)
+    mean_logits, var_logits = mean_logits.contiguous(), var_logits.contiguous()
+    if weight is not None:
+        weight = weight.contiguous()
+    if bias is not None:
+        bias = bias.contiguous()
+    whole, call = found
+    if torch.is_grad_enabled():
+        y: Tensor = _apply((whole, call, final, used, moved), x, mean_logits, var_logits, weight, bias, residual)
+        return y
+    aligned = None if residual is None else like(residual, x)
+    y = whole.forward(call, x, mean_logits, var_logits, final, weight, bias, aligned, used, moved, False)[0]
+    if moved is not None:
+        increment_version(moved[:3])
     return y
+
+
+@functools.lru_cache(maxsize=4096)
+def _found(
+    kernel: Kernel,
+    statistics: tuple[str, ...],
+    ghost: Ghost,
+    given: bool,
+    averages: bool,
+    samples: int,
+    eps: float,
+    relu: bool,
+    kind: int,
+    tied: bool,
+) -> tuple[WholePass, Call] | None:
+    """How a kernel does it, and what; None where it does not. Looked up, which is faster than made."""
+    parts = None if given or "batch" not in statistics else ghost
+    whole = kernel.whole_pass(statistics, parts, samples, averages)
+    return None if whole is None else (whole, Call(statistics, eps, parts, True, relu, kind, tied))
 
 
 class _Switch(torch.autograd.Function):
@@ -101,13 +135,16 @@ class _Switch(torch.autograd.Function):
     ) -> Tensor:
         whole, call, final, used, moved = given
         aligned = None if residual is None else like(residual, x)
-        y, saved, _, notes = whole.forward(call, x, mean_logits, var_logits, final, weight, bias, aligned, used, moved)
+        y, saved, _, notes = whole.forward(
+            call, x, mean_logits, var_logits, final, weight, bias, aligned, used, moved, True
+        )
         if moved is not None:
             increment_version(moved[:3])
-        kept = y if residual is not None and call.relu else None
-        others = (*(final or (None, None, None)), *(used or (None, None)))
-        ctx.save_for_backward(x, mean_logits, var_logits, weight, bias, saved, kept, *others)
-        ctx.call = whole, call, notes, None if residual is None else residual.dtype
+        ctx.save_for_backward(x, saved, y if residual is not None and call.relu else None)
+        # Tables are too small for hooks of saved tensors, and cost a small layer less beside.
+        tables = (mean_logits, var_logits, weight, bias, *(used or ()), *(final or ()))
+        ctx.call = whole, call, tables, _versions(tables), used, final, notes
+        ctx.residual_dtype = None if residual is None else residual.dtype
         ctx.set_materialize_grads(False)
         return y
 
@@ -115,22 +152,39 @@ class _Switch(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
         if dy is None:
             return (None,) * 7
-        whole, call, notes, residual_dtype = ctx.call
-        x, mean_logits, var_logits, weight, bias, saved, y, mean_fixed, *final, used_mean, used_var = ctx.saved_tensors
-        fixed = None if mean_fixed is None else (mean_fixed, *final)
-        used = None if used_mean is None else (used_mean, used_var)
+        whole, call, tables, versions, used, final, notes = ctx.call
+        x, saved, y = ctx.saved_tensors
+        if versions != _versions(tables):
+            raise RuntimeError(
+                "a parameter or buffer of a normalization was modified by an inplace operation since its forward pass"
+            )
+        mean_logits, var_logits, weight, bias = tables[:4]
+        wanted = ctx.needs_input_grad[1:6]
         if needs_plain_gradient(dy):
             inputs = (x, mean_logits, var_logits, weight, bias)
-            *found, dz = _plain_gradients(call, dy, y, inputs, fixed, used, ctx.needs_input_grad[1:6])
+            *found, dz = _plain_gradients(call, dy, y, inputs, final, used, wanted)
         else:
             dy, y = like(dy, x), None if y is None else like(y, x)
             *found, dz = whole.backward(
-                call, notes, dy, x, y, saved, mean_logits, var_logits, fixed, weight, bias, used
+                call, notes, dy, x, y, saved, mean_logits, var_logits, final, weight, bias, used, wanted
             )
-        if residual_dtype is None:
+        if ctx.residual_dtype is None:
             return (None, *found, None)
         # Without ReLU, dy is the residual's gradient as it is.
-        return (None, *found, cast(dy if dz is None else dz, residual_dtype))
+        return (None, *found, cast(dy if dz is None else dz, ctx.residual_dtype))
+
+
+#: `_Switch.apply` as C has it. Up to torch 2.11 there is Python around it, which takes as long as a launch does, and
+#: which only torch.func needs.
+_apply: Any = super(torch.autograd.Function, _Switch).apply
+
+
+def _versions(tables: tuple[Tensor | None, ...]) -> list[int]:
+    """How often each was written in place; nothing where inference mode does not count."""
+    try:
+        return [t._version for t in tables if t is not None]
+    except RuntimeError:
+        return []
 
 
 def _plain_gradients(
@@ -140,24 +194,23 @@ def _plain_gradients(
     inputs: tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None],
     final: Final | None,
     used: Table | None,
-    needs: tuple[bool, ...],
+    wanted: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
     """Gradients of the inputs and dz by the reference, with a graph of their own where one is asked for."""
     x, mean, var, weight, bias = inputs
-    mean_fixed, var_fixed, radius = final or (None, None, None)
     flat = x.dim() == 2
     statistics = members(call.statistics, flat)
     with torch.enable_grad():
         if len(statistics) < len(call.statistics):
             kept = [call.statistics.index(name) for name in statistics]
             mean, var = (torch.stack([logits[k] for k in kept]) for logits in (mean, var))
-        projection = Projection(call.projection, radius, mean_fixed, var_fixed, call.tied)
+        projection = Projection(call.projection, final, call.tied)
         importance = importance_of(mean, var, projection)
         rule = Rule(statistics, map_size(x), flat, call.eps, call.ghost, None, call.unbiased)
         again, *_ = reference.normalize(Operands(x, *importance, weight, bias, None, used), rule, relu=False)
     # y is kept wherever there was a residual. Where it was not, `again` is what ReLU was given.
     dz = dy * ((again if y is None else y) > 0) if call.relu else dy
-    needed = [t if need else None for t, need in zip(inputs, needs, strict=True)]
+    needed = [t if needs else None for t, needs in zip(inputs, wanted, strict=True)]
     leaves = [t for t in needed if t is not None]
     graph = torch.is_grad_enabled()
     found = iter(torch.autograd.grad(again, leaves, dz, create_graph=graph, allow_unused=True) if leaves else ())

@@ -19,6 +19,9 @@ from switchnorm.ops.moments import accumulation_dtype
 #: again, relative to their first weight.
 FAR = 4.0
 
+#: Dtypes that PyTorch's own operations, of which the passes on a CPU are made, compute in without rounding between.
+_WIDE = (torch.float32, torch.float64)
+
 _batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
 
 
@@ -36,7 +39,7 @@ def standardize_weight(weight: Tensor, eps: float = 1e-5) -> Tensor:
         is always so where a channel has a single weight.
     """
     kernel = choose(weight)
-    if kernel is None or weight.numel() == 0:
+    if kernel is None or weight.numel() == 0 or (weight.is_cpu and weight.dtype not in _WIDE):
         return _reference(weight, eps)
     standardized: Tensor = _Standardize.apply(_passes(kernel.name), weight, eps)
     return standardized

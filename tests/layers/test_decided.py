@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -15,8 +15,17 @@ from torch import Tensor
 from switchnorm.layers.norms import decided, switch
 from switchnorm.layers.norms.averaged import choices_of
 from switchnorm.layers.norms.sparse import SparseSwitchNorm1d, SparseSwitchNorm2d
+from switchnorm.ops import kernel
 
 C = 6
+
+
+@pytest.fixture(autouse=True)
+def _without_the_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Which would look for itself."""
+    monkeypatch.setattr(decided, "load", lambda: "not there")
+    with kernel("reference"):
+        yield
 
 
 def settled(kind: Any = SparseSwitchNorm2d, **options: Any) -> Any:

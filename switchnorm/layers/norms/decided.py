@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from switchnorm.layers.norms.averaged import Choices, choices_of
 from switchnorm.ops.kernels.base import is_capturing
-from switchnorm.ops.kernels.choice import needs_plain_operations
+from switchnorm.ops.kernels.choice import choose, needs_plain_operations
 
 
 class Decision(NamedTuple):
@@ -33,11 +33,17 @@ class Decision(NamedTuple):
 def batch_alone(layer: Any) -> bool:
     """Whether all importance of a `SparseSwitchNorm` is the batch statistic's; False wherever that is not to be known.
 
-    That is where gradients may flow into the logits; where operations are compiled, traced, transformed or intercepted;
-    where something else than an optimizer makes the tensors, or they belong to several processes or have no version. On
-    CUDA a change through `Tensor.data` cannot be noticed, so that there only inference mode keeps what was seen, in
-    which no average of another network runs; a CUDA graph reads the logits itself.
+    Nor is it asked for a kernel that leaves out by itself what has no importance, as the compiled library does in every
+    pass. It is not to be known where gradients may flow into the logits; where operations are compiled, traced or
+    otherwise intercepted; where something else than an optimizer makes the tensors, or they belong to several processes
+    or have no version. On CUDA a change through `Tensor.data` cannot be noticed, so that there only inference mode
+    keeps what was seen, in which no average of another network runs; a CUDA graph reads the logits itself.
     """
+    radius = layer._buffers.get("radius")
+    if radius is not None and radius.is_cpu:
+        kernel = choose(radius)
+        if kernel is not None and kernel.leaves_out:
+            return False
     choices = choices_of(layer)
     # A subclass may make its importance of anything.
     if choices is None or layer._projection() is None or not _may_be_kept(choices):

@@ -167,6 +167,8 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
 
     def _before_pass(self, x: Tensor) -> None:
         """Also say what maps of a single value do to a layer that chooses their variance, which is 0."""
+        if self._origin is None and (self._passes == 2) == self.training and (x.shape[-1] > 1 or not self.training):
+            return  # as in most passes, and a small layer feels what is asked of all
         single = self.training and not self._single_seen and x.dim() > 2 and map_size(x) == 1
         if single and len(self.statistics) > 1 and not (x.is_meta or needs_plain_operations(x, self.var_fixed)):
             self._single_seen = True
@@ -185,7 +187,7 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
         if type(self)._project is not SparseSwitchNorm._project:
             return None
         held: Any = self._buffers
-        return Projection(SPARSE[self.centre], held["radius"], held["mean_fixed"], held["var_fixed"], self.tied)
+        return Projection(SPARSE[self.centre], (held["mean_fixed"], held["var_fixed"], held["radius"]), self.tied)
 
     def _batch_alone(self) -> bool:
         return batch_alone(self)

@@ -32,10 +32,11 @@ from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import RunningStatistics, Sync, parts_of_batch, process_group, update_running
 from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
+from switchnorm.ops.importance import softmax_importance
 from switchnorm.ops.moments import accumulation_dtype, cast
 from switchnorm.ops.normalize import Activation, check_activation, check_group
-from switchnorm.ops.projection import BY_SOFTMAX, Projection
-from switchnorm.ops.statistics import check_statistics
+from switchnorm.ops.projection import BY_SOFTMAX, Projection, members
+from switchnorm.ops.statistics import Table, check_statistics
 
 SWITCHABLE = ("instance", "layer", "batch")
 
@@ -165,7 +166,7 @@ class SwitchNorm(RunningStatistics):
 
     def _project(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """Importance for the logits (K,) of mean and variance."""
-        return mean.softmax(0), var.softmax(0)
+        return softmax_importance(mean, var)
 
     def forward(self, x: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
         """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S).
@@ -178,25 +179,20 @@ class SwitchNorm(RunningStatistics):
         if is_one_sample(self, x):
             return one_sample(self, x, residual, activation)
         self._check_input(x)
-        if not torch.compiler.is_compiling():
+        compiling = torch.compiler.is_compiling()
+        if not compiling:
             self._before_pass(x)
         # A flat input has no instance statistic: the others share its importance.
-        kept: Sequence[int] = range(len(self.statistics))
-        if x.dim() == 2:
-            kept = [k for k in kept if self.statistics[k] != "instance"]
-        if not kept:
-            raise InputError(
-                f"input {tuple(x.shape)} has no instance statistic; add 'layer' or 'batch' to the statistics"
-            )
-        if self.training and self.statistics == ("instance",):
-            check_group(x, self.num_features)
+        statistics = members(self.statistics, x.dim() == 2)
+        if len(statistics) < 2:
+            self._check_statistic(x, statistics)
         running = None
-        if not self.training and self.running_mean is not None and self.running_var is not None:
-            running = (self.running_mean, self.running_var)
+        if not self.training:
+            running = self._running()
         ghost, group = parts_of_batch(self, x), process_group(self.sync) if self.training else None
         activation = activation or self.activation
-        if group is None and not torch.compiler.is_compiling():
-            if running is not None and len(kept) == len(self.statistics) > 1 and self._batch_alone():
+        if group is None and not compiling:
+            if running is not None and len(statistics) == len(self.statistics) > 1 and self._batch_alone():
                 affine, eps = (self.weight, self.bias), plain_eps(self)
                 return normalize(
                     x,
@@ -209,13 +205,13 @@ class SwitchNorm(RunningStatistics):
                     residual=residual,
                     activation=activation,
                 ).y
-            whole = at_once(self, x, kept, running, ghost, residual, activation)
+            whole = at_once(self, x, statistics, running, ghost, residual, activation)
             if whole is not None:
                 return whole
-        mean_importance, var_importance = self._importance(kept)
+        mean_importance, var_importance = self._importance([self.statistics.index(name) for name in statistics])
         y, batch_mean, batch_var = normalize(
             x,
-            [self.statistics[k] for k in kept],
+            statistics,
             mean_importance,
             var_importance,
             self.weight,
@@ -238,6 +234,23 @@ class SwitchNorm(RunningStatistics):
         ):
             update_running(self, batch_mean, batch_var, ghost, empty=x.numel() == 0)
         return y
+
+    def _check_statistic(self, x: Tensor, statistics: tuple[str, ...]) -> None:
+        """Raise `InputError` for an input without the only statistic, or of single values for it in training."""
+        if not statistics:
+            raise InputError(
+                f"input {tuple(x.shape)} has no instance statistic; add 'layer' or 'batch' to the statistics"
+            )
+        if self.training and self.statistics == ("instance",):
+            check_group(x, self.num_features)
+
+    def _running(self) -> Table | None:
+        """The running mean and variance."""
+        held: Any = self._buffers  # an attribute of a module costs a small layer as much as a whole check
+        mean, var = held.get("running_mean"), held.get("running_var")
+        if mean is None or var is None:
+            mean, var = self.running_mean, self.running_var
+        return None if mean is None or var is None else (mean, var)
 
     def _projection(self) -> Projection | None:
         """What `_project` does, as kernels know it; None where a subclass does something else."""

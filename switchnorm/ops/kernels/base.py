@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from switchnorm.errors import InputError
 from switchnorm.ops.moments import accumulation_dtype, cast
 from switchnorm.ops.partition import Ghost
-from switchnorm.ops.projection import Call, Moved
+from switchnorm.ops.projection import Call, Final, Moved
 from switchnorm.ops.rule import (
     Rule,
     Statistic,
@@ -82,7 +83,7 @@ class Moments(NamedTuple):
 class Gradients(NamedTuple):
     """Gradients of the operands, None where an operand was None."""
 
-    x: Tensor
+    x: Tensor | None
     mean_importance: Tensor | None
     var_importance: Tensor | None
     weight: Tensor | None
@@ -90,12 +91,12 @@ class Gradients(NamedTuple):
     residual: Tensor | None
 
 
-#: Gradients of x, mean_logits, var_logits, weight and bias as a `WholePass` got them, None where one was None, and dz,
-#: that of what ReLU got, where y was given. No named tuple, which a small layer feels.
-PassGradients = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+#: Of which of these five a `WholePass` may be asked for a gradient: of all.
+ALL = (True,) * 5
 
-#: SparsestMax's mean_fixed, var_fixed and radius, (1,) each.
-Final = tuple[Tensor, Tensor, Tensor]
+#: Gradients of x, mean_logits, var_logits, weight and bias as a `WholePass` got them, None where one was None or is not
+#: wanted, and dz, that of what ReLU got, where y was given. No named tuple, which a small layer feels.
+PassGradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 
 
 class WholePass(Protocol):
@@ -113,22 +114,25 @@ class WholePass(Protocol):
         residual: Tensor | None,
         used: Table | None,
         moved: Moved | None,
-    ) -> tuple[Tensor, Tensor, Tensor | None, Any]:
+        keeps: bool = True,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Any]:
         """Normalize.
 
         Args:
             call: what is done.
             x: (N, C, *S), contiguous or channels-last, not empty.
-            mean_logits, var_logits: (K,), or both None for a single statistic.
+            mean_logits, var_logits: (K,), or both None for a single statistic. Like the tables that follow they have
+                no gaps in memory; lengths, dtypes and devices are the callee's to check.
             final: where importance is SparsestMax.
             weight, bias: (C,) or None.
             residual: laid out as x, added before ReLU; or None.
             used: the mean and variance (C,) to use as the batch statistic.
             moved: running statistics that move towards those of the batch; excludes `used`.
+            keeps: whether a backward pass may follow.
 
         Returns:
-            y, laid out as x; a tensor that the backward pass needs; the batch's mean and variance (2, C), or None where
-            they are not computed, or moved running ones; and whatever else the backward pass needs.
+            y, laid out as x; a tensor that the backward pass needs, if one follows; the batch's mean and variance
+            (2, C), or None where they are not computed, or moved running ones; and whatever else that pass needs.
         """
 
     def backward(
@@ -145,6 +149,7 @@ class WholePass(Protocol):
         weight: Tensor | None,
         bias: Tensor | None,
         used: Table | None,
+        wanted: Sequence[bool] = ALL,
     ) -> PassGradients:
         """All gradients.
 
@@ -153,6 +158,8 @@ class WholePass(Protocol):
             notes, saved: as `forward` returned them.
             dy: laid out as x.
             y: as `forward` returned it, where there was a residual and ReLU; else None.
+            wanted: whether the gradients of x, the logits, weight and bias are asked for. Others may be found all the
+                same.
         """
 
 
@@ -161,9 +168,11 @@ class Kernel(ABC):
 
     Attributes:
         name: as in `switchnorm.ops.kernel(name)`.
+        leaves_out: whether a pass looks at the importance, and does nothing for statistics that have none.
     """
 
     name: ClassVar[str]
+    leaves_out: ClassVar[bool] = False
 
     @abstractmethod
     def refusal(self, x: Tensor) -> str | None:
@@ -191,19 +200,16 @@ class Kernel(ABC):
     ) -> Tensor:
         """dy * a + (x - centre) * b + c, in new memory laid out as x; far is that of the moments."""
 
-    def whole_pass(self, statistics: tuple[str, ...], ghost: Ghost, samples: int) -> WholePass | None:
+    def whole_pass(self, statistics: tuple[str, ...], ghost: Ghost, samples: int, averages: bool) -> WholePass | None:
         """How it computes a normalization by these statistics from logits on in one call; None where it does not.
 
         Args:
             statistics: as in `Rule`.
             ghost: the parts of the batch statistic; None where it is not computed from x.
             samples: N.
+            averages: whether it moves running statistics to the average over all batches.
         """
         return None
-
-    def needed(self, operands: Operands, rule: Rule) -> tuple[Operands, Rule]:
-        """The same normalization without statistics that no result depends on; by default it keeps all."""
-        return operands, rule
 
     def weights(self, importance: Tensor | None, like: Tensor, factor: float = 1.0) -> Weights:
         """Importance (K,) times `factor`, a weight per statistic for tables of `like`'s dtype; None counts as 1."""
@@ -213,8 +219,13 @@ class Kernel(ABC):
         """Whether the backward pass of ReLU reads y, which otherwise need not be kept."""
         return True
 
-    def forward(self, operands: Operands, rule: Rule, relu: bool) -> Forward:
-        """Normalize: y = (x - mean) * rsqrt(var + eps) * weight + bias, then the residual and ReLU where asked for."""
+    def forward(self, operands: Operands, rule: Rule, relu: bool, keeps: bool) -> Forward:
+        """Normalize: y = (x - mean) * rsqrt(var + eps) * weight + bias, then the residual and ReLU where asked for.
+
+        Args:
+            operands, rule, relu: what is computed.
+            keeps: whether a backward pass may follow.
+        """
         x, running = operands.x, operands.running
         mean, var, far = self._moments(operands, rule)
         pivot = None if far is False or fixed(rule, running) else pivot_of(rule, mean, running, far)
@@ -331,6 +342,16 @@ def like(t: Tensor, x: Tensor) -> Tensor:
     if t.dtype == x.dtype and ((t.is_contiguous() and x.is_contiguous()) or t.stride() == x.stride()):
         return t
     return torch.empty_like(x).copy_(t)
+
+
+def packed(*tensors: Tensor | None) -> list[Tensor | None]:
+    """The same tensors without gaps in memory."""
+    return [t if t is None else t.contiguous() for t in tensors]
+
+
+def packed_table(table: Table | None) -> Table | None:
+    """As `packed`."""
+    return None if table is None else (table[0].contiguous(), table[1].contiguous())
 
 
 def _is_channels_last(x: Tensor) -> bool:

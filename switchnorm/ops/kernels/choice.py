@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from switchnorm.errors import unknown
 from switchnorm.ops.kernels.base import Kernel, first_line
-from switchnorm.ops.kernels.cpu import CpuKernel
+from switchnorm.ops.kernels.native.library import load
 
 KERNELS = ("reference", "cpu", "triton", "torch")
 
@@ -43,11 +43,11 @@ def kernel(name: str) -> Iterator[None]:
     """Take one path for everything inside: "reference", "cpu", "triton" or "torch"; the reference where it cannot be.
 
     Without it, the environment variable SWITCHNORM_KERNEL decides, which is looked at once, and without that the
-    device: "cpu" for float32 and float64 on a CPU, "triton" on CUDA where Triton is installed and can compile. "torch"
-    is PyTorch's own kernels: Batch, Group, Layer and Instance Normalization without ghost batches and other processes
-    have one, and take it wherever it is fast and exact. Under torch.compile, torch.export and torch.func, in
-    forward-mode differentiation and for tensor subclasses these four are always PyTorch's operations and everything
-    else is the reference, which second derivatives take too.
+    device: "cpu", the compiled library, on a CPU where it is installed, "triton" on CUDA where Triton is installed and
+    can compile. "torch" is PyTorch's own kernels: Batch, Group, Layer and Instance Normalization without ghost batches
+    and other processes have one, and take it wherever it is fast and exact. Under torch.compile, torch.export and
+    torch.func, in forward-mode differentiation and for tensor subclasses these four are always PyTorch's operations and
+    everything else is the reference, which second derivatives take too.
 
     Raises:
         InputError: an unknown name.
@@ -66,23 +66,20 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
         KernelFallback: once for every reason, where a fast path was asked for, or is the device's usual one, but cannot
             be taken.
     """
-    x = tensors[0]
-    assert x is not None
-    if needs_plain_operations(*tensors) or x.is_meta:
-        return None
-    forced = _overruling()
-    if forced == "reference":
-        return None
-    name = forced or ("triton" if x.is_cuda else "cpu" if x.is_cpu else None)
-    if name is None:
+    x: Any = tensors[0]
+    name = _overruling() or ("cpu" if x.is_cpu else "triton" if x.is_cuda else "reference")
+    if name == "reference" or x.is_meta or needs_plain_operations(*tensors):
         return None
     chosen = _load(name)
-    reason = chosen if isinstance(chosen, str) else chosen.refusal(x)
-    if reason is not None:
-        _warn(f"taking the plain PyTorch reference instead of the kernel {name!r}: {reason}")
-        return None
-    assert isinstance(chosen, Kernel)
-    return chosen
+    if isinstance(chosen, str):
+        reason = chosen
+    else:
+        found = chosen.refusal(x)
+        if found is None:
+            return chosen
+        reason = found
+    _warn(f"taking the plain PyTorch reference instead of the kernel {name!r}: {reason}")
+    return None
 
 
 def takes_torch(x: Tensor, good: Callable[[Tensor], bool]) -> bool:
@@ -102,11 +99,13 @@ def takes_torch(x: Tensor, good: Callable[[Tensor], bool]) -> bool:
 
 def needs_plain_operations(*tensors: Tensor | None) -> bool:
     """Whether the call is compiled, traced or transformed, or a tensor is of a subclass: all need plain operations."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return True
-    if torch._C._are_functorch_transforms_active() or is_in_torch_dispatch_mode():
-        return True
-    if not _PLAIN.issuperset(map(type, tensors)):
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or is_in_torch_dispatch_mode()
+        or not _PLAIN.issuperset(map(type, tensors))
+    ):
         return True
     # The level is -1 outside of forward-mode differentiation, so that most programs never look at tangents.
     if forward_ad._current_level < 0:
@@ -147,7 +146,10 @@ def _from_environment() -> str | None:
 def _load(name: str) -> Kernel | str:
     """The kernel of that name, or why there is none here."""
     if name == "cpu":
-        return CpuKernel()
+        from switchnorm.ops.kernels.native.kernel import NativeKernel
+
+        library = load()
+        return library if isinstance(library, str) else NativeKernel(library)
     if name == "torch":
         return "it has none for this"
     try:

@@ -1,0 +1,1 @@
+"""The fast path on a CPU: one compiled library, called through ctypes."""
