@@ -1,4 +1,4 @@
-"""The command line: `python -m benchmarks SUITE | STUDY | table`."""
+"""The command line: `python -m benchmarks SUITE | STUDY | table | figures`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from benchmarks import (
     deployed,
     detection_data,
     detectors,
+    figures,
     layers,
     networks,
+    overhead,
     record,
+    samples,
     scale,
     start,
     step,
@@ -26,6 +29,7 @@ from benchmarks import (
 )
 from benchmarks.case import Case
 from benchmarks.gpu import study as gpu
+from benchmarks.pages import keep_pages
 from benchmarks.runner import Outcome, run_case, summed_up
 from benchmarks.text import of_outcome, of_ratios
 from switchnorm.errors import InputError
@@ -36,6 +40,7 @@ SUITES = {
     "layers": layers,
     "weights": weights,
     "networks": networks,
+    "overhead": overhead,
     "step": step,
     "decoders": decoders,
     "data": data,
@@ -45,20 +50,24 @@ SUITES = {
 }
 
 #: A study has records of its own: a module with `add_arguments(parser)` and `run(options, arguments)`.
-STUDIES = {"start": start, "deployed": deployed, "gpu": gpu, "scale": scale}
+STUDIES = {"start": start, "samples": samples, "deployed": deployed, "gpu": gpu, "scale": scale}
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run a suite or make the table; exits with 1 if a result was wrong, with 2 and one line on bad input."""
+    """Run a suite, or make table or figures; exits with 1 if a result was wrong, with 2 and one line on bad input."""
     try:
         options = _parser().parse_args(arguments)
         if options.suite == "table":
-            table.rewrite(options.readme, record.RESULTS)
+            table.rewrite(options.page, record.RESULTS)
+            return
+        if options.suite == "figures":
+            figures.rewrite()
             return
         if options.suite in STUDIES:
             STUDIES[options.suite].run(options, arguments)
             return
         cases = SUITES[options.suite].cases(options)
+        kept = keep_pages()
         outcomes = _run(cases)
         device = cases[0].device
     except InputError as error:
@@ -69,7 +78,12 @@ def main(arguments: Sequence[str]) -> None:
     failures = [f"{outcome.case}: {name}: {why}" for outcome in outcomes for name, why in outcome.failures.items()]
     path = options.json or record.path_of(options.suite, device)
     if options.json or not (failures or SUITES[options.suite].partial(options)):
-        record.write(path, record.head(arguments), [row for outcome in outcomes for row in outcome.rows], ratios)
+        record.write(
+            path,
+            record.head(arguments) | {"pages_kept": kept},
+            [row for outcome in outcomes for row in outcome.rows],
+            ratios,
+        )
         print(f"\nrecorded in {path}")
     if failures:
         print("\nwrong results, so no speeds:", *failures, sep="\n  ", file=sys.stderr)
@@ -103,7 +117,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         suite.add_arguments(of_suite)
     of_table = suites.add_parser("table", description=table.__doc__, help=table.__doc__, allow_abbrev=False)
-    of_table.add_argument("--readme", type=Path, default=Path("README.md"), help="the file to rewrite")
+    of_table.add_argument("--page", type=Path, default=Path("docs/speed.md"), help="the file to rewrite")
+    suites.add_parser("figures", description=figures.__doc__, help=figures.__doc__, allow_abbrev=False)
     for name, study in STUDIES.items():
         of_study = suites.add_parser(name, description=study.__doc__, help=study.__doc__, allow_abbrev=False)
         study.add_arguments(of_study)

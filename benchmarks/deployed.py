@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 import switchnorm
-from benchmarks.record import command, environment
+from benchmarks.record import head
 from switchnorm.deploy.net import Net
 from switchnorm.deploy.runtimes.network import NetworkRuntime
 from switchnorm.errors import InputError
@@ -62,7 +62,7 @@ def _record(path: Path, arguments: Sequence[str], rows: list[dict[str, Any]]) ->
     """Rows of other networks stay."""
     own = rows[0]["network"]
     known = json.loads(path.read_text())["networks"] if path.is_file() else []
-    made = {"command": command(arguments), **environment(), "rows": rows}
+    made = {**head(arguments), "rows": rows}
     others = [each for each in known if each["rows"][0]["network"] != own]
     path.write_text(json.dumps({"networks": [*others, made]}, indent=1) + "\n")
 

@@ -17,6 +17,7 @@ from benchmarks.options import add_device, check_device, parse_shape
 from benchmarks.shapes import Shape, detection_shapes, resnet50_shapes
 from benchmarks.subjects import (
     DTYPES,
+    EVALUATED,
     GROUPS,
     LAYERS,
     LAYOUTS,
@@ -35,11 +36,21 @@ SAMPLE = {"cpu": 0.005, "cuda": 0.002}
 QUICK = ((16, 256, 28, 28), (16, 2048, 7, 7), (2, 512, 64, 64))
 #: Compiling takes half a minute for each.
 COMPILED = ((16, 256, 56, 56), (16, 512, 28, 28), (16, 2048, 7, 7))
-#: Layers that a CPU must run in the time of torch's.
-AS_FAST_ON_CPU = ("SN", "SSN", "SN, batch only", "SN, instance only", "SN, group only")
+#: The most that layers may take of their rivals' time on a CPU, forward and backward: contiguous, channels-last.
+ON_CPU = {
+    "SN": (0.65, 0.90),
+    "SSN": (0.65, 0.90),
+    "SN, batch only": (1.0, 1.0),
+    "SN, instance only": (0.8, 0.4),
+    "SN, group only": (1.0, 0.8),
+    "SN, ghosts of 2": (0.8, 1.05),
+    "SN + ReLU": (0.55, 0.70),
+}
+#: The same in evaluation, in either layout.
+EVALUATED_ON_CPU = {"SN": 1.25, "SSN": 1.25, "SSN, all batch": 1.0}
 GROUP = "SN, group only"
 COPY = "copy"
-PHASES = ("forward", "forward + backward")
+PHASES = ("forward", "forward + backward", "evaluation")
 #: Tensors from which on CUDA kernels, and not their launches, take the time.
 LARGE_BYTES = 50e6
 
@@ -54,6 +65,7 @@ class Setting:
     device: str
     layers: tuple[str, ...]
     graphs: bool
+    trains: bool
 
     @property
     def bytes(self) -> int:
@@ -79,7 +91,7 @@ def partial(options: argparse.Namespace) -> bool:
 
 
 def cases(options: argparse.Namespace) -> list[Case]:
-    """Every shape, layout and dtype, forward and with backward."""
+    """Every shape, layout and dtype: forward, with backward, and in evaluation."""
     device = check_device(options.device)
     if options.graphs and device != "cuda":
         raise InputError("--graphs needs CUDA; leave it out on a CPU")
@@ -96,8 +108,10 @@ def cases(options: argparse.Namespace) -> list[Case]:
             device=device,
         )
         for dtype, shape, layout in itertools.product(dtypes, shapes, LAYOUTS)
-        for setting in [Setting(shape, layout, dtype, device, _layers(options, shape), options.graphs)]
-        for phase in PHASES
+        for trains in (True, False)
+        if (names := _layers(options, shape, trains))
+        for setting in [Setting(shape, layout, dtype, device, names, options.graphs, trains)]
+        for phase in (PHASES[:2] if trains else PHASES[2:])
     ]
 
 
@@ -105,11 +119,14 @@ def _shapes(device: str) -> list[Shape]:
     return [*itertools.chain.from_iterable(map(resnet50_shapes, BATCHES[device])), *detection_shapes()]
 
 
-def _layers(options: argparse.Namespace, shape: Shape) -> tuple[str, ...]:
+def _layers(options: argparse.Namespace, shape: Shape, trains: bool) -> tuple[str, ...]:
     """Names of ours, each after torch's layer that it is held against, so that they run soon after each other."""
     compiled = options.compile and (options.shapes or shape in COMPILED)
     ours = options.layers or [name for name in OURS if compiled or OURS[name].path != "compiled"]
-    names = dict.fromkeys([*itertools.chain(*((OURS[name].rival, name) for name in ours)), "GroupNorm"])
+    ours = [name for name in ours if (not OURS[name].hardened if trains else name in EVALUATED)]
+    names = dict.fromkeys(
+        [*itertools.chain(*((OURS[name].rival, name) for name in ours)), *(["GroupNorm"] if trains else [])]
+    )
     return tuple(name for name in names if shape[1] % GROUPS == 0 or name not in (GROUP, "GroupNorm"))
 
 
@@ -123,8 +140,9 @@ def _ways(setting: Setting, phase: str) -> dict[str, Way]:
     turns = _input_sets(setting)
 
     def way(subject: Subject) -> Way:
-        call: Call = subject.forward if phase == PHASES[0] else subject.training
-        facts = dict if phase == PHASES[0] else lambda: subject.facts
+        calls: tuple[Call, ...] = (subject.forward, subject.training, subject.evaluation)
+        call = calls[PHASES.index(phase)]
+        facts = (lambda: subject.facts) if phase == PHASES[1] else dict
         return Way(Replay(call, turns) if setting.graphs else call, check=lambda: subject.agreed, facts=facts)
 
     ways = {name: way(subject) for name, subject in subjects.items()}
@@ -139,7 +157,7 @@ def _subjects(setting: Setting) -> tuple[dict[str, Subject], Call]:
     inputs = [
         make_inputs(setting.shape, setting.layout, dtype, setting.device, seed) for seed in range(_input_sets(setting))
     ]
-    return {name: Subject(name, inputs) for name in setting.layers}, copying(inputs)
+    return {name: Subject(name, inputs, setting.trains) for name in setting.layers}, copying(inputs)
 
 
 def _input_sets(setting: Setting) -> int:
@@ -154,19 +172,20 @@ def _input_sets(setting: Setting) -> int:
 
 
 def _pairs(setting: Setting, phase: str) -> Iterator[Pair]:
-    training = phase != PHASES[0]
+    training = phase == PHASES[1]
     for name in setting.layers:
         layer = LAYERS[name]
-        yield _floor_pair(name, layer, setting, training)
+        if setting.trains:
+            yield _floor_pair(name, layer, setting, training)
         if layer.rival in setting.layers:
-            target = _target(name, setting, training)
-            yield Pair(name, layer.rival, at_most=target, headline=training)
+            target = _target(name, setting, phase)
+            yield Pair(name, layer.rival, at_most=target, headline=phase != PHASES[0])
             if training:
                 yield Pair(name, layer.rival, "peak_bytes")
         if layer.rival not in ("", "GroupNorm") and "GroupNorm" in setting.layers:
             yield Pair(name, "GroupNorm")
     few_on_cuda = setting.device == "cuda" and setting.shape[0] == 2 and setting.layout == "channels last"
-    if GROUP in setting.layers and few_on_cuda and not training:
+    if GROUP in setting.layers and few_on_cuda and phase == PHASES[0]:
         yield Pair(GROUP, "GroupNorm", label="GroupNorm at N = 2", at_most=1 / 3, headline=True)
 
 
@@ -181,12 +200,14 @@ def _floor_pair(name: str, layer: Layer, setting: Setting, training: bool) -> Pa
     return Pair(name, COPY, label="floor", scale=scale)
 
 
-def _target(name: str, setting: Setting, training: bool) -> float | None:
+def _target(name: str, setting: Setting, phase: str) -> float | None:
     """The most that a layer may take of its rival's time."""
-    if not training:
+    if phase == PHASES[2]:
+        return EVALUATED_ON_CPU.get(name) if setting.device == "cpu" else None
+    if phase == PHASES[0]:
         return None
     if setting.device == "cpu":
-        return 1.0 if name in AS_FAST_ON_CPU else None
+        return ON_CPU[name][setting.layout != "contiguous"] if name in ON_CPU else None
     if name == "SN":
         # In these cuDNN is the rival, at its best.
         cudnn = setting.layout == "channels last" and setting.dtype != "bfloat16"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-import torchvision
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,6 +21,7 @@ from benchmarks.options import add_device, check_device
 from benchmarks.subjects import LAYOUTS, Replay
 from switchnorm import switch
 from switchnorm.errors import InputError, unknown
+from switchnorm.models import create_model, list_models
 
 #: What the network's normalization is switched to; None leaves torch's Batch Norm.
 SPECS = {"BN": None, "SN": "sn", "SSN": "ssn", "GN": "gn", "BN + WS": "bn+ws", "GN + WS": "gn+ws"}
@@ -32,7 +33,7 @@ DTYPES = ("float32", "bfloat16")
 COMPARED: dict[str, dict[tuple[str, str], float | None]] = {
     "training step": {
         ("SN", "BN"): 1.05,
-        ("SSN", "BN"): None,
+        ("SSN", "BN"): 1.05,
         ("GN", "BN"): None,
         ("BN + WS", "BN"): 1.05,
         ("GN + WS", "GN"): 1.05,
@@ -40,10 +41,15 @@ COMPARED: dict[str, dict[tuple[str, str], float | None]] = {
     # Nothing, up to what a clock can tell.
     "evaluation step": {("BN + WS", "BN"): 1.01, ("GN + WS", "GN"): 1.01},
 }
+#: Of a training step on a CPU.
+ON_CPU = {("SN", "BN"): 1.0, ("SSN", "BN"): 1.0}
 COMPARED[CAPTURED] = COMPARED["training step"]
 BATCHES = {"cpu": 16, "cuda": 32}
 ROUNDS = {"cpu": 6, "cuda": 30}
 SIZE = 224
+#: What a CPU trains beside ResNet-50 at that batch, with fewer networks: small batches, where overhead shows most.
+SMALLER = (("resnet50", 4, SIZE), ("cifar_resnet20", 128, 32))
+FEWER = ("BN", "SN", "SSN")
 #: Pictures small enough for float64, yet with more than one element per channel where the network ends; of a smaller
 #: batch as many as it has, but two.
 CHECKED_SIZE, CHECKED_BATCH = 64, 8
@@ -52,7 +58,7 @@ CHECKED_SIZE, CHECKED_BATCH = 64, 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The suite's own flags."""
     add_device(parser)
-    parser.add_argument("--model", default="resnet50", help="a classification model of torchvision (default: resnet50)")
+    parser.add_argument("--model", default="resnet50", help="a network for classification (default: resnet50)")
     parser.add_argument("--batch", type=int, help="pictures per step (default: 16 on a CPU, 32 on CUDA)")
     parser.add_argument("--size", type=int, default=SIZE, help=f"side of the pictures (default: {SIZE})")
     parser.add_argument("--rounds", type=int, help="steps timed per network (default: 6 on a CPU, 30 on CUDA)")
@@ -89,15 +95,16 @@ def cases(options: argparse.Namespace) -> list[Case]:
         raise InputError(f"--batch, --rounds and --size must be 1 or more, got {batch}, {rounds} and {options.size}")
     if options.graphs and device != "cuda":
         raise InputError("--graphs needs CUDA; leave it out on a CPU")
-    if options.model not in torchvision.models.list_models(torchvision.models):
-        raise unknown("model", options.model, torchvision.models.list_models(torchvision.models))
-    layouts = (options.layout,) if options.layout else tuple(LAYOUTS) if device == "cuda" else ("contiguous",)
+    if options.model not in list_models():
+        raise unknown("model", options.model, list_models())
+    layouts = (options.layout,) if options.layout else tuple(LAYOUTS)
     dtypes = (options.dtype,) if options.dtype else DTYPES if device == "cuda" else DTYPES[:1]
-    networks = tuple(options.networks or SPECS)
+    jobs = [(options.model, batch, options.size, tuple(options.networks or SPECS))]
+    if device == "cpu" and not partial(options):
+        jobs += [(*smaller, FEWER) for smaller in SMALLER]
     settings = [
-        Setting(options.model, batch, device, layout, dtype, networks, options.size)
-        for layout in layouts
-        for dtype in dtypes
+        Setting(model, batch, device, layout, dtype, networks, size)
+        for (model, batch, size, networks), layout, dtype in itertools.product(jobs, layouts, dtypes)
     ]
     phases = (PHASES[0], CAPTURED, PHASES[1]) if options.graphs else PHASES
     torch.backends.cudnn.benchmark = True  # As people train; it is part of the warm-up.
@@ -128,10 +135,10 @@ class Network:
     def __init__(self, name: str, setting: Setting) -> None:
         self.setting = setting
         torch.manual_seed(0)
-        model = torchvision.models.get_model(setting.model)
+        model = create_model(setting.model, num_classes=1000)
         if SPECS[name] is not None:
             switch(model, SPECS[name])
-        self.model = model.to(setting.device, memory_format=LAYOUTS[setting.layout])
+        self.model = model.to(setting.device).to(memory_format=LAYOUTS[setting.layout])
         self.images, self.labels = self._batch(setting.batch, setting.size)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
 
@@ -227,7 +234,10 @@ def _networks(setting: Setting) -> dict[str, Network]:
 
 
 def _pairs(setting: Setting, phase: str) -> tuple[Pair, ...]:
-    pairs = [Pair(of, over, at_most=target, headline=True) for (of, over), target in COMPARED[phase].items()]
+    compared = dict(COMPARED[phase])
+    if phase == PHASES[0] and setting.device == "cpu":
+        compared |= ON_CPU
+    pairs = [Pair(of, over, at_most=target, headline=True) for (of, over), target in compared.items()]
     if phase == PHASES[0]:
         pairs.append(Pair("SN", "BN", "peak_bytes", at_most=1.0, headline=True))
     return tuple(pair for pair in pairs if pair.of in setting.networks and pair.over in setting.networks)

@@ -36,7 +36,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import switchnorm
-from benchmarks.record import command, environment
+from benchmarks.record import head
 from switchnorm.config.recipe import read_config
 from switchnorm.data import Folder
 from switchnorm.data.counter import permutation
@@ -302,7 +302,7 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     """Measure what the record lacks, and print how each fact grows."""
     path = options.json or RECORD
     record = json.loads(path.read_text()) if path.is_file() else {"rows": []}
-    record |= {"command": command(arguments), **environment()}
+    record |= head(arguments)
     rows: list[dict[str, Any]] = record["rows"]
     for growth in (each for each in GROWTHS if options.only in each.what):
         for size in (size for size in growth.sizes if options.most is None or size <= options.most):

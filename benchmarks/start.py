@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import switchnorm
-from benchmarks.record import command, environment
+from benchmarks.record import head
 from switchnorm.surgery.importance import mixing_layers
 from switchnorm.surgery.start import STARTS
 
@@ -77,12 +77,12 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
     rows = json.loads(options.json.read_text())["rows"] if options.json.is_file() else []
     data = Data(
-        _imagenet(options.imagenet, 0, options.pictures),
-        _imagenet(options.imagenet, 2, 32)[0],
+        imagenet(options.imagenet, 0, options.pictures),
+        imagenet(options.imagenet, 2, 32)[0],
         _camvid(options.camvid, "train", 1),
         _camvid(options.camvid, "val", 2),
     )
-    model = _trained(options.weights)
+    model = trained(options.weights)
     for key, measure in _rows(model, data, options.steps):
         if key["part"] != (options.part or key["part"]) or any(
             all(row.get(name) == value for name, value in key.items()) for row in rows
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         begun = time.perf_counter()
         rows.append({**key, **measure(), "seconds": round(time.perf_counter() - begun)})
         print(json.dumps(rows[-1]), flush=True)
-        record = {"command": command(arguments), **environment(), "rows": rows}
+        record = {**head(arguments), "rows": rows}
         options.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
@@ -112,7 +112,8 @@ def _measured(switched: Callable[[], nn.Module], measure: Callable[[nn.Module], 
     return measure(switched())
 
 
-def _trained(weights: Path) -> nn.Module:
+def trained(weights: Path) -> nn.Module:
+    """EfficientNet-Lite0 in evaluation mode."""
     import timm
     from safetensors.torch import load_file
 
@@ -149,10 +150,10 @@ class _Segmenter(nn.Module):
         self.encoder = encoder
         generator = torch.Generator().manual_seed(0)
         heads = [nn.Conv2d(channels, 11, 1) for channels in (40, 112, 320)]
-        for head in heads:
-            assert head.bias is not None
-            nn.init.normal_(head.weight, std=0.01, generator=generator)
-            nn.init.zeros_(head.bias)
+        for each in heads:
+            assert each.bias is not None
+            nn.init.normal_(each.weight, std=0.01, generator=generator)
+            nn.init.zeros_(each.bias)
         self.heads = nn.ModuleList(heads)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -228,7 +229,7 @@ def _mean_iou(model: nn.Module, pictures: Pictures) -> float:
     return round(100 * float((both / union.clamp(min=1)).mean()), 1)
 
 
-def _imagenet(root: Path, first: int, count: int) -> Pictures:
+def imagenet(root: Path, first: int, count: int) -> Pictures:
     """Pictures of so many classes, from one on: short side 256 bicubic, centre 224, mean = deviation = 0.5."""
     from torchvision.transforms import v2
 

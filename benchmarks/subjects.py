@@ -23,6 +23,8 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channel
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 GROUPS = 32
 LOGITS = ("mean_weight", "var_weight")
+#: Running statistics in evaluation: where they may lie.
+RUNNING = {"running_mean": (-1.0, 1.0), "running_var": (0.5, 2.0)}
 #: Of SparsestMax; from 0.41 on a choice among three may be final.
 RADIUS = 0.3
 #: The gradients of mixing logits are sums, over channels, of numbers as large as those in the gradient of the weight.
@@ -50,6 +52,7 @@ class Layer:
         fused: whether the layer itself does that, instead of operations behind it.
         path: "reference" or "compiled" instead of the usual path.
         one_dtype: whether its parameters must have the input's dtype.
+        hardened: whether it has chosen the batch statistic for good.
     """
 
     build: Callable[[int], nn.Module]
@@ -60,6 +63,7 @@ class Layer:
     fused: bool = False
     path: str = ""
     one_dtype: bool = False
+    hardened: bool = False
 
     def floor(self) -> tuple[int, int]:
         """How often a tensor of x's size must be read or written, forward and backward.
@@ -98,12 +102,16 @@ OURS = {
     "SN, batch only": Layer(_single("batch"), "BatchNorm2d"),
     "SN, instance only": Layer(_single("instance"), "InstanceNorm2d"),
     "SN, group only": Layer(_single(f"group:{GROUPS}"), "GroupNorm"),
+    "SN, ghosts of 2": Layer(lambda channels: SwitchNorm2d(channels, ghost=2), "BatchNorm2d"),
     "SN + ReLU": Layer(_fused, "BatchNorm2d + ReLU", SwitchNorm2d, relu=True, fused=True),
     "SN + add + ReLU": Layer(_fused, "BatchNorm2d + add + ReLU", SwitchNorm2d, add=True, relu=True, fused=True),
+    "SSN, all batch": Layer(_sparse, "BatchNorm2d", hardened=True),
     "SN, reference": Layer(SwitchNorm2d, "BatchNorm2d", path="reference"),
     "SN, compiled": Layer(SwitchNorm2d, "BatchNorm2d", path="compiled"),
 }
 LAYERS = THEIRS | OURS
+#: What is timed in evaluation too.
+EVALUATED = ("BatchNorm2d", "SN", "SSN", "SSN, all batch")
 
 
 def make_inputs(shape: Shape, layout: str, dtype: torch.dtype, device: str, seed: int) -> Inputs:
@@ -127,9 +135,10 @@ class Subject:
     Args:
         layer: its name, among `LAYERS`.
         inputs: one set of inputs or several, which calls take in turn.
+        trains: whether the layer is in training mode.
     """
 
-    def __init__(self, layer: str, inputs: Sequence[Inputs]) -> None:
+    def __init__(self, layer: str, inputs: Sequence[Inputs], trains: bool = True) -> None:
         self.definition = LAYERS[layer]
         self.inputs = inputs[0]
         self.turns = itertools.cycle(inputs)
@@ -140,6 +149,13 @@ class Subject:
             for name, parameter in self.layer.named_parameters():
                 # Mixing logits stay near each other: the gradient of a choice made is 0, and agrees with nothing.
                 parameter.normal_(std=0.1 if name in LOGITS else 1)
+            if not trains:
+                for name, running in self.layer.named_buffers():
+                    if name in RUNNING:
+                        running.uniform_(*RUNNING[name])
+            if self.definition.hardened:
+                _choose_batch(self.layer)
+        self.layer.train(trains)
         if self.definition.one_dtype:
             self.layer.to(first.dtype)
         self.call = torch.compile(self.layer, dynamic=False) if self.definition.path == "compiled" else self.layer
@@ -156,6 +172,11 @@ class Subject:
         inputs = next(self.turns)
         return self._gradients(inputs, inputs.dy)
 
+    @torch.inference_mode()
+    def evaluation(self) -> Tensor:
+        """The forward pass where no backward pass follows."""
+        return self.y(next(self.turns))
+
     @cached_property
     def facts(self) -> dict[str, float]:
         """Bytes kept for the backward pass, and the most held at a time in forward and backward."""
@@ -170,6 +191,9 @@ class Subject:
         """True once y and every gradient agreed with the reference in float64; raises `MismatchError` otherwise."""
         inputs = self.inputs
         truth, certain = self._truth(inputs)
+        if not self.layer.training:
+            require_agreement({"y": self.evaluation()}, {"y": truth.y}, TOLERANCES[inputs.x.dtype])
+            return True
         dy = inputs.dy if certain is None else inputs.dy * certain
         found = {"y": self.y(inputs), **self._gradients(inputs, dy)}
         expected = {"y": truth.y, **truth.gradients(dy.double())}
@@ -199,7 +223,7 @@ class Subject:
         x = inputs.x
         plain = (self.definition.plain or self.definition.build)(x.shape[1]).to(x.device)
         plain.load_state_dict(self.layer.state_dict())
-        plain.double()
+        plain.double().train(self.layer.training)
         exact = Inputs(x.detach().double(), inputs.residual.detach().double(), inputs.dy)
         leaves = self._leaves(exact, plain)
         for leaf in leaves.values():
@@ -212,6 +236,14 @@ class Subject:
             return _Truth(y, leaves), None
         certain = y.detach().abs() > TOLERANCES[x.dtype] * y.detach().abs().max()
         return _Truth(y.relu(), leaves), certain
+
+
+def _choose_batch(layer: nn.Module) -> None:
+    assert isinstance(layer, SparseSwitchNorm2d)
+    for logits in (layer.mean_weight, layer.var_weight):
+        logits.copy_(torch.tensor([10.0 * (name == "batch") for name in layer.statistics]))
+    layer.set_radius(1.0)
+    layer.harden()
 
 
 class _Truth(NamedTuple):

@@ -1,4 +1,4 @@
-"""The README's table, made from the records: no record, no row."""
+"""The table of docs/speed.md, made from the records: no record, no row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.text import quantity_of, target
 from switchnorm.errors import InputError
 
 START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
-SUITES = ("layers", "weights", "networks", "step")
+SUITES = ("layers", "overhead", "weights", "networks", "step")
 #: What has a table of its own, with a column for each runtime.
 DEPLOY = "deploy"
 RUNTIMES = ("onnxruntime", "openvino", "eager")
@@ -22,19 +22,19 @@ LAYOUTS = ("contiguous", "channels last")
 Ratios = Sequence[Mapping[str, Any]]
 
 
-def rewrite(readme: Path, results: Path) -> None:
+def rewrite(page: Path, results: Path) -> None:
     """Replace what stands between the markers.
 
     Raises:
         InputError: no such file, or one without the markers.
     """
-    if not readme.is_file():
-        raise InputError(f"{readme} does not exist; name the file with --readme")
-    before, start, rest = readme.read_text().partition(START)
+    if not page.is_file():
+        raise InputError(f"{page} does not exist; name the file with --page")
+    before, start, rest = page.read_text().partition(START)
     _, end, after = rest.partition(END)
     if not (start and end):
-        raise InputError(f"{readme} has no place for the table; put the lines {START} and {END} where it belongs")
-    readme.write_text("".join((before, START, "\n", tables(results), END, after)))
+        raise InputError(f"{page} has no place for the table; put the lines {START} and {END} where it belongs")
+    page.write_text("".join((before, START, "\n", tables(results), END, after)))
 
 
 def tables(results: Path) -> str:
@@ -68,12 +68,14 @@ def _over(record: Mapping[str, Any]) -> str:
 
 def table(records: Sequence[dict[str, Any]]) -> str:
     """The headline ratios of records from one machine, a row each, layouts side by side."""
-    rows: defaultdict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
+    rows: defaultdict[tuple[str, str], dict[str, Mapping[str, Any]]] = defaultdict(dict)
     for entry in _headlines(records):
-        rows[(_name(entry), entry["over"], target(entry))][entry["layout"]] = _cell(entry)
+        rows[(_name(entry), entry["over"])][entry["layout"]] = entry
     lines = [f"| {_machine(records)} | times that of | {' | '.join(LAYOUTS)} | target |", "|---|---|---|---|---|"]
-    for (name, over, bound), cells in rows.items():
-        lines.append(f"| {name} | {over} | {' | '.join(cells.get(layout, '') for layout in LAYOUTS)} | {bound} |")
+    for (name, over), found in rows.items():
+        cells = [_cell(found[layout]) if layout in found else "" for layout in LAYOUTS]
+        bounds = dict.fromkeys(target(found[layout]) for layout in LAYOUTS if layout in found)
+        lines.append(f"| {name} | {over} | {' | '.join(cells)} | {', '.join(bounds)} |")
     return "\n".join(lines) + "\n\n"
 
 
@@ -86,8 +88,8 @@ def _name(entry: Mapping[str, Any]) -> str:
     parts = [entry["of"]]
     if entry["job"] != "layer":
         parts.append(f"{entry['job']}, {entry['phase']}")
-    elif entry["phase"] == "forward":
-        parts.append("forward")
+    elif entry["phase"] != "forward + backward":
+        parts.append(entry["phase"])
     if "batch" in entry:
         parts.append(f"batch {entry['batch']}")
     if entry["dtype"] != "float32":

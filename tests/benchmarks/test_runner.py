@@ -130,7 +130,7 @@ def test_a_wrong_result_fails_the_run(suite: Any, tmp_path: Path, capsys: pytest
         (["networks", "--model", "resnet5"], "did you mean 'resnet50'"),
         (["networks", "--rounds", "0"], "must be 1 or more"),
         (["data", "--rounds", "0"], "must be 1 or more"),
-        (["table", "--readme", "nowhere.md"], "nowhere.md does not exist"),
+        (["table", "--page", "nowhere.md"], "nowhere.md does not exist"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

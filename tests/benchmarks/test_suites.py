@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from benchmarks import decoders, deploy, detectors, layers, networks, shapes, subjects, weights
+from benchmarks import decoders, deploy, detectors, layers, networks, overhead, shapes, subjects, weights
 from benchmarks.agreement import MismatchError
 from benchmarks.runner import run_case
 from switchnorm.errors import InputError
@@ -27,7 +27,31 @@ def test_layers() -> None:
         assert outcome.failures == {}
         assert outcome.ratios.keys() == set(case.pairs)
         ways = {row["way"] for row in outcome.rows}
-        assert ways == {layers.COPY, *subjects.LAYERS} - {"SN, compiled"}
+        evaluated = case.facts["phase"] == "evaluation"
+        timed = subjects.EVALUATED if evaluated else subjects.LAYERS.keys() - {"SN, compiled", "SSN, all batch"}
+        assert ways == {layers.COPY, *timed}
+
+
+def test_overhead() -> None:
+    for case in overhead.cases(options(overhead, "--rounds", "1")):
+        outcome = run_case(case)
+        assert outcome.failures == {}
+        assert outcome.ratios.keys() == set(case.pairs)
+        assert {pair.over for pair in case.pairs} == {"BatchNorm2d"}
+    with pytest.raises(InputError, match="--rounds must be 1 or more, got 0"):
+        overhead.cases(options(overhead, "--rounds", "0"))
+
+
+def test_a_layer_that_is_wrong_in_evaluation_has_no_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = [subjects.make_inputs((2, 4, 3, 3), "contiguous", torch.float32, "cpu", 0)]
+    hardened = subjects.Subject("SSN, all batch", inputs, trains=False)
+    assert hardened.agreed
+    assert hardened.layer.mean_fixed
+    assert hardened.layer.var_fixed
+    wrong = subjects.Layer(lambda c: SwitchNorm2d(c, eps=0.1), "BatchNorm2d", plain=SwitchNorm2d)
+    monkeypatch.setitem(subjects.LAYERS, "wrong", wrong)
+    with pytest.raises(MismatchError, match="y differs"):
+        _ = subjects.Subject("wrong", inputs, trains=False).agreed
 
 
 def test_channels_that_groups_do_not_divide_go_without_groups() -> None:

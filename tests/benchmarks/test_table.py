@@ -1,4 +1,4 @@
-"""The README's table: what the records hold, and nothing else."""
+"""The tables of docs/speed.md: what the records hold, and nothing else."""
 
 from __future__ import annotations
 
@@ -62,26 +62,26 @@ def test_networks_follow_layers_and_the_gpu_follows_the_cpu(tmp_path: Path) -> N
 
 
 def test_only_what_stands_between_the_markers_changes(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{START}\nold\n{END}\nafter\n")
+    page = tmp_path / "speed.md"
+    page.write_text(f"before\n{START}\nold\n{END}\nafter\n")
     put(tmp_path, "layers.json", ratio("SN", "contiguous", 1.0))
     for _ in range(2):
-        rewrite(readme, tmp_path)
-        assert readme.read_text() == f"before\n{START}\n{tables(tmp_path)}{END}\nafter\n"
+        rewrite(page, tmp_path)
+        assert page.read_text() == f"before\n{START}\n{tables(tmp_path)}{END}\nafter\n"
     (tmp_path / "layers.json").unlink()
-    rewrite(readme, tmp_path)
-    assert readme.read_text() == f"before\n{START}\n{END}\nafter\n"
+    rewrite(page, tmp_path)
+    assert page.read_text() == f"before\n{START}\n{END}\nafter\n"
 
 
 def test_no_place_for_the_table_and_a_broken_record(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"no end: {START}\n")
+    page = tmp_path / "speed.md"
+    page.write_text(f"no end: {START}\n")
     with pytest.raises(InputError, match="no place for the table"):
-        rewrite(readme, tmp_path)
-    readme.write_text(f"{START}{END}")
+        rewrite(page, tmp_path)
+    page.write_text(f"{START}{END}")
     (tmp_path / "layers.json").write_text("{")
     with pytest.raises(InputError, match=r"layers\.json is no record"):
-        rewrite(readme, tmp_path)
+        rewrite(page, tmp_path)
 
 
 def test_exported_networks_have_runtimes_side_by_side(tmp_path: Path) -> None:
