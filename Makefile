@@ -6,17 +6,23 @@ BIN := .venv/bin
 READY := .venv/.ready
 HOSTS := .venv-hosts
 HOSTS_READY := $(HOSTS)/.ready
-# Versions of torch that are promised besides the newest, which `make test` has; each with a Python of other age.
+NATIVE := switchnorm/ops/kernels/native
+BUILT := .venv/.built
+# Versions of torch that are promised besides the newest, which `make test` has; each with a Python of other age. Not
+# 3.13, whose first release, 3.13.0, keeps torch.compile from noticing that any module went from train() to eval().
 VERSIONS := 2.8 2.11
 PYTHON_2.8 := 3.10
-PYTHON_2.11 := 3.13
+PYTHON_2.11 := 3.12
 
-.PHONY: demo test test-cpus test-hosts hosts-table test-versions test-slurm test-gpu lint sweep format bench clean
+# mkdocs-material recommends its successor at every call; this builds with mkdocs 1.
+export NO_MKDOCS_2_WARNING = 1
 
-demo: $(READY)
+.PHONY: demo test test-cpus test-hosts hosts-table test-versions test-slurm test-gpu lint sweep format bench docs native wheels clean
+
+demo: $(BUILT)
 	$(BIN)/switchnorm demo
 
-test: $(READY)
+test: $(BUILT)
 	$(BIN)/python -m tests.browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu and not hosts and not slurm"
 	$(MAKE) test-cpus
@@ -29,14 +35,14 @@ ROUNDING := tests/data/augment tests/data/datasets/test_cifar.py tests/data/data
 	tests/layers/test_switch_norm.py tests/layers/test_switch_norm_state.py tests/layers/test_switch_norm_graphs.py \
 	tests/layers/test_batch_norm.py tests/layers/test_weight_standardized.py tests/training/test_golden_losses.py
 
-test-cpus: $(READY)
+test-cpus: $(BUILT)
 	for capability in default avx2; do \
 		ATEN_CPU_CAPABILITY=$$capability $(BIN)/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu" \
 			-k "not compil and not workers" $(ROUNDING) || exit 1; \
 	done
 
 # switchnorm in other people's libraries, in an environment of their own.
-test-hosts: $(HOSTS_READY)
+test-hosts: $(HOSTS_READY) $(BUILT)
 	$(HOSTS)/bin/python -m pytest -n 2 --dist worksteal tests/hosts
 
 hosts-table: $(HOSTS_READY)
@@ -47,7 +53,7 @@ VERSIONED := tests/ops tests/layers tests/optim tests/surgery tests/contracts te
 
 test-versions: $(VERSIONS:%=test-torch-%)
 
-test-torch-%: .venv-%/.ready
+test-torch-%: .venv-%/.ready $(BUILT)
 	.venv-$*/bin/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu and not hosts" $(VERSIONED)
 
 # A SLURM of its own on this machine: `apt-get install slurm-wlm munge`, and root.
@@ -59,7 +65,7 @@ test-gpu: $(READY)
 	$(BIN)/python -m pytest -m gpu -n $$($(BIN)/python -m tests.gpu) --dist worksteal \
 		$$(grep -rl --include='test_*.py' 'mark\.gpu' tests)
 
-sweep: $(READY)
+sweep: $(BUILT)
 	$(BIN)/python -m pytest -n 2 -m sweep
 
 lint: $(READY)
@@ -72,8 +78,13 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)
+# The documentation as a site in build/site; fails at a link that leads nowhere.
+docs: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mkdocs build
+
+bench: $(BUILT)
 	$(BIN)/python -m benchmarks layers --compile
+	$(BIN)/python -m benchmarks overhead
 	$(BIN)/python -m benchmarks weights
 	$(BIN)/python -m benchmarks networks
 	$(BIN)/python -m benchmarks step
@@ -82,6 +93,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks deploy
 	$(BIN)/python -m benchmarks data
 	$(BIN)/python -m benchmarks table
+	$(BIN)/python -m benchmarks figures
 
 # $(call install,FOLDER,WHAT,PYTHON): a virtual environment in FOLDER with WHAT in it, of a Python. uv where it is there or can be installed, else
 # pip, which compiles to bytecode without being asked: the many processes that tests start would otherwise each compile
@@ -105,6 +117,18 @@ $(READY): pyproject.toml
 $(HOSTS_READY): pyproject.toml tests/hosts/requirements.txt
 	$(call install,$(HOSTS),--no-deps -r tests/hosts/requirements.txt -e .,$(PYTHON))
 	touch $(HOSTS_READY)
+
+# Installing builds the compiled CPU library; here it is built where its sources have changed since. All works without.
+$(BUILT): $(READY) $(NATIVE)/build.py $(wildcard $(NATIVE)/source/*)
+	$(BIN)/python -m switchnorm.ops.kernels.native.build || echo "going on without the compiled CPU library; layers on the CPU are slower"
+	touch $(BUILT)
+
+native: $(READY)
+	$(BIN)/python -m switchnorm.ops.kernels.native.build
+
+# A wheel for every kind of machine, compiled here for all of them, and the source distribution.
+wheels: $(READY)
+	$(BIN)/python -m switchnorm.ops.kernels.native.wheels
 
 # tests/versions/VERSION.txt pins torch and what depends on it; the rest is the newest that goes with it. A Python that
 # pyenv has is asked for by its path, since pyenv's own commands answer only for the versions chosen there.

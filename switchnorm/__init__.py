@@ -42,11 +42,17 @@ __all__ = ["__version__", "ops", *_HOME_OF]
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `switchnorm --help` need not wait for torch."""
-    if name in _HOME_OF:
-        return getattr(importlib.import_module(f"switchnorm.{_HOME_OF[name]}"), name)
-    if name in _ROOMS:
-        return importlib.import_module(f"switchnorm.{name}")
-    raise AttributeError(f"module 'switchnorm' has no attribute {name!r}")
+    if name not in _HOME_OF and name not in _ROOMS:
+        raise AttributeError(f"module 'switchnorm' has no attribute {name!r}")
+    try:
+        home = importlib.import_module(f"switchnorm.{_HOME_OF.get(name, name)}")
+    except ModuleNotFoundError as error:
+        from switchnorm.errors import OF_TRAIN, not_installed
+
+        if error.name not in OF_TRAIN:
+            raise
+        raise not_installed((error.name,), f"switchnorm.{name}") from error
+    return getattr(home, name) if name in _HOME_OF else home
 
 
 def __dir__() -> list[str]:

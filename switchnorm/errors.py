@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+#: What the extra `train` brings, as it is imported: what the command, and networks and data by name, need beyond torch.
+OF_TRAIN = frozenset(
+    (
+        *("PIL", "faster_coco_eval", "jsonargparse", "numpy", "plotly", "pytorch_lightning", "rich", "safetensors"),
+        *("sklearn", "tensorboard", "torchmetrics", "torchvision", "yaml"),
+    )
+)
 #: Names that an error lists, and how long the list may be.
 _MOST, _LONGEST = 24, 200
 
@@ -14,6 +21,20 @@ class InputError(ValueError):
 
     The library raises it as the `ValueError` that it is; the command line prints it and exits with code 2.
     """
+
+
+def not_installed(packages: Sequence[str], doing: str, extra: str = "train") -> InputError:
+    """The error for packages that are not there, with the line that installs them.
+
+    Args:
+        packages: as they are imported.
+        doing: what needs them.
+        extra: of this library, which brings them.
+    """
+    are = "is" if len(packages) == 1 else "are"
+    return InputError(
+        f"{doing} needs {' and '.join(packages)}, which {are} not installed; run `pip install 'switchnorm[{extra}]'`"
+    )
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> InputError:

@@ -11,8 +11,9 @@ import pytest
 
 from switchnorm.cli import main
 from switchnorm.deploy.formats import FORMATS
+from tests import pages
 
-PAGE = (Path(__file__).parents[1] / "docs" / "deployment.md").read_text(encoding="utf-8")
+PAGE = "docs/deployment.md"
 #: What people have time for, and a test has not.
 SHORTER = {"train": ["--train.epochs", "1", "--schedule.warmup_epochs", "0", "--train.batch_size", "256"]}
 
@@ -22,13 +23,12 @@ def test_every_step_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     said = []
-    page = re.sub(r"^    (switchnorm .*)$", lambda found: f"```sh\n{found[1]}\n```", PAGE, flags=re.MULTILINE)
-    for language, block in re.findall(r"^```(sh|python)\n(.*?)```", page, flags=re.DOTALL | re.MULTILINE):
-        if language == "sh":
-            command, *arguments = shlex.split(block)[1:]
+    for kind, text in pages.steps(PAGE):
+        if kind == "python":
+            exec(text, names)
+        elif text.startswith("switchnorm "):
+            command, *arguments = shlex.split(text)[1:]
             main([command, *arguments, *SHORTER.get(command, ())])
-        else:
-            exec(block, names)
         said.append(capsys.readouterr().out)
     asked = next(out for out in said if "%" in out and "." in out and "digits" not in out)
     by_hand = next(out.strip() for out in said if re.fullmatch(r"\d\n", out))
@@ -46,8 +46,8 @@ def test_every_step_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_the_table_is_that_of_the_formats() -> None:
-    rows = dict(re.findall(r"^\| `(\w+)` \| `(\.\w+)`", PAGE, flags=re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| `(\.\w+)`", pages.read(PAGE), flags=re.MULTILINE))
     assert rows == {each.name: each.suffix for each in FORMATS.values()}
     for each in FORMATS.values():
-        (takes,) = re.findall(rf"^\| `{each.name}` \|[^|]*\|([^|]*)\|", PAGE, flags=re.MULTILINE)
+        (takes,) = re.findall(rf"^\| `{each.name}` \|[^|]*\|([^|]*)\|", pages.read(PAGE), flags=re.MULTILINE)
         assert takes.strip().strip("`").split() == [f"--{argument}" for argument in each.arguments]

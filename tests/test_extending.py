@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import forked
+from tests import forked, pages
 
-PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
+PAGE = "docs/extending.md"
 
 
 #: Runs command lines one after the other; a process of their own, for what plugins register stays.
@@ -37,11 +37,11 @@ print(switchnorm.load("runs/ordinal/ordinal.torchscript").predict(numpy.zeros((8
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where somebody followed the page from its first command to its last; said.txt is what the terminal showed."""
     made = tmp_path_factory.mktemp("extending")
-    for name, code in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL):
-        (made / name).write_text(code)
+    for code in pages.blocks(PAGE):
+        (made / code.splitlines()[0].removeprefix("# ")).write_text(code)
     (made / "program.py").write_text(PROGRAM)
     (made / "asking.py").write_text(ASKING)
-    commands = json.dumps(re.findall(r"^    switchnorm (.*)$", PAGE, re.MULTILINE))
+    commands = json.dumps([command.removeprefix("switchnorm ") for command in pages.commands(PAGE)])
     environment = {**os.environ, "XDG_CONFIG_HOME": str(made / "home")}
     done = forked.run(str(made / "program.py"), commands, cwd=made, env=environment, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -50,9 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_page_has_one_of_each_kind() -> None:
-    titles = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+    titles = re.findall(r"^## (.*)$", pages.read(PAGE), re.MULTILINE)
     assert titles == ["A normalizer", "A dataset", "A network", "A task", "A section of the report"]
-    assert len(re.findall(r"^```python$", PAGE, re.MULTILINE)) == len(titles)
+    assert len(pages.blocks(PAGE)) == len(titles)
 
 
 def test_all_of_it_works(folder: Path) -> None:

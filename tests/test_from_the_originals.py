@@ -1,9 +1,8 @@
-"""docs/from_the_originals.md: it covers every option of the four systems, and every command and key in it exists."""
+"""docs/from_the_originals.md: it covers every option of the four systems, and every key in it exists."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ from switchnorm.config.elsewhere import HERE
 from switchnorm.config.recipe import SHORT, read_config
 from switchnorm.data import dataset_class
 from switchnorm.recipes import find_recipe
+from tests import pages
 
-PAGE = (Path(__file__).parents[1] / "docs" / "from_the_originals.md").read_text(encoding="utf-8")
+PAGE = pages.read("docs/from_the_originals.md")
 SECTIONS = dict(
     zip(
         re.findall(r"^## (?:.*\((\w+)\))$", PAGE, re.MULTILINE),
@@ -23,7 +23,6 @@ SECTIONS = dict(
         strict=True,
     )
 )
-COMMANDS = re.findall(r"^    switchnorm (.*)$", PAGE, re.MULTILINE)
 
 #: The flags and keys of the published scripts.
 SN = """--config --local_rank --port --world-size --rank --model_dir --resume_from -e --evaluate model workers
@@ -93,45 +92,6 @@ def _commands() -> dict[str, list[str]]:
         name: [flag.removeprefix("--") for action in command._actions for flag in action.option_strings]
         for name, command in choices.items()
     }
-
-
-#: Flags with which a step of the data's networks takes a second.
-SMALL = {
-    "imagenet": ["--samples-per-gpu", "2", "--data.size", "32", "--data.resize", "32"],
-    "ade20k": ["--data.short_sides", "[32]"],
-}
-#: What needs files, which a rehearsal would read.
-FILES = ("--train.warm_start", "--train.start_epoch")
-
-
-@pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("train ")])
-def test_every_training_starts(
-    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    _, recipe, *flags = shlex.split(command)
-    config = read_config(find_recipe(recipe), flags)
-    without = [flag for place, flag in enumerate(flags) if not {flag, flags[place - 1]} & set(FILES)]
-    main(["train", recipe, *without, *SMALL.get(config.data["name"], []), "--dry-run"])
-    assert "one step on" in capsys.readouterr().out
-    assert not list(tmp_path.iterdir())
-
-
-class ReachedError(BaseException):
-    """The command line was understood."""
-
-
-@pytest.mark.parametrize("command", [each for each in COMMANDS if not each.startswith("train ")])
-def test_every_other_command_is_understood(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def stop(*arguments: Any, **options: Any) -> None:
-        raise ReachedError
-
-    monkeypatch.setattr("switchnorm.training.evaluate.evaluate_weights", stop)
-    monkeypatch.setattr("switchnorm.deploy.predict.predict_pictures", stop)
-    with pytest.raises(ReachedError):
-        main(shlex.split(command))
 
 
 @pytest.mark.parametrize("name", HERE)

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import re
 import warnings
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 import switchnorm
+from tests import pages
 
-PAGE = (Path(__file__).parents[1] / "docs" / "own_loops.md").read_text(encoding="utf-8")
+PAGE = "docs/own_loops.md"
 
 
 @pytest.fixture(scope="module")
 def after() -> dict[str, Any]:
     """The names that somebody has who followed the page, with tiny data."""
     torch.manual_seed(0)
+    said: list[Any] = []
     names: dict[str, Any] = {
         "epochs": 2,
         "batches": [(torch.randn(4, 3, 64, 64), torch.arange(4)) for _ in range(3)],
-        "print": lambda rows: names.update(rows=rows),
+        "print": said.append,
+        "said": said,
     }
     with warnings.catch_warnings():
         warnings.filterwarnings("error", category=UserWarning, module="switchnorm")
-        for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-            exec(block, names)
-    return names
+        return pages.execute(PAGE, names)
 
 
 def test_the_loop_ends_with_choices(after: dict[str, Any]) -> None:
-    assert len(after["rows"]) == 20
-    assert all(row.frozen for row in after["rows"])
+    assert len(after["said"][-1]) == 20
+    assert all(row.frozen for row in after["said"][-1])
 
 
 def test_the_average_has_them_too(after: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ def test_the_average_has_them_too(after: dict[str, Any]) -> None:
 
 
 def test_the_page_is_about_what_there_is() -> None:
-    for name in re.findall(r"`switchnorm\.(\w+(?:\.\w+)?)", PAGE):
+    for name in re.findall(r"`switchnorm\.(\w+(?:\.\w+)?)", pages.read(PAGE)):
         found: Any = switchnorm
         for part in name.split("."):
             found = getattr(found, part)

@@ -1,4 +1,4 @@
-"""docs/, README.md and CONTRIBUTING.md name files that exist, and rooms in the order that `make lint` holds."""
+"""README.md, docs/ and the pages beside them name files that exist, and rooms in the order that `make lint` holds."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-DESIGN = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+import switchnorm
+from tests.pages import PAGES, ROOT, read
+
+DESIGN = read("docs/design.md")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_tests_that_are_named_exist(page: Path) -> None:
     folder = ROOT
     for name in re.findall(r"`((?:tests/)?[\w/]+\.py)`", page.read_text(encoding="utf-8")):
@@ -23,14 +24,14 @@ def test_tests_that_are_named_exist(page: Path) -> None:
             assert path.is_file(), name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for place in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / place).exists(), place
 
 
 def test_every_promise_about_data_and_runs_names_tests_and_what_is_not_promised() -> None:
-    _, *sections = re.split(r"^## ", (ROOT / "docs/reliability.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    _, *sections = re.split(r"^## ", read("docs/reliability.md"), flags=re.MULTILINE)
     for section in sections:
         assert re.search(r"^Tests\b.*`tests/", section, re.MULTILINE), section.partition("\n")[0]
         assert re.search("^Not promised: ", section, re.MULTILINE), section.partition("\n")[0]
@@ -52,3 +53,19 @@ def test_the_files_of_the_rooms_exist() -> None:
     rooms = DESIGN.partition("## Rooms")[2].partition("    tests/ ")[0]
     there = {path.name for path in (ROOT / "switchnorm").rglob("*.py")}
     assert set(re.findall(r"\w+\.py", rooms)) <= there
+
+
+def test_every_public_name_is_on_a_page_of_the_api() -> None:
+    shown = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs/api").glob("*.md"))
+    names = {re.sub(r"[123]d$", "", name) for name in switchnorm.__all__} - {"__version__", "ops"}
+    assert not {name for name in names if not re.search(rf"\.{name}(?:2d)?$", shown, re.MULTILINE)}
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    listed = set(re.findall(r"[\w/]+\.md$", read("mkdocs.yml"), re.MULTILINE))
+    there = {str(page.relative_to(ROOT / "docs")) for page in PAGES if page.is_relative_to(ROOT / "docs")}
+    assert {each.replace(".ipynb", ".md") for each in there} | {
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+    } == listed

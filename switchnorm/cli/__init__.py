@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import sys
@@ -13,8 +14,7 @@ from switchnorm.cli.command import Commands, Parser
 from switchnorm.cli.ending import complain, complain_unexpected, lost_output, open_streams, plain_warnings
 from switchnorm.config import plugins
 from switchnorm.config.elsewhere import UnknownFlagError
-from switchnorm.config.recipe import check_once
-from switchnorm.errors import InputError, unknown
+from switchnorm.errors import OF_TRAIN, InputError, not_installed, unknown
 from switchnorm.processes import first_to_say
 
 # What takes time to import is imported where signals are heard: the commands by `parser`, and what each of them needs
@@ -24,10 +24,16 @@ from switchnorm.processes import first_to_say
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; ends with exit code 2 and one line on bad input, with 1 on a fault of its own."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if os.environ.get("_ARGCOMPLETE"):  # a shell asks how the line may go on
+        from switchnorm.cli.completion import complete
+
+        complete(parser())
     open_streams()
     hint, ending = "", signals.Ending()
     try:
         with ending, plain_warnings():
+            from switchnorm.config.recipe import check_once
+
             # Plugins come first: the other arguments may name what they register.
             named, arguments = plugins.split(arguments)
             plugins.load(named)
@@ -51,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _exit_code(error: Exception | KeyboardInterrupt, hint: str) -> int:
     """Say in a line why a command ended; the hint is for one that was interrupted."""
+    if isinstance(error, ModuleNotFoundError) and error.name in OF_TRAIN:
+        error = not_installed((error.name,), "the command `switchnorm`")
     if isinstance(error, InputError):
         _complain_once(str(error))
         return 2

@@ -8,10 +8,9 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
-from jsonargparse import ArgumentParser
 
 from switchnorm.config import plugins
 from switchnorm.config.claim import claim_keys, is_changed, make_claim
@@ -22,8 +21,12 @@ from switchnorm.config.schema import SECTIONS, Config, GroupConfig
 from switchnorm.config.task_spec import find_task, own_tasks, tasks
 from switchnorm.data import create_dataset, dataset_class, dataset_classes
 from switchnorm.errors import InputError
+from switchnorm.recipes import find_recipe
 from switchnorm.recipes.compose import read_recipe
 from switchnorm.recipes.located import Located, check_value
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 #: Sections whose keys are not known here: network and optimizer check their parts and options themselves.
 OPEN = ("model.norms", "model.options", "optimizer.options")
@@ -122,6 +125,21 @@ def data_config(flags: Sequence[str]) -> Config:
     return evaluation_config([f"--model.name={task.example}", *flags])
 
 
+def flags_of(recipe: str | None = None, dataset: str | None = None) -> list[str]:
+    """The flags that keys of the configuration are.
+
+    Args:
+        recipe: the name of one, whose dataset's options are among them.
+        dataset: the same of another dataset, which wins; without both those of digits.
+
+    Raises:
+        InputError: no such recipe or dataset.
+    """
+    if dataset is None:
+        dataset = "digits" if recipe is None else _dataset_name(read_recipe(find_recipe(recipe)).content, (), recipe)
+    return [f"--{key}" for key in _keys(_parser(dataset))]
+
+
 def to_yaml(config: Config) -> str:
     """The configuration as a recipe that `read_config` turns into the same configuration."""
     content = config.content()
@@ -135,6 +153,8 @@ def to_yaml(config: Config) -> str:
 
 
 def _parser(dataset: str) -> ArgumentParser:
+    from jsonargparse import ArgumentParser  # half of what `switchnorm --help` would wait for
+
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
     parser.add_argument("--task", type=str, default=dataset_class(dataset).task)

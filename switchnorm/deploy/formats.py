@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from switchnorm.errors import InputError, unknown
+from switchnorm.errors import InputError, not_installed, unknown
 
 #: Those of `switchnorm.export` that change a file, and that not every format takes.
 ARGUMENTS = ("dynamic", "raw", "half", "int8")
@@ -28,7 +28,7 @@ class Format:
         module: of `switchnorm.deploy.runtimes`: `write`, of a `switchnorm.deploy.job.Job` and a path, and `read`, of a
             path and a device, which returns a `switchnorm.deploy.runtime.Runtime`.
         summary: what it is, for the help.
-        extra: of this library, which installs the packages; "" where the library itself needs them.
+        extra: of this library, which brings the packages.
         beside: suffixes of the files that a file of this format comes with.
         folds: whether it holds a network folded for inference, or the weights as they were trained.
         counts: whether it holds networks that give more or less by what is in the picture, as detectors do.
@@ -41,7 +41,7 @@ class Format:
     opened_by: tuple[str, ...]
     module: str
     summary: str
-    extra: str = ""
+    extra: str = "train"
     beside: tuple[str, ...] = ()
     folds: bool = True
     counts: bool = True
@@ -80,21 +80,17 @@ class Format:
         return found
 
 
-def require(packages: Sequence[str], doing: str, extra: str = "") -> None:
+def require(packages: Sequence[str], doing: str, extra: str = "train") -> None:
     """Raise `InputError` where a package is not installed, with the line that installs it.
 
     Args:
         packages: as they are imported.
         doing: what needs them.
-        extra: of this library, which installs them; "" where the library itself does.
+        extra: of this library, which brings them.
     """
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        what = f"'switchnorm[{extra}]'" if extra else "switchnorm"  # and with it all that it needs
-        raise InputError(
-            f"{doing} needs {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed; "
-            f"run `pip install {what}`"
-        )
+        raise not_installed(missing, doing, extra)
 
 
 #: By name, the most asked for first.

@@ -15,7 +15,7 @@ from typing import Any
 
 from switchnorm import __version__
 from switchnorm.deploy.hub_errors import EXPECTED, UnreachableError, explained
-from switchnorm.errors import InputError
+from switchnorm.errors import InputError, not_installed
 
 #: How an address on the hub begins, as timm writes it too.
 PREFIX = "hf-hub:"
@@ -180,4 +180,4 @@ def check_upload() -> None:
 
 def _require(doing: str) -> None:
     if importlib.util.find_spec("huggingface_hub") is None:
-        raise InputError(f"{doing} needs huggingface_hub, which is not installed; run `pip install 'switchnorm[hub]'`")
+        raise not_installed(("huggingface_hub",), doing, "hub")

@@ -111,7 +111,7 @@ def _use(about: Description, name: str) -> str:
         if about.predicts
         else "outputs = net.runtime(images)  # as described below",
     ]
-    shell = ["pip install 'switchnorm[hub]'"] + (
+    shell = ["pip install 'switchnorm[train,hub]'"] + (
         [f"switchnorm predict hf-hub:{name} picture.jpg"] if about.predicts else []
     )
     lines = ["## Use", "", "```bash", *shell, "```", "", "```python", *python, "```"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from switchnorm.errors import InputError, unknown
+from switchnorm.errors import InputError, not_installed, unknown
 from switchnorm.layers import Spec
 from switchnorm.models.detection import foreign as detectors
 from switchnorm.models.detection.build import HEADS
@@ -186,7 +186,10 @@ def _check_torchvision(name: str, others: list[str]) -> None:
 
 @functools.cache
 def _torchvision_names() -> list[str]:
-    import torchvision.models  # It takes seconds, and most networks do without it.
+    try:
+        import torchvision.models  # It takes seconds, and most networks do without it.
+    except ModuleNotFoundError:
+        raise not_installed(("torchvision",), "networks of torchvision, and the list of all,") from None
 
     modules = (torchvision.models, torchvision.models.segmentation, torchvision.models.detection)
     names = [name for module in modules for name in torchvision.models.list_models(module=module)]

@@ -18,7 +18,7 @@ import torch
 from switchnorm import signals
 from switchnorm.config.cluster import Cluster
 from switchnorm.config.schema import Config
-from switchnorm.errors import InputError
+from switchnorm.errors import InputError, not_installed
 from switchnorm.files import write_file, writing
 from switchnorm.processes import cores
 from switchnorm.studies.cluster_job import Job
@@ -128,9 +128,7 @@ def _engine(cluster: Cluster, folder: Path, workers: int, configs: Sequence[Conf
     try:
         import submitit  # noqa: F401
     except ImportError:
-        raise InputError(
-            "--cluster needs submitit, which is not installed; run `pip install 'switchnorm[cluster]'`"
-        ) from None
+        raise not_installed(("submitit",), "--cluster", "cluster") from None
     if "%" in str(folder):
         raise InputError(f"submitit gives % a meaning of its own, and {str(folder)!r} has one; choose another --out")
     with writing(folder):

@@ -38,7 +38,19 @@ def switch(
     exclude: Choice | None = None,
     **options: Any,
 ) -> nn.Module:
-    """Switch the normalization of `model` in place: `plan_switch` and its `apply`, with the same arguments.
+    """Switch the normalization of `model` in place: `plan_switch` and its `apply`.
+
+    `plan_switch` tells which layers are replaced, what new ones take over, and what each `start` keeps.
+
+    Args:
+        model: any model; modules may have several names and share parameters. Optimizers, DDP and the like know the
+            parameters that there are when they are made, so they come after the switch.
+        spec: a name of `switchnorm.layers.norm_names()`, such as "sn", "gn:16" or "ssn+ws"; or a class or function,
+            which is called as `spec(channels, **options)` and whose layers take over parameters and buffers alone.
+        start: "auto", "equal" or "source".
+        include, exclude: which normalizations and convolutions: a glob over names, a sequence of globs, or a predicate
+            of name and module.
+        options: arguments of the new layers, such as `statistics` or `momentum`.
 
     Returns:
         The model, or the new layer if the model is a single normalization. A model without anything to switch is
@@ -84,15 +96,7 @@ def plan_switch(
     "source" for layers that show signs of training: running statistics of some batch, a scale or shift that differs
     between channels, logits that differ, frozen constants; and "equal" for all others.
 
-    Args:
-        model: any model; modules may have several names and share parameters. Optimizers, DDP and the like know the
-            parameters that there are when they are made, so they come after the switch.
-        spec: a name of `switchnorm.layers.norm_names()`, such as "sn", "gn:16" or "ssn+ws"; or a class or function,
-            which is called as `spec(channels, **options)` and whose layers take over parameters and buffers alone.
-        start: "auto", "equal" or "source".
-        include, exclude: which normalizations and convolutions: a glob over names, a sequence of globs, or a predicate
-            of name and module.
-        options: arguments of the new layers, such as `statistics` or `momentum`.
+    Arguments are those of `switch`.
 
     Raises:
         InputError: an unknown spec, start or option, a pattern that matches nothing, a setting that a layer cannot

@@ -165,7 +165,9 @@ def test_what_was_trained_says_in_a_line_that_it_needs_torch(tmp_path, monkeypat
     (tmp_path / file).touch()
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
-    with pytest.raises(InputError, match="needs torch, which is not installed; run `pip install switchnorm`"):
+    with pytest.raises(
+        InputError, match=r"needs torch, which is not installed; run `pip install 'switchnorm\[train\]'`"
+    ):
         switchnorm.load(tmp_path)
 
 

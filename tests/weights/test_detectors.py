@@ -34,10 +34,10 @@ def test_keys_and_shapes_tell_the_network(name, options, norms):
     assert options_of(state) == {key: value for key, value in options.items() if key == "box_channels"}
 
 
-def published_file(path, name="resnet18_fpn16+mask_4conv1fc", statistics=None):
+def published_file(path, name="resnet18_fpn16+mask_4conv1fc", statistics=None, num_classes=2):
     """A file as the published code writes it, of a smaller network."""
     torch.manual_seed(0)
-    model = switchnorm.create_model(name, norm="sn", num_classes=2, box_channels=16, statistics=statistics)
+    model = switchnorm.create_model(name, norm="sn", num_classes=num_classes, box_channels=16, statistics=statistics)
     ours = {key: torch.rand_like(value) for key, value in model.state_dict().items() if value.is_floating_point()}
     state = OrderedDict(to_detectron(to_published(ours)[0]))
     assert all(key.startswith(("Conv_Body.", "RPN.", "Box_", "Mask_")) for key in state)

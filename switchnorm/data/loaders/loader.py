@@ -101,7 +101,9 @@ class TrainingLoader(Loader):
     def __init__(self, total: int, *, batch_size: int, seed: int, steps: int | None, share: Share) -> None:
         super().__init__(total, batch_size=batch_size, share=share)
         if total < batch_size:
-            raise InputError(f"batch size {batch_size} is larger than the training set, {total} images")
+            raise InputError(
+                f"batch size {batch_size} is larger than the training set, {total} images; the most is {total}"
+            )
         if batch_size % share.world:
             raise InputError(f"batch size {batch_size} cannot be shared evenly by {share.world} processes")
         if steps is not None and steps < 1:
