@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from switchnorm.layers import SparseSwitchNorm, kind_of
+from switchnorm.ops import kernel
 from switchnorm.surgery import plan_fold
 
 
@@ -48,8 +49,12 @@ def assert_same(model, *inputs, size=None, output=lambda y: y):
         top = true.abs().max()
         assert found.dtype == y.dtype
         assert (found - y).abs().max() <= 1e-5 * top
+        # A copy is made of plain operations, and held against these too: the compiled library is more exact.
+        with kernel("reference"):
+            plain = output(model(x))
+        eager = max((each - true).abs().max() for each in (y, plain))
         # Of networks as small as these an error of eager mode may happen to be none.
-        assert (found - true).abs().max() <= 3 * (y - true).abs().max() + 2e-7 * top
+        assert (found - true).abs().max() <= 3 * eager + 2e-7 * top
     after = model.state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
