@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from switchnorm.ops import reference
-from switchnorm.ops.kernels.base import Forward, Kernel, Operands, dense, like
+from switchnorm.ops.kernels.base import CHANGED, Forward, Kernel, Operands, dense, like
 from switchnorm.ops.kernels.choice import needs_plain_gradient
 from switchnorm.ops.rule import Rule
 from switchnorm.ops.statistics import Table
@@ -69,6 +69,8 @@ class _Normalize(torch.autograd.Function):
             return (None,) * 10
         kernel, rule, relu = ctx.call
         x, mean_importance, var_importance, weight, bias, running_mean, running_var, y, *saved = ctx.saved_tensors
+        if x.shape != dy.shape or (y is not None and y.shape != dy.shape):
+            raise RuntimeError(CHANGED)
         running = None if running_mean is None else (running_mean, running_var)
         # The backward pass only asks whether there was a residual, so x stands in for it.
         residual = None if ctx.residual_dtype is None else x
@@ -77,8 +79,9 @@ class _Normalize(torch.autograd.Function):
         if needs_plain_gradient(dy):
             gradients = _differentiable_gradients(ctx, y, dy, operands)
         else:
+            operands = operands._replace(x=dense(x))
             forward = Forward(y, None, None, tuple(saved), ctx.notes)
-            gradients = kernel.backward(forward, operands, rule, relu, like(dy, x))
+            gradients = kernel.backward(forward, operands, rule, relu, like(dy, operands.x))
         *of_given, of_residual = gradients
         if of_residual is not None:
             of_residual = of_residual.to(ctx.residual_dtype)

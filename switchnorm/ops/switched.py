@@ -17,7 +17,7 @@ from torch.autograd.graph import increment_version
 
 from switchnorm.ops import reference
 from switchnorm.ops.importance import importance_of
-from switchnorm.ops.kernels.base import Kernel, Operands, WholePass, dense, like
+from switchnorm.ops.kernels.base import CHANGED, Kernel, Operands, WholePass, dense, like
 from switchnorm.ops.kernels.choice import choose, needs_plain_gradient
 from switchnorm.ops.moments import cast, map_size
 from switchnorm.ops.normalize import check_residual
@@ -27,6 +27,8 @@ from switchnorm.ops.rule import Rule
 from switchnorm.ops.statistics import Table
 
 _NONE = (None, None)
+#: What kernels move running statistics in.
+_FLOATING = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 
 def switch(
@@ -76,7 +78,11 @@ def switch(
         used = (used[0].contiguous(), used[1].contiguous())
     elif moved is not None:
         mean, var, counter, _ = moved
-        if mean.dtype is not var.dtype or counter.dtype is not torch.int64:
+        if not (mean.numel() == var.numel() == x.shape[1] and counter.numel() == 1):
+            return None
+        if mean.dtype is not var.dtype or mean.dtype not in _FLOATING or counter.dtype is not torch.int64:
+            return None
+        if not (mean.device == var.device == counter.device == x.device):
             return None
         # Written past autograd, which shall notice that.
         if not (mean.is_contiguous() and var.is_contiguous()) or mean.is_inference() or var.is_inference():
@@ -154,6 +160,8 @@ class _Switch(torch.autograd.Function):
             return (None,) * 7
         whole, call, tables, versions, used, final, notes = ctx.call
         x, saved, y = ctx.saved_tensors
+        if x.shape != dy.shape or (y is not None and y.shape != dy.shape):
+            raise RuntimeError(CHANGED)
         if versions != _versions(tables):
             raise RuntimeError(
                 "a parameter or buffer of a normalization was modified by an inplace operation since its forward pass"
@@ -164,6 +172,7 @@ class _Switch(torch.autograd.Function):
             inputs = (x, mean_logits, var_logits, weight, bias)
             *found, dz = _plain_gradients(call, dy, y, inputs, final, used, wanted)
         else:
+            x = dense(x)
             dy, y = like(dy, x), None if y is None else like(y, x)
             *found, dz = whole.backward(
                 call, notes, dy, x, y, saved, mean_logits, var_logits, final, weight, bias, used, wanted
@@ -180,11 +189,11 @@ _apply: Any = super(torch.autograd.Function, _Switch).apply
 
 
 def _versions(tables: tuple[Tensor | None, ...]) -> list[int]:
-    """How often each was written in place; nothing where inference mode does not count."""
+    """How often each was written in place; -1 for those of inference mode, which does not count."""
     try:
         return [t._version for t in tables if t is not None]
     except RuntimeError:
-        return []
+        return [-1 if t.is_inference() else t._version for t in tables if t is not None]
 
 
 def _plain_gradients(

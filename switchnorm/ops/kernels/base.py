@@ -28,6 +28,12 @@ from switchnorm.ops.rule import (
 )
 from switchnorm.ops.statistics import Table
 
+#: What is said where that is no longer what it was.
+CHANGED = (
+    "what a normalization kept for its gradient has changed since its forward pass, by a hook of saved tensors or an "
+    "assignment to `.data`"
+)
+
 
 class Operands(NamedTuple):
     """The tensors that go into a normalization.
@@ -331,9 +337,17 @@ def maps(x: Tensor) -> Tensor:
     return x.flatten(2) if x.dim() > 2 else x[..., None]
 
 
+#: By the number of dimensions.
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
 def dense(x: Tensor) -> Tensor:
-    """x itself where it is contiguous or channels-last, else a contiguous copy."""
-    return x if x.is_contiguous() or _is_channels_last(x) else x.contiguous()
+    """x itself where it is contiguous or channels-last, else a copy: channels-last where channels are neighbours."""
+    if x.is_contiguous() or _is_channels_last(x):
+        return x
+    if x.dim() in _CHANNELS_LAST and x.stride(1) == 1 and x.shape[1] > 1:
+        return x.contiguous(memory_format=_CHANNELS_LAST[x.dim()])
+    return x.contiguous()
 
 
 def like(t: Tensor, x: Tensor) -> Tensor:

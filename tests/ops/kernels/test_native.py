@@ -468,8 +468,94 @@ def test_saved_tensors_may_come_back_in_another_layout(layout: Any) -> None:
         torch.testing.assert_close(ours, theirs)
     with torch.autograd.graph.saved_tensors_hooks(lambda t: t.float(), lambda t: t):
         y = layer(x)
-    with pytest.raises(RuntimeError, match="a hook of saved tensors has changed"):
+    with pytest.raises(RuntimeError, match="changed since its forward pass, by a hook of saved tensors"):
         torch.autograd.grad(y, leaves, dy)
+
+
+def spread(t: torch.Tensor) -> torch.Tensor:
+    """The same numbers with gaps between."""
+    return torch.stack([t, t.flip(0)], -1)[..., 0]
+
+
+def test_saved_tensors_may_come_back_with_gaps_and_not_of_other_shapes() -> None:
+    layer = switchnorm.SwitchNorm2d(6)
+    x, dy = torch.randn(4, 6, 5, 5, requires_grad=True), torch.randn(4, 6, 5, 5)
+    leaves = (x, *layer.parameters())
+    expected = torch.autograd.grad(layer(x), leaves, dy)
+    for other in (spread, lambda t: t.mT.contiguous().mT if t.dim() == 4 else t):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: t, other):
+            y = layer(x)
+        for ours, theirs in zip(torch.autograd.grad(y, leaves, dy), expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
+    for lost in (lambda t: t[:1], lambda t: t.to("meta")):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: t, lost):
+            y = layer(x)
+        with pytest.raises(RuntimeError, match="changed since its forward pass"):
+            torch.autograd.grad(y, leaves, dy)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_parameters_may_change_their_dtype_before_the_gradient(dtype: torch.dtype) -> None:
+    layer = switchnorm.SwitchNorm2d(4)
+    x, dy = torch.randn(3, 4, 5, 5, requires_grad=True), torch.randn(3, 4, 5, 5)
+    (expected,) = torch.autograd.grad(layer(x), x, dy)
+    y = layer(x)
+    layer.to(dtype)
+    (found,) = torch.autograd.grad(y, x, dy)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 if dtype is torch.float16 else 1e-6)
+
+
+def test_running_statistics_that_do_not_fit_are_not_written() -> None:
+    layer, memory = switchnorm.SwitchNorm2d(64), torch.zeros(64)
+    layer.running_mean = memory[:1]
+    with pytest.raises(RuntimeError):
+        layer(torch.randn(3, 64, 5, 5))
+    assert not memory.any()
+    layer = switchnorm.SwitchNorm2d(4)
+    layer.num_batches_tracked = torch.zeros(0, dtype=torch.int64)
+    with kernel("reference"):
+        expected = layer(x := torch.randn(3, 4, 5, 5))
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_the_default_device_does_not_matter() -> None:
+    code = """
+import torch, switchnorm
+layer, x = switchnorm.SwitchNorm2d(4), torch.randn(3, 4, 5, 5, requires_grad=True)
+with torch.device("meta"):
+    first = layer(x)
+dy = torch.randn(3, 4, 5, 5)
+(found,) = torch.autograd.grad(first, x, dy)
+with switchnorm.ops.kernel("reference"):
+    (expected,) = torch.autograd.grad(layer(x), x, dy)
+torch.testing.assert_close(found, expected)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_given_importance_of_0_has_a_gradient() -> None:
+    x, dy = torch.randn(4, 3, 5, 5) + 1, torch.randn(4, 3, 5, 5)
+
+    def gradients() -> tuple[torch.Tensor, ...]:
+        importance = [torch.tensor([0.0, 0.5, 0.5], requires_grad=True) for _ in range(2)]
+        y, *_ = normalize(x, ("instance", "layer", "batch"), *importance)
+        return torch.autograd.grad(y, importance, dy)
+
+    with kernel("reference"):
+        expected = gradients()
+    torch.testing.assert_close(gradients(), expected, rtol=1e-4, atol=1e-4)
+    assert expected[1][0] != 0
+
+
+def test_buffers_of_inference_mode_hide_no_write() -> None:
+    layer = switchnorm.SparseSwitchNorm2d(4)
+    with torch.inference_mode():
+        layer.radius = torch.full((1,), 0.3)
+    y = layer(torch.randn(3, 4, 5, 5))
+    with torch.no_grad():
+        layer.weight.mul_(10)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
 
 
 @pytest.mark.parametrize("name", ["weight", "var_weight", "radius", "running_var"])

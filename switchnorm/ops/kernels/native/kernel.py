@@ -136,7 +136,7 @@ class NativeKernel(Kernel):
     ) -> Tensor:
         """A single pass over x with tables (5, N, C), some of which are given; returns the tables."""
         samples, channels = x.shape[:2]
-        held = torch.empty(faces(1) + 5 * samples * channels, dtype=torch.float64)
+        held = torch.empty(faces(1) + 5 * samples * channels, dtype=torch.float64, device="cpu")
         tables = held[faces(1) :].view(5, samples, channels)
         for row, table in (given or {}).items():
             tables[row] = table

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from switchnorm.errors import InputError
-from switchnorm.ops.kernels.base import ALL, PassGradients, check_devices
+from switchnorm.ops.kernels.base import ALL, CHANGED, PassGradients, check_devices
 from switchnorm.ops.kernels.native.library import BACKWARD, DTYPES, FORWARD, KEEPS, LEARNS, NEEDS_INPUT, Library, check
 from switchnorm.ops.kernels.native.plan import Plan, plan
 from switchnorm.ops.moments import accumulation_dtype
-from switchnorm.ops.projection import Call, Final, Moved
+from switchnorm.ops.projection import GIVEN, Call, Final, Moved
 from switchnorm.ops.statistics import Table
 
 #: What a new table in float64 is made from, which takes half the time of naming the dtype.
-_WIDE = torch.empty(0, dtype=torch.float64)
+_WIDE = torch.empty(0, dtype=torch.float64, device="cpu")
 
 
 class NativePass:
@@ -38,11 +38,10 @@ class NativePass:
         used: Table | None,
         moved: Moved | None,
         keeps: bool = True,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None, tuple[Plan, bool]]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, tuple[Plan, int]]:
         """Normalize, in one call. Tensors of other devices or lengths than x needs raise `InputError`."""
         channels = x.shape[1]
-        as_given = _readable(mean_logits, var_logits, weight, bias, len(call.statistics), channels)
-        if not as_given:
+        if not _readable(mean_logits, var_logits, weight, bias, len(call.statistics), channels):
             mean_logits, var_logits = _pair(x, mean_logits, var_logits, len(call.statistics))
             weight, bias = _pair(x, weight, bias, channels)
         used_mean, used_var = (None, None) if used is None else _used(x, used)
@@ -61,7 +60,7 @@ class NativePass:
             _dtype(weight, bias),
             _dtype(running),
         )
-        flags = this.flags
+        flags, learns = this.flags, 0
         saved = batch = None
         if keeps:
             saved = _WIDE.new_empty(this.saved)
@@ -69,6 +68,7 @@ class NativePass:
             if (mean_logits is not None and mean_logits.requires_grad) or (
                 var_logits is not None and var_logits.requires_grad
             ):
+                learns = LEARNS
                 flags |= LEARNS
         if this.batch and moved is None:
             batch = x.new_empty((2, channels), dtype=accumulation_dtype(x.dtype))
@@ -103,12 +103,12 @@ class NativePass:
         )
         if status:
             check(status)
-        return y, saved, batch, (this, as_given)
+        return y, saved, batch, (this, learns)
 
     def backward(
         self,
         call: Call,
-        notes: tuple[Plan, bool],
+        notes: tuple[Plan, int],
         dy: Tensor,
         x: Tensor,
         y: Tensor | None,
@@ -123,19 +123,31 @@ class NativePass:
     ) -> PassGradients:
         """All gradients, in one call."""
         of_x, of_mean, of_var, of_weight, of_bias = wanted
-        this, as_given = notes
-        # Hooks of saved tensors, as `torch.autograd.graph.save_on_cpu`, may give back another layout.
-        moved = x.is_contiguous() is not this.contiguous or x.dtype is not this.dtype
-        if moved or not as_given:
+        this, learns = notes
+        kept = saved.is_cpu and saved.dtype is torch.float64 and saved.numel() == this.saved
+        if not kept or x.shape != this.shape or not x.is_cpu:
+            raise RuntimeError(CHANGED)
+        saved = saved.contiguous()
+        if not _readable(mean_logits, var_logits, weight, bias, len(call.statistics), x.shape[1]):
             mean_logits, var_logits = _pair(x, mean_logits, var_logits, len(call.statistics))
             weight, bias = _pair(x, weight, bias, x.shape[1])
         used_mean, used_var = (None, None) if used is None else _used(x, used)
-        if moved:
-            importance, affine = _dtype(mean_logits, var_logits), _dtype(weight, bias)
-            others = (used is not None, 0.0, importance, torch.float32, affine, _dtype(used_mean))
+        importance, affine, running = _dtype(mean_logits, var_logits), _dtype(weight, bias), _dtype(used_mean)
+        if (
+            x.is_contiguous() is not this.contiguous
+            or x.dtype is not this.dtype
+            or importance is not this.of_importance
+            or affine is not this.of_affine
+            or (used_mean is not None and running is not this.of_running)
+        ):
+            # Hooks of saved tensors, as `torch.autograd.graph.save_on_cpu`, may give back another layout, and
+            # `Module.to` parameters of another dtype.
+            others = (used is not None, 0.0, importance, torch.float32, affine, running)
             this = plan(call, x.shape, x.is_contiguous(), x.dtype, *others)
-        if saved.dtype is not torch.float64 or saved.numel() != this.saved:
-            raise RuntimeError("a hook of saved tensors has changed what a normalization kept for its gradient")
+        flags = this.flags if not of_x else this.flags | NEEDS_INPUT
+        if call.projection == GIVEN:
+            # Where importance is the caller's own, one of 0 has a gradient as any other.
+            flags |= learns
         dx = torch.empty_like(x) if of_x else None
         dz = None if y is None else torch.empty_like(x)
         mean_grad = torch.empty_like(mean_logits) if of_mean and mean_logits is not None else None
@@ -149,7 +161,7 @@ class NativePass:
                 library.parallel,
                 library.team,
                 torch.get_num_threads(),
-                this.flags if dx is None else this.flags | NEEDS_INPUT,
+                flags,
                 x.data_ptr(),
                 0 if weight is None else weight.data_ptr(),
                 0 if bias is None else bias.data_ptr(),

@@ -29,7 +29,8 @@ class Plan(NamedTuple):
         flags: of every call.
         batch: whether batch statistics are computed.
         contiguous: whether x is, or else channels-last.
-        dtype: of x.
+        shape, dtype: of x.
+        of_importance, of_affine, of_running: dtypes, see `plan`.
     """
 
     packed: bytes
@@ -40,7 +41,11 @@ class Plan(NamedTuple):
     flags: int
     batch: bool
     contiguous: bool
+    shape: torch.Size
     dtype: torch.dtype
+    of_importance: torch.dtype
+    of_affine: torch.dtype
+    of_running: torch.dtype
 
 
 @functools.lru_cache(maxsize=4096)
@@ -100,7 +105,8 @@ def plan(
     )
     saved = faces(len(left)) + 3 * samples * channels + 2 * sum(entries)
     flags = (RELU if relu else 0) | (FLAT if flat and unbiased else 0) | (UNBIASED if unbiased else 0)
-    return Plan(packed, kinds, members, ends, saved, flags, 0 in kinds, contiguous, dtype)
+    dtypes = dtype, of_importance, of_affine, of_running
+    return Plan(packed, kinds, members, ends, saved, flags, 0 in kinds, contiguous, shape, *dtypes)
 
 
 def faces(statistics: int) -> int:
