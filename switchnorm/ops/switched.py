@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from switchnorm.errors import InputError
 from switchnorm.ops import reference
 from switchnorm.ops.importance import importance_of
-from switchnorm.ops.kernels.base import CHANGED, Kernel, Operands, WholePass, dense, like
+from switchnorm.ops.kernels.base import CHANGED, Kernel, Operands, WholePass, check_devices, dense, like
 from switchnorm.ops.kernels.choice import choose, needs_plain_gradient
 from switchnorm.ops.moments import cast, map_size
 from switchnorm.ops.normalize import check_residual
@@ -62,7 +63,7 @@ def switch(
         relu: whether ReLU follows.
 
     Raises:
-        InputError: a residual of another shape, tensors of other devices.
+        InputError: a residual of another shape, tensors of other devices or lengths.
     """
     running = used or moved or _NONE
     kernel = choose(x, mean_logits, var_logits, weight, bias, residual, running[0], running[1])
@@ -78,11 +79,16 @@ def switch(
         used = (used[0].contiguous(), used[1].contiguous())
     elif moved is not None:
         mean, var, counter, _ = moved
-        if not (mean.numel() == var.numel() == x.shape[1] and counter.numel() == 1):
-            return None
-        if mean.dtype is not var.dtype or mean.dtype not in _FLOATING or counter.dtype is not torch.int64:
-            return None
         if not (mean.device == var.device == counter.device == x.device):
+            check_devices(x, mean, var, counter)
+        for t in (mean, var):
+            if t.numel() != x.shape[1]:
+                raise InputError(
+                    f"running statistics of this input are tables of {x.shape[1]} numbers, got {t.numel()}"
+                )
+        if mean.dtype is not var.dtype or mean.dtype not in _FLOATING:
+            return None
+        if counter.dtype is not torch.int64 or counter.numel() != 1:
             return None
         # Written past autograd, which shall notice that.
         if not (mean.is_contiguous() and var.is_contiguous()) or mean.is_inference() or var.is_inference():

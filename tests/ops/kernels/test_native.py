@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import switchnorm
+from switchnorm.errors import InputError
 from switchnorm.ops import kernel, normalize
 from switchnorm.ops.kernels import choice
 from switchnorm.ops.kernels.native import build, library
@@ -508,7 +509,7 @@ def test_parameters_may_change_their_dtype_before_the_gradient(dtype: torch.dtyp
 def test_running_statistics_that_do_not_fit_are_not_written() -> None:
     layer, memory = switchnorm.SwitchNorm2d(64), torch.zeros(64)
     layer.running_mean = memory[:1]
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InputError, match="tables of 64 numbers, got 1"):
         layer(torch.randn(3, 64, 5, 5))
     assert not memory.any()
     layer = switchnorm.SwitchNorm2d(4)
