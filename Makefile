@@ -84,7 +84,7 @@ docs: $(READY)
 
 bench: $(BUILT)
 	$(BIN)/python -m benchmarks layers --compile
-	$(BIN)/python -m benchmarks overhead
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks overhead
 	$(BIN)/python -m benchmarks weights
 	$(BIN)/python -m benchmarks networks
 	$(BIN)/python -m benchmarks step
