@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from switchnorm.ops import reference
-from switchnorm.ops.kernels.base import CHANGED, Forward, Kernel, Operands, dense, like
+from switchnorm.ops.kernels.base import CHANGED, Forward, Kernel, Operands
 from switchnorm.ops.kernels.choice import needs_plain_gradient
+from switchnorm.ops.kernels.layouts import dense, like
 from switchnorm.ops.rule import Rule
 from switchnorm.ops.statistics import Table
 

@@ -110,7 +110,7 @@ def derive(rule: Rule, mean: Tensor, var: Tensor, running: Table | None = None, 
     return Derived(mean, derived, batch_mean, batch_var)
 
 
-def pivot_of(rule: Rule, mean: Tensor, running: Table | None, far: Tensor | bool = True) -> Tensor:
+def pivot_of(rule: Rule, mean: Tensor, running: Table | None) -> Tensor:
     """An offset that is subtracted from the means of x, (N, 1) or (1, 1), so that tables hold small numbers.
 
     It cancels in the result and only keeps digits. Every sample has its own, so that no sample's result depends on
@@ -119,12 +119,11 @@ def pivot_of(rule: Rule, mean: Tensor, running: Table | None, far: Tensor | bool
     Args:
         rule, running: as `derive` takes them.
         mean: of each map, (N, C).
-        far: which samples need one, (N, 1), or all; it is 0 for samples that do not and share no statistic.
     """
     pivot = mean.detach().mean(1, keepdim=True)
     if "batch" in rule.statistics and running is None:
         return pivot.sum(0, keepdim=True) / max(mean.shape[0], 1)
-    return torch.where(far, pivot, 0) if isinstance(far, Tensor) else pivot
+    return pivot
 
 
 def groups_of(name: str) -> int:

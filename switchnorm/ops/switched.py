@@ -15,11 +15,20 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from switchnorm.errors import InputError
 from switchnorm.ops import reference
 from switchnorm.ops.importance import importance_of
-from switchnorm.ops.kernels.base import CHANGED, Kernel, Operands, WholePass, check_devices, dense, like
+from switchnorm.ops.kernels.base import (
+    CHANGED,
+    FLOATING,
+    Kernel,
+    Operands,
+    Tables,
+    WholePass,
+    check_devices,
+    check_lengths,
+)
 from switchnorm.ops.kernels.choice import choose, needs_plain_gradient
+from switchnorm.ops.kernels.layouts import dense, like
 from switchnorm.ops.moments import cast, map_size
 from switchnorm.ops.normalize import check_residual
 from switchnorm.ops.partition import Ghost
@@ -28,8 +37,6 @@ from switchnorm.ops.rule import Rule
 from switchnorm.ops.statistics import Table
 
 _NONE = (None, None)
-#: What kernels move running statistics in.
-_FLOATING = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 
 def switch(
@@ -81,12 +88,8 @@ def switch(
         mean, var, counter, _ = moved
         if not (mean.device == var.device == counter.device == x.device):
             check_devices(x, mean, var, counter)
-        for t in (mean, var):
-            if t.numel() != x.shape[1]:
-                raise InputError(
-                    f"running statistics of this input are tables of {x.shape[1]} numbers, got {t.numel()}"
-                )
-        if mean.dtype is not var.dtype or mean.dtype not in _FLOATING:
+        check_lengths("running statistics", x.shape[1], mean, var)
+        if mean.dtype is not var.dtype or mean.dtype not in FLOATING:
             return None
         if counter.dtype is not torch.int64 or counter.numel() != 1:
             return None
@@ -106,7 +109,7 @@ def switch(
         y: Tensor = _apply((whole, call, final, used, moved), x, mean_logits, var_logits, weight, bias, residual)
         return y
     aligned = None if residual is None else like(residual, x)
-    y = whole.forward(call, x, mean_logits, var_logits, final, weight, bias, aligned, used, moved, False)[0]
+    y = whole.forward(call, x, (mean_logits, var_logits, final, weight, bias, used), aligned, moved, False)[0]
     if moved is not None:
         increment_version(moved[:3])
     return y
@@ -147,15 +150,13 @@ class _Switch(torch.autograd.Function):
     ) -> Tensor:
         whole, call, final, used, moved = given
         aligned = None if residual is None else like(residual, x)
-        y, saved, _, notes = whole.forward(
-            call, x, mean_logits, var_logits, final, weight, bias, aligned, used, moved, True
-        )
+        tables: Tables = (mean_logits, var_logits, final, weight, bias, used)
+        y, saved, _, notes = whole.forward(call, x, tables, aligned, moved, True)
         if moved is not None:
             increment_version(moved[:3])
         ctx.save_for_backward(x, saved, y if residual is not None and call.relu else None)
         # Tables are too small for hooks of saved tensors, and cost a small layer less beside.
-        tables = (mean_logits, var_logits, weight, bias, *(used or ()), *(final or ()))
-        ctx.call = whole, call, tables, _versions(tables), used, final, notes
+        ctx.call = whole, call, tables, _versions(tables), notes
         ctx.residual_dtype = None if residual is None else residual.dtype
         ctx.set_materialize_grads(False)
         return y
@@ -164,7 +165,7 @@ class _Switch(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Any, ...]:
         if dy is None:
             return (None,) * 7
-        whole, call, tables, versions, used, final, notes = ctx.call
+        whole, call, tables, versions, notes = ctx.call
         x, saved, y = ctx.saved_tensors
         if x.shape != dy.shape or (y is not None and y.shape != dy.shape):
             raise RuntimeError(CHANGED)
@@ -172,17 +173,13 @@ class _Switch(torch.autograd.Function):
             raise RuntimeError(
                 "a parameter or buffer of a normalization was modified by an inplace operation since its forward pass"
             )
-        mean_logits, var_logits, weight, bias = tables[:4]
         wanted = ctx.needs_input_grad[1:6]
         if needs_plain_gradient(dy):
-            inputs = (x, mean_logits, var_logits, weight, bias)
-            *found, dz = _plain_gradients(call, dy, y, inputs, final, used, wanted)
+            *found, dz = _plain_gradients(call, dy, y, x, tables, wanted)
         else:
             x = dense(x)
             dy, y = like(dy, x), None if y is None else like(y, x)
-            *found, dz = whole.backward(
-                call, notes, dy, x, y, saved, mean_logits, var_logits, final, weight, bias, used, wanted
-            )
+            *found, dz = whole.backward(call, notes, dy, x, y, saved, tables, wanted)
         if ctx.residual_dtype is None:
             return (None, *found, None)
         # Without ReLU, dy is the residual's gradient as it is.
@@ -194,25 +191,29 @@ class _Switch(torch.autograd.Function):
 _apply: Any = super(torch.autograd.Function, _Switch).apply
 
 
-def _versions(tables: tuple[Tensor | None, ...]) -> list[int]:
+def _versions(tables: Tables) -> list[int]:
     """How often each was written in place; -1 for those of inference mode, which does not count."""
+    mean_logits, var_logits, final, weight, bias, used = tables
+    held = (mean_logits, var_logits, weight, bias, *(used or ()), *(final or ()))
     try:
-        return [t._version for t in tables if t is not None]
+        return [t._version for t in held if t is not None]
     except RuntimeError:
-        return [-1 if t.is_inference() else t._version for t in tables if t is not None]
+        return [-1 if t.is_inference() else t._version for t in held if t is not None]
 
 
 def _plain_gradients(
     call: Call,
     dy: Tensor,
     y: Tensor | None,
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None],
-    final: Final | None,
-    used: Table | None,
+    x: Tensor,
+    tables: Tables,
     wanted: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
     """Gradients of the inputs and dz by the reference, with a graph of their own where one is asked for."""
-    x, mean, var, weight, bias = inputs
+    mean, var, final, weight, bias, used = tables
+    assert mean is not None
+    assert var is not None
+    inputs = (x, mean, var, weight, bias)
     flat = x.dim() == 2
     statistics = members(call.statistics, flat)
     with torch.enable_grad():

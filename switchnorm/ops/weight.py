@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from switchnorm.ops.kernels.base import dense, like
 from switchnorm.ops.kernels.choice import choose, needs_plain_gradient
+from switchnorm.ops.kernels.layouts import dense, like
 from switchnorm.ops.moments import accumulation_dtype
 
 #: |mean| / deviation of a row from which rounding of the mean shows in the differences from it. Such rows are computed

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from switchnorm.errors import InputError
+from switchnorm.ops.kernels.layouts import like, packed
 from switchnorm.ops.moments import accumulation_dtype, cast
 from switchnorm.ops.partition import Ghost
-from switchnorm.ops.projection import Call, Final, Moved
+from switchnorm.ops.projection import GIVEN, Call, Final, Moved
 from switchnorm.ops.rule import (
     Rule,
     Statistic,
-    Weights,
     derive,
     fixed,
     gradient,
@@ -72,20 +72,6 @@ class Forward(NamedTuple):
     notes: Any
 
 
-class Moments(NamedTuple):
-    """The moments of maps.
-
-    Attributes:
-        mean, var: (N, C).
-        far: (N, 1), which samples have a map whose mean is so large, against its deviation, that sums of x instead of
-            x - mean would lose digits. A bool stands for all samples; a kernel that loses none either way returns True.
-    """
-
-    mean: Tensor
-    var: Tensor
-    far: Tensor | bool
-
-
 class Gradients(NamedTuple):
     """Gradients of the operands, None where an operand was None."""
 
@@ -97,11 +83,21 @@ class Gradients(NamedTuple):
     residual: Tensor | None
 
 
-#: Of which of these five a `WholePass` may be asked for a gradient: of all.
+#: What a `WholePass` takes beside x. No named tuple, which a small layer feels:
+#:
+#: - mean_logits, var_logits: (K,), or both None for a single statistic;
+#: - final: where importance is SparsestMax;
+#: - weight, bias: (C,) or None;
+#: - used: the mean and variance (C,) to use as the batch statistic, or None.
+#:
+#: None has gaps in memory; lengths, dtypes and devices are the callee's to check.
+Tables = tuple[Tensor | None, Tensor | None, Final | None, Tensor | None, Tensor | None, Table | None]
+
+#: Of which of x, mean_logits, var_logits, weight and bias a `WholePass` may be asked for a gradient: of all.
 ALL = (True,) * 5
 
-#: Gradients of x, mean_logits, var_logits, weight and bias as a `WholePass` got them, None where one was None or is not
-#: wanted, and dz, that of what ReLU got, where y was given. No named tuple, which a small layer feels.
+#: Gradients of these five as a `WholePass` got them, None where one was None or is not wanted, and dz, the gradient of
+#: what ReLU got, where y was given.
 PassGradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
 
 
@@ -109,31 +105,16 @@ class WholePass(Protocol):
     """A normalization from logits on, with its running statistics, in one call for each direction."""
 
     def forward(
-        self,
-        call: Call,
-        x: Tensor,
-        mean_logits: Tensor | None,
-        var_logits: Tensor | None,
-        final: Final | None,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        residual: Tensor | None,
-        used: Table | None,
-        moved: Moved | None,
-        keeps: bool = True,
+        self, call: Call, x: Tensor, tables: Tables, residual: Tensor | None, moved: Moved | None, keeps: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Any]:
         """Normalize.
 
         Args:
             call: what is done.
             x: (N, C, *S), contiguous or channels-last, not empty.
-            mean_logits, var_logits: (K,), or both None for a single statistic. Like the tables that follow they have
-                no gaps in memory; lengths, dtypes and devices are the callee's to check.
-            final: where importance is SparsestMax.
-            weight, bias: (C,) or None.
+            tables: see `Tables`.
             residual: laid out as x, added before ReLU; or None.
-            used: the mean and variance (C,) to use as the batch statistic.
-            moved: running statistics that move towards those of the batch; excludes `used`.
+            moved: running statistics that move towards those of the batch; excludes those to use.
             keeps: whether a backward pass may follow.
 
         Returns:
@@ -149,18 +130,13 @@ class WholePass(Protocol):
         x: Tensor,
         y: Tensor | None,
         saved: Tensor,
-        mean_logits: Tensor | None,
-        var_logits: Tensor | None,
-        final: Final | None,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        used: Table | None,
+        tables: Tables,
         wanted: Sequence[bool] = ALL,
     ) -> PassGradients:
         """All gradients.
 
         Args:
-            call, x, mean_logits, var_logits, final, weight, bias, used: as `forward` got them.
+            call, x, tables: as `forward` got them.
             notes, saved: as `forward` returned them.
             dy: laid out as x.
             y: as `forward` returned it, where there was a residual and ReLU; else None.
@@ -185,27 +161,6 @@ class Kernel(ABC):
         """Why this kernel cannot take x, for a sentence "... because REASON"; None where it can."""
 
     @abstractmethod
-    def moments(self, x: Tensor, factor: float) -> Moments:
-        """The mean of each map, and `factor` times its population variance."""
-
-    @abstractmethod
-    def affine(self, x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor | None, far: Tensor | bool) -> Tensor:
-        """(x - centre) * scale + shift, in new memory laid out as x; shift is (C,), far is that of the moments."""
-
-    @abstractmethod
-    def scaled(self, dy: Tensor, scale: Tensor) -> Tensor:
-        """dy * scale, in new memory laid out as dy."""
-
-    @abstractmethod
-    def sums(self, dy: Tensor, x: Tensor, centre: Tensor, scale: Tensor, far: Tensor | bool) -> Table:
-        """The sums over each map of dy and of dy * (x - centre) * scale; far is that of the moments."""
-
-    @abstractmethod
-    def combine(
-        self, dy: Tensor, a: Tensor, x: Tensor, centre: Tensor, b: Tensor, c: Tensor, far: Tensor | bool
-    ) -> Tensor:
-        """dy * a + (x - centre) * b + c, in new memory laid out as x; far is that of the moments."""
-
     def whole_pass(self, statistics: tuple[str, ...], ghost: Ghost, samples: int, averages: bool) -> WholePass | None:
         """How it computes a normalization by these statistics from logits on in one call; None where it does not.
 
@@ -215,15 +170,33 @@ class Kernel(ABC):
             samples: N.
             averages: whether it moves running statistics to the average over all batches.
         """
-        return None
 
-    def weights(self, importance: Tensor | None, like: Tensor, factor: float = 1.0) -> Weights:
-        """Importance (K,) times `factor`, a weight per statistic for tables of `like`'s dtype; None counts as 1."""
-        return weights_of(importance, like, factor)
+    @abstractmethod
+    def moments(self, x: Tensor) -> Table:
+        """The mean and population variance of each map, of the dtype of tables."""
+
+    @abstractmethod
+    def affine(self, x: Tensor, centre: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
+        """(x - centre) * scale + shift, in new memory laid out as x; shift is (C,)."""
+
+    @abstractmethod
+    def sums(self, dy: Tensor, x: Tensor, centre: Tensor, scale: Tensor) -> Table:
+        """The sums over each map of dy and of dy * (x - centre) * scale."""
+
+    @abstractmethod
+    def combine(self, dy: Tensor, a: Tensor, x: Tensor, centre: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        """dy * a + (x - centre) * b + c, in new memory laid out as x."""
+
+    def table_dtype(self, x: Tensor) -> torch.dtype:
+        """The dtype of tables between passes over x."""
+        return accumulation_dtype(x.dtype)
 
     def keeps_output(self, operands: Operands, rule: Rule) -> bool:
-        """Whether the backward pass of ReLU reads y, which otherwise need not be kept."""
-        return True
+        """Whether the backward pass of ReLU reads y, which otherwise need not be kept.
+
+        In one call, and without a residual, the operations that gave y its sign are done again.
+        """
+        return operands.residual is not None or self._at_once(operands, rule) is None
 
     def forward(self, operands: Operands, rule: Rule, relu: bool, keeps: bool) -> Forward:
         """Normalize: y = (x - mean) * rsqrt(var + eps) * weight + bias, then the residual and ReLU where asked for.
@@ -232,38 +205,13 @@ class Kernel(ABC):
             operands, rule, relu: what is computed.
             keeps: whether a backward pass may follow.
         """
-        x, running = operands.x, operands.running
-        mean, var, far = self._moments(operands, rule)
-        pivot = None if far is False or fixed(rule, running) else pivot_of(rule, mean, running, far)
-        derived = derive(rule, mean, var, running, pivot)
-        mixed_mean = mix([s.mean for s in derived.statistics], self.weights(operands.mean_importance, mean))
-        mixed_var = mix([s.var for s in derived.statistics], self.weights(operands.var_importance, mean))
-        deviation = (mixed_var + rule.eps).rsqrt_()
-        scale = deviation if operands.weight is None else deviation * cast(operands.weight, mean.dtype)
-        centre = mixed_mean if pivot is None else mixed_mean + pivot
-        if x.numel() == 0:
-            y = torch.empty_like(x)
-        else:
-            shift = None if operands.bias is None else cast(operands.bias, mean.dtype)
-            y = self.affine(x, _whole(centre, x), _whole(scale, x), shift, far)
-        if operands.residual is not None:
-            y += operands.residual
-        if relu:
-            y.relu_()
-        tables = [table for statistic in derived.statistics for table in (statistic.mean, statistic.var)]
-        saved = (mean, centre, deviation, scale, derived.mean, *tables)
-        return Forward(y, derived.batch_mean, derived.batch_var, saved, (far, [s.pool for s in derived.statistics]))
-
-    def _moments(self, operands: Operands, rule: Rule) -> Moments:
-        x = operands.x
-        if x.numel() == 0:
-            return _no_moments(x)
-        if operands.running is not None and fixed(rule, operands.running):
-            # Running statistics alone need no moments. The maps are not read, so any of them may be far; the tables
-            # are not used, and the running ones only stand in for them.
-            mean, var = (cast(table, accumulation_dtype(x.dtype))[None] for table in operands.running)
-            return Moments(mean, var, True)
-        return self.moments(x, map_factor(rule))
+        whole = self._at_once(operands, rule)
+        if whole is None:
+            return self._forward_in_passes(operands, rule, relu)
+        call = Call(rule.statistics, rule.eps, rule.ghost, rule.unbiased, relu, GIVEN, False)
+        y, saved, batch, notes = whole.forward(call, operands.x, _tables(operands), operands.residual, None, keeps)
+        batch_mean, batch_var = (None, None) if batch is None else batch.unbind()
+        return Forward(y, batch_mean, batch_var, () if saved is None else (saved,), (call, notes))
 
     def backward(self, forward: Forward, operands: Operands, rule: Rule, relu: bool, dy: Tensor) -> Gradients:
         """The gradient of every operand.
@@ -273,32 +221,96 @@ class Kernel(ABC):
             operands, rule, relu: as in the forward pass.
             dy: laid out as x.
         """
+        whole = self._at_once(operands, rule)
+        if whole is None:
+            return self._backward_in_passes(forward, operands, rule, relu, dy)
+        call, notes = forward.notes
+        y = like(forward.y, operands.x) if relu and operands.residual is not None else None
+        (saved,) = forward.saved
+        *found, dz = whole.backward(call, notes, dy, operands.x, y, saved, _tables(operands))
+        # Without ReLU, dy is the residual's gradient as it is.
+        return Gradients(*found, None if operands.residual is None else dy if dz is None else dz)
+
+    def _at_once(self, operands: Operands, rule: Rule) -> WholePass | None:
+        """How it is one call; None where other processes have a part in it, or there is nothing to normalize."""
+        x, mean, var, *_, running = operands
+        computed = "batch" in rule.statistics and running is None
+        if not x.numel() or (mean is None) != (var is None) or (computed and rule.group is not None):
+            return None
+        return self.whole_pass(rule.statistics, rule.ghost if computed else None, x.shape[0], False)
+
+    def _forward_in_passes(self, operands: Operands, rule: Rule, relu: bool) -> Forward:
+        x, running = operands.x, operands.running
+        mean, var = self._moments(operands, rule)
+        pivot = None if fixed(rule, running) else pivot_of(rule, mean, running)
+        derived = derive(rule, mean, var, running, pivot)
+        mixed_mean = mix([s.mean for s in derived.statistics], weights_of(operands.mean_importance, mean))
+        mixed_var = mix([s.var for s in derived.statistics], weights_of(operands.var_importance, mean))
+        deviation = (mixed_var + rule.eps).rsqrt_()
+        scale = deviation if operands.weight is None else deviation * cast(operands.weight, mean.dtype)
+        centre = mixed_mean if pivot is None else mixed_mean + pivot
+        if x.numel() == 0:
+            y = torch.empty_like(x)
+        else:
+            shift = None if operands.bias is None else cast(operands.bias, mean.dtype)
+            y = self.affine(x, _whole(centre, x), _whole(scale, x), shift)
+        if operands.residual is not None:
+            y += operands.residual
+        if relu:
+            y.relu_()
+        tables = [table for statistic in derived.statistics for table in (statistic.mean, statistic.var)]
+        saved = (mean, centre, deviation, scale, derived.mean, *tables)
+        dtype = accumulation_dtype(x.dtype)
+        batch_mean, batch_var = (None if t is None else cast(t, dtype) for t in derived[2:])
+        return Forward(y, batch_mean, batch_var, saved, [s.pool for s in derived.statistics])
+
+    def _moments(self, operands: Operands, rule: Rule) -> Table:
+        """The mean of each map, and the variance that the rule uses."""
+        x = operands.x
+        if x.numel() == 0:
+            return self._no_sums(x)
+        if operands.running is not None and fixed(rule, operands.running):
+            # Running statistics alone need no moments. The maps are not read; the tables are not used, and the running
+            # ones only stand in for them.
+            mean, var = (cast(table, self.table_dtype(x))[None] for table in operands.running)
+            return mean, var
+        mean, var = self.moments(x)
+        factor = map_factor(rule)
+        return mean, var if factor == 1 else var.mul_(factor)
+
+    def _no_sums(self, x: Tensor) -> Table:
+        zeros = x.new_zeros(x.shape[:2], dtype=self.table_dtype(x))
+        return zeros, zeros
+
+    def _backward_in_passes(
+        self, forward: Forward, operands: Operands, rule: Rule, relu: bool, dy: Tensor
+    ) -> Gradients:
         x = operands.x
         mean, centre, deviation, scale, relative_mean, *of_statistics = forward.saved
-        far, pools = forward.notes
+        pools = forward.notes
         statistics = [Statistic(*each) for each in zip(of_statistics[::2], of_statistics[1::2], pools, strict=True)]
         dz = torch.ops.aten.threshold_backward(dy, forward.y, 0) if relu else dy
         if x.numel() == 0:
-            total, normalized = _no_moments(x)[:2]
+            total, normalized = self._no_sums(x)
         else:
-            total, normalized = self.sums(dz, x, _whole(centre, x), _whole(deviation, x), far)
+            total, normalized = self.sums(dz, x, _whole(centre, x), _whole(deviation, x))
         # The gradient of the mixed mean is -1 times the first of these, of the mixed variance -1/2 times the second.
         # The derivative of a map's mean by one of its elements x is 1 / size (`share`), that of its variance is
         # 2 * map_factor (`unit`) times `share` times x - mean, by which `combine` multiplies.
         pulls = total * scale, normalized * (deviation * scale)
         share, unit = 1 / rule.size, 2 * map_factor(rule)
         weights = (
-            self.weights(operands.mean_importance, mean, -share),
-            self.weights(operands.var_importance, mean, -share / 2 * unit),
+            weights_of(operands.mean_importance, mean, -share),
+            weights_of(operands.var_importance, mean, -share / 2 * unit),
         )
         through = gradient(rule, relative_mean, statistics, *weights, *pulls, unit)
         if x.numel() == 0:
             dx = torch.empty_like(x)
         elif through is None:
-            dx = self.scaled(dz, _whole(scale, x))
+            dx = self.affine(dz, torch.zeros_like(mean).expand(x.shape[:2]), _whole(scale, x), None)
         else:
             of_mean, of_var = (_whole(table, x) for table in through)
-            dx = self.combine(dz, _whole(scale, x), x, mean, of_var, of_mean, far)
+            dx = self.combine(dz, _whole(scale, x), x, mean, of_var, of_mean)
         return Gradients(
             dx,
             importance_gradient(operands.mean_importance, pulls[0], [s.mean for s in statistics], -1.0),
@@ -313,6 +325,26 @@ def first_line(error: BaseException) -> str:
     """An error in one line: its kind, and the first line of what it says."""
     said = str(error).strip().splitlines()
     return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+
+
+#: What kernels compute on, and which tables they read and write.
+FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def refused(x: Tensor, here: bool) -> str | None:
+    """Why a kernel that takes floating numbers cannot take x, which is on its device (`here`) or is not."""
+    if not here:
+        return f"the input is on {x.device.type}"
+    if x.dtype not in FLOATING:
+        return f"it does not take {str(x.dtype).removeprefix('torch.')}"
+    return None
+
+
+def check_lengths(kind: str, length: int, *tables: Tensor | None) -> None:
+    """Raise `InputError` for a table that is shorter or longer than a kernel, who cannot see it, takes it to be."""
+    for t in tables:
+        if t is not None and t.numel() != length:
+            raise InputError(f"{kind} of this input are tables of {length} numbers, got {tuple(t.shape)}")
 
 
 def check_devices(x: Tensor, *others: Tensor | None) -> None:
@@ -332,52 +364,14 @@ def is_capturing(x: Tensor) -> bool:
         return torch.cuda.is_current_stream_capturing()
 
 
-def maps(x: Tensor) -> Tensor:
-    """View x (N, C, *S), contiguous or channels-last, as (N, C, L) with strides (C L, L, 1) or (C L, 1, C)."""
-    return x.flatten(2) if x.dim() > 2 else x[..., None]
-
-
-#: By the number of dimensions.
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
-def dense(x: Tensor) -> Tensor:
-    """x itself where it is contiguous or channels-last, else a copy: channels-last where channels are neighbours."""
-    if x.is_contiguous() or _is_channels_last(x):
-        return x
-    if x.dim() in _CHANNELS_LAST and x.stride(1) == 1 and x.shape[1] > 1:
-        return x.contiguous(memory_format=_CHANNELS_LAST[x.dim()])
-    return x.contiguous()
-
-
-def like(t: Tensor, x: Tensor) -> Tensor:
-    """t itself where it is laid out as x and of its dtype, else a copy that is."""
-    # Strides of dimensions of size 1 are arbitrary, so that two contiguous tensors may differ in them.
-    if t.dtype == x.dtype and ((t.is_contiguous() and x.is_contiguous()) or t.stride() == x.stride()):
-        return t
-    return torch.empty_like(x).copy_(t)
-
-
-def packed(*tensors: Tensor | None) -> list[Tensor | None]:
-    """The same tensors without gaps in memory."""
-    return [t if t is None else t.contiguous() for t in tensors]
-
-
-def packed_table(table: Table | None) -> Table | None:
-    """As `packed`."""
-    return None if table is None else (table[0].contiguous(), table[1].contiguous())
-
-
-def _is_channels_last(x: Tensor) -> bool:
-    return x.dim() > 2 and x.movedim(1, -1).is_contiguous()
+def _tables(operands: Operands) -> Tables:
+    _, *given, _, running = operands
+    mean, var, weight, bias = packed(*given)
+    used = None if running is None else (running[0].contiguous(), running[1].contiguous())
+    return mean, var, None, weight, bias, used
 
 
 def _whole(table: Tensor, x: Tensor) -> Tensor:
     """A table that broadcasts against (N, C), expanded to it."""
     shape = x.shape[:2]
     return table if table.shape == shape else table.expand(shape)
-
-
-def _no_moments(x: Tensor) -> Moments:
-    zeros = x.new_zeros(x.shape[:2], dtype=accumulation_dtype(x.dtype))
-    return Moments(zeros, zeros, False)

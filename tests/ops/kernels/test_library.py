@@ -58,12 +58,6 @@ def test_a_library_of_other_sources_is_not_taken(monkeypatch: pytest.MonkeyPatch
     assert len(found) == 3
 
 
-def test_a_library_that_is_called_in_another_way_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "FORWARD", library.PASS)
-    monkeypatch.setattr(library, "SHARED", library.PASS)
-    assert "is called in another way" in refused()
-
-
 def test_what_is_no_library_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in TARGET.variants:
         (tmp_path / build.file_name(TARGET, name)).write_bytes(b"nothing")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from switchnorm.ops import kernel, moments, normalize
-from switchnorm.ops.kernels.base import dense, like
+from switchnorm.ops.kernels.layouts import dense, like
 from switchnorm.ops.kernels.triton.fused import backward as fused_backward
 from switchnorm.ops.kernels.triton.fused import forward as fused_forward
 from switchnorm.ops.kernels.triton.launch import INTERPRETING
@@ -285,10 +285,11 @@ def check_whole(case: Case, choice: Choice, share: float | None) -> None:
     call = Call(case.statistics, case.eps, ghost, case.unbiased, case.relu, choice.projection, choice.tied)
     logits = case.mean_logits, case.var_logits, (choice.mean_fixed, choice.var_fixed, choice.radius)
     residual = None if case.residual is None else like(case.residual, case.x)
-    y, saved, batch, notes = fused_forward(call, case.x, *logits, case.weight, case.bias, residual, case.running, moved)
+    tables = (*logits, case.weight, case.bias, case.running)
+    y, saved, batch, notes = fused_forward(call, case.x, tables, residual, moved)
     kept = y if case.relu and residual is not None else None
     dy = like(case.dy, case.x)
-    *found, dz = fused_backward(call, notes, dy, case.x, kept, saved, *logits, case.weight, case.bias, case.running)
+    *found, dz = fused_backward(call, notes, dy, case.x, kept, saved, tables)
     names = ("x", "mean_logits", "var_logits", "weight", "bias", "residual")
     given = dict(zip(names, (*found, dy if dz is None else dz), strict=True))
     gradients = {name: given[name] for name in case.leaves()}

@@ -140,9 +140,10 @@ def compile_both(x: torch.Tensor, statistics: tuple[str, ...], *, relu: bool = F
     call = Call(statistics, 1e-5, None, True, relu, SPARSE_SUPPORT, False)
     moved = Moved(table, table, single.long(), 0.1)
     added = x if residual else None
-    y, saved, _, notes = fused.forward(call, x, *logits, final, table, table, added, None, moved)
+    tables = (*logits, final, table, table, None)
+    y, saved, _, notes = fused.forward(call, x, tables, added, moved)
     kept = y if relu and residual else None
-    fused.backward(call, notes, x, x, kept, saved, *logits, final, table, table, None)
+    fused.backward(call, notes, x, x, kept, saved, tables)
 
 
 VECTORISED = [

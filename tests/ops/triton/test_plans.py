@@ -167,9 +167,10 @@ def kernels(layers: list[Layer], channels_last: bool, dtype: torch.dtype) -> int
                 x = x.contiguous(memory_format=torch.channels_last)
             call = Call(("instance", "layer", "batch"), 1e-5, None, False, layer.relu, SOFTMAX, False)
             residual = x if layer.residual else None
-            y, saved, _, notes = fused.forward(call, x, logits, logits, None, table, table, residual, None, None)
+            tables = (logits, logits, None, table, table, None)
+            y, saved, _, notes = fused.forward(call, x, tables, residual, None)
             kept = y if layer.relu and layer.residual else None
-            fused.backward(call, notes, x, x, kept, saved, logits, logits, None, table, table, None)
+            fused.backward(call, notes, x, x, kept, saved, tables)
     return len(seen)
 
 

@@ -18,19 +18,19 @@ from typing import NamedTuple
 
 import torch
 
+from switchnorm.ops.kernels.base import FLOATING
+
 #: Variants by what torch calls a processor's instructions, the best first; a variant that is not there is passed over.
 VARIANTS = {"AVX512": ("avx2", "baseline"), "AVX2": ("avx2", "baseline")}
 #: Names of dtypes in the library.
-DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+DTYPES = {dtype: name for name, dtype in enumerate(FLOATING)}
 
 #: What `source/call.h` calls a `Call`: what calls of one shape share, then what each has of its own, by direction.
-SHARED = Struct("5q q P q P q P 6q d d".replace(" ", ""))
-FORWARD = Struct("2P 2q 7P 3P 3P 2P 2P P 56x".replace(" ", ""))
-BACKWARD = Struct("2P 2q 7P 88x 7P".replace(" ", ""))
+SHARED = Struct("5q q P q P q P 6q d".replace(" ", ""))
+FORWARD = Struct("2P 2q 7P 3P 3P 2P 2P P d 56x".replace(" ", ""))
+BACKWARD = Struct("2P 2q 7P 96x 7P".replace(" ", ""))
 #: A single pass: of the shift, x, what is written, tables, and dy, and what is written again.
-PASS = Struct("2P 2q P 8x P 16x P P 88x P P 40x".replace(" ", ""))
-#: As in `source/call.h`: of what a call means.
-INTERFACE = 2
+PASS = Struct("2P 2q P 8x P 16x P P 96x P P 40x".replace(" ", ""))
 #: Flags of a call.
 RELU, FLAT, UNBIASED, LEARNS, KEEPS, NEEDS_INPUT = (1 << bit for bit in range(6))
 #: The single passes.
@@ -80,8 +80,6 @@ def load() -> Library | str:
         opened = ctypes.CDLL(str(path))
     except OSError as error:
         return f"the compiled library cannot be loaded ({error})"
-    if ctypes.c_int64(opened.switchnorm_interface()).value != INTERFACE * 4096 + SHARED.size + FORWARD.size:
-        return f"the compiled library {path} is called in another way"
     functions = [getattr(opened, f"switchnorm_{name}") for name in ("forward", "backward", "pass")]
     for function in functions:
         function.restype = ctypes.c_int64

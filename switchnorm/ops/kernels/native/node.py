@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from switchnorm.errors import InputError
-from switchnorm.ops.kernels.base import ALL, CHANGED, PassGradients, check_devices
+from switchnorm.ops.kernels.base import ALL, CHANGED, PassGradients, Tables, check_devices, check_lengths
 from switchnorm.ops.kernels.native.library import BACKWARD, DTYPES, FORWARD, KEEPS, LEARNS, NEEDS_INPUT, Library, check
 from switchnorm.ops.kernels.native.plan import Plan, plan
 from switchnorm.ops.moments import accumulation_dtype
@@ -26,24 +26,14 @@ class NativePass:
         self.library = library
 
     def forward(
-        self,
-        call: Call,
-        x: Tensor,
-        mean_logits: Tensor | None,
-        var_logits: Tensor | None,
-        final: Final | None,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        residual: Tensor | None,
-        used: Table | None,
-        moved: Moved | None,
-        keeps: bool = True,
+        self, call: Call, x: Tensor, tables: Tables, residual: Tensor | None, moved: Moved | None, keeps: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None, tuple[Plan, int]]:
         """Normalize, in one call. Tensors of other devices or lengths than x needs raise `InputError`."""
         channels = x.shape[1]
+        mean_logits, var_logits, final, weight, bias, used = tables
         if not _readable(mean_logits, var_logits, weight, bias, len(call.statistics), channels):
-            mean_logits, var_logits = _pair(x, mean_logits, var_logits, len(call.statistics))
-            weight, bias = _pair(x, weight, bias, channels)
+            mean_logits, var_logits = _pair(x, "logits", len(call.statistics), mean_logits, var_logits)
+            weight, bias = _pair(x, "scale and shift", channels, weight, bias)
         used_mean, used_var = (None, None) if used is None else _used(x, used)
         mean_fixed, var_fixed, radius = (None, None, None) if final is None else _final(x, final)
         moved_mean, moved_var, counter, share = moved or (None, None, None, 0.0)
@@ -54,7 +44,6 @@ class NativePass:
             x.is_contiguous(),
             x.dtype,
             used is not None,
-            share,
             _dtype(mean_logits, var_logits),
             _dtype(radius),
             _dtype(weight, bias),
@@ -99,6 +88,7 @@ class NativePass:
                 0 if moved_mean is None else moved_mean.data_ptr(),
                 0 if moved_var is None else moved_var.data_ptr(),
                 0 if counter is None else counter.data_ptr(),
+                share,
             )
         )
         if status:
@@ -113,12 +103,7 @@ class NativePass:
         x: Tensor,
         y: Tensor | None,
         saved: Tensor,
-        mean_logits: Tensor | None,
-        var_logits: Tensor | None,
-        final: Final | None,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        used: Table | None,
+        tables: Tables,
         wanted: Sequence[bool] = ALL,
     ) -> PassGradients:
         """All gradients, in one call."""
@@ -128,9 +113,10 @@ class NativePass:
         if not kept or x.shape != this.shape or not x.is_cpu:
             raise RuntimeError(CHANGED)
         saved = saved.contiguous()
+        mean_logits, var_logits, _, weight, bias, used = tables
         if not _readable(mean_logits, var_logits, weight, bias, len(call.statistics), x.shape[1]):
-            mean_logits, var_logits = _pair(x, mean_logits, var_logits, len(call.statistics))
-            weight, bias = _pair(x, weight, bias, x.shape[1])
+            mean_logits, var_logits = _pair(x, "logits", len(call.statistics), mean_logits, var_logits)
+            weight, bias = _pair(x, "scale and shift", x.shape[1], weight, bias)
         used_mean, used_var = (None, None) if used is None else _used(x, used)
         importance, affine, running = _dtype(mean_logits, var_logits), _dtype(weight, bias), _dtype(used_mean)
         if (
@@ -142,7 +128,7 @@ class NativePass:
         ):
             # Hooks of saved tensors, as `torch.autograd.graph.save_on_cpu`, may give back another layout, and
             # `Module.to` parameters of another dtype.
-            others = (used is not None, 0.0, importance, torch.float32, affine, running)
+            others = (used is not None, importance, torch.float32, affine, running)
             this = plan(call, x.shape, x.is_contiguous(), x.dtype, *others)
         flags = this.flags if not of_x else this.flags | NEEDS_INPUT
         if call.projection == GIVEN:
@@ -216,10 +202,12 @@ def _used(x: Tensor, used: Table) -> Table:
     numbers, dtype = x.shape[1], mean.dtype
     if mean.numel() == var.numel() == numbers and dtype is var.dtype and dtype in DTYPES and mean.is_cpu and var.is_cpu:
         return used
-    return _pair(x, mean, var, numbers)  # type: ignore[return-value]
+    return _pair(x, "running statistics", numbers, mean, var)  # type: ignore[return-value]
 
 
-def _pair(x: Tensor, a: Tensor | None, b: Tensor | None, numbers: int) -> tuple[Tensor | None, Tensor | None]:
+def _pair(
+    x: Tensor, kind: str, numbers: int, a: Tensor | None, b: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
     """Two tables, either of which may be missing, as the library can read them: in memory, in one dtype that it has.
 
     Raises:
@@ -229,9 +217,7 @@ def _pair(x: Tensor, a: Tensor | None, b: Tensor | None, numbers: int) -> tuple[
     if not given:
         return None, None
     check_devices(x, *given)
-    for t in given:
-        if t.shape != (numbers,):
-            raise InputError(f"a normalization of this input takes tables of {numbers} numbers, got {tuple(t.shape)}")
+    check_lengths(kind, numbers, a, b)
     dtype = torch.promote_types(given[0].dtype, given[-1].dtype)
     dtype = dtype if dtype in DTYPES else torch.float64
     a, b = (None if t is None else t.to(dtype).contiguous() for t in (a, b))

@@ -55,7 +55,6 @@ def plan(
     contiguous: bool,
     dtype: torch.dtype,
     running: bool,
-    share: float,
     of_importance: torch.dtype,
     of_radius: torch.dtype,
     of_affine: torch.dtype,
@@ -69,7 +68,6 @@ def plan(
         contiguous: whether x is, or else channels-last.
         dtype: of x.
         running: whether running statistics are used in place of the batch's.
-        share: of a batch in running statistics that it moves; below 0 the average over all batches.
         of_importance, of_radius, of_affine, of_running: dtypes of the logits, of SparsestMax's radius, of scale
             and shift, and of running statistics.
     """
@@ -101,7 +99,6 @@ def plan(
         DTYPES[of_affine],
         DTYPES[of_running],
         eps,
-        share,
     )
     saved = faces(len(left)) + 3 * samples * channels + 2 * sum(entries)
     flags = (RELU if relu else 0) | (FLAT if flat and unbiased else 0) | (UNBIASED if unbiased else 0)

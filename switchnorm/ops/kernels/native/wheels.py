@@ -25,7 +25,7 @@ KEPT = Path("build", "native")
 #: Where the library lies in a wheel.
 INSIDE = "switchnorm/ops/kernels/native/built/"
 #: What a library offers.
-FUNCTIONS = frozenset(f"switchnorm_{name}" for name in ("forward", "backward", "pass", "interface"))
+FUNCTIONS = frozenset(f"switchnorm_{name}" for name in ("forward", "backward", "pass"))
 #: The C library of each kind of machine, by the names of its parts.
 EVERYWHERE = {
     "linux-gnu": r"libc\.so\.6|libm\.so\.6|ld-linux-[a-z0-9_-]+\.so\.\d",

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from switchnorm.errors import InputError
-from switchnorm.ops.kernels.base import ALL, PassGradients, check_devices
+from switchnorm.ops.kernels.base import ALL, PassGradients, Tables, check_devices, check_lengths
 from switchnorm.ops.kernels.triton.affine import normalize_kernel
 from switchnorm.ops.kernels.triton.bundles import Choice
 from switchnorm.ops.kernels.triton.combine import gradient_kernel
@@ -28,7 +27,7 @@ from switchnorm.ops.kernels.triton.prepare import holding_all, over_plan
 from switchnorm.ops.kernels.triton.resident import resident_gradient_kernel, resident_normalize_kernel
 from switchnorm.ops.kernels.triton.sums import gradient_sums_kernel
 from switchnorm.ops.moments import accumulation_dtype
-from switchnorm.ops.projection import GIVEN, Call, Final, Moved
+from switchnorm.ops.projection import GIVEN, Call, Moved
 from switchnorm.ops.statistics import Table
 
 #: Most calls whose preparations are kept; beyond, all are made anew.
@@ -89,25 +88,21 @@ _forwards: _Kept = derived_from_plans(_Kept())
 def forward(
     call: Call,
     x: Tensor,
-    mean_logits: Tensor | None,
-    var_logits: Tensor | None,
-    final: Final | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
+    tables: Tables,
     residual: Tensor | None,
-    used: Table | None,
     moved: Moved | None,
     keeps: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor | None, _Forward]:
     """Normalize, in one launch or two."""
     if x.is_cuda and is_elsewhere(x):
         with torch.cuda.device(x.device):
-            return forward(call, x, mean_logits, var_logits, final, weight, bias, residual, used, moved, keeps)
+            return forward(call, x, tables, residual, moved, keeps)
+    mean_logits, var_logits, final, weight, bias, used = tables
     mean_fixed, var_fixed, radius = final or (None, None, None)
     used_mean, used_var = used or (None, None)
     mean, var, counter, share = moved or (None, None, None, 0.0)
-    tables = (used_mean, used_var, mean_logits, var_logits, mean_fixed, var_fixed, radius, weight, bias)
-    others = (residual, *tables, mean, var, counter)
+    given = (used_mean, used_var, mean_logits, var_logits, mean_fixed, var_fixed, radius, weight, bias)
+    others = (residual, *given, mean, var, counter)
     # What launches depend on: the call, how x lies, and what the others are.
     key = [call, x.dtype, x.shape, x.is_contiguous(), x.get_device()]
     for t in others:
@@ -119,8 +114,9 @@ def forward(
     prepared = _forwards.get(form)
     if prepared is None:
         check_devices(x, *others)
-        _check_lengths(len(call.statistics), mean_logits, var_logits)
-        _check_lengths(x.shape[1], weight, bias, used_mean, used_var, mean, var)
+        check_lengths("logits", len(call.statistics), mean_logits, var_logits)
+        check_lengths("scale and shift", x.shape[1], weight, bias)
+        check_lengths("running statistics", x.shape[1], used_mean, used_var, mean, var)
         if len(_forwards) >= KEPT:
             _forwards.clear()
         prepared = _forwards[form] = _prepare_forward(call, x, mean_logits, residual, used, moved is not None)
@@ -129,7 +125,7 @@ def forward(
     saved = x.new_empty(kept, dtype=accumulated)
     batch = x.new_empty((2, pooled), dtype=accumulated) if pooled else None
     own = (saved, x.new_empty(slots, dtype=accumulated) if slots else None, counters(x, arrivals) if arrivals else None)
-    launches(x, y, residual, batch, *own, *tables, mean, var, counter, numbers=_halves(share))
+    launches(x, y, residual, batch, *own, *given, mean, var, counter, numbers=_halves(share))
     return y, saved, batch, prepared
 
 
@@ -138,13 +134,6 @@ def _halves(share: float) -> tuple[float, float]:
     """Two numbers of 32 bits, as launches hand them over, whose sum is a share as nearly as that."""
     first = ctypes.c_float(share).value
     return first, share - first
-
-
-def _check_lengths(length: int, *tables: Tensor | None) -> None:
-    """Raise `InputError` for a table that is shorter or longer than the kernels, who cannot see it, take it to be."""
-    for t in tables:
-        if t is not None and t.numel() != length:
-            raise InputError(f"a normalization of this input takes tables of {length} numbers, got {tuple(t.shape)}")
 
 
 def _prepare_forward(
@@ -187,19 +176,15 @@ def backward(
     x: Tensor,
     y: Tensor | None,
     saved: Tensor,
-    mean_logits: Tensor | None,
-    var_logits: Tensor | None,
-    final: Final | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    used: Table | None,
+    tables: Tables,
     wanted: Sequence[bool] = ALL,
 ) -> PassGradients:
     """All gradients, in one launch or two."""
     if x.is_cuda and is_elsewhere(x):
         with torch.cuda.device(x.device):
-            return backward(call, notes, dy, x, y, saved, mean_logits, var_logits, final, weight, bias, used, wanted)
-    tables = (*(used or (None, None)), mean_logits, var_logits, *(final or (None, None, None)), weight, bias)
+            return backward(call, notes, dy, x, y, saved, tables, wanted)
+    mean_logits, var_logits, final, weight, bias, used = tables
+    given = (*(used or (None, None)), mean_logits, var_logits, *(final or (None, None, None)), weight, bias)
     # All else that was looked up in the forward pass is the same here.
     form = y is None, x.is_contiguous()
     prepared = notes.backward.get(form)
@@ -214,7 +199,7 @@ def backward(
     of_bias = None if bias is None else torch.empty_like(bias)
     found = (dx, of_mean, of_var, of_weight, of_bias, dz)
     scratch = x.new_empty(slots, dtype=notes.accumulated) if slots else None
-    launches(dy, x, y, *found, saved, scratch, counters(x, arrivals) if arrivals else None, *tables)
+    launches(dy, x, y, *found, saved, scratch, counters(x, arrivals) if arrivals else None, *given)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from switchnorm.ops.kernels.base import packed
+from switchnorm.ops.kernels.layouts import packed
 from switchnorm.ops.kernels.triton.affine import affine_kernel
 from switchnorm.ops.kernels.triton.bundles import Choice, Rule
 from switchnorm.ops.kernels.triton.combine import combine_kernel

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from switchnorm.ops.kernels.base import maps
+from switchnorm.ops.kernels.layouts import maps
 from switchnorm.ops.kernels.triton.cut import MERGED, Plan, Shape, Tuning, cuts, untuned
 from switchnorm.ops.kernels.triton.device import WARP, Device, device_of
 from switchnorm.ops.kernels.triton.tuning import tuning_for

@@ -81,11 +81,11 @@ def test_running_statistics_are_those_of_the_batch_or_are_used_and_stay(limits: 
     call = Call(SN, 1e-5, None, True, False, SOFTMAX, False)
     before = torch.randn(6), torch.rand(6)
     mean, var, counter = before[0].clone(), before[1].clone(), torch.tensor(3)
-    arguments = (call, case.x, case.mean_logits, case.var_logits, None, None, None, None)
+    given = (case.mean_logits, case.var_logits, None, None, None)
     with cut(limits):
-        _, _, batch, _ = fused.forward(*arguments, None, None)
-        _, _, nothing, _ = fused.forward(*arguments, None, Moved(mean, var, counter, 1.0))
-        _, _, used, _ = fused.forward(*arguments, before, None)
+        _, _, batch, _ = fused.forward(call, case.x, (*given, None), None, None)
+        _, _, nothing, _ = fused.forward(call, case.x, (*given, None), None, Moved(mean, var, counter, 1.0))
+        _, _, used, _ = fused.forward(call, case.x, (*given, before), None, None)
     assert batch is not None
     assert nothing is None
     assert used is None
@@ -100,10 +100,10 @@ def test_the_same_bits_every_time(limits: dict[str, int]) -> None:
     def run() -> list[Tensor | None]:
         call = Call(case.statistics, 1e-5, 2, True, True, SPARSE_SUPPORT, False)
         final = (torch.tensor([0]), torch.tensor([1]), torch.tensor([0.4]))
-        given = (case.mean_logits, case.var_logits, final, case.weight, case.bias)
+        tables = (case.mean_logits, case.var_logits, final, case.weight, case.bias, None)
         moved = Moved(torch.zeros(12), torch.ones(12), torch.tensor(0), 0.1)
-        y, saved, _, notes = fused.forward(call, case.x, *given, None, None, moved)
-        return [y, saved, *moved[:2], *fused.backward(call, notes, case.dy, case.x, None, saved, *given, None)]
+        y, saved, _, notes = fused.forward(call, case.x, tables, None, moved)
+        return [y, saved, *moved[:2], *fused.backward(call, notes, case.dy, case.x, None, saved, tables)]
 
     with cut(limits):
         for once, again in zip(run(), run(), strict=True):

@@ -23,9 +23,6 @@ enum Flag : int64_t {
     NEEDS_INPUT = 32,       // backward: the gradient of x is wanted
 };
 
-// One more with every change of what a call means; library.py has the same number.
-const int64_t INTERFACE = 2;
-
 // Packed by Python: eight bytes each, in this order.
 struct Call {
     // What calls of one shape share.
@@ -38,7 +35,6 @@ struct Call {
     const int64_t* ends;  // of the parts of the batch, in samples
     int64_t projection, tied, importance_dtype, radius_dtype, affine_dtype, running_dtype;
     double eps;
-    double share;  // of the batch in running statistics; below 0 the average over all batches
     // What each call has of its own.
     ParallelFor parallel;
     Team team;  // where there is no `parallel`; both may be missing
@@ -53,6 +49,7 @@ struct Call {
     void *batch_mean, *batch_var;                     // of the dtype of the arithmetic
     void *moved_mean, *moved_var;                     // running statistics that are moved towards those of the batch
     int64_t* counter;
+    double share;  // of the batch in running statistics; below 0 the average over all batches
     // Backward.
     const void* dy;
     void *dx, *dz, *weight_grad, *bias_grad, *mean_grad, *var_grad;

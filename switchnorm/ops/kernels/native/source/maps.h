@@ -85,6 +85,19 @@ template <class T, int M> void moments_of_maps(const T* x, int64_t size, double*
     }
 }
 
+// The same of a map whose elements lie `apart`, by Welford's recurrence, in which no number is larger than what is asked
+// for. A map with elements that are no numbers keeps the moments that it has, which are none either.
+template <class T> void moments_one_by_one(const T* x, int64_t apart, int64_t size, double* mean, double* var) {
+    double middle = 0, squares = 0;
+    for (int64_t i = 0; i < size; i++) {
+        double value = (double)Element<T>::one(x + i * apart), before = value - middle;
+        if (value * 0 != 0) return;
+        middle += before / (double)(i + 1);
+        squares += before * (value - middle);
+    }
+    *mean = middle, *var = squares / (double)size;
+}
+
 // One map's constants: y = (x - centre) * scale + shift.
 template <class A> struct Line {
     Vector<A> centre, scale, shift;

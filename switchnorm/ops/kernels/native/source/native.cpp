@@ -99,14 +99,14 @@ template <class T> struct Passes {
     }
 
     bool moments(int64_t threads, int64_t start, int64_t end) const {
-        double *mean = rule.mean, *var = rule.var, factor = rule.factor;
+        double *mean = rule.mean, *var = rule.var;
         if (!by_rows)
             return over_maps(threads, start, end, false, [&](int64_t sample, int64_t from, int64_t to) {
                 int64_t i = sample * c + from, last = sample * c + to;
                 if (size <= SHORT)
                     for (; i + 4 <= last; i += 4) moments_of_maps<T, 4>(x() + i * size, size, mean + i, var + i);
                 for (; i < last; i++) moments_of_maps<T, 1>(x() + i * size, size, mean + i, var + i);
-                for (i = sample * c + from; i < last; i++) var[i] *= factor;
+                settle(sample, from, to);
             });
         bool done = over_pieces(threads, start, end, false, [&](int64_t sample, int64_t piece, Rows& rows) {
             double* own = partial + (sample * pieces + piece) * 3 * c;
@@ -139,10 +139,25 @@ template <class T> struct Passes {
         double *mean = rule.mean + sample * c, *var = rule.var + sample * c, count = (double)size;
         for (int64_t j = 0; j < c; j++) {
             double shift = sums.first[j] / count;
-            double spread = non_negative(sums.second[j] / count - shift * shift) * rule.factor;
+            double spread = non_negative(sums.second[j] / count - shift * shift);
             mean[j] = sums.start[j] + shift;
             var[j] = spread;
         }
+        settle(sample, 0, c);
+    }
+
+    // From the population variances of a run of a sample's channels to those that are used. Where sums left the range of
+    // numbers, though the moments may not, these are taken anew.
+    void settle(int64_t sample, int64_t from, int64_t to) const {
+#pragma clang fp reassociate(on)
+        double *mean = rule.mean + sample * c, *var = rule.var + sample * c, outside = 0;
+        for (int64_t j = from; j < to; j++) outside += (mean[j] + var[j]) * 0;
+        if (outside != 0)
+            for (int64_t j = from; j < to; j++)
+                if ((mean[j] + var[j]) * 0 != 0)
+                    moments_one_by_one(x() + sample * size * c + (by_rows ? j : j * size), by_rows ? c : 1, size,
+                                       mean + j, var + j);
+        for (int64_t j = from; j < to; j++) var[j] = rule.in_range(var[j] * rule.factor);
     }
 
     // y = (x - centre) * scale + shift for a run of a sample's channels. `again` takes the deviation that was kept.
@@ -165,7 +180,8 @@ template <class T> struct Passes {
             const double* own = rule.fixed ? m : rule.mean + sample * c + at;
             for (int64_t j = 0; j < count; j++) {
                 double slope = d[j] * rule.weight[at + j];
-                A middle = (A)own[j];
+                // A distance that counts for nothing is not taken from it, which might leave the range of numbers.
+                A middle = d[j] == 0 ? 0 : (A)own[j];
                 centre[skip + j] = middle;
                 scale[skip + j] = (A)slope;
                 shift[skip + j] = (A)(rule.bias[at + j] + ((double)middle - m[j]) * slope);
@@ -269,8 +285,10 @@ template <class T> struct Passes {
     void normalize(int64_t sample, int64_t from, int64_t to, const A* centre, const double* mixed) const {
         double *product = rule.product + sample * c, *total = rule.total + sample * c;
         const double* deviation = rule.deviations(sample);
-        for (int64_t j = from; j < to; j++)
-            product[j] = (product[j] + ((double)centre[j - from] - mixed[j - from]) * total[j]) * deviation[j];
+        for (int64_t j = from; j < to; j++) {
+            double about = product[j] + ((double)centre[j - from] - mixed[j - from]) * total[j];
+            product[j] = (deviation[j] == 0 ? total[j] : about) * deviation[j];
+        }
     }
 
     template <Gate GATE, bool THROUGH>
@@ -322,6 +340,7 @@ template <class T> struct Passes {
                 rule.through(sample, part, at, at + count, of_mean, of_var);
             }
             for (int64_t j = 0; j < count; j++) {
+                if (GATE != AGAIN && of_var[j] == 0) centre[skip + j] = 0;
                 slope[skip + j] = (A)of_var[j];
                 constant[skip + j] = (A)(of_mean[j] + ((double)centre[skip + j] - mean[j]) * of_var[j]);
             }
@@ -480,9 +499,6 @@ EXPORT int64_t switchnorm_forward(const Call* call) {
 EXPORT int64_t switchnorm_backward(const Call* call) {
     return by_dtype(*call, [&](auto* type) { return backward<__remove_reference_t(decltype(*type))>(*call); });
 }
-
-// What Python must agree with before it calls anything: a library of other sources may still lie there.
-EXPORT int64_t switchnorm_interface() { return INTERFACE * 4096 + (int64_t)sizeof(Call); }
 
 // Single passes, for rules between which something else happens. `saved` holds tables (5, N, C): the mean, the variance,
 // a scale, and two tables of sums, or the slope's and the constant's.

@@ -12,6 +12,7 @@ struct Rule {
     const Call& call;
     int64_t n, c, size, k;
     double factor;     // from the population variance of a map to the one that is used
+    double largest;    // finite variance, in the arithmetic of elements
     bool fixed;        // only running statistics count: no moments
     bool coupled;      // a statistic is taken over samples
     bool ready;
@@ -58,6 +59,7 @@ struct Rule {
         if (!ready) return;
         double* next = (double*)memory.held;
         auto take = [&](int64_t count) { return next += count, next - count; };
+        largest = call.dtype == DOUBLE ? __DBL_MAX__ : __FLT_MAX__;
         factor = call.flags & UNBIASED && size > 1 ? (double)size / (double)(size - 1) : 1;
         counts = (bool*)take(k);
         mean_of = (double**)take(k), var_of = (double**)take(k);
@@ -154,6 +156,9 @@ struct Rule {
             for (int64_t i = 0; i < k; i++) importance[i] /= sum;
     }
 
+    // A variance as the arithmetic of elements holds it: where that has no such number, all that is normalized is shift.
+    INLINE double in_range(double v) const { return v > largest ? __builtin_inf() : v; }
+
     // Samples of a part of the batch.
     int64_t start_of(int64_t part) const { return part ? call.ends[part - 1] : 0; }
 
@@ -180,10 +185,10 @@ struct Rule {
     // A pool's statistic from sums of its entries about one of them, which is near enough that no digits are lost.
     INLINE void pool(double first, double second, double pivot, int64_t entries, double* m, double* v) const {
         double count = (double)entries, shift = first / count;
-        double spread = non_negative(second / count - shift * shift);
+        double spread = second * 0 == 0 ? non_negative(second / count - shift * shift) : second;
         if (call.flags & FLAT) spread *= count / at_least_one(count - 1);
         *m = pivot + shift;
-        *v = spread;
+        *v = in_range(spread);
     }
 
     // Batch statistics of a part of the batch, for some channels.
