@@ -13,6 +13,8 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor
 
+from switchnorm.ops.kernels.native.library import load
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
@@ -50,6 +52,14 @@ def _one_thread() -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def library() -> None:
+    """What a test of the compiled library needs; others pass without."""
+    found = load()
+    if isinstance(found, str):
+        pytest.fail(found, pytrace=False)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from switchnorm.ops import reference
 from switchnorm.ops.kernels.base import CHANGED, Forward, Kernel, Operands
 from switchnorm.ops.kernels.choice import needs_plain_gradient
 from switchnorm.ops.kernels.layouts import dense, like
+from switchnorm.ops.moments import cast, sum_dtype
 from switchnorm.ops.rule import Rule
 from switchnorm.ops.statistics import Table
 
@@ -19,14 +20,15 @@ def normalize(
     kernel: Kernel, operands: Operands, rule: Rule, relu: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """As `reference.normalize`, by a kernel; x and the residual may be in any memory format."""
+    x, residual = operands.x, operands.residual
     # A copy is part of the graph, so that second derivatives reach what was copied.
-    operands = operands._replace(x=dense(operands.x))
-    if not torch.is_grad_enabled():
-        aligned = None if operands.residual is None else like(operands.residual, operands.x)
-        found = kernel.forward(operands._replace(residual=aligned), rule, relu, keeps=False)
-        return found.y, found.batch_mean, found.batch_var
-    y, batch_mean, batch_var = _Normalize.apply(kernel, rule, relu, operands.running, *operands[:6])
-    return y, batch_mean, batch_var
+    operands = operands._replace(x=dense(cast(x, sum_dtype(x, residual))))
+    if torch.is_grad_enabled():
+        y, batch_mean, batch_var = _Normalize.apply(kernel, rule, relu, operands.running, *operands[:6])
+    else:
+        aligned = None if residual is None else like(residual, operands.x)
+        y, batch_mean, batch_var, *_ = kernel.forward(operands._replace(residual=aligned), rule, relu, keeps=False)
+    return cast(y, x.dtype), batch_mean, batch_var
 
 
 class _Normalize(torch.autograd.Function):

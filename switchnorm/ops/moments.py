@@ -11,6 +11,11 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def sum_dtype(x: Tensor, residual: Tensor | None) -> torch.dtype:
+    """The dtype in which x is normalized for a residual to be added to it: sums of two dtypes are rounded once."""
+    return x.dtype if residual is None or residual.dtype == x.dtype else accumulation_dtype(x.dtype)
+
+
 def cast(t: Tensor, dtype: torch.dtype) -> Tensor:
     """t in `dtype`; t itself where that is its dtype, since each call into PyTorch costs a small layer time."""
     return t if t.dtype == dtype else t.to(dtype)

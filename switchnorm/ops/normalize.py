@@ -96,7 +96,7 @@ def normalize(
     eps = eps if type(eps) is float else float(eps)
     rule = Rule(statistics, map_size(x), x.dim() == 2, eps, ghost, group, unbiased)
     operands = Operands(x, mean_importance, var_importance, weight, bias, residual, running)
-    kernel = choose(x, mean_importance, var_importance, weight, bias, residual)
+    kernel = choose(x, mean_importance, var_importance, weight, bias, residual, *(running or ()))
     relu = activation == "relu"
     # Processes that share statistics must all take the same path, for their collective calls pair up; that includes one
     # without samples.

@@ -29,7 +29,7 @@ from switchnorm.ops.kernels.base import (
 )
 from switchnorm.ops.kernels.choice import choose, needs_plain_gradient
 from switchnorm.ops.kernels.layouts import dense, like
-from switchnorm.ops.moments import cast, map_size
+from switchnorm.ops.moments import cast, map_size, sum_dtype
 from switchnorm.ops.normalize import check_residual
 from switchnorm.ops.partition import Ghost
 from switchnorm.ops.projection import Call, Final, Moved, Projection, members
@@ -73,11 +73,11 @@ def switch(
         InputError: a residual of another shape, tensors of other devices or lengths.
     """
     running = used or moved or _NONE
-    kernel = choose(x, mean_logits, var_logits, weight, bias, residual, running[0], running[1])
+    kind, final, tied = projection
+    kernel = choose(x, mean_logits, var_logits, weight, bias, residual, running[0], running[1], *(final or ()))
     # Wrapped is what has outlived the transform of torch.func that it comes from; the longer way unwraps it.
     if kernel is None or not x.numel() or torch._C._functorch.is_functorch_wrapped_tensor(x):
         return None
-    kind, final, tied = projection
     averages = moved is not None and moved.share < 0
     found = _found(kernel, statistics, ghost, used is not None, averages, x.shape[0], eps, relu, kind, tied)
     if found is None:
@@ -96,9 +96,11 @@ def switch(
         # Written past autograd, which shall notice that.
         if not (mean.is_contiguous() and var.is_contiguous()) or mean.is_inference() or var.is_inference():
             return None
-    x = dense(x)
+    dtype = x.dtype
     if residual is not None:
         check_residual(residual, x)
+        x = cast(x, sum_dtype(x, residual))
+    x = dense(x)
     mean_logits, var_logits = mean_logits.contiguous(), var_logits.contiguous()
     if weight is not None:
         weight = weight.contiguous()
@@ -107,12 +109,12 @@ def switch(
     whole, call = found
     if torch.is_grad_enabled():
         y: Tensor = _apply((whole, call, final, used, moved), x, mean_logits, var_logits, weight, bias, residual)
-        return y
+        return y if residual is None else cast(y, dtype)
     aligned = None if residual is None else like(residual, x)
     y = whole.forward(call, x, (mean_logits, var_logits, final, weight, bias, used), aligned, moved, False)[0]
     if moved is not None:
         increment_version(moved[:3])
-    return y
+    return y if residual is None else cast(y, dtype)
 
 
 @functools.lru_cache(maxsize=4096)

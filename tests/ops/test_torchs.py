@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from switchnorm.layers import BatchNorm2d, GroupNorm, Spec, WSConv2d, norm_names
 from switchnorm.ops import KernelFallback, kernel
 from switchnorm.ops.kernels import choice
-from switchnorm.ops.torchs import COPIED, LONG_SUM, batch_norm_is_good, group_norm_is_good
+from switchnorm.ops.torchs import COPIED, LONG_SUM, batch_norm_is_exact, group_norm_is_fast
 
 SHAPES = [
     (4, 8, 37),
@@ -86,13 +86,13 @@ def test_which_inputs_pytorchs_kernels_are_good_for() -> None:
     assert small.numel() < COPIED <= large.numel()
     assert large.numel() // 4 > LONG_SUM
     for x in (small, last(small), large, last(large).bfloat16()):
-        assert group_norm_is_good(x)
-        assert batch_norm_is_good(x + 1000)
-    assert not group_norm_is_good(last(large))
-    assert batch_norm_is_good(last(large))
+        assert group_norm_is_fast(x)
+        assert batch_norm_is_exact(x + 1000)
+    assert not group_norm_is_fast(last(large))
+    assert batch_norm_is_exact(last(large))
     one_channel = last(large)
     one_channel[:, 2] += 1000
-    assert not batch_norm_is_good(one_channel)
+    assert not batch_norm_is_exact(one_channel)
 
 
 @pytest.mark.parametrize("training", [True, False])

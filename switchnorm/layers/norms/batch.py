@@ -24,13 +24,9 @@ from switchnorm.layers.registry import Norm, register
 from switchnorm.layers.running import Sync, not_given, parts_of_batch, process_group, update_running
 from switchnorm.layers.unbatched import is_one_sample, one_sample
 from switchnorm.ops import normalize
-from switchnorm.ops.kernels.choice import needs_plain_operations, takes_torch
+from switchnorm.ops.kernels.choice import always, needs_plain_operations, takes_torch
 from switchnorm.ops.normalize import Activation, check_activation, check_batch, check_input
-from switchnorm.ops.torchs import batch_norm_is_good
-
-
-def _always(x: Tensor) -> bool:
-    return True
+from switchnorm.ops.torchs import batch_norm_is_exact
 
 
 class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
@@ -78,8 +74,8 @@ class _GhostBatch(Opaque, Checked, nn.modules.batchnorm._BatchNorm):
         unlike = input.is_meta or needs_plain_operations(input) or input.numel() == 0
         counts = self.training and self.momentum is None and unlike
         if ghost is None and group is None and not counts:
-            good = batch_norm_is_good if self.training or not self.track_running_stats else _always
-            if takes_torch(input, good):
+            exact = batch_norm_is_exact if self.training or not self.track_running_stats else always
+            if takes_torch(input, exact=exact):
                 return finish(self._torchs(input), residual, activation)
         self._check_input_dim(input)
         running = None

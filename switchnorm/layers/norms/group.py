@@ -24,7 +24,7 @@ from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import takes_torch
 from switchnorm.ops.normalize import Activation, check_activation, check_group, check_input
 from switchnorm.ops.statistics import check_groups
-from switchnorm.ops.torchs import channels_last, contiguous, group_norm_is_good, instance_norm_is_good
+from switchnorm.ops.torchs import channels_last, contiguous, group_norm_is_fast, instance_norm_is_fast
 
 
 class GroupNorm(Opaque, Checked, Unfoldable, nn.GroupNorm):
@@ -60,8 +60,8 @@ class GroupNorm(Opaque, Checked, Unfoldable, nn.GroupNorm):
             check_group(input, self.num_groups)
         # The variance of a single value is 0, and torch refuses groups that have no more, or nothing in each map.
         refused = input.numel() in (0, self.num_groups)
-        good = instance_norm_is_good if self.num_groups == self.num_channels else group_norm_is_good
-        if not refused and takes_torch(input, good):
+        fast = instance_norm_is_fast if self.num_groups == self.num_channels else group_norm_is_fast
+        if not refused and takes_torch(input, fast=fast):
             given = contiguous(input)
             y = super().forward(given)
             return finish(y if given is input else channels_last(y), residual, activation)

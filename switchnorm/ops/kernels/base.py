@@ -245,7 +245,10 @@ class Kernel(ABC):
         pivot = None if fixed(rule, running) else pivot_of(rule, mean, running)
         derived = derive(rule, mean, var, running, pivot)
         mixed_mean = mix([s.mean for s in derived.statistics], weights_of(operands.mean_importance, mean))
-        mixed_var = mix([s.var for s in derived.statistics], weights_of(operands.var_importance, mean))
+        # Out of range is what leaves that of the arithmetic of elements, however wide tables are.
+        dtype = accumulation_dtype(x.dtype)
+        variances = [cast(cast(s.var, dtype), mean.dtype) for s in derived.statistics]
+        mixed_var = mix(variances, weights_of(operands.var_importance, mean))
         deviation = (mixed_var + rule.eps).rsqrt_()
         scale = deviation if operands.weight is None else deviation * cast(operands.weight, mean.dtype)
         centre = mixed_mean if pivot is None else mixed_mean + pivot
@@ -260,7 +263,6 @@ class Kernel(ABC):
             y.relu_()
         tables = [table for statistic in derived.statistics for table in (statistic.mean, statistic.var)]
         saved = (mean, centre, deviation, scale, derived.mean, *tables)
-        dtype = accumulation_dtype(x.dtype)
         batch_mean, batch_var = (None if t is None else cast(t, dtype) for t in derived[2:])
         return Forward(y, batch_mean, batch_var, saved, [s.pool for s in derived.statistics])
 

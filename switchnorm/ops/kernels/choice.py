@@ -82,23 +82,34 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
     return None
 
 
-def takes_torch(x: Tensor, good: Callable[[Tensor], bool]) -> bool:
+def always(x: Tensor) -> bool:
+    """What is so for every input."""
+    return True
+
+
+def takes_torch(
+    x: Tensor, *, fast: Callable[[Tensor], bool] = always, exact: Callable[[Tensor], bool] = always
+) -> bool:
     """Whether a normalization that PyTorch has too takes PyTorch's own kernel.
 
     Args:
         x: the input. Small networks feel what is asked of each layer, so that parameters are not looked at.
-        good: tells whether that kernel is fast and exact for an input, which it may read.
+        fast: tells whether that kernel is faster than a fast path, if there is one.
+        exact: tells whether it is as exact as the reference for an input, which it may read.
     """
     if needs_plain_operations(x) or x.is_meta:
         return True
     forced = _overruling()
     if forced is not None:
         return forced == "torch"
-    return good(x) or choose(x) is None
+    return exact(x) and (fast(x) or choose(x) is None)
 
 
 def needs_plain_operations(*tensors: Tensor | None) -> bool:
-    """Whether the call is compiled, traced or transformed, or a tensor is of a subclass: all need plain operations."""
+    """Whether the call is compiled, traced or transformed, or a tensor is of a subclass, or not in memory as it is.
+
+    All need plain operations.
+    """
     if (
         torch.compiler.is_compiling()
         or torch._C._is_tracing()
@@ -107,6 +118,10 @@ def needs_plain_operations(*tensors: Tensor | None) -> bool:
         or not _PLAIN.issuperset(map(type, tensors))
     ):
         return True
+    for t in tensors:
+        # A view of numbers with the other sign, or zeros without memory.
+        if t is not None and (t.is_neg() or t._is_zerotensor()):
+            return True
     # The level is -1 outside of forward-mode differentiation, so that most programs never look at tangents.
     if forward_ad._current_level < 0:
         return False

@@ -14,7 +14,7 @@ from switchnorm.layers.evaluated import Mixture
 from switchnorm.layers.opaque import Opaque
 from switchnorm.ops import normalize
 from switchnorm.ops.kernels.choice import takes_torch
-from switchnorm.ops.torchs import channels_last, contiguous, group_norm_is_good
+from switchnorm.ops.torchs import channels_last, contiguous, group_norm_is_fast
 from switchnorm.surgery.folding.sizes import MapSize
 
 
@@ -119,7 +119,7 @@ class GroupNorm(Held):
             self.size.check(x)
         if is_exported():
             return self._exported(x)
-        if torch.compiler.is_compiling() or takes_torch(x, group_norm_is_good):
+        if torch.compiler.is_compiling() or takes_torch(x, fast=group_norm_is_fast):
             given = contiguous(x)
             # Past torch.nn.functional, which refuses maps of a single value.
             y = torch.group_norm(given, self.groups, self.weight, self.bias, self.eps)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 import switchnorm
 from switchnorm.ops import kernel, normalize
+from switchnorm.ops.kernels import choice
+from switchnorm.ops.kernels.native.kernel import NativeKernel
 
 SN = ("instance", "layer", "batch")
 
@@ -205,6 +207,13 @@ def results(case: Case, path: str, dtype: torch.dtype) -> dict[str, Tensor]:
 def given_importance(*logits: Tensor) -> list[Tensor]:
     """Importance as leaves of the dtype of the logits; it is rounded once."""
     return [each.detach().double().softmax(0).to(each.dtype).requires_grad_() for each in logits]
+
+
+def native() -> NativeKernel:
+    """The compiled path."""
+    path = choice._load("cpu")
+    assert isinstance(path, NativeKernel), path
+    return path
 
 
 def without_level(gradient: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 import switchnorm
-from switchnorm.ops.kernels import choice
 from switchnorm.ops.kernels.base import Operands
 from switchnorm.ops.kernels.native import build
 from switchnorm.ops.rule import Rule
+from tests.ops.kernels.contracts import native
 
 _held: list[mmap.mmap] = []
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -47,7 +47,7 @@ def main() -> int:
     """Forward and backward passes, inputs and outputs between guards."""
     if len(sys.argv) > 1:
         build.BUILT = Path(sys.argv[1])
-    path: Any = choice._load("cpu")
+    path = native()
     done = 0
     shapes = [(2, 3, 1, 3), (2, 13, 7, 7), (3, 8, 5, 1), (1, 40, 33, 2), (1, 6, 70, 70)]
     empty_like = torch.empty_like

@@ -21,7 +21,6 @@ from switchnorm.errors import InputError
 from switchnorm.ops import kernel, normalize
 from switchnorm.ops.kernels import choice
 from switchnorm.ops.kernels.native import build, library
-from switchnorm.ops.kernels.native.kernel import NativeKernel
 from tests.ops.kernels.contracts import (
     CONTRACTS,
     LAYOUTS,
@@ -31,17 +30,12 @@ from tests.ops.kernels.contracts import (
     compared,
     given_importance,
     made,
+    native,
     without_level,
 )
 from tests.ops.kernels.contracts import results as by_contract
 
-pytestmark = pytest.mark.usefixtures("poisoned")
-
-
-def native() -> NativeKernel:
-    path = choice._load("cpu")
-    assert isinstance(path, NativeKernel), path
-    return path
+pytestmark = pytest.mark.usefixtures("library", "poisoned")
 
 
 class Case(NamedTuple):
