@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Sequence
 
 from switchnorm.config.norms import BUILT_IN
-from switchnorm.config.recipe import SHORT, flags_of
+from switchnorm.config.recipe import SHORT, values_of
 from switchnorm.data import dataset_classes
 from switchnorm.deploy.formats import FORMATS
 from switchnorm.errors import InputError
@@ -24,11 +24,10 @@ from switchnorm.studies import STUDIES
 _NAMES = {"train": recipes, "check": recipes, "study": lambda: [*STUDIES]}
 #: Commands of which keys of the configuration are flags.
 _CONFIGURED = ("train", "check", "eval", "predict", "study")
+#: Values of flags whose type does not list them.
 _VALUES = {
     "norm": lambda: [*BUILT_IN, *(f"{name}+ws" for name in BUILT_IN)],
     "data": lambda: [*dataset_classes()],
-    "device": lambda: ["auto", "cpu", "cuda", "mps"],
-    "precision": lambda: ["32", "bf16", "16", "64"],
     "format": lambda: [*FORMATS],
     "recipe": recipes,
 }
@@ -60,32 +59,33 @@ def _add(command: argparse.ArgumentParser, name: str, words: Sequence[str]) -> N
     """Make arguments of what the command takes beyond its own."""
     from argcomplete.completers import ChoicesCompleter, FilesCompleter
 
-    def values(action: argparse.Action, choose: object) -> None:
-        action.completer = ChoicesCompleter(choose())  # type: ignore[attr-defined, operator]
+    def values(action: argparse.Action, choices: Sequence[str]) -> None:
+        action.completer = ChoicesCompleter(choices)  # type: ignore[attr-defined, arg-type]
 
     known = {flag for action in command._actions for flag in action.option_strings}
     for action in command._actions:
         if action.dest in _VALUES and action.choices is None:
-            values(action, _VALUES[action.dest])
+            values(action, _VALUES[action.dest]())
     if not any(not action.option_strings for action in command._actions):
         if name in _NAMES:
-            values(command.add_argument("what", nargs="?"), _NAMES[name])
+            values(command.add_argument("what", nargs="?"), _NAMES[name]())
         else:
             command.add_argument("what", nargs="*").completer = FilesCompleter()  # type: ignore[attr-defined]
     if name in _CONFIGURED:
-        for flag in (*(f"--{short.replace('_', '-')}" for short in SHORT), *_keys(words)):
-            if flag not in known:
-                known.add(flag)
-                action = command.add_argument(flag, dest=flag.strip("-").replace("-", "_"))
-                if action.dest in _VALUES:
-                    values(action, _VALUES[action.dest])
+        listed = _listed(words)
+        keys = {short.replace("_", "-"): key for short, key in SHORT.items()} | {key: key for key in listed}
+        for flag, key in keys.items():
+            if f"--{flag}" not in known:
+                action = command.add_argument(f"--{flag}", dest=flag)
+                if choices := _VALUES[flag]() if flag in _VALUES else listed.get(key):
+                    values(action, choices)
 
 
-def _keys(words: Sequence[str]) -> list[str]:
-    """The keys of the configuration, with those of the data that the line names; digits' without."""
+def _listed(words: Sequence[str]) -> dict[str, list[str]]:
+    """The keys of the configuration, with those of the data that the line names; digits' without: their values."""
     recipe = next((word for word in words if word in recipes()), None)
     data = next((after for before, after in itertools.pairwise(words) if before in ("--data", "--data.name")), None)
     try:
-        return flags_of(recipe, data)
+        return values_of(recipe, data)
     except InputError:
-        return flags_of()
+        return values_of()

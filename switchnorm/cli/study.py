@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from switchnorm.cli import cluster
 from switchnorm.cli.command import Commands
 from switchnorm.config.limits import WORKERS, check_seeds
 from switchnorm.config.norms import check_norm
 from switchnorm.config.recipe import read_config
+from switchnorm.config.schema import Device
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
 from switchnorm.runs.geometries import Geometry
@@ -56,7 +57,7 @@ def add(commands: Commands) -> None:
         "--seeds", nargs="+", type=int, metavar="SEED", help="the trainings of each cell (0), row (0 1 2)"
     )
     study.add_argument("--workers", type=int, metavar="N", help="trainings side by side (as the device allows)")
-    study.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="where to train")
+    study.add_argument("--device", default="auto", choices=get_args(Device), help="where to train")
     cluster.add(study)
 
 

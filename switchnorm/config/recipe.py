@@ -7,8 +7,9 @@ import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import yaml
 
@@ -27,6 +28,8 @@ from switchnorm.recipes.located import Located, check_value
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+
+    from switchnorm.data import Dataset
 
 #: Sections whose keys are not known here: network and optimizer check their parts and options themselves.
 OPEN = ("model.norms", "model.options", "optimizer.options")
@@ -125,8 +128,8 @@ def data_config(flags: Sequence[str]) -> Config:
     return evaluation_config([f"--model.name={task.example}", *flags])
 
 
-def flags_of(recipe: str | None = None, dataset: str | None = None) -> list[str]:
-    """The flags that keys of the configuration are.
+def values_of(recipe: str | None = None, dataset: str | None = None) -> dict[str, list[str]]:
+    """The keys of the configuration, each with the values that it takes, where its type lists them; else with none.
 
     Args:
         recipe: the name of one, whose dataset's options are among them.
@@ -137,7 +140,9 @@ def flags_of(recipe: str | None = None, dataset: str | None = None) -> list[str]
     """
     if dataset is None:
         dataset = "digits" if recipe is None else _dataset_name(read_recipe(find_recipe(recipe)).content, (), recipe)
-    return [f"--{key}" for key in _keys(_parser(dataset))]
+    parser = _parser(dataset)
+    types = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
+    return {key: _listed(types.get(key)) for key in _keys(parser)}
 
 
 def to_yaml(config: Config) -> str:
@@ -153,26 +158,32 @@ def to_yaml(config: Config) -> str:
 
 
 def _parser(dataset: str) -> ArgumentParser:
+    """The parser of all keys that there are."""
+    sections = {name: task.section for name, task in tasks().items() if task.section is not None}
+    return _made_parser(dataset, dataset_class(dataset), tuple({**SECTIONS, **sections}.items()), tuple(claim_keys()))
+
+
+@lru_cache(maxsize=8)  # making one takes as long as parsing
+def _made_parser(
+    dataset: str, data: type[Dataset], sections: tuple[tuple[str, type], ...], claims: tuple[str, ...]
+) -> ArgumentParser:
     from jsonargparse import ArgumentParser  # half of what `switchnorm --help` would wait for
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
-    parser.add_argument("--task", type=str, default=dataset_class(dataset).task)
+    parser.add_argument("--task", type=str, default=data.task)
     parser.add_argument("--plugins", type=list[str], default=[])
     parser.add_argument("--label", type=str | None, default=None)
     parser.add_argument("--seed", type=int, default=0)
-    for name, section in SECTIONS.items():
+    for name, section in sections:
         parser.add_class_arguments(section, name)
-    for name, task in tasks().items():
-        if task.section is not None:
-            parser.add_class_arguments(task.section, name)
-    for key in claim_keys():
+    for key in claims:
         parser.add_argument(f"--claim.{key}", type=float | None, default=None)
     for key in ("source", "status"):
         parser.add_argument(f"--claim.{key}", type=str, default="")
     parser.add_argument("--claim.warm_start", type=bool, default=False)
     parser.add_argument("--data.name", type=str, default=dataset)
-    parser.add_class_arguments(dataset_class(dataset), "data")
+    parser.add_class_arguments(data, "data")
     return parser
 
 
@@ -259,6 +270,7 @@ def check_once(flags: Iterable[str]) -> None:
         given[key] = flag
 
 
+@lru_cache(maxsize=8)
 def _keys(parser: ArgumentParser) -> list[str]:
     return [key for key in parser.get_defaults().keys() if key != "config"]  # noqa: SIM118, not a dict
 
@@ -268,6 +280,11 @@ def _may_be_null(key: str, parser: ArgumentParser) -> bool:
     action = next((action for action in parser._actions if action.dest == key), None)
     hint = None if action is None else getattr(action, "_typehint", None)
     return action is None or type(None) in get_args(hint)
+
+
+def _listed(of: Any) -> list[str]:
+    """The values of a type that lists them, or of those of its union that do."""
+    return [str(value) for one in (of, *get_args(of)) if get_origin(one) is Literal for value in get_args(one)]
 
 
 def _is_key(key: str, keys: Sequence[str]) -> bool:

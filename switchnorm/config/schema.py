@@ -6,9 +6,11 @@ This module needs neither torch nor Lightning, so that a wrong flag is reported 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from switchnorm.text import expanded
+
+Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass
@@ -103,7 +105,7 @@ class TrainConfig:
     iteration_size: int = 1
     label_smoothing: float = 0.0
     precision: Literal["32", "bf16", "16", "64"] = "32"
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = "auto"
     strategy: Literal["auto", "fsdp"] = "auto"
     checkpoint_minutes: float = 5.0
     patience: int | None = None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests import forked
 
 pytest.importorskip("argcomplete", reason="pip install '.[completion]'")
 
@@ -16,14 +16,8 @@ def completed(line: str, folder: Path) -> list[str]:
     """How a line may go on, as the shell's function asks."""
     answer = folder / "answer"
     asking = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)}
-    found = subprocess.run(
-        [sys.executable, "-m", "switchnorm"],
-        env={**os.environ, **asking, "COMP_LINE": line, "COMP_POINT": str(len(line))},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    env = {**os.environ, **asking, "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    found = forked.run("-m", "switchnorm", cwd=folder, env=env)
     assert (found.returncode, found.stderr) == (0, "")
     return [each.strip() for each in answer.read_text().splitlines()]
 
@@ -41,6 +35,11 @@ def completed(line: str, folder: Path) -> list[str]:
         ("switchnorm study ", ["geometry", "compare"]),
         ("switchnorm study c", ["compare"]),
         ("switchnorm study geometry -", []),
+        ("switchnorm study geometry --device m", ["mps"]),
+        ("switchnorm train digits/resnet9 --device ", ["auto", "cpu", "cuda", "mps"]),
+        ("switchnorm eval runs/a --precision b", ["bf16"]),
+        ("switchnorm train digits/resnet9 --train.on_divergence ", ["stop", "skip"]),
+        ("switchnorm train camvid/small --data.colors ", ["rgb", "published"]),
         ("switchnorm export RUN --format on", ["onnx"]),
         ("switchnorm eval runs/a --sta", ["--statistics"]),
         ("switchnorm predict ru", ["runs/"]),
