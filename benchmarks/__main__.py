@@ -7,6 +7,8 @@ from benchmarks.gpu import requirements
 if __name__ == "__main__":
     if sys.argv[1:2] == ["gpu"]:
         requirements.check()
-    from benchmarks.command import main
+    from benchmarks.command import SUITES, main
+    from benchmarks.pages import keep_pages
 
-    main(sys.argv[1:])
+    # Suites are timings; studies measure memory too, and what networks answer.
+    main(sys.argv[1:], pages_kept=any(name in SUITES for name in sys.argv[1:2]) and keep_pages())

@@ -29,7 +29,6 @@ from benchmarks import (
 )
 from benchmarks.case import Case
 from benchmarks.gpu import study as gpu
-from benchmarks.pages import keep_pages
 from benchmarks.runner import Outcome, run_case, summed_up
 from benchmarks.text import of_outcome, of_ratios
 from switchnorm.errors import InputError
@@ -53,8 +52,11 @@ SUITES = {
 STUDIES = {"start": start, "samples": samples, "deployed": deployed, "gpu": gpu, "scale": scale}
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run a suite, or make table or figures; exits with 1 if a result was wrong, with 2 and one line on bad input."""
+def main(arguments: Sequence[str], pages_kept: bool = False) -> None:
+    """Run a suite, or make table or figures; exits with 1 if a result was wrong, with 2 and one line on bad input.
+
+    `pages_kept` is what `keep_pages` said of this process, for the record.
+    """
     try:
         options = _parser().parse_args(arguments)
         if options.suite == "table":
@@ -67,7 +69,6 @@ def main(arguments: Sequence[str]) -> None:
             STUDIES[options.suite].run(options, arguments)
             return
         cases = SUITES[options.suite].cases(options)
-        kept = keep_pages()
         outcomes = _run(cases)
         device = cases[0].device
     except InputError as error:
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.json or not (failures or SUITES[options.suite].partial(options)):
         record.write(
             path,
-            record.head(arguments) | {"pages_kept": kept},
+            record.head(arguments) | {"pages_kept": pages_kept},
             [row for outcome in outcomes for row in outcome.rows],
             ratios,
         )

@@ -2,7 +2,7 @@
 
 The compiler is the C and C++ compiler of the package `ziglang`, which `pip install` brings for the time of a build: it
 needs no other compiler, no headers and no linker on the machine, and builds for every other machine as well. This file
-imports nothing of switchnorm, since `setup.py` runs it where neither switchnorm nor torch is installed.
+imports nothing of switchnorm, since `build_backend.py` runs it where neither switchnorm nor torch is installed.
 """
 
 from __future__ import annotations
