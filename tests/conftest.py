@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,6 +44,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(_FIRST))
 
 
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of garbage collections, of which each training ends with one."""
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Let it go in order: libraries count what is left at the end."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Tests run in parallel as processes; threads on top of these only wait for each other."""
@@ -82,6 +93,30 @@ def golden() -> Golden:
             return {key: torch.as_tensor(record[key]) for key in record.files}
 
     return read
+
+
+@pytest.fixture
+def own_registry() -> Iterator[None]:
+    """Normalizers, networks, datasets and tasks that a test registers are gone after it."""
+    from switchnorm.config import task_spec
+    from switchnorm.data import registry as datasets
+    from switchnorm.layers import registry as norms
+    from switchnorm.models import registry as models
+
+    task_spec.tasks()  # which registers those of the library
+    lists = (
+        (norms, "_norms"),
+        (norms, "_by_class"),
+        (models, "FAMILIES"),
+        (datasets, "_CLASSES"),
+        (task_spec, "_TASKS"),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in lists:
+            patch.setattr(module, name, getattr(module, name).copy())
+        norms._changed()
+        yield
+    norms._changed()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ import torch
 from torch import nn
 
 import switchnorm
-from switchnorm.layers import registry
 from switchnorm.ops.kernels.choice import KernelFallback
 from tests import pages
-from tests.contracts.half import fresh_registry
 from tests.weights.files import recorded_state, write_zip
 from tests.weights.test_detectors import published_file
+
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 #: What has a test of its own, which looks at what comes of it.
 OWN = {"docs/own_loops.md", "docs/extending.md", "docs/deployment.md", "docs/tutorial.ipynb"}
@@ -61,14 +61,6 @@ NAMES: dict[str, Callable[[], dict[str, Any]]] = {
     "docs/checkpoints.md": checkpoints,
     "docs/api/index.md": dict,
 }
-
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    fresh_registry(monkeypatch)
-    yield
-    monkeypatch.undo()
-    registry._changed()
 
 
 @pytest.mark.parametrize("page", NAMES)

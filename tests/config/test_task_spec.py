@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
 from switchnorm.tasks import Claim, Flag, Metric, TaskSpec, find_task, register, tasks
 
+pytestmark = pytest.mark.usefixtures("own_registry")
+
 
 @dataclass
 class Section:
@@ -27,14 +28,6 @@ class Section:
     """
 
     width: int = 3
-
-
-@pytest.fixture(autouse=True)
-def _tasks() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        tasks()
-        patch.setattr(task_spec, "_TASKS", task_spec._TASKS.copy())
-        yield
 
 
 def spec(**changes: Any) -> TaskSpec:

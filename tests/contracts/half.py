@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from switchnorm.layers import Norm, register, registry
+from switchnorm.layers import Norm, register
 
 
 class Half(nn.Module):
@@ -33,17 +31,7 @@ class Half(nn.Module):
 HALF = Norm("half", layers={1: Half, 2: Half, 3: Half})
 
 
-def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what a test registers be gone after it."""
-    monkeypatch.setattr(registry, "_norms", dict(registry._norms))
-    monkeypatch.setattr(registry, "_by_class", dict(registry._by_class))
-    registry._changed()
-
-
 @pytest.fixture
-def half(monkeypatch: pytest.MonkeyPatch) -> Iterator[Norm]:
+def half(own_registry: None) -> Norm:
     """`Half`, registered for one test."""
-    fresh_registry(monkeypatch)
-    yield register(HALF)
-    monkeypatch.undo()
-    registry._changed()
+    return register(HALF)

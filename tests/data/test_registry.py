@@ -39,11 +39,9 @@ class Own(Digits):
 
 
 @pytest.fixture
-def registered(monkeypatch):
+def registered(own_registry):
     """What is registered, which a test may change."""
-    before = dataset_classes()
-    monkeypatch.setattr("switchnorm.data.registry._CLASSES", before.copy())
-    return before
+    return dataset_classes()
 
 
 def test_a_registered_dataset_is_known_by_its_name(registered):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,15 +16,9 @@ import switchnorm
 from switchnorm.errors import InputError
 from switchnorm.layers import Norm, Spec, channels_of, has_batch_statistics, kind_of, norm_of, register, registry
 from switchnorm.surgery import calibrate, freeze_statistics, ghost, plan_switch, switch, sync
-from tests.contracts.half import Half, fresh_registry
+from tests.contracts.half import Half
 
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    fresh_registry(monkeypatch)
-    yield
-    monkeypatch.undo()
-    registry._changed()
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 def two(layer: Any = nn.BatchNorm2d) -> nn.Sequential:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -21,14 +20,13 @@ from switchnorm.layers import (
     norm_names,
     norm_of,
     register,
-    registry,
 )
 from switchnorm.layers.options import options_of
 from switchnorm.models import parse_norm
 from switchnorm.report.common.figures import norm_styles
 from switchnorm.runs.appearance import registered
 from switchnorm.surgery import calibrate, ghost, plan_switch, switch, sync
-from tests.contracts.half import HALF, Half, fresh_registry, half
+from tests.contracts.half import HALF, Half, half
 
 __all__ = ["half"]
 
@@ -45,12 +43,7 @@ class OwnBatch(nn.Module):
         return x * self.weight[:, None, None] / x.std((0, 2, 3), keepdim=True)
 
 
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    fresh_registry(monkeypatch)
-    yield
-    monkeypatch.undo()
-    registry._changed()
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 def two(layer: Any) -> nn.Sequential:

@@ -324,9 +324,8 @@ def test_a_norm_may_be_a_spec():
     assert repr(by_spec) == repr(switchnorm.create_model("cifar_resnet20", norm="gn+ws"))
 
 
-def test_networks_of_ones_own_take_no_name_that_is_there(monkeypatch):
-    monkeypatch.setattr(registry, "FAMILIES", registry.FAMILIES.copy())
-
+@pytest.mark.usefixtures("own_registry")
+def test_networks_of_ones_own_take_no_name_that_is_there():
     def build(width, *, norm, num_classes):
         return torch.nn.Linear(width, num_classes)
 
@@ -351,9 +350,8 @@ def test_networks_of_ones_own_take_no_name_that_is_there(monkeypatch):
     assert "mine3" in list_models("mine*")
 
 
-def test_networks_of_ones_own_may_have_no_normalization(monkeypatch):
-    monkeypatch.setattr(registry, "FAMILIES", registry.FAMILIES.copy())
-
+@pytest.mark.usefixtures("own_registry")
+def test_networks_of_ones_own_may_have_no_normalization():
     def build(width, *, num_classes):
         return nn.Linear(width, num_classes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,17 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import switchnorm
-from switchnorm.layers import BatchChannelNorm2d, BatchNorm2d, Norm, SwitchNorm2d, kind_of, register, registry
+from switchnorm.layers import BatchChannelNorm2d, BatchNorm2d, Norm, SwitchNorm2d, kind_of, register
 from switchnorm.surgery import ghost, plan_switch, switch, sync
-from tests.contracts.half import Half, fresh_registry
+from tests.contracts.half import Half
 
-
-@pytest.fixture(autouse=True)
-def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    fresh_registry(monkeypatch)
-    yield
-    monkeypatch.undo()
-    registry._changed()
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 
 class Tau(nn.Module):

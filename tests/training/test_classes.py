@@ -305,23 +305,21 @@ def test_a_warm_start_takes_rows_by_name(copied, capsys):
     assert said == "2 of 4 classes are taken over by name; 2 begin anew (ant, zebra)"
 
 
+@pytest.mark.usefixtures("own_registry")
 def test_a_dataset_of_the_users_own_is_held_against_the_run(recipe, tmp_path):
     @dataclass(frozen=True)
     class Named(Digits):
         classes: ClassVar[tuple[str, ...]] = tuple("abcdefghij")
 
     register("named", Named)
-    try:
-        run, _ = start(
-            read_config(recipe, [*QUICK, "--data", "named"]), tmp_path / "run", default=tmp_path, command=(), quiet=True
-        )
-        assert run.record()["classes"] == list("abcdefghij")
-        assert evaluate(run, run.last).notes == ()
-        Named.classes = tuple("bacdefghij")
-        with pytest.raises(InputError, match=r"Named has 10 classes \(b, a, c, ... from 0 on\), and the run 10 \(a, b"):
-            evaluate(run, run.last)
-    finally:
-        del _CLASSES["named"]
+    run, _ = start(
+        read_config(recipe, [*QUICK, "--data", "named"]), tmp_path / "run", default=tmp_path, command=(), quiet=True
+    )
+    assert run.record()["classes"] == list("abcdefghij")
+    assert evaluate(run, run.last).notes == ()
+    Named.classes = tuple("bacdefghij")
+    with pytest.raises(InputError, match=r"Named has 10 classes \(b, a, c, ... from 0 on\), and the run 10 \(a, b"):
+        evaluate(run, run.last)
 
 
 def test_every_dataset_says_whether_its_classes_are_fixed():

@@ -10,7 +10,8 @@ from torch import nn
 
 import switchnorm
 from switchnorm.errors import InputError
-from switchnorm.layers import Norm
+from switchnorm.layers import Norm, register
+from switchnorm.layers.evaluated import batch_normalization
 from switchnorm.surgery import fold, plan_fold, switch
 from tests.surgery.folding.folded import assert_same, chosen, trained
 from tests.surgery.nets import small_net
@@ -118,22 +119,15 @@ def test_an_average_that_follows_others_is_not_looked_for_any_more():
     assert not any(hasattr(layer, "radius") for layer in folded.modules())
 
 
-def test_a_registered_normalizer_tells_what_it_computes(monkeypatch):
-    from switchnorm.layers import registry
-    from switchnorm.layers.evaluated import batch_normalization
-
+@pytest.mark.usefixtures("own_registry")
+@pytest.mark.parametrize("evaluates", [batch_normalization, None])
+def test_a_registered_normalizer_tells_what_it_computes(evaluates):
     class Scaled(nn.BatchNorm2d):
         pass
 
-    for evaluates in (batch_normalization, None):
-        for name in ("_norms", "_by_class"):
-            monkeypatch.setattr(registry, name, dict(getattr(registry, name)))
-        registry.register(Norm("scaled", {2: Scaled}, batch_statistics=True, evaluates=evaluates))
-        plan, _ = assert_same(trained(nn.Sequential(nn.Conv2d(3, 4, 1), Scaled(4))), torch.randn(2, 3, 4, 4))
-        assert plan.counts == {"part of the layer before": 1}
-        monkeypatch.undo()
-        for forget in registry.on_change:
-            forget()
+    register(Norm("scaled", {2: Scaled}, batch_statistics=True, evaluates=evaluates))
+    plan, _ = assert_same(trained(nn.Sequential(nn.Conv2d(3, 4, 1), Scaled(4))), torch.randn(2, 3, 4, 4))
+    assert plan.counts == {"part of the layer before": 1}
 
 
 def test_a_copy_for_one_size_refuses_others():
