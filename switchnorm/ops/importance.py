@@ -92,6 +92,8 @@ def _plain(
     centre: Literal["simplex", "support"],
 ) -> tuple[Tensor, Tensor]:
     """The projections in tensor operations, which read no number back from the device."""
+    if mean.device.type == "meta":  # shapes alone, for which these dozens of operations take a millisecond each
+        return mean.softmax(0), var.softmax(0)
     fixed = torch.stack((mean_fixed, var_fixed)) > 0
     radii = torch.where(fixed, 1, radius.to(mean.dtype)).squeeze(1)
     importance = sparsestmax(torch.stack((mean, var)), radii, centre)
