@@ -1,8 +1,9 @@
 """Processes of `switchnorm` that begin with everything imported, which otherwise takes seconds of each.
 
 One server for all tests of a process imports and does nothing else; each command is a fork of it, with a process id,
-pipes, signals and an exit code of its own. What depends on how an interpreter begins and ends starts a real one: what
-imports say, variables that are read meanwhile, the order of sets, which the forks of one server have in common.
+pipes, signals and an exit code of its own, and so are the trainings that a study in it starts side by side. What
+depends on how an interpreter begins and ends starts a real one: what imports say, variables that are read meanwhile,
+the order of sets, which the forks of one server have in common.
 
 A command ends with the object that stands for it here, so that a test that fails leaves nothing that goes on.
 """
@@ -13,6 +14,7 @@ import atexit
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import random
 import runpy
@@ -148,24 +150,35 @@ def run(
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def together(
-    folder: Path, processes: int, *arguments: str | os.PathLike[str], timeout: float = 300
-) -> subprocess.CompletedProcess[str]:
-    """Several to their end, as torchrun starts them: they find each other, and one that fails ends all."""
+def side_by_side(
+    folder: Path,
+    processes: int,
+    *arguments: str | os.PathLike[str],
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> list[Forked]:
+    """Several that find each other, by rank; nobody looks after them."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "GLOO_SOCKET_IFNAME": "lo"}
     shared |= {"TORCHELASTIC_RUN_ID": "tests", "TORCHELASTIC_RESTART_COUNT": "0", "GROUP_RANK": "0"}
     shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
-    (out, to_out), (err, to_err) = os.pipe(), os.pipe()
-    started = [
+    return [
         Forked(
             arguments,
             folder,
             {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=to_out,
-            stderr=to_err,
+            stdout=stdout,
+            stderr=stderr,
         )
         for rank in range(processes)
     ]
+
+
+def together(
+    folder: Path, processes: int, *arguments: str | os.PathLike[str], timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
+    """Several to their end, as torchrun starts them: they find each other, and one that fails ends all."""
+    (out, to_out), (err, to_err) = os.pipe(), os.pipe()
+    started = side_by_side(folder, processes, *arguments, stdout=to_out, stderr=to_err)
     os.close(to_out)
     os.close(to_err)
 
@@ -239,6 +252,9 @@ def serve(address: str, parent: int) -> None:
         importlib.import_module(name)
     import torch
 
+    from switchnorm.studies import parallel
+
+    parallel._CONTEXT = multiprocessing.get_context("fork")  # type: ignore[assignment]
     torch.set_num_threads(1)
     assert len(os.listdir("/proc/self/task")) == 1, "a thread of an import would be missing in the forks"
     signal.signal(signal.SIGINT, signal.SIG_IGN)

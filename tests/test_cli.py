@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from switchnorm.cli import main
+from tests import forked
 
 
 def no_network(*arguments: object) -> None:
@@ -242,8 +243,8 @@ def test_several_seeds_are_trained_once_and_summed_up(capsys, monkeypatch, tmp_p
     main(["train", "digits/resnet9", *flags, "--seed", "3", "--out", "s/seed3"])
     capsys.readouterr()
     before = files(tmp_path / "s/seed3")
-    main(["train", "digits/resnet9", *flags, "--seeds", "3", "1", "--workers", "1", "--out", "s"])
-    out = capsys.readouterr().out
+    seeds = ("--seeds", "3", "1", "--workers", "1", "--out", "s")
+    out = forked.run("-m", "switchnorm", "train", "digits/resnet9", *flags, *seeds, cwd=tmp_path).stdout
     assert files(tmp_path / "s/seed3") == before, "a finished run was touched"
     assert json.loads((tmp_path / "s/seed1/run.json").read_text())["seed"] == 1
     a, b = (json.loads((tmp_path / f"s/seed{n}/run.json").read_text())["result"]["val_accuracy"] for n in (3, 1))

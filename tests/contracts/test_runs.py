@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,7 @@ from torch import nn
 from switchnorm.config import task_spec
 from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import Config
-from switchnorm.data import registry as datasets
 from switchnorm.layers import Norm, norm_names, register, registry
-from switchnorm.models import registry as models
 from switchnorm.report import write
 from switchnorm.runs.folder import RunFolder
 from switchnorm.training import fit
@@ -28,6 +25,8 @@ from switchnorm.training.evaluate import evaluate
 from switchnorm.training.launch import resume, start
 from switchnorm.training.words import evaluation
 from tests.training.scenes import write_scenes
+
+pytestmark = pytest.mark.usefixtures("own_registry")
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 
@@ -43,29 +42,12 @@ class Half(nn.Module):
         return x / 2
 
 
-@pytest.fixture(autouse=True)
-def _registries() -> Iterator[None]:
-    """What a test registers is gone after it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module, name in (
-            (task_spec, "_TASKS"),
-            (datasets, "_CLASSES"),
-            (models, "FAMILIES"),
-            (registry, "_norms"),
-            (registry, "_by_class"),
-        ):
-            patch.setattr(module, name, getattr(module, name).copy())
-        registry._changed()
-        yield
-    registry._changed()
-
-
 def digits(folder: Path, *flags: str, **changes: Any) -> Config:
-    """Two epochs of five steps."""
+    """Two epochs of three steps."""
     content = {
         "model": {"name": "digits_resnet9"},
         "data": {"name": "digits"},
-        "train": {"epochs": 2, "batch_size": 256, "device": "cpu"},
+        "train": {"epochs": 2, "epoch_steps": 3, "batch_size": 64, "eval_batch_size": 360, "device": "cpu"},
         "optimizer": {"lr": 0.05, "clip_norm": 1.0},
     }
     path = folder / "recipe.yaml"
@@ -126,7 +108,7 @@ def check(config: Config, folder: Path, steps: int, monkeypatch: pytest.MonkeyPa
 
 
 def check_norm(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
-    page = check(digits(folder, "--norm", name, *flags), folder, 7, monkeypatch)
+    page = check(digits(folder, "--norm", name, *flags), folder, 4, monkeypatch)
     assert f"{name.upper().replace('+', ' + ')}</th>" in page
     if registry.find(name.partition("+")[0]).mixes:
         assert "What each layer chose" in page
@@ -135,18 +117,18 @@ def check_norm(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *flags:
 @pytest.mark.parametrize("name", norm_names())
 def test_a_normalizer_is_trained_resumed_evaluated_and_reported(name, tmp_path, monkeypatch):
     norm = registry.find(name)
-    ghost = ["--samples-per-gpu", "64"] if norm.ghost else []
+    ghost = ["--samples-per-gpu", "16"] if norm.ghost else []
     check_norm(name, tmp_path, monkeypatch, *ghost)
 
 
 def test_so_is_one_that_says_nothing_of_itself(tmp_path, monkeypatch):
     register(Norm("half", layers={1: Half, 2: Half, 3: Half}))
-    check_norm("half+ws", tmp_path, monkeypatch, "--samples-per-gpu", "64")
+    check_norm("half+ws", tmp_path, monkeypatch, "--samples-per-gpu", "16")
 
 
 def test_classification_is_trained_resumed_evaluated_and_reported(tmp_path, monkeypatch):
     flags = ("--norm", "sn", "--train.mixup", "0.2", "--train.ema", "0.5")
-    assert "Validation accuracy" in check(digits(tmp_path, *flags), tmp_path, 7, monkeypatch)
+    assert "Validation accuracy" in check(digits(tmp_path, *flags), tmp_path, 4, monkeypatch)
 
 
 def test_segmentation_is_trained_resumed_evaluated_and_reported(tmp_path, monkeypatch):
@@ -177,6 +159,6 @@ def test_so_is_a_task_that_somebody_registers(tmp_path, monkeypatch):
     )
     assert config.task == "ordinal"
     assert config.own.smoothing == 0.1
-    page = check(config, tmp_path, 7, monkeypatch)
+    page = check(config, tmp_path, 4, monkeypatch)
     assert "Closeness %" in page
     assert "Validation closeness, %" in page

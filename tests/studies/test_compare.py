@@ -13,6 +13,7 @@ from switchnorm.runs.folder import RunFolder
 from switchnorm.studies.compare import plan_comparison
 from switchnorm.studies.variants import read_variants
 from switchnorm.training.pictures import as_expected
+from tests import forked
 from tests.data.photos import write_tree
 
 FROZEN = "Frozen BN: norm=bn train.frozen_statistics=true"
@@ -93,25 +94,24 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(capsys, monkeypatch, tmp
 FLAGS = ("--epochs=1", "--batch-size=512", "--schedule.warmup_epochs=0")
 
 
-def compare(*variants: str, seeds=("0", "1")) -> None:
-    arguments = ("--recipe", "digits/resnet9", "--variants", *variants, "--seeds", *seeds, "--device", "cpu", *FLAGS)
-    main(("study", "compare", *arguments, "--out", "made", "--workers", "1"))
+def compare(folder, *variants: str):
+    arguments = ("--recipe", "digits/resnet9", "--variants", *variants, "--seeds", "0", "1", "--device", "cpu", *FLAGS)
+    command = ("-m", "switchnorm", "study", "compare", *arguments, "--out", "made", "--workers", "1")
+    return forked.run(*command, cwd=folder)
 
 
-def test_the_table_has_mean_and_spread_of_every_variant_that_trained(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    compare("bn", FROZEN)
+def test_the_table_has_mean_and_spread_of_every_variant_that_trained(tmp_path):
+    done = compare(tmp_path, "bn", FROZEN)
+    assert done.returncode == 0, done.stderr
     runs = {path.name: RunFolder(path) for path in (tmp_path / "made/runs").iterdir()}
     saved = {name: run.last.stat().st_mtime_ns for name, run in runs.items()}
     assert sorted(runs) == ["bn-seed0", "bn-seed1", "frozen-bn-seed0", "frozen-bn-seed1"]
-    capsys.readouterr()
 
-    with pytest.raises(SystemExit) as stopped:  # one variant more, which comes to no end
-        compare("bn", FROZEN, "wild: norm=gn lr=1e38 optimizer.clip_norm=null")
-    assert stopped.value.code == 1
+    # One variant more, which comes to no end.
+    done = compare(tmp_path, "bn", FROZEN, "wild: norm=gn lr=1e38 optimizer.clip_norm=null")
+    assert done.returncode == 1, done.stderr
     assert {name: run.last.stat().st_mtime_ns for name, run in runs.items()} == saved, "trained again"
-    out, _ = capsys.readouterr()
-    assert "wild, seed 1 failed: training diverged in epoch 1, step 2 of 2" in out
+    assert "wild, seed 1 failed: training diverged in epoch 1, step 2 of 2" in done.stdout
     table = json.loads((tmp_path / "made/table.json").read_text())
     assert table["variants"]["Frozen BN"] == "norm=bn train.frozen_statistics=true"
     rows = {row["name"]: row for row in table["tables"][0]["rows"]}
@@ -122,7 +122,7 @@ def test_the_table_has_mean_and_spread_of_every_variant_that_trained(capsys, mon
         assert rows[name]["spread"] == pytest.approx(statistics.stdev(values))
         assert [seed["accuracy"] for seed in rows[name]["seeds"]] == pytest.approx(values)
         shown = f"{100 * statistics.fmean(values):.2f} ± {100 * statistics.stdev(values):.2f}"
-        assert shown in out
+        assert shown in done.stdout
         assert shown in (tmp_path / "made/table.md").read_text()
     page = (tmp_path / "made/report.html").read_text()
     assert "Frozen BN" in page

@@ -10,7 +10,6 @@ from switchnorm import layers
 from switchnorm.config.recipe import read_config
 from switchnorm.data import create_dataset
 from switchnorm.errors import InputError
-from switchnorm.layers import registry
 from switchnorm.runs.folder import RunFolder
 from switchnorm.surgery import calibrate
 from switchnorm.training import dry_run
@@ -19,7 +18,6 @@ from switchnorm.training.callbacks.checkpoints import MidEpochCheckpoint
 from switchnorm.training.evaluate import evaluate
 from switchnorm.training.launch import resume, start
 from switchnorm.weights import load_state
-from tests.contracts.half import fresh_registry
 from tests.training.test_resume import assert_same_run, rows
 from tests.training.trainings import StoppedError, stopping
 
@@ -75,19 +73,19 @@ def test_training_is_the_same_with_and_without(recipe, tmp_path, flags):
 
 
 @pytest.mark.parametrize("average", [(), ("--train.ema", "0.5")])
-@pytest.mark.parametrize(("step", "writes"), [(4, False), (5, True)])
-def test_a_killed_run_ends_as_the_unkilled_one(recipe, tmp_path, monkeypatch, step, writes, average):
+def test_a_killed_run_ends_as_the_unkilled_one(recipe, tmp_path, monkeypatch, average):
     """Resumed where an epoch ended, and in the middle of one."""
     flags = ("--norm", "bcn", *WHOLE, "--train.calibrate", "2", "--train.checkpoint_minutes", "0", *average)
     reference = train(recipe, tmp_path / "reference", *flags)
-    with monkeypatch.context() as patched:
-        patched.setattr(MidEpochCheckpoint, "on_train_batch_end", stopping(step, writes))
-        with pytest.raises(StoppedError):
-            train(recipe, tmp_path / "killed", *flags)
-    killed = RunFolder(tmp_path / "killed")
-    assert torch.load(killed.last, weights_only=True)["global_step"] == (step if writes else 3)
-    resume(killed.path, quiet=True)
-    assert_same_run(reference.path, killed.path)
+    for step, writes in ((4, False), (5, True)):
+        with monkeypatch.context() as patched:
+            patched.setattr(MidEpochCheckpoint, "on_train_batch_end", stopping(step, writes))
+            with pytest.raises(StoppedError):
+                train(recipe, tmp_path / f"killed{step}", *flags)
+        killed = RunFolder(tmp_path / f"killed{step}")
+        assert torch.load(killed.last, weights_only=True)["global_step"] == (step if writes else 3)
+        resume(killed.path, quiet=True)
+        assert_same_run(reference.path, killed.path)
 
 
 def test_networks_without_batch_statistics_have_nothing_to_calibrate(recipe, tmp_path):
@@ -96,17 +94,13 @@ def test_networks_without_batch_statistics_have_nothing_to_calibrate(recipe, tmp
     assert rows(run.metrics_file) == rows(plain.metrics_file)
 
 
-def test_a_layer_that_cannot_be_calibrated_is_refused_at_the_start(recipe, monkeypatch):
+@pytest.mark.usefixtures("own_registry")
+def test_a_layer_that_cannot_be_calibrated_is_refused_at_the_start(recipe):
     class Tracking(nn.BatchNorm2d):
         """Batch statistics that a registration does not let calibrate."""
 
-    with monkeypatch.context() as patched:
-        fresh_registry(patched)
-        layers.register(layers.Norm("tracking", dict.fromkeys((1, 2, 3), Tracking), batch_statistics=True, ghost=True))
-        config = read_config(recipe, (*FLAGS, "--norm", "tracking", "--train.calibrate", "2"))
-        for begin in (prepare, dry_run):
-            with pytest.raises(
-                InputError, match="layer 'bn1' cannot take calibrate: 'tracking' does not support calib"
-            ):
-                begin(config)
-    registry._changed()
+    layers.register(layers.Norm("tracking", dict.fromkeys((1, 2, 3), Tracking), batch_statistics=True, ghost=True))
+    config = read_config(recipe, (*FLAGS, "--norm", "tracking", "--train.calibrate", "2"))
+    for begin in (prepare, dry_run):
+        with pytest.raises(InputError, match="layer 'bn1' cannot take calibrate: 'tracking' does not support calib"):
+            begin(config)

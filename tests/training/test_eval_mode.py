@@ -28,7 +28,7 @@ EVALUATING += ("--model.options.dropout", "0.5", "--segmentation.deep_supervisio
 
 def test_a_network_is_trained_in_evaluation_mode(recipe, tmp_path):
     """Statistics stay, in both epochs; all parameters are trained, those of the inner branch too."""
-    config = read_config(recipe, (*EVALUATING, "0.5"))
+    config = read_config(recipe, (*EVALUATING, "0.5", "--train.epoch_steps", "1"))
     run, _ = start(config, tmp_path / "run", default=Path("x"), command=(), quiet=True)
     after = read_state(run.last)
     for key, value in build_model(config, 3).state_dict().items():
@@ -36,7 +36,7 @@ def test_a_network_is_trained_in_evaluation_mode(recipe, tmp_path):
 
 
 def test_nothing_is_dropped_in_evaluation_mode(recipe, tmp_path):
-    config = read_config(recipe, (*EVALUATING, "0", "--lr", "0"))
+    config = read_config(recipe, (*EVALUATING, "0", "--lr", "0", "--epochs", "1"))
     run, _ = start(config, tmp_path / "run", default=Path("x"), command=(), quiet=True)
     model = build_model(config, 3).eval()
     losses = [loss_of(model, *batch) for batch in training_batches(config, create_dataset(**config.data))]

@@ -16,6 +16,7 @@ from switchnorm.config.recipe import read_config
 from switchnorm.runs.folder import RunFolder
 from switchnorm.signals import ENDING, Interrupted
 from switchnorm.training.launch import resume, start
+from tests.forked import side_by_side
 from tests.training.test_resume import assert_same_run, wait_for
 from tests.training.trainings import with_callback
 
@@ -192,21 +193,28 @@ def torchrun(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_processes_save_together_whichever_gets_the_signal_and_end_when_one_is_lost(recipe, tmp_path):
+    last = tmp_path / "run/checkpoints/last.ckpt"
+
+    def wait_until_it_has_saved(process) -> None:
+        before = last.stat().st_mtime_ns if last.is_file() else 0
+        wait_for(lambda: last.is_file() and last.stat().st_mtime_ns != before, process)
+
+    def line(err: str) -> str:
+        (ours,) = [line for line in err.splitlines() if line.startswith("switchnorm: ")]
+        assert "; continue with `torchrun --nproc-per-node 2 -m switchnorm train --resume run`" in ours
+        return ours
+
     flags = ("--samples-per-gpu", "null", "--train.checkpoint_minutes", "99", "--train.calibrate", "1")
     process = torchrun(tmp_path, "train", recipe, *flags, "--epochs", "99", "--out", "run")
-    last = tmp_path / "run/checkpoints/last.ckpt"
-    for number, rank, said in (
-        (signal.SIGTERM, 1, "interrupted; saved after epoch "),
-        (signal.SIGKILL, 0, "another process of this training has ended"),
-    ):
-        before = last.stat().st_mtime_ns if last.is_file() else 0
-        wait_for(lambda before=before: last.is_file() and last.stat().st_mtime_ns != before, process)
-        os.kill(ranks(process.pid)[rank], number)
-        _, err = process.communicate(timeout=120)
-        (ours,) = [line for line in err.splitlines() if line.startswith("switchnorm: ")]
-        assert said in ours
-        assert "; continue with `torchrun --nproc-per-node 2 -m switchnorm train --resume run`" in ours
-        assert process.returncode != 0
-        process = torchrun(tmp_path, "train", "--resume", "run")
-    process.kill()
-    process.communicate()
+    wait_until_it_has_saved(process)
+    os.kill(ranks(process.pid)[1], signal.SIGTERM)
+    assert "interrupted; saved after epoch " in line(process.communicate(timeout=120)[1])
+    assert process.returncode != 0
+
+    lost, left = side_by_side(tmp_path, 2, "-m", "switchnorm", "train", "--resume", "run")
+    wait_until_it_has_saved(left)
+    lost.kill()
+    lost.communicate(timeout=120)
+    left.send_signal(signal.SIGTERM)  # as torchrun does then
+    assert "another process of this training has ended" in line(left.communicate(timeout=120)[1])
+    assert left.returncode != 0

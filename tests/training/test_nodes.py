@@ -8,7 +8,7 @@ import sys
 import torch
 
 from switchnorm.runs.folder import RunFolder
-from tests.training.test_processes import torchrun
+from tests.forked import together
 
 
 def test_two_nodes_of_one_process_train_as_one_node_of_two(recipe, tmp_path):
@@ -28,7 +28,7 @@ def test_two_nodes_of_one_process_train_as_one_node_of_two(recipe, tmp_path):
         for rank in range(2)
     ]
     assert [node.wait(300) for node in nodes] == [0, 0]
-    assert torchrun(tmp_path, 2, "train", recipe, *flags, "--out", "one").returncode == 0
+    assert together(tmp_path, 2, "-m", "switchnorm", "train", recipe, *flags, "--out", "one").returncode == 0
     one, two = (torch.load(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("one", "nodes"))
     assert all(torch.equal(two[key], value) for key, value in one.items())
     assert RunFolder(tmp_path / "nodes").record()["processes"] == 2

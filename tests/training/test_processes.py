@@ -36,7 +36,8 @@ def last_row(run: Path) -> dict[str, str]:
 def test_synchronised_processes_train_as_one(run, recipe, tmp_path, norm):
     flags = ("--epochs", "1", "--norm", norm, "--precision", "64", "--samples-per-gpu", "null")
     assert run("train", recipe, *flags, "--out", "one")[0] == 0
-    done = torchrun(tmp_path, 2, "train", recipe, *flags, "--train.sync", "true", "--out", "two")
+    training = ("train", recipe, *flags, "--train.sync", "true", "--out", "two")
+    done = together(tmp_path, 2, "-m", "switchnorm", *training)
     assert done.returncode == 0, done.stderr
     one, two = (torch.load(tmp_path / name / "checkpoints/last.ckpt")["state_dict"] for name in ("one", "two"))
     assert one.keys() == two.keys()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from switchnorm.errors import InputError
 from switchnorm.files import WriteError
 from switchnorm.training.callbacks.history import History
 from switchnorm.training.launch import resume, start
+from tests import forked
 from tests.training.operations import differences, left_behind
 from tests.training.trainings import with_short_epochs
 
@@ -40,16 +40,18 @@ def begin(recipe: Path, out: Path) -> None:
     start(read_config(recipe), out, default=out, command=(), quiet=True)
 
 
+#: A command that may write no larger files.
+LIMITED = f"""
+import resource, sys
+from switchnorm.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT}))
+main(sys.argv[1:])
+"""
+
+
 def test_a_limit_of_the_size_of_files(recipe, reference, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "switchnorm", "train", recipe, "--out", "run"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT)),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    (tmp_path / "limited.py").write_text(LIMITED)
+    done = forked.run(tmp_path / "limited.py", "train", recipe, "--out", "run", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (
         2,
         f"switchnorm: {tmp_path}/run/checkpoints/last.ckpt cannot be written: File too large; "

@@ -89,6 +89,6 @@ if __name__ == "__main__":
 def with_short_epochs(recipe: Path) -> Path:
     """Let a recipe's epochs have two steps of four samples, for tests in which no number of them matters."""
     content = yaml.safe_load(recipe.read_text())
-    content["train"] |= {"epoch_steps": 2, "batch_size": 4, "samples_per_gpu": 2}
+    content["train"] |= {"epoch_steps": 2, "batch_size": 4, "samples_per_gpu": 2, "eval_batch_size": 360}
     recipe.write_text(yaml.safe_dump(content))
     return recipe

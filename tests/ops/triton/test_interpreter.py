@@ -1,4 +1,4 @@
-"""Runs the tests of the folder `interpreted`, in which kernels run on the CPU, in processes of their own."""
+"""Runs the tests of the folder `interpreted`, in which kernels run on the CPU, in a process of their own."""
 
 from __future__ import annotations
 
@@ -10,29 +10,15 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent / "interpreted"
-FILES = sorted(FOLDER.glob("test_*.py"))
 
 pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="this is that process")
 
 
-def interpret(path: Path, marked: str) -> None:
-    """Run the tests of a file that are marked so."""
+@pytest.mark.parametrize("marked", ["not sweep", pytest.param("sweep", marks=pytest.mark.sweep)])
+def test_kernels_in_the_interpreter(marked: str) -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-m", marked, str(path)]
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-m", marked, str(FOLDER)]
     run = subprocess.run(
-        command, cwd=FOLDER.parents[3], env=environment, capture_output=True, text=True, timeout=900, check=False
+        command, cwd=FOLDER.parents[3], env=environment, capture_output=True, text=True, timeout=1800, check=False
     )
     assert run.returncode == 0, run.stdout + run.stderr
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_kernels_in_the_interpreter(path: Path) -> None:
-    interpret(path, "not sweep")
-
-
-@pytest.mark.sweep
-@pytest.mark.parametrize(
-    "path", [path for path in FILES if "mark.sweep" in path.read_text()], ids=lambda path: path.stem
-)
-def test_many_more_examples_in_the_interpreter(path: Path) -> None:
-    interpret(path, "sweep")

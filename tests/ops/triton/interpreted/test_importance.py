@@ -58,14 +58,21 @@ def check(mean: Tensor, var: Tensor, choice: Choice, members: int) -> tuple[Tens
     return out[:, kept], of_mean, of_var
 
 
+#: How many logits there are, and which of them take part, as bits.
+MEMBERS = [(1, 1), (2, 3), (3, 7), (3, 6), (4, 15), (4, 11)]
+
+
+@pytest.mark.parametrize("shared", [True, pytest.param(False, marks=pytest.mark.sweep)])
 @pytest.mark.parametrize("projection", [GIVEN, SOFTMAX, SPARSE_SIMPLEX, SPARSE_SUPPORT])
-@pytest.mark.parametrize(("count", "members"), [(1, 1), (2, 3), (3, 7), (3, 6), (4, 15), (4, 11)])
-def test_agrees_with_plain_operations(count: int, members: int, projection: int) -> None:
+@pytest.mark.parametrize(("count", "members"), MEMBERS)
+def test_agrees_with_plain_operations(count: int, members: int, projection: int, shared: bool) -> None:
     torch.manual_seed(count + 10 * members + 100 * projection)
     ways = [(tied, 0, 0.0) for tied in (False, True)]
     if projection in (SPARSE_SIMPLEX, SPARSE_SUPPORT):
-        # Only SparsestMax knows of final choices and of a radius; members share the ways among themselves.
-        ways = list(itertools.product((False, True), (0, 1, 2, 3), (0.0, 0.2, 0.5, 0.7, 1.0)))[members % 3 :: 3]
+        # Only SparsestMax knows of final choices and of a radius.
+        ways = list(itertools.product((False, True), (0, 1, 2, 3), (0.0, 0.2, 0.5, 0.7, 1.0)))
+        if shared:
+            ways = ways[MEMBERS.index((count, members)) :: len(MEMBERS)]
     for tied, fixed, radius in ways:
         mean, var = 1.5 * torch.randn(2, count, dtype=torch.float64)
         check(mean, var, Choice.of(projection, tied, fixed, radius), members)
