@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.case import Case, Pair, Way
 from benchmarks.measure import Call, Effort
-from benchmarks.options import add_device, check_device, parse_shape
+from benchmarks.options import add_device, check_compiler, check_device, parse_shape
 from benchmarks.shapes import Shape, detection_shapes, resnet50_shapes
 from benchmarks.subjects import (
     DTYPES,
@@ -96,6 +96,8 @@ def cases(options: argparse.Namespace) -> list[Case]:
     if options.graphs and device != "cuda":
         raise InputError("--graphs needs CUDA; leave it out on a CPU")
     shapes = options.shapes or (QUICK if options.quick else _shapes(device))
+    if any(LAYERS[name].path == "compiled" for shape in shapes for name in _layers(options, shape, True)):
+        check_compiler(device)
     dtypes = options.dtypes or (DTYPES if device == "cuda" else ("float32",))
     seconds = options.seconds if options.seconds is not None else 1 if options.quick else 4
     effort = Effort(seconds, fewest=5, most=30, sample=SAMPLE[device], warmups=2)

@@ -24,6 +24,14 @@ def check_device(device: str | None) -> str:
     return device or ("cuda" if there else "cpu")
 
 
+def check_compiler(device: str) -> None:
+    """Raise `InputError` where torch.compile fails on a device: after hours of measuring it would be too late."""
+    from switchnorm.training.failures import compiling  # which imports Lightning
+
+    with compiling("leave what is compiled out"):
+        torch.compile(torch.sin)(torch.zeros(2, device=device))
+
+
 def parse_shape(text: str) -> Shape:
     """Read "16x256x56x56"."""
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){3}", text):

@@ -16,7 +16,7 @@ from benchmarks.agreement import TOLERANCES, require_agreement
 from benchmarks.case import Case, Pair, Way
 from benchmarks.measure import Effort
 from benchmarks.memory import peak_bytes
-from benchmarks.options import add_device, check_device
+from benchmarks.options import add_device, check_compiler, check_device
 from benchmarks.stepping import CapturedStep, StepByHand, Training, from_loader
 from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import Config
@@ -70,6 +70,8 @@ def cases(options: argparse.Namespace) -> list[Case]:
     device = check_device(options.device)
     if not options.seconds >= 0:
         raise InputError(f"--seconds must be 0 or more, got {options.seconds}")
+    if options.compile:
+        check_compiler(device)
     effort = Effort(options.seconds, fewest=5, most=30, sample=SAMPLE[device], warmups=2)
     modes = tuple(mode for mode in MODES if _possible(mode, device, options.compile))
     settings = [

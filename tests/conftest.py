@@ -84,6 +84,20 @@ def poisoned() -> Iterator[None]:
     torch.set_deterministic_debug_mode(before)
 
 
+@pytest.fixture(scope="session")
+def inductor() -> str:
+    """The backend of torch.compile that writes machine code; skips where there is no compiler for what it writes."""
+    from switchnorm.errors import InputError
+    from switchnorm.training.failures import compiling
+
+    try:
+        with compiling("go without the tests of generated code"):
+            torch.compile(torch.sin, backend="inductor")(torch.zeros(2))
+    except InputError as error:
+        pytest.skip(str(error))
+    return "inductor"
+
+
 @pytest.fixture
 def golden() -> Golden:
     """A function that reads one golden record by name."""

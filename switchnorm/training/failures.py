@@ -1,7 +1,8 @@
-"""What ends a training in one line: short memory, processes that are gone, data that cannot be read, a step too far."""
+"""What ends a training in one line: short memory, lost processes, unreadable data, a step too far, no compiler."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,12 +26,35 @@ _OVERFLOW = "without overflow"
 #: What gloo says in a plain RuntimeError where the other end is gone.
 _GLOO = ("gloo", "Connection closed by peer", "Connection reset by peer")
 
+#: Where torch.compile and its compilers define their errors.
+_COMPILING = ("torch._dynamo.", "torch._inductor.")
+
+
+@contextmanager
+def compiling(switch: str) -> Iterator[None]:
+    """Raise what torch.compile fails of as an `InputError`: mostly there is no compiler for the code that it writes.
+
+    Args:
+        switch: how to do without it, as "set train.compile to false".
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(_COMPILING):
+            raise
+        said = str(error) or type(error).__name__
+        # What a compiler printed comes after the first paragraph, and its first error says what is missing.
+        printed = re.search(r"^.*\berror: .*$", said, re.MULTILINE)
+        reason = " ".join((said.partition("\n\n")[0] if printed is None else printed.group()).split())
+        raise InputError(f"torch.compile fails here: {reason}; install what it misses, or {switch}") from error
+
 
 @contextmanager
 def explained(run: RunFolder, config: Config) -> Iterator[None]:
     """Raise what is known to end a training as an `InputError` that says how to go on; everything else as it is."""
     try:
-        yield
+        with compiling("set train.compile to false"):
+            yield
     except (DivergedError, WriteError):  # the latter is told how to go on by whoever holds the run
         raise
     except InputError as error:

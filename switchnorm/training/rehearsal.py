@@ -28,6 +28,7 @@ from switchnorm.training.build import (
     training_modes,
     training_task,
 )
+from switchnorm.training.failures import compiling
 from switchnorm.training.first_look import first_look
 from switchnorm.training.fit import step_callbacks
 from switchnorm.training.loggers import check_loggers
@@ -159,7 +160,8 @@ def _one_step(config: Config, model: nn.Module, batch: Batch, classes: int, step
         enable_progress_bar=False,
     ) as trainer:
         count_as_done(trainer, first, config.train.iteration_size * steps, steps)
-        trainer.fit(task, _Once(batch))
+        with compiling("set train.compile to false"):
+            trainer.fit(task, _Once(batch))
     return task.take_training_metrics()["train_loss"]
 
 

@@ -46,9 +46,9 @@ def test_compiles_as_one_graph(kind: type[SwitchNorm], shape: tuple[int, ...], o
     compare_compiled(random_layer(kind, 6, **options), torch.randn(shape), "aot_eager")
 
 
-def test_compiles_to_machine_code() -> None:
+def test_compiles_to_machine_code(inductor: str) -> None:
     torch.compiler.reset()
-    compare_compiled(random_layer(), torch.randn(2, 6, 3, 4), "inductor", (True,))
+    compare_compiled(random_layer(), torch.randn(2, 6, 3, 4), inductor, (True,))
 
 
 def test_one_compilation_serves_every_batch_size() -> None:

@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
 
 from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
 from switchnorm.training.build import build_model, check_ghosts, prepare, training_task
 from switchnorm.training.evaluate import evaluate
+from switchnorm.training.failures import compiling
 from switchnorm.training.launch import start
+from switchnorm.training.rehearsal import dry_run
 from switchnorm.training.trainer import make_trainer
 
 SHORT = ("--epochs", "1", "--batch-size", "512", "--samples-per-gpu", "null", "--norm", "bn")
@@ -72,6 +75,31 @@ def test_compiling_leaves_keys_and_results_as_they_are(trained, monkeypatch):
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[key], theirs[key]) for key in theirs)
     assert evaluate(run, run.last).metrics["val_accuracy"] == result["val_accuracy"]
+
+
+def test_without_a_compiler_a_line_says_so_and_no_run_is_left(trained, monkeypatch, tmp_path):
+    def missing(graph, inputs):
+        raise InvalidCxxCompiler
+
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self: compile_module(self, backend=missing))
+    message = (
+        r"^torch.compile fails here: .*No working C\+\+ compiler.*; install what it .* set train.compile to false$"
+    )
+    with pytest.raises(InputError, match=message):
+        trained("--train.compile", "true")
+    assert not [*tmp_path.glob("*compile*")]
+    with pytest.raises(InputError, match=message):
+        dry_run(read_config(tmp_path / "small.yaml", (*SHORT, "--train.compile", "true")))
+
+
+def test_of_a_compiler_s_own_words_the_error_is_said():
+    printed = "In file included from a.cpp:1:\na.h:2:1: fatal error: Python.h: No such file\n    2 | #include"
+    message = r"^torch.compile fails here: a.h:2:1: fatal error: Python.h: No such file; install .*, or leave it out$"
+    with pytest.raises(InputError, match=message), compiling("leave it out"):
+        raise CppCompileError(["g++", "a.cpp"], printed)
+    with pytest.raises(RuntimeError, match=r"^of the network$"), compiling("leave it out"):
+        raise RuntimeError("of the network")
 
 
 def test_determinism_holds_in_the_run_and_no_longer(recipe):
