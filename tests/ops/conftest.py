@@ -7,6 +7,15 @@ from collections.abc import Iterator
 import pytest
 
 from switchnorm.ops import kernel
+from switchnorm.ops.kernels import choice
+from tests.ops.kernels.plain import PlainKernel
+
+
+@pytest.fixture
+def fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the compiled library is there or not, a CPU has a fast path, for tests of who takes one."""
+    load, plain = choice._load, PlainKernel()
+    monkeypatch.setattr(choice, "_load", lambda name: plain if name == "cpu" else load(name))
 
 
 @pytest.fixture(params=["reference", "cpu"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -37,6 +39,32 @@ def step(layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
     y.backward(dy)
     assert x.grad is not None
     return [y.detach(), x.grad, *(p.grad for p in layer.parameters() if p.grad is not None)]
+
+
+@pytest.fixture
+def no_library(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    load = choice._load
+    monkeypatch.setattr(choice, "_load", lambda name: "there is none" if name == "cpu" else load(name))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", KernelFallback)
+        yield
+    choice._warn.cache_clear()
+
+
+@pytest.mark.usefixtures("no_library")
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("name", PLAIN)
+def test_without_the_library_too(name: str, channels_last: bool) -> None:
+    """Many terms, which torch's Batch Norm sums up in float32, and few, at which it is taken."""
+    for shape in ((16, 8, 96, 96), (4, 8, 16, 17), (3, 8, 15, 17)):
+        for offset, bound in ((1000, 1e-3), (-100, 1e-3), (10, 1e-4)):
+            x, dy = torch.randn(shape) + offset, torch.randn(shape)
+            if channels_last:
+                x, dy = last(x), last(dy)
+            layer = Spec.parse(name).layer(8)
+            exact = step(copy.deepcopy(layer).double(), x.double(), dy.double())
+            for ours, theirs in zip(step(layer, x, dy), exact, strict=True):
+                assert (ours - theirs).abs().max() < bound * theirs.abs().max()
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
@@ -129,6 +157,7 @@ def node(layer: nn.Module, x: Tensor) -> set[str]:
     return found
 
 
+@pytest.mark.usefixtures("fast_path")
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", PLAIN)
 def test_the_choice_of_a_kernel_holds_for_them_too(name: str, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:

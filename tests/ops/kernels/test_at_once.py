@@ -10,6 +10,8 @@ from torch import Tensor
 
 import switchnorm
 
+pytestmark = pytest.mark.usefixtures("library")
+
 THREADS = 4
 
 

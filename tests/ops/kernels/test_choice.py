@@ -35,11 +35,13 @@ def run(x: Tensor) -> Tensor:
     return normalize(x, ("instance", "layer"), *[torch.tensor([0.5, 0.5], dtype=x.dtype)] * 2).y
 
 
+@pytest.mark.usefixtures("fast_path")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
 def test_a_cpu_takes_the_cpu_path(dtype: torch.dtype) -> None:
     assert taken(torch.randn(2, 4, 3, 3, dtype=dtype)) == "cpu"
 
 
+@pytest.mark.usefixtures("fast_path")
 def test_the_innermost_name_decides_and_ends_with_its_block() -> None:
     x = torch.randn(2, 4, 3, 3)
     with kernel("reference"):
@@ -50,6 +52,7 @@ def test_the_innermost_name_decides_and_ends_with_its_block() -> None:
     assert taken(x) == "cpu"
 
 
+@pytest.mark.usefixtures("fast_path")
 def test_the_environment_decides_where_no_block_does(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(2, 4, 3, 3)
     monkeypatch.setenv(choice.VARIABLE, "reference")
@@ -109,6 +112,7 @@ def test_what_compiles_or_transforms_sees_plain_operations_and_no_warning() -> N
         assert run(x.to("meta")).is_meta
 
 
+@pytest.mark.usefixtures("fast_path")
 def test_the_choice_of_the_forward_pass_holds_for_the_backward_pass() -> None:
     """Whatever block encloses backward, and in whatever thread it runs."""
     x = torch.randn(2, 4, 3, 3, requires_grad=True)

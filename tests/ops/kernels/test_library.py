@@ -40,6 +40,7 @@ def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert refused() == expected
 
 
+@pytest.mark.usefixtures("library")
 def test_a_library_of_other_sources_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A header that was changed, or another way of compiling, makes what was built before another library."""
     assert isinstance(library.load(), library.Library)
@@ -65,6 +66,7 @@ def test_what_is_no_library_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert "cannot be loaded" in refused()
 
 
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("capability", ["AVX512", "AVX2", "DEFAULT", "SVE256"])
 def test_the_variant_is_that_of_the_processor(capability: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The next one where it is not there."""
@@ -81,6 +83,7 @@ def test_the_variant_is_that_of_the_processor(capability: str, monkeypatch: pyte
     assert found.path.parent == tmp_path
 
 
+@pytest.mark.usefixtures("library")
 def test_one_thread_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a torch has no pool that could be used."""
     monkeypatch.setattr(library, "_address", lambda library, name: 0)
@@ -200,6 +203,7 @@ def test_a_repacked_wheel_is_whole(tmp_path: Path) -> None:
             assert digest == f"sha256={expected}"
 
 
+@pytest.mark.usefixtures("library")
 def test_what_a_library_needs_and_offers() -> None:
     """The own one is looked at as those of other machines are."""
     for name in TARGET.variants:
@@ -207,6 +211,7 @@ def test_what_a_library_needs_and_offers() -> None:
         assert "malloc" in found.imported
 
 
+@pytest.mark.usefixtures("library")
 def test_a_library_that_needs_more_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own, target = build.BUILT / build.file_name(TARGET, "baseline"), build.this_machine()
     other = target._replace(triple=f"sparc-{str(target.triple).partition('-')[2]}")
