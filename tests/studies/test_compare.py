@@ -94,10 +94,10 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(capsys, monkeypatch, tmp
 FLAGS = ("--epochs=1", "--batch-size=512", "--schedule.warmup_epochs=0")
 
 
-def compare(folder, *variants: str):
-    arguments = ("--recipe", "digits/resnet9", "--variants", *variants, "--seeds", "0", "1", "--device", "cpu", *FLAGS)
-    command = ("-m", "switchnorm", "study", "compare", *arguments, "--out", "made", "--workers", "1")
-    return forked.run(*command, cwd=folder)
+def compare(folder, *variants: str, seeds=("0", "1"), flags=()):
+    arguments = ("--variants", *variants, "--seeds", *seeds, "--out", "made", "--workers", "1", *FLAGS, *flags)
+    command = ("switchnorm", "study", "compare", "--recipe", "digits/resnet9", "--device", "cpu", *arguments)
+    return forked.run("-m", *command, cwd=folder)
 
 
 def test_the_table_has_mean_and_spread_of_every_variant_that_trained(tmp_path):
@@ -130,13 +130,10 @@ def test_the_table_has_mean_and_spread_of_every_variant_that_trained(tmp_path):
     assert runs["frozen-bn-seed0"].config().label == "Frozen BN"
 
 
-def test_what_a_start_says_is_said_once_where_it_holds_for_all(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    flags = ("--optimizer.lr_per=64", "--model.options.momentum=0.2", *FLAGS)
-    study = planned(tmp_path / "made", "bn", "gn", flags=flags, seeds=(0,), workers=1)
-    study.run(())
-    said = capsys.readouterr().out.splitlines()
-    assert said[:2] == [
+def test_what_a_start_says_is_said_once_where_it_holds_for_all(tmp_path):
+    flags = ("--optimizer.lr_per=64", "--model.options.momentum=0.2")
+    done = compare(tmp_path, "bn", "gn", seeds=("0",), flags=flags)
+    assert done.stdout.splitlines()[:2] == [
         "learning rate 0.4 for 512 samples per step",
         "gn: model.options.momentum has no effect: no layer keeps running statistics",
     ]

@@ -41,7 +41,7 @@ def with_normalizers():
             yield pytest.param(name, spec, marks=() if kept else pytest.mark.sweep)
 
 
-@pytest.mark.parametrize(("name", "spec"), with_normalizers())
+@pytest.mark.parametrize(("name", "spec"), [*with_normalizers()])
 def test_networks(name, spec, fused_calls):
     make, shape, count = NETWORKS[name]
     net = switch(make(), spec).double()

@@ -109,7 +109,7 @@ def in_every_mode() -> Iterator[Any]:
 
 
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize(("name", "training", "memory_format"), in_every_mode())
+@pytest.mark.parametrize(("name", "training", "memory_format"), [*in_every_mode()])
 def test_it_is_the_reference(name: str, training: bool, memory_format: torch.memory_format) -> None:
     layer, x, given = made(name)
     x = x.contiguous(memory_format=memory_format)
