@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 
 from switchnorm.errors import InputError
+from switchnorm.optim.clipping import norm_of_gradients
 from switchnorm.optim.logits import Logits, hookable, learning_layers, not_held, of
 from switchnorm.optim.numbers import check_number
 from switchnorm.optim.radius import RadiusShape, rounded
@@ -139,7 +140,7 @@ class SparseSchedule:
         parameters = [p for p in (logits.tensor() for logits in self._held[1]) if p.grad is not None]
         if self._clip_norm is None or not parameters:
             return
-        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = norm_of_gradients(parameters)
         scale = getattr(optimizer, "grad_scale", None)
         if scale is not None:
             norm = norm / scale.to(norm.device)

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import SumMetric
 
 from switchnorm.errors import InputError
+from switchnorm.optim.clipping import clip_gradients
 from switchnorm.surgery.over_processes import gathered
 from switchnorm.surgery.statistics import running_statistics
 from switchnorm.tasks.mean import SampleMean, own_sum
@@ -191,7 +192,7 @@ class Task(pl.LightningModule):
             if "max_norm" in group:
                 limited.setdefault(group["max_norm"], []).extend(group["params"])
         for max_norm, parameters in limited.items():
-            nn.utils.clip_grad_norm_(parameters, max_norm)
+            clip_gradients(parameters, max_norm)
         if gradient_clip_val is not None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 

@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
 
 from switchnorm.layers.norms.switch import whole
+from switchnorm.optim.clipping import clip_gradients
 from switchnorm.processes import world_size
 
 
@@ -51,6 +52,7 @@ class Sharded(DDPStrategy):
             if mesh.device_type == "cpu":
                 # Gloo of torch 2.8 takes an average for a sum, and says nothing.
                 part.set_force_sum_reduction_for_comms(True)
+        self.precision_plugin.clip_grad_by_norm = _clip  # type: ignore[method-assign]
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """The whole state of the network; every process must call."""
@@ -87,6 +89,10 @@ class Gathered(pl.Callback):
         for module in _spread(pl_module):
             module.reshard()
             module.set_reshard_after_forward(True)
+
+
+def _clip(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+    clip_gradients((p for group in optimizer.param_groups for p in group["params"]), max_norm)
 
 
 def _spread(module: nn.Module) -> list[Any]:
