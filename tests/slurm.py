@@ -40,6 +40,10 @@ PreemptMode=REQUEUE
 NodeName=127.0.0.[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=2 State=UNKNOWN
 PartitionName=low Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
 PartitionName=high Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10
+PartitionName=short Nodes=ALL MaxTime=10 State=UP
+PartitionName=narrow Nodes=ALL MaxNodes=1 MaxTime=INFINITE State=UP
+PartitionName=closed Nodes=ALL MaxTime=INFINITE State=DOWN
+PartitionName=lab Nodes=ALL MaxTime=INFINITE State=UP AllowAccounts=lab
 """
 
 

@@ -6,9 +6,8 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,16 +23,13 @@ from switchnorm.processes import cores
 from switchnorm.studies.cluster_job import Job
 from switchnorm.studies.folder import Plan
 from switchnorm.studies.parallel import Outcome, Watch, ended_as, has_ended
+from switchnorm.studies.slurm import TIMEOUTS, Slurm
 
 _TICK_SECONDS = 1.0
-#: How often SLURM is asked, which asks for few questions, and after how many in which a job was gone it has ended.
-_ASK_SECONDS, _GONE = 5.0, 2
+#: After how many answers in which a job was gone it has ended.
+_GONE = 2
 _SAVING_SECONDS = 60.0
-_MINUTES = {"slurm": 240, "local": 60 * 24 * 365}
-#: What submitit counts as running out of time is how a long training gets on.
-_TIMEOUTS = 1000
-#: States of SLURM that a job does not leave.
-_ENDED = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT")
+_LOCAL_MINUTES = 60 * 24 * 365
 
 
 class Engine(Protocol):
@@ -47,6 +43,18 @@ class Engine(Protocol):
 
     def states(self, numbers: Sequence[str]) -> Mapping[str, str]:
         """Of those of these jobs that are queued or run "PENDING", "RUNNING" or the like."""
+
+    def waits(self) -> Sequence[str]:
+        """What keeps the jobs that wait from starting, in lines that have not been said yet."""
+
+    def hopeless(self, number: str) -> str:
+        """Why a job that waits will never start; "" where it may."""
+
+    def ending(self, number: str) -> str:
+        """How a job that is gone has ended: "was cancelled" or the like."""
+
+    def cancel(self, number: str) -> None:
+        """End a job of which nothing more is expected."""
 
     def left(self, numbers: Sequence[str]) -> str:
         """What is to be said, and done, as these jobs are no longer followed."""
@@ -104,8 +112,14 @@ def train_on(
                 gone[path] = 0 if number in states else gone.get(path, 0) + 1
                 outcome = _outcome(folder, number, cluster)
                 if outcome is None and gone[path] >= _GONE:
-                    outcome = ended_as(path) if has_ended(path) else Outcome(error=_lost(folder, number))
+                    how = engine.ending(number)
+                    outcome = ended_as(path) if has_ended(path) else Outcome(error=_lost(folder, number, how))
+                if outcome is None and (why := engine.hopeless(number)):
+                    outcome = Outcome(error=why)
                 if outcome is not None:
+                    if outcome.error and number in states:
+                        # Of a job whose nodes are lost SLURM would begin again what has been said to have failed.
+                        engine.cancel(number)
                     if path not in began:
                         watch.started(path)
                     if outcome.traceback:
@@ -114,12 +128,17 @@ def train_on(
                     outcomes[path] = outcome
                     watch.ended(path, outcome)
             _keep(folder, busy)
+            for line in engine.waits():
+                watch.say(line)
             watch.tick()
             time.sleep(_TICK_SECONDS)
     except signals.Interrupted as error:
         raise signals.Interrupted(error.number, engine.left(list(busy.values()))) from None
     except BaseException:
         engine.left(list(busy.values()))
+        for each in (folder, logs):  # of jobs that were refused nothing is left
+            with contextlib.suppress(OSError):
+                each.rmdir()
         raise
     return outcomes
 
@@ -138,7 +157,7 @@ def _engine(cluster: Cluster, folder: Path, workers: int, configs: Sequence[Conf
     gpus = cluster.gpus
     if gpus is None and any(config.train.device in wanted for config in configs):
         gpus = cluster.tasks
-    return (_Slurm if cluster.engine == "slurm" else _Local)(cluster, folder, workers, gpus)
+    return (Slurm if cluster.engine == "slurm" else _Local)(cluster, folder, workers, gpus)
 
 
 class _Local:
@@ -148,9 +167,9 @@ class _Local:
         import submitit
 
         self.at_once = workers
-        self.executor = submitit.LocalExecutor(folder, max_num_timeout=_TIMEOUTS)
+        self.executor = submitit.LocalExecutor(folder, max_num_timeout=TIMEOUTS)
         self.executor.update_parameters(
-            timeout_min=cluster.minutes or _MINUTES["local"], tasks_per_node=cluster.tasks, gpus_per_node=gpus or 0
+            timeout_min=cluster.minutes or _LOCAL_MINUTES, tasks_per_node=cluster.tasks, gpus_per_node=gpus or 0
         )
         self.jobs: dict[str, Any] = {}
 
@@ -164,87 +183,26 @@ class _Local:
     def states(self, numbers: Sequence[str]) -> Mapping[str, str]:
         return {number: "RUNNING" for number in numbers if number in self.jobs and not self.jobs[number].done()}
 
+    def waits(self) -> Sequence[str]:
+        return ()
+
+    def hopeless(self, number: str) -> str:
+        return ""
+
+    def ending(self, number: str) -> str:
+        return "stopped"
+
+    def cancel(self, number: str) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(number), signal.SIGTERM)  # the controller passes it on, and they save themselves
+
     def left(self, numbers: Sequence[str]) -> str:
         for number in self.states(numbers):
-            os.kill(int(number), signal.SIGTERM)  # the controller passes it on, and they save themselves
+            self.cancel(number)
         deadline = time.monotonic() + _SAVING_SECONDS
         while self.states(numbers) and time.monotonic() < deadline:
             time.sleep(0.1)
         return ""
-
-
-class _Slurm:
-    """Jobs of SLURM, which go on whoever follows them."""
-
-    def __init__(self, cluster: Cluster, folder: Path, workers: int, gpus: int | None) -> None:
-        import submitit
-
-        try:
-            self.executor = submitit.SlurmExecutor(folder, max_num_timeout=_TIMEOUTS)
-        except RuntimeError:
-            raise InputError(
-                "--cluster slurm needs `srun`, which is not here; use --cluster local, or a login node"
-            ) from None
-        cpus = cluster.cpus or 1
-        asked = {
-            "time": cluster.minutes or _MINUTES["slurm"],
-            "partition": cluster.partition,
-            "account": cluster.account,
-            "nodes": cluster.nodes or 1,
-            "ntasks_per_node": cluster.tasks,
-            "cpus_per_task": cpus,
-            "gpus_per_node": gpus or None,
-            "mem": None if cluster.memory is None else f"{cluster.memory}G",
-        }
-        self.executor.update_parameters(
-            job_name="switchnorm",
-            array_parallelism=workers,
-            additional_parameters={"requeue": True},
-            srun_args=["--cpus-per-task", str(cpus)],  # which srun no longer takes from the job
-            **{name: value for name, value in asked.items() if value is not None},
-        )
-        self.at_once = 10**6
-        self.asked = float("-inf")
-        self.known: dict[str, str] = {}
-
-    def submit(self, jobs: Sequence[Job]) -> list[str]:
-        from submitit.core.utils import FailedJobError
-
-        try:
-            with _silent(), self.executor.batch():
-                found = [self.executor.submit(job) for job in jobs]
-        except FailedJobError as error:
-            said = " ".join(str(error).split()) or "sbatch failed"
-            raise InputError(f"SLURM refuses the job: {said}") from None
-        self.asked = time.monotonic()
-        numbers = [str(each.job_id) for each in found]
-        self.known |= dict.fromkeys(numbers, "PENDING")
-        return numbers
-
-    def states(self, numbers: Sequence[str]) -> Mapping[str, str]:
-        if numbers and time.monotonic() - self.asked >= _ASK_SECONDS:
-            wanted = ",".join(sorted({number.partition("_")[0] for number in numbers}))
-            command = ["squeue", "--noheader", "--array", "--states=all", "--format=%F_%K|%A|%T", f"--jobs={wanted}"]
-            asked = subprocess.run(command, capture_output=True, text=True, check=False)
-            # Without an answer nothing is known to have changed; jobs that it has forgotten are an answer.
-            if asked.returncode == 0 or "Invalid job id" in asked.stderr:
-                self.known = _read_states(asked.stdout)
-                self.asked = time.monotonic()
-        return {number: self.known[number] for number in numbers if number in self.known}
-
-    def left(self, numbers: Sequence[str]) -> str:
-        whole = sorted({number.partition("_")[0] for number in numbers})
-        return f"the same command follows job {', '.join(whole)} again; `scancel {' '.join(whole)}` ends it"
-
-
-def _read_states(text: str) -> dict[str, str]:
-    """The states of what squeue lists, of jobs that have not ended; by the number as submitit has it."""
-    found = {}
-    for line in text.splitlines():
-        in_array, alone, state = line.strip().split("|")
-        if state not in _ENDED:
-            found[alone if in_array.endswith("_N/A") else in_array] = state
-    return found
 
 
 def _outcome(folder: Path, number: str, cluster: Cluster) -> Outcome | None:
@@ -267,12 +225,13 @@ def _outcome(folder: Path, number: str, cluster: Cluster) -> Outcome | None:
     return next((each for each in found if each.error), found[0])
 
 
-def _lost(folder: Path, number: str) -> str:
+def _lost(folder: Path, number: str, how: str) -> str:
     from submitit.core.utils import JobPaths
 
     paths = JobPaths(folder, number)
     log = paths.stderr if paths.stderr.exists() else paths.stdout
-    return f"job {number} ended before its training did (see {log}); the same command continues it"
+    see = f" (see {log})" if log.exists() else ""  # a job that was cancelled as it waited has none
+    return f"job {number} {how} before its training ended{see}; the same command continues it"
 
 
 def _earlier(folder: Path) -> dict[Path, str]:
@@ -290,10 +249,3 @@ def _keep(folder: Path, jobs: Mapping[Path, str]) -> None:
         write_file(
             folder / "jobs.json", json.dumps({str(path): number for path, number in jobs.items()}, indent=1) + "\n"
         )
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep what submitit prints of sbatch's errors, which is in the error that it raises too."""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-        yield

@@ -47,6 +47,8 @@ class Job:
         from submitit import JobEnvironment
 
         environment = JobEnvironment()
+        # Where SLURM begins a job again whose nodes it lost, whoever follows it must not read how that ended.
+        environment.paths.result_pickle.unlink(missing_ok=True)
         _join(environment)
         torch.set_num_threads(self.threads)
         # submitit hears one of the two, and would leave the training at once; to SIGTERM it turns a deaf ear.

@@ -62,6 +62,9 @@ class Watch(Protocol):
     def ended(self, path: Path, outcome: Outcome) -> None:
         """A training ended, or was finished before."""
 
+    def say(self, line: str) -> None:
+        """Something of all of them is to be known."""
+
     def tick(self) -> None:
         """About a second has passed."""
 

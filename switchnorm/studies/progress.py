@@ -104,12 +104,16 @@ class StudyProgress:
         count = f"[{self.ended_count:{len(str(len(self.costs)))}}/{len(self.costs)}]"
         self._print(f"{count} {self.titles[path]}: {said}, {took}")
 
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        self._print(line)
+
     def tick(self) -> None:
         """Say every minute where things stand, where there is no screen to show it."""
         if not is_screen(self.console) and time.monotonic() - self.printed >= _PLAIN_SECONDS:
             self.printed = time.monotonic()
             under_way = ", ".join(f"{self.titles[p]} epoch {epochs_done(p)}/{self.epochs[p]}" for p in self.busy)
-            self._print(f"under way: {under_way}")
+            self._print(f"under way: {under_way or 'none yet'}")
 
     def seconds_left(self) -> float | None:
         """An estimate, from the pace so far and the order of what is to come; None before there is a pace."""

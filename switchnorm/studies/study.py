@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -104,9 +105,7 @@ class Study:
             raise InputError("several trainings take one process; start them without torchrun")
         check_folder([(path, as_expected(config)[0]) for path, config in self.plan], self.varied)
         said = self._rehearse()
-        with writing(self.out):
-            self.out.mkdir(parents=True, exist_ok=True)
-        with locked(self.out):
+        with _made(self.out), locked(self.out):
             for line in filter(None, (self.about, *said)):
                 console.print(Text(printable(line)), soft_wrap=not is_screen(console))
             began, before = time.monotonic(), _earlier_seconds(self.out / "table.json")
@@ -195,6 +194,20 @@ def origin(study: str, recipe: str, plan: Plan, device: str) -> dict[str, Any]:
     """What a table's file says of where its numbers come from."""
     seeds = sorted({config.seed for _, config in plan})
     return {"study": study, "recipe": recipe, "seeds": seeds, "device": device}
+
+
+@contextlib.contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder, which is taken away again if nothing has come into it."""
+    there = folder.exists()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if not there:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _earlier_seconds(table: Path) -> float:

@@ -18,7 +18,7 @@ class Interrupting:
 
     def __init__(self, path, interrupt):
         self.path, self.interrupt = path, interrupt
-        self.began, self.outcomes = [], {}
+        self.began, self.outcomes, self.said = [], {}, []
         self.done = False
 
     def started(self, path):
@@ -26,6 +26,9 @@ class Interrupting:
 
     def ended(self, path, outcome):
         self.outcomes[path] = outcome
+
+    def say(self, line):
+        self.said.append(line)
 
     def tick(self):
         if not self.done and epochs_done(self.path) >= 2:
