@@ -40,6 +40,7 @@ def compare_compiled(layer: SwitchNorm, x: Tensor, backend: str, modes: tuple[bo
     torch.testing.assert_close(snapshot(layer), snapshot(plain))
 
 
+@pytest.mark.filterwarnings("error:Dynamo detected")  # what it would rather not see
 @pytest.mark.parametrize(("kind", "shape", "options"), COMPILED, ids=str)
 def test_compiles_as_one_graph(kind: type[SwitchNorm], shape: tuple[int, ...], options: dict[str, Any]) -> None:
     torch.compiler.reset()

@@ -67,7 +67,7 @@ def choose(*tensors: Tensor | None) -> Kernel | None:
             be taken.
     """
     x: Any = tensors[0]
-    # First, for torch.compile of torch 2.8 traces no context variable.
+    # First, for torch.compile complains of what is cached, and torch 2.8's traces no context variable.
     if x.is_meta or needs_plain_operations(*tensors):
         return None
     name = _overruling() or ("cpu" if x.is_cpu else "triton" if x.is_cuda else "reference")
