@@ -37,7 +37,7 @@ BEGINNINGS = (
 SMALL = {
     "imagenet": (("--samples-per-gpu", "2"), ("--data.size", "32"), ("--data.resize", "32")),
     "ade20k": (("--data.short_sides", "[32]"),),
-    "camvid": (("--data.crop", "[64, 64]"),),
+    "camvid": (("--data.crop", "[32, 32]"),),
     "coco": (("--data.short_sides", "[64]"),),
 }
 #: What a rehearsal does without: files, and what it writes itself.
