@@ -50,13 +50,19 @@ test-hosts: $(HOSTS_READY) $(BUILT)
 hosts-table: $(HOSTS_READY)
 	$(HOSTS)/bin/python -m tests.hosts.table
 
-# With older versions of torch, Triton and Python, what depends on these: what is built on torch's inside.
+# With older versions of torch, Triton, numpy and Python, what is built on torch's inside: operations, layers, surgery,
+# optimizers, networks, and of training what touches optimizers, autograd, compiling, processes or files of torch.save.
+# Not whole commands, which ask nothing more of torch; a new test is in unless it is named here.
 VERSIONED := tests/ops tests/layers tests/optim tests/surgery tests/contracts tests/models tests/training
+COMMANDS := beginning changed_data classes detection detector_start evaluation first_look interruption loggers \
+	operations ownership pictures pixels predict rehearsal segmentation settings snapshots start_epoch stopping write_faults
+WHOLE := tests/contracts/test_runs.py $(COMMANDS:%=tests/training/test_%.py)
 
 test-versions: $(VERSIONS:%=test-torch-%)
 
 test-torch-%: .venv-%/.ready $(BUILT)
-	.venv-$*/bin/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu and not hosts" $(VERSIONED)
+	.venv-$*/bin/python -m pytest -n 2 --dist worksteal -m "not sweep and not gpu and not hosts and not slurm" \
+		$(WHOLE:%=--ignore=%) $(VERSIONED)
 
 # A SLURM of its own on this machine: `apt-get install slurm-wlm munge`, and root.
 test-slurm: $(READY)
