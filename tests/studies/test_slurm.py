@@ -78,7 +78,11 @@ def _requeued(number):
     _run("scontrol", "requeue", number)
 
 
-@pytest.mark.parametrize("happens", [_preempted, _out_of_time, _requeued], ids=lambda each: each.__name__)
+def _node_lost(number):
+    _run("scontrol", "update", "NodeName=127.0.0.2", "State=DOWN", "Reason=test")  # it comes back as it answers
+
+
+@pytest.mark.parametrize("happens", [_preempted, _out_of_time, _requeued, _node_lost], ids=lambda each: each.__name__)
 def test_a_training_over_two_nodes_goes_on_bit_for_bit(tmp_path, whole, happens):
     path = tmp_path / "run"
     outcome, _ = _train(path, TWO_NODES, lambda: happens(_jobs(tmp_path / "logs")[path]))
@@ -90,32 +94,6 @@ def test_a_training_over_two_nodes_goes_on_bit_for_bit(tmp_path, whole, happens)
     assert_same(RunFolder(path), whole)
 
 
-def test_a_node_that_is_lost_is_waited_for_and_the_training_goes_on(tmp_path, whole):
-    path = tmp_path / "run"
-    node = ("scontrol", "update", "NodeName=127.0.0.2")
-
-    def lose():
-        _run(*node, "State=DOWN", "Reason=test")
-
-    class Watch(Interrupting):
-        def say(self, line):
-            super().say(line)
-            _run(*node, "State=RESUME")
-
-    watch = Watch(path, lose)
-    plan = [(path, config(12))]
-    outcome = train_on(TWO_NODES, plan, ("test",), watch, workers=1, logs=tmp_path / "logs")[path]
-    assert watch.done
-    if outcome.error:  # its other process was gone before SLURM ended this one
-        assert "another process of this training has ended" in outcome.error
-        _run(*node, "State=RESUME")
-        outcome = train_on(TWO_NODES, plan, ("test",), watch, workers=1, logs=tmp_path / "logs")[path]
-    else:
-        assert any("waits: " in line for line in watch.said), watch.said
-    assert not outcome.error, outcome
-    assert_same(RunFolder(path), whole)
-
-
 def test_a_process_that_is_lost_ends_the_job_with_a_line_and_the_same_command_continues(tmp_path, whole):
     path = tmp_path / "run"
 
@@ -124,7 +102,7 @@ def test_a_process_that_is_lost_ends_the_job_with_a_line_and_the_same_command_co
         os.kill(second, signal.SIGKILL)
 
     outcome, _ = _train(path, TWO_NODES, kill)
-    assert "another process of this training has ended; continue with `switchnorm train --resume" in outcome.error
+    assert "another process of this training has ended; continue with `torchrun --nnodes 2 " in outcome.error
     _wait_until_nothing_runs()
     outcome, _ = _train(path, TWO_NODES)
     assert not outcome.error, outcome

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from switchnorm.processes import is_launched, local_world_size
+from switchnorm.processes import is_launched, local_world_size, world_size
 from switchnorm.runs.folder import RunFolder
 from switchnorm.signals import Ending, Interrupted
 from switchnorm.training.callbacks.agreement import Agreement
@@ -98,4 +98,8 @@ class Interruption(Checkpoint):
 def resuming(run: RunFolder) -> str:
     """The command that continues a run, as it was started."""
     command = f"switchnorm train --resume {shlex.quote(str(run.path))}"
-    return f"torchrun --nproc-per-node {local_world_size()} -m {command}" if is_launched() else command
+    if not is_launched():
+        return command
+    nodes = world_size() // local_world_size()
+    several = f"--nnodes {nodes} " if nodes > 1 else ""
+    return f"torchrun {several}--nproc-per-node {local_world_size()} -m {command}"
