@@ -77,7 +77,7 @@ class TrainConfig:
             for none. With cutmix, each batch draws one of the two.
         cutmix: alpha of CutMix (Yun et al., 2019): a rectangle of every picture shows another; 0 for none.
         channels_last: whether the network and its pictures have PyTorch's channels-last memory format.
-        compile: whether the network is compiled by torch.compile.
+        compile: whether the network is compiled by torch.compile, which needs a C++ compiler on the machine.
         deterministic: whether nondeterministic operations are replaced by deterministic ones, or refused if there are
             none.
         cuda_graph: whether the network's forward and backward pass are recorded once and replayed, so that a small
