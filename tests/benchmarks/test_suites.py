@@ -7,8 +7,9 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch._inductor.exc import InvalidCxxCompiler
 
-from benchmarks import decoders, deploy, detectors, layers, networks, overhead, shapes, subjects, weights
+from benchmarks import decoders, deploy, detectors, layers, networks, overhead, shapes, step, subjects, weights
 from benchmarks.agreement import MismatchError
 from benchmarks.runner import run_case
 from switchnorm.errors import InputError
@@ -58,6 +59,23 @@ def test_channels_that_groups_do_not_divide_go_without_groups() -> None:
     (case, *_) = layers.cases(options(layers, "--shapes", "2x6x3x4", "--layers", "SN", "SN, group only"))
     assert set(case.ways()) == {layers.COPY, "BatchNorm2d", "SN"}
     assert {pair.over for pair in case.pairs} == {layers.COPY, "BatchNorm2d"}
+
+
+@pytest.mark.parametrize(
+    ("suite", "flags"),
+    [(layers, ("--compile",)), (layers, ("--layers", "SN, compiled")), (step, ("--compile",))],
+    ids=["layers", "one layer", "steps"],
+)
+def test_without_a_compiler_nothing_is_measured_before_a_line_says_so(
+    suite: ModuleType, flags: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(x: torch.Tensor) -> torch.Tensor:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(torch, "compile", lambda call: missing)
+    with pytest.raises(InputError, match=r"^torch.compile fails here: No working C\+\+ .* leave what is compiled out$"):
+        suite.cases(options(suite, *flags))
+    assert suite.cases(options(suite))
 
 
 def test_what_follows_the_normalization_is_compared_where_its_sign_is_certain(monkeypatch: pytest.MonkeyPatch) -> None:
