@@ -6,7 +6,6 @@ import pytest
 
 from tests.ops import rules
 
-
 CPU = pytest.param("cpu", marks=pytest.mark.usefixtures("library"))
 
 

@@ -227,9 +227,11 @@ class Kernel(ABC):
         call, notes = forward.notes
         y = like(forward.y, operands.x) if relu and operands.residual is not None else None
         (saved,) = forward.saved
-        *found, dz = whole.backward(call, notes, dy, operands.x, y, saved, _tables(operands))
+        given = whole.backward(call, notes, dy, operands.x, y, saved, _tables(operands))
+        of_x, of_mean, of_var, of_weight, of_bias, dz = given
         # Without ReLU, dy is the residual's gradient as it is.
-        return Gradients(*found, None if operands.residual is None else dy if dz is None else dz)
+        of_residual = None if operands.residual is None else dy if dz is None else dz
+        return Gradients(of_x, of_mean, of_var, of_weight, of_bias, of_residual)
 
     def _at_once(self, operands: Operands, rule: Rule) -> WholePass | None:
         """How it is one call; None where other processes have a part in it, or there is nothing to normalize."""
