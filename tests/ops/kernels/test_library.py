@@ -190,6 +190,7 @@ def test_a_repacked_wheel_is_whole(tmp_path: Path) -> None:
     assert made.name == "switchnorm-1.0-py3-none-win_amd64.whl"
     with zipfile.ZipFile(made) as wheel:
         names = set(wheel.namelist())
+        assert {entry.date_time[0] for entry in wheel.infolist()} == {1980}, "the same bytes whenever it is made"
         assert f"{wheels.INSIDE}avx2.so" not in names
         assert wheel.read(f"{wheels.INSIDE}baseline.dll") == b"new"
         assert b"Tag: py3-none-win_amd64\n" in wheel.read("switchnorm-1.0.dist-info/WHEEL")

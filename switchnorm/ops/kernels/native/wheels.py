@@ -55,10 +55,13 @@ def repack(wheel: Path, target: Target, libraries: list[Path], out: Path) -> Pat
     lines: list[str] = []
     with zipfile.ZipFile(wheel) as given, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as written:
 
-        def add(path: str, content: bytes) -> None:
+        def write(path: str, content: bytes) -> None:
             info = zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0))  # the same bytes whenever it is built
             info.external_attr, info.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
             written.writestr(info, content)
+
+        def add(path: str, content: bytes) -> None:
+            write(path, content)
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
             lines.append(f"{path},sha256={digest},{len(content)}")
 
@@ -74,7 +77,7 @@ def repack(wheel: Path, target: Target, libraries: list[Path], out: Path) -> Pat
         for library in libraries:
             add(INSIDE + library.name, library.read_bytes())
         lines.append(f"{record},,")
-        written.writestr(record, "\n".join([*lines, ""]))
+        write(record, "\n".join([*lines, ""]).encode())
     return made
 
 
