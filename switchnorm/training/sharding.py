@@ -91,8 +91,8 @@ class Gathered(pl.Callback):
             module.set_reshard_after_forward(True)
 
 
-def _clip(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
-    clip_gradients((p for group in optimizer.param_groups for p in group["params"]), max_norm)
+def _clip(optimizer: torch.optim.Optimizer, clip_val: float) -> None:
+    clip_gradients((p for group in optimizer.param_groups for p in group["params"]), clip_val)
 
 
 def _spread(module: nn.Module) -> list[Any]:
