@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 import sys
 from importlib.util import find_spec
@@ -33,7 +34,7 @@ PACKAGES = {
 }
 #: Those that seldom lie ready, and may need others by their version: they are imported, which tells.
 TRIED = ("jsonargparse", "docstring_parser", "typeshed_client", "plotly", "faster_coco_eval")
-#: Of which Triton takes one to build its launchers.
+#: Of which Triton takes one to build its launchers; its interpreter, which rehearses, has none.
 COMPILERS = ("cc", "gcc", "clang")
 
 
@@ -46,7 +47,7 @@ def missing() -> list[str]:
         except ImportError as error:
             name = error.name or str(error)
             found.append(PACKAGES.get(name, name))
-    if not any(map(shutil.which, COMPILERS)):
+    if os.environ.get("TRITON_INTERPRET") != "1" and not any(map(shutil.which, COMPILERS)):
         found.append(f"a C compiler ({' or '.join(COMPILERS)})")
     return list(dict.fromkeys(found))
 
