@@ -48,11 +48,12 @@ def assert_same(model, *inputs, size=None, output=lambda y: y):
         y, found, true = (output(net(given)) for net, given in ((model, x), (folded, x), (exact, x.double())))
         top = true.abs().max()
         assert found.dtype == y.dtype
-        assert (found - y).abs().max() <= 1e-5 * top
         # A copy is made of plain operations, and held against these too: the compiled library is more exact.
         with kernel("reference"):
             plain = output(model(x))
         eager = max((each - true).abs().max() for each in (y, plain))
+        # Near to eager mode, or as near to the exact numbers: how far that is depends on the processor.
+        assert (found - y).abs().max() <= 1e-5 * top or (found - true).abs().max() <= eager
         # Of networks as small as these an error of eager mode may happen to be none.
         assert (found - true).abs().max() <= 3 * eager + 2e-7 * top
     after = model.state_dict()
