@@ -25,26 +25,30 @@ def flags(norm, *more):
     return ("--epochs", "2", "--norm", norm, "--precision", "64", "--samples-per-gpu", "null", *more)
 
 
+def assert_trained_alike(whole, spread):
+    """The same weights and momenta but for the order of sums over processes, in float64."""
+    one, two = checkpoint(whole), checkpoint(spread)
+    assert list(one["state_dict"]) == list(two["state_dict"])
+    for key, value in one["state_dict"].items():
+        assert type(two["state_dict"][key]) is torch.Tensor
+        torch.testing.assert_close(
+            two["state_dict"][key], value, rtol=1e-7, atol=1e-9, msg=lambda said, key=key: f"{key}: {said}"
+        )
+    states = [each["optimizer_states"][0] for each in (one, two)]
+    assert states[0]["param_groups"] == states[1]["param_groups"]
+    for number, entries in states[0]["state"].items():
+        torch.testing.assert_close(
+            states[1]["state"][number]["momentum_buffer"], entries["momentum_buffer"], rtol=1e-6, atol=1e-9
+        )
+
+
 @pytest.mark.parametrize("norm", ["ssn", pytest.param("sn", marks=pytest.mark.sweep)])
 def test_a_spread_network_trains_as_a_whole_one(recipe, tmp_path, norm):
     more = ("--optimizer.clip_norm", "1", "--schedule.radius_end", "0.5")
     for name, strategy in (("whole", "auto"), ("spread", "fsdp")):
         done = torchrun(tmp_path, 2, "train", recipe, *flags(norm, *more), "--train.strategy", strategy, "--out", name)
         assert done.returncode == 0, done.stderr
-    whole, spread = (checkpoint(tmp_path / name) for name in ("whole", "spread"))
-    assert list(whole["state_dict"]) == list(spread["state_dict"])
-    for key, value in whole["state_dict"].items():
-        assert type(spread["state_dict"][key]) is torch.Tensor
-        # In float64: only the order of sums over processes differs.
-        torch.testing.assert_close(
-            spread["state_dict"][key], value, rtol=1e-7, atol=1e-9, msg=lambda s, k=key: f"{k}: {s}"
-        )
-    states = [each["optimizer_states"][0] for each in (whole, spread)]
-    assert states[0]["param_groups"] == states[1]["param_groups"]
-    for number, entries in states[0]["state"].items():
-        torch.testing.assert_close(
-            states[1]["state"][number]["momentum_buffer"], entries["momentum_buffer"], rtol=1e-6, atol=1e-9
-        )
+    assert_trained_alike(tmp_path / "whole", tmp_path / "spread")
     a, b = last_row(tmp_path / "whole"), last_row(tmp_path / "spread")
     assert a["val_accuracy"] == b["val_accuracy"]
     assert (tmp_path / "whole/importance.csv").read_text().count("\n") == (
