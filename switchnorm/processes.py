@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -66,6 +65,8 @@ def end_with_parent() -> None:
     A process that is killed ends none of those that it started. These would wait for work for ever, or write to a run
     that somebody continues; and the server that forks readers lives as long as one of them.
     """
+    import multiprocessing
+
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing import resource_tracker
 from types import FrameType
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
@@ -115,6 +114,8 @@ def blocked(numbers: Iterable[int] = ENDING) -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    from multiprocessing import resource_tracker
+
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         # The tracker's start unblocks some of them.

@@ -10,7 +10,8 @@ import pytest
 
 from switchnorm.cli import main, parser
 from switchnorm.config.elsewhere import HERE
-from switchnorm.config.recipe import SHORT, read_config
+from switchnorm.config.keys import SHORT
+from switchnorm.config.recipe import read_config
 from switchnorm.data import dataset_class
 from switchnorm.recipes import find_recipe
 from tests import pages

@@ -14,6 +14,7 @@ from switchnorm.cli.command import Commands, Parser
 from switchnorm.cli.ending import complain, complain_unexpected, lost_output, open_streams, plain_warnings
 from switchnorm.config import plugins
 from switchnorm.config.elsewhere import UnknownFlagError
+from switchnorm.config.keys import check_once
 from switchnorm.errors import OF_TRAIN, InputError, not_installed, unknown
 from switchnorm.processes import first_to_say
 
@@ -32,8 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     hint, ending = "", signals.Ending()
     try:
         with ending, plain_warnings():
-            from switchnorm.config.recipe import check_once
-
             # Plugins come first: the other arguments may name what they register.
             named, arguments = plugins.split(arguments)
             plugins.load(named)

@@ -12,8 +12,9 @@ import os
 import shlex
 from collections.abc import Sequence
 
+from switchnorm.config.keys import SHORT
 from switchnorm.config.norms import BUILT_IN
-from switchnorm.config.recipe import SHORT, values_of
+from switchnorm.config.recipe import values_of
 from switchnorm.data import dataset_classes
 from switchnorm.deploy.formats import FORMATS
 from switchnorm.errors import InputError

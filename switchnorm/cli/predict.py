@@ -15,9 +15,7 @@ from switchnorm.cli.flags import add_task_flags, config_flags, task_flag_names
 from switchnorm.cli.networks import add_network_flags, open_run, split, weights_config
 from switchnorm.config.elsewhere import unknown_flag
 from switchnorm.config.task_spec import find_task
-from switchnorm.data import create_dataset, dataset_class, dataset_classes
 from switchnorm.errors import InputError
-from switchnorm.runs.classes import class_notes, classes_of
 from switchnorm.runs.reading import run_of
 from switchnorm.text import canonical, say
 
@@ -107,6 +105,7 @@ def _by_run(folder: Path, options: argparse.Namespace, pictures: Sequence[str], 
     _check_pictures(pictures)
     out = _folder(options.out or run.path / "predictions")
     from switchnorm.deploy.networks import trained
+    from switchnorm.runs.classes import class_notes
     from switchnorm.training.network import check_device
 
     check_device(config)
@@ -156,6 +155,9 @@ def _by_weights(options: argparse.Namespace, pictures: Sequence[str], flags: Seq
         )
     of_file = classes is not None or config.data.get("classes_file") is not None
     if own is not None and of_file:
+        from switchnorm.data import create_dataset
+        from switchnorm.runs.classes import classes_of
+
         _check_same(classes or classes_of(create_dataset(**config.data)), own, options.weights[0])
     from switchnorm.training.pictures import as_expected
     from switchnorm.weights import load_published
@@ -193,6 +195,8 @@ def named_classes(options: argparse.Namespace, flags: Sequence[str]) -> tuple[li
     Raises:
         InputError: two flags name classes; no such dataset, or no such file.
     """
+    from switchnorm.data import dataset_class, dataset_classes
+
     given = _names(flags)
     if options.classes is None:
         data = _value(flags, _DATA)
@@ -239,6 +243,8 @@ def _check_same(named: Classes, own: Classes, weights: Path) -> None:
 
 def _root(name: str, given: Collection[str]) -> list[str]:
     """Some root for a dataset whose data is not read, where one has to be given."""
+    from switchnorm.data import dataset_class
+
     root = inspect.signature(dataset_class(name)).parameters.get("root")
     return ["--data.root=."] if root is not None and root.default is root.empty and "--data.root" not in given else []
 

@@ -12,7 +12,6 @@ from switchnorm.cli import cluster
 from switchnorm.cli.command import Commands
 from switchnorm.config.limits import WORKERS, check_seeds
 from switchnorm.config.norms import check_norm
-from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import Device
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
@@ -111,6 +110,8 @@ def _study(options: argparse.Namespace, arguments: Sequence[str]) -> None:
 
 
 def _geometry(options: argparse.Namespace, out: Path, flags: Sequence[str]) -> None:
+    from switchnorm.config.recipe import read_config
+
     geometries = [Geometry.parse(text) for text in options.geometries] if options.geometries else None
     # Whatever is wrong with the flags shows now; only then is it worth waiting for torch.
     model = read_config(find_recipe(options.recipe or _ANY_PRESET), flags).model
@@ -145,6 +146,8 @@ def _geometry(options: argparse.Namespace, out: Path, flags: Sequence[str]) -> N
 
 
 def _compare(options: argparse.Namespace, out: Path, flags: Sequence[str]) -> None:
+    from switchnorm.config.recipe import read_config
+
     variants = read_variants(options.variants or ())
     if options.recipe is None:
         raise InputError("study compare needs --recipe, a YAML file or a shipped one such as 'digits/resnet9'")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ import yaml
 from switchnorm.config import plugins
 from switchnorm.config.claim import claim_keys, is_changed, make_claim
 from switchnorm.config.elsewhere import UnknownFlagError, unknown_flag
-from switchnorm.config.keys import flatten
+from switchnorm.config.keys import SHORT, flatten
 from switchnorm.config.limits import check
 from switchnorm.config.schema import SECTIONS, Config, GroupConfig
 from switchnorm.config.task_spec import find_task, own_tasks, tasks
@@ -44,20 +45,6 @@ _MAPPINGS = {
     "optimizer.options": "{eps: 1e-6}",
 }
 
-#: Short flags, and the keys that they stand for.
-SHORT = {
-    "model": "model.name",
-    "norm": "model.norm",
-    "conv": "model.conv",
-    "data": "data.name",
-    "samples_per_gpu": "train.samples_per_gpu",
-    "batch_size": "train.batch_size",
-    "epochs": "train.epochs",
-    "precision": "train.precision",
-    "device": "train.device",
-    "lr": "optimizer.lr",
-}
-
 
 def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
     """The configuration that a recipe and flags make together; flags win.
@@ -79,14 +66,14 @@ def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
     try:
         wanted = _plugins(written.content)
         plugins.load_known(wanted, str(recipe))
-        parser = _parser(_dataset_name(written.content, flags, recipe.name))
-        keys = _keys(parser)
+        dataset = _dataset_name(written.content, flags, recipe.name)
+        keys = _keys(dataset)
         for key, value in flatten(written.content, keys):
             if not _is_key(key, keys):
                 raise unknown_flag(f"{written.origin[key]}: key", key, keys)
-            if value is None and not _may_be_null(key, parser):
+            if value is None and not _may_be_null(key, _parser(dataset)):
                 raise InputError(f"{key} must not be null; leave it out for its default, or give a value")
-        config = check(_parse(parser, written.content, flags))
+        config = check(_parse(dataset, written.content, flags))
     except UnknownFlagError:  # which says itself where a key is
         raise
     except InputError as error:
@@ -113,7 +100,7 @@ def evaluation_config(flags: Sequence[str]) -> Config:
     flags = _long(flags)
     dataset = _dataset_name({}, flags, "the command line")
     pictures = find_task(dataset_class(dataset).task).evaluation_batch
-    config = _parse(_parser(dataset), {}, ["--train.epochs=1", f"--train.batch_size={pictures}", *flags])
+    config = _parse(dataset, {}, ["--train.epochs=1", f"--train.batch_size={pictures}", *flags])
     return check(replace(config, plugins=tuple(named), given=_given_data(flags)))
 
 
@@ -142,7 +129,7 @@ def values_of(recipe: str | None = None, dataset: str | None = None) -> dict[str
         dataset = "digits" if recipe is None else _dataset_name(read_recipe(find_recipe(recipe)).content, (), recipe)
     parser = _parser(dataset)
     types = {action.dest: getattr(action, "_typehint", None) for action in parser._actions}
-    return {key: _listed(types.get(key)) for key in _keys(parser)}
+    return {key: _listed(types.get(key)) for key in _keys(dataset)}
 
 
 def to_yaml(config: Config) -> str:
@@ -159,15 +146,19 @@ def to_yaml(config: Config) -> str:
 
 def _parser(dataset: str) -> ArgumentParser:
     """The parser of all keys that there are."""
-    sections = {name: task.section for name, task in tasks().items() if task.section is not None}
-    return _made_parser(dataset, dataset_class(dataset), tuple({**SECTIONS, **sections}.items()), tuple(claim_keys()))
+    return _made_parser(dataset, dataset_class(dataset), tuple(_sections().items()), tuple(claim_keys()))
+
+
+def _sections() -> dict[str, type]:
+    """The classes of the sections but `data`, by name: those of all runs, then those of tasks."""
+    return {**SECTIONS, **{name: task.section for name, task in tasks().items() if task.section is not None}}
 
 
 @lru_cache(maxsize=8)  # making one takes as long as parsing
 def _made_parser(
     dataset: str, data: type[Dataset], sections: tuple[tuple[str, type], ...], claims: tuple[str, ...]
 ) -> ArgumentParser:
-    from jsonargparse import ArgumentParser  # half of what `switchnorm --help` would wait for
+    from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")
@@ -187,8 +178,8 @@ def _made_parser(
     return parser
 
 
-def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) -> Config:
-    keys = _keys(parser)
+def _parse(dataset: str, content: dict[str, Any], flags: list[str]) -> Config:
+    keys = _keys(dataset)
     known = [f"--{key}" for key in (*SHORT, *keys)]
     key = ""
     for flag in flags:
@@ -199,7 +190,7 @@ def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) ->
         if flag.startswith("--") and not _is_key(key[2:].removesuffix("+"), keys):
             raise unknown_flag("flag", key, known)
     try:
-        values = parser.parse_args([f"--config={yaml.safe_dump(content)}", *flags]).as_dict()
+        values = _parser(dataset).parse_args([f"--config={yaml.safe_dump(content)}", *flags]).as_dict()
     except (argparse.ArgumentError, TypeError, ValueError) as error:
         raise _left_over(error, known) or InputError(_one_line(error)) from error
     del values["config"]
@@ -209,10 +200,9 @@ def _parse(parser: ArgumentParser, content: dict[str, Any], flags: list[str]) ->
     _check_data(values["data"])
     values["optimizer"]["groups"] = [GroupConfig(**group) for group in values["optimizer"]["groups"]]
     values["plugins"] = tuple(values["plugins"])
-    sections = {name: task.section for name, task in tasks().items() if task.section is not None}
-    own = {name: section(**values.pop(name)) for name, section in sections.items()}
-    values |= {name: section(**values[name]) for name, section in SECTIONS.items()}
-    return Config(**values, tasks=own)
+    made = {name: section(**values.pop(name)) for name, section in _sections().items()}
+    values |= {name: made.pop(name) for name in SECTIONS}
+    return Config(**values, tasks=made)
 
 
 def _check_data(options: dict[str, Any]) -> None:
@@ -246,7 +236,7 @@ def _plugins(content: dict[str, Any]) -> list[str]:
 def _without_flags(content: dict[str, Any], recipe: Path) -> Config | None:
     """The configuration of a recipe without flags; None where it needs them."""
     try:
-        return _parse(_parser(_dataset_name(content, (), recipe.name)), content, [])
+        return _parse(_dataset_name(content, (), recipe.name), content, [])
     except InputError:
         return None
 
@@ -258,21 +248,17 @@ def _located(message: str, written: Located, flags: Sequence[str]) -> str:
     return f"{written.origin[key]}: {message}" if key in written.origin and not by_flag else message
 
 
-def check_once(flags: Iterable[str]) -> None:
-    """Raise `InputError` for a flag that is given twice: the second would win without a word."""
-    given: dict[str, str] = {}
-    for flag in (each.partition("=")[0] for each in flags if each.startswith("--")):
-        key = flag[2:].replace("-", "_")
-        key = SHORT.get(key, key)
-        if key in given and not key.endswith("+"):
-            same = f"{flag} is given twice" if flag == given[key] else f"{given[key]} and {flag} say the same"
-            raise InputError(f"{same}; leave one of them out")
-        given[key] = flag
-
-
-@lru_cache(maxsize=8)
-def _keys(parser: ArgumentParser) -> list[str]:
-    return [key for key in parser.get_defaults().keys() if key != "config"]  # noqa: SIM118, not a dict
+def _keys(dataset: str) -> list[str]:
+    """The keys that `_parser` knows, in its order, without waiting for it: so a wrong one is named at once."""
+    classes = {**_sections(), "data": dataset_class(dataset)}
+    parameters = {name: inspect.signature(each).parameters.values() for name, each in classes.items()}
+    if any(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for found in parameters.values() for each in found):
+        # To whom a dataset of the user's hands on its **options, jsonargparse reads in the source.
+        return [key for key in _parser(dataset).get_defaults().keys() if key != "config"]  # noqa: SIM118, not a dict
+    keys = {name: [f"{name}.{each.name}" for each in found] for name, found in parameters.items()}
+    claims = [f"claim.{key}" for key in (*claim_keys(), "source", "status", "warm_start")]
+    data = ["data.name", *keys.pop("data")]
+    return ["task", "plugins", "label", "seed", *itertools.chain(*keys.values()), *claims, *data]
 
 
 def _may_be_null(key: str, parser: ArgumentParser) -> bool:

@@ -16,8 +16,8 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from switchnorm.config.cluster import Cluster
+from switchnorm.config.keys import SHORT
 from switchnorm.config.limits import WORKERS
-from switchnorm.config.recipe import SHORT
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
 from switchnorm.files import writing

@@ -1,9 +1,12 @@
+import inspect
 from dataclasses import asdict
 
 import pytest
 import yaml
 
+from switchnorm.config import recipe as recipe_module
 from switchnorm.config.recipe import read_config, to_yaml
+from switchnorm.data import Digits, dataset_classes, register
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe, recipes
 
@@ -71,6 +74,24 @@ def test_the_dataset_decides_which_keys_data_has(recipe):
     assert read_config(recipe(), ["--data", "cifar10", "--data.root", "x"]).data["root"] == "x"
     with pytest.raises(InputError, match=r"flag '--data.root' is unknown; did you mean"):
         read_config(recipe(), ["--data.root", "x"])
+
+
+class Older(Digits):
+    """Hands on what it does not know."""
+
+    def __init__(self, before: int = 1900, **options) -> None:
+        super().__init__(**options)
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_the_keys_are_those_of_the_parser_without_waiting_for_it():
+    register("older", Older)
+    for dataset in dataset_classes():
+        keys = recipe_module._keys(dataset)
+        assert keys == [key for key in recipe_module._parser(dataset).get_defaults().keys() if key != "config"]  # noqa: SIM118
+    assert {"data.before", *(f"data.{name}" for name in inspect.signature(Digits).parameters)} <= {
+        *recipe_module._keys("older")
+    }
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import functools
 import tempfile
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -150,6 +149,8 @@ class _Cifar(InMemory):
         return found
 
     def _download(self, root: Path) -> None:
+        from http.client import HTTPException
+
         try:
             _download(self.torchvision_name, root, self.versions[-1].folder)
         except (OSError, RuntimeError, HTTPException) as error:
