@@ -57,9 +57,19 @@ def test_many_more_agree_with_plain_operations(
     agrees(case, choice, share, limits)
 
 
-@pytest.mark.parametrize("limits", CUTS, ids=str)
-@pytest.mark.parametrize("projection", [SOFTMAX, SPARSE_SIMPLEX, SPARSE_SUPPORT])
-def test_every_way_with_every_projection(projection: int, limits: dict[str, int]) -> None:
+PROJECTIONS = (SOFTMAX, SPARSE_SIMPLEX, SPARSE_SUPPORT)
+#: Daily the quick cuts with every projection, and of those of many small blocks each with another one.
+WAYS = [
+    pytest.param(
+        limits, projection, marks=() if cut < 2 or cut % 3 == place else pytest.mark.sweep, id=f"{limits}-{projection}"
+    )
+    for cut, limits in enumerate(CUTS)
+    for place, projection in enumerate(PROJECTIONS)
+]
+
+
+@pytest.mark.parametrize(("limits", "projection"), WAYS)
+def test_every_way_with_every_projection(limits: dict[str, int], projection: int) -> None:
     """Ghost batches, tied logits, a final choice, and running statistics that move."""
     case = whole_case((4, 12, 5, 3), (*SN, "group:4"), ghost=2, relu=True)
     with cut(limits):
