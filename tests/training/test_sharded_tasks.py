@@ -47,7 +47,7 @@ def masks(folder: Path) -> Path:
 
 #: What writes a recipe of two epochs, and a step in the middle of the second or, of two steps, at its end.
 TASKS = {"detection": (detection, 3), "masks": (masks, 3), "segmentation": (test_segmentation.write_recipe, 4)}
-NORMS = ("sn", "ssn", "bn", "gn+ws")
+NORMS = ("sn", "ssn", "bn", "bn+ws")
 DAILY = {("detection", "sn"), ("segmentation", "ssn")}
 
 

@@ -88,7 +88,7 @@ def box_losses(
     count = divisor(labels.numel(), mean, logits)
     classes = F.cross_entropy(logits.to(wanted.dtype), labels, reduction="sum")
     positive = torch.where(labels > 0)[0]
-    own = deltas.reshape(len(labels), -1, 4)[positive, labels[positive]].to(wanted.dtype)
+    own = deltas.unflatten(1, (-1, 4))[positive, labels[positive]].to(wanted.dtype)
     boxes = F.smooth_l1_loss(own, wanted[positive], beta=beta, reduction="sum")
     return classes / count, boxes / count
 

@@ -129,7 +129,7 @@ class Regions:
         counts = [len(each) for each in proposals]
         dtype = proposals[0].dtype
         scores = logits.to(dtype).softmax(1).split(counts)
-        codes = deltas.view(len(deltas), -1, 4).to(dtype).split(counts)
+        codes = deltas.unflatten(1, (-1, 4)).to(dtype).split(counts)
         return [self._found(*each) for each in zip(scores, codes, proposals, sizes, strict=True)]
 
     def _found(self, scores: Tensor, codes: Tensor, proposals: Tensor, size: tuple[int, int]) -> Detections:

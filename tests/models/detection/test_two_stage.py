@@ -308,6 +308,20 @@ def test_boxes_as_edges_are_one_pixel_further_in_the_published_geometry():
     torch.testing.assert_close(edges["boxes"], inclusive["boxes"] + torch.tensor([0.0, 0, 1, 1]))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_pictures_of_which_nothing_is_proposed(name):
+    model = network(name)
+    model.rpn.min_size = 1000.0
+    with torch.no_grad():
+        found = model.eval()(pictures(*SIZES))
+    assert [len(each["boxes"]) for each in found] == [0, 0]
+    bare = [{**each, **{key: each[key][:0] for key in ("boxes", "labels", "masks")}} for each in TARGETS]
+    losses = model.train()(pictures(*SIZES), [{**each, "draw": torch.tensor(i)} for i, each in enumerate(bare)])
+    assert losses["loss_classifier"] == losses["loss_box_reg"] == 0
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
 @pytest.mark.parametrize("name", NAMES[2:])
 def test_mixed_precision_leaves_boxes_and_losses_all_their_bits(name):
     # Few proposals: processors without instructions for 16 bits take seconds for each behind a whole stage of a body.
