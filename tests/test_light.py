@@ -60,12 +60,12 @@ def test_help_and_wrong_flags(tmp_path: Path, arguments: tuple[str, ...], messag
     assert "imported" not in found.stderr, found.stderr
 
 
-#: Python alone, with modules of its own: .15 s of CPU time where the limits below were promised.
+#: Python alone, with modules of its own: .15 s of CPU time on two throttled cores of an AMD EPYC, at their quickest.
 YARDSTICK = ("-S", "-c", "import argparse, asyncio, dataclasses, http.client, inspect, json, pathlib, typing")
 
 
 def seconds(*commands: Sequence[str]) -> list[float]:
-    """CPU times of commands of Python, on a machine that needs .15 s for the yardstick; slower ones get longer.
+    """CPU times of commands of Python, where the yardstick takes more than .15 s as if it took that.
 
     Of each the quickest of five, taken in turns: other processes take from the clock, and hardly from this.
     """

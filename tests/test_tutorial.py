@@ -48,11 +48,11 @@ def test_ssn_has_chosen_and_is_folded_away(after: dict[str, Any]) -> None:
 
 
 def test_the_file_answers_as_the_network(after: dict[str, Any]) -> None:
-    # The file is asked about the picture in 8 bits, which after a few steps can be another digit to the network.
+    # What the file is asked about: the picture as a PNG has it, which to a hardly trained network can be another digit.
     asked = ((after["pictures"][-1:] + 1) * 127.5).byte() / 127.5 - 1
     with torch.no_grad():
-        shares = after["network"](asked)[0].softmax(0)
-    assert after["answer"].best == str(shares.argmax().item())
+        best = after["network"](asked).argmax().item()
+    assert after["answer"].best == str(best)
     assert (after["folder"] / "digits.onnx").is_file()
 
 

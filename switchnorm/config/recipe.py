@@ -256,7 +256,7 @@ def _keys(dataset: str) -> list[str]:
         # To whom a dataset of the user's hands on its **options, jsonargparse reads in the source.
         return [key for key in _parser(dataset).get_defaults().keys() if key != "config"]  # noqa: SIM118, not a dict
     keys = {name: [f"{name}.{each.name}" for each in found] for name, found in parameters.items()}
-    claims = [f"claim.{key}" for key in (*claim_keys(), "source", "status", "warm_start")]
+    claims = [f"claim.{key}" for key in make_claim()]
     data = ["data.name", *keys.pop("data")]
     return ["task", "plugins", "label", "seed", *itertools.chain(*keys.values()), *claims, *data]
 
