@@ -34,6 +34,13 @@ _REMEDIES = {
 _PART = re.compile(r"\.(?:(?P<name>.+)@(?P<host>.+)|.+)\.(?P<pid>\d+)\.part")
 
 
+def given_path(value: object, what: str) -> Path:
+    """A path that somebody gave; raise `InputError` for anything else, with `what` for what it is the path of."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise InputError(f"{what} {value!r:.80} is no path; give the file's name as text")
+    return Path(value)
+
+
 class WriteError(InputError):
     """A file cannot be written: which, why, and what helps."""
 

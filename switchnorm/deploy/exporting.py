@@ -8,7 +8,6 @@ import itertools
 import os
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from switchnorm.deploy.runtimes.network import NetworkRuntime
 from switchnorm.deploy.settled import Wanted, dimensions, multiple_of, settled, settled_channels, traced_size
 from switchnorm.deploy.sizes import Shape, Tried, try_sizes
 from switchnorm.errors import InputError
-from switchnorm.files import check_free, part_of, remove, remove_parts, write_files
+from switchnorm.files import check_free, given_path, part_of, remove, remove_parts, write_files
 from switchnorm.surgery.folding import plan_fold
 from switchnorm.text import first_line
 
@@ -87,7 +86,7 @@ def export(
         InputError: arguments that are impossible, packages that are missing, or a network that the format cannot
             express or computes otherwise. Then nothing is written.
     """
-    path = Path(path)
+    path = given_path(path, "path")
     chosen = format_of(path, format)
     dynamic = dimensions(dynamic)
     given = {"raw": raw, "half": half, "int8": int8 is not None, "dynamic": bool(dynamic)}

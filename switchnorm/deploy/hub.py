@@ -48,6 +48,8 @@ class Repository:
     @classmethod
     def parse(cls, address: str) -> Repository:
         """Read "hf-hub:org/name" or "hf-hub:org/name@revision"."""
+        if not isinstance(address, str):
+            raise InputError(f"name {address!r:.80} is no text; a repository is called as org/name")
         name, at, revision = address.removeprefix(PREFIX).partition("@")
         return cls(name, revision if at else None)
 

@@ -15,6 +15,7 @@ from switchnorm.deploy.hub import Repository, check_upload, upload
 from switchnorm.deploy.model_card import check_licence, model_card
 from switchnorm.deploy.model_folder import FILES, WEIGHTS, check_folder, contents, write_folder
 from switchnorm.errors import InputError
+from switchnorm.files import given_path
 from switchnorm.runs.reading import run_of
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def push(
     """
     repository = Repository.parse(name)
     check_licence(licence)
-    folder = Path(os.path.expanduser(to or ""))
+    folder = Path() if to is None else given_path(to, "to").expanduser()
     if to is None:
         check_upload()
     else:

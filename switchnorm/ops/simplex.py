@@ -7,6 +7,7 @@ SparsestMax: Shao et al., "SSN: Learning Sparse Switchable Normalization via Spa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
@@ -67,6 +68,9 @@ def sparsestmax(z: Tensor, radius: float | Tensor, centre: Literal["simplex", "s
 
 def check_radius(radius: float) -> float:
     """Return `radius` if it lies in [0, 1]; raise `InputError` otherwise."""
+    given: Any = radius
+    if not isinstance(given, Real) and (not isinstance(given, Tensor) or given.numel() != 1):
+        raise InputError(f"radius {radius!r} is no number; those from 0 to 1 are valid, as 0.5")
     if not 0 <= radius <= 1:
         nearest = 1.0 if radius > 1 else 0.0
         raise InputError(f"radius {radius} is outside [0, 1]; the nearest valid radius is {nearest}")

@@ -32,12 +32,20 @@ def check_statistics(statistics: Sequence[str], channels: int) -> tuple[str, ...
         channels: C.
 
     Raises:
-        InputError: no statistic, an unknown or repeated one, or a number of groups that does not divide the channels.
+        InputError: no list, no statistic in it, an unknown or repeated one, or a number of groups that does not divide
+            the channels.
     """
-    statistics = (statistics,) if isinstance(statistics, str) else tuple(statistics)
+    if isinstance(statistics, str):
+        statistics = (statistics,)
+    # A set has another order in every process, and with it logits another meaning.
+    if not isinstance(statistics, (tuple, list)):
+        raise InputError(f"statistics {statistics!r} is no list of names; one is ['instance', 'layer', 'batch']")
+    statistics = tuple(statistics)
     if not statistics:
         raise InputError("statistics is empty; choose from 'instance', 'layer', 'batch', 'group:G'")
     for name in statistics:
+        if not isinstance(name, str):
+            raise InputError(f"statistic {name!r} is no name; choose from 'instance', 'layer', 'batch', 'group:G'")
         # Neither tuple.count nor a regular expression: torch.compile of torch 2.8 traces neither.
         if (times := len([other for other in statistics if other == name])) > 1:
             raise InputError(f"statistic {name!r} is given {times} times; once is enough")
@@ -93,7 +101,7 @@ def group_pool(channels: int, groups: int) -> Pool:
         return Pool(lambda by, t: by(t, 1, keepdim=True), channels)
 
     def reduce(by: Reduction, t: Tensor) -> Tensor:
-        parts = t.view(len(t), groups, width)
+        parts = t.view(t.shape[0], groups, width)
         return by(parts, 2, keepdim=True).expand(parts.shape).reshape(t.shape)
 
     return Pool(reduce, width)

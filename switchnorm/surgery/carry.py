@@ -15,12 +15,17 @@ from switchnorm.surgery.tail import as_timms
 
 AFFINE = ("weight", "bias")
 LOGITS = ("mean_weight", "var_weight")
-_RUNNING = ("running_mean", "running_var", "num_batches_tracked")
-_MIXING = (*LOGITS, "radius", "mean_fixed", "var_fixed")
+RUNNING = ("running_mean", "running_var", "num_batches_tracked")
+MIXING = (*LOGITS, "radius", "mean_fixed", "var_fixed")
 _HOOKS = (
     *("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
     *("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
     *("_backward_pre_hooks", "_backward_hooks", "_is_full_backward_hook"),
+)
+#: What a new layer does not take over: those of others are made for the state of the old one.
+STATE_HOOKS = (
+    *("_state_dict_hooks", "_state_dict_pre_hooks"),
+    *("_load_state_dict_pre_hooks", "_load_state_dict_post_hooks"),
 )
 
 
@@ -38,12 +43,12 @@ def carried(old: nn.Module, new: nn.Module) -> dict[str, Tensor]:
     kinds = [kind_of(layer) for layer in (old, new)]
     norms = [None if kind is None else kind.norm for kind in kinds]
     alike = type(old) is type(new) or (norms[0] is not None and norms[0] is norms[1])
-    names = {*AFFINE, *_RUNNING, *(mine if alike else ())}
+    names = {*AFFINE, *RUNNING, *(mine if alike else ())}
     if getattr(old, "statistics", None) == getattr(new, "statistics", ()):
-        names.update(_MIXING)
+        names.update(MIXING)
     elif hasattr(old, "statistics"):
         # Logits of other statistics may have the same shape.
-        names.difference_update(_MIXING)
+        names.difference_update(MIXING)
     return {n: t for n, t in mine.items() if n in names and n in theirs and theirs[n].shape == t.shape}
 
 

@@ -12,7 +12,17 @@ from torch import Tensor, nn
 from switchnorm.errors import InputError
 from switchnorm.layers import Norm, Spec, channels_of, has_batch_statistics, kind_of, norm_of
 from switchnorm.layers.options import options_of
-from switchnorm.surgery.carry import AFFINE, LOGITS, carried, carry_hooks, carry_tensors, ends_by_itself
+from switchnorm.surgery.carry import (
+    AFFINE,
+    LOGITS,
+    MIXING,
+    RUNNING,
+    STATE_HOOKS,
+    carried,
+    carry_hooks,
+    carry_tensors,
+    ends_by_itself,
+)
 from switchnorm.surgery.kinds import batch_sync, tail_of
 from switchnorm.surgery.start import Start, begin, source_of, start_of
 from switchnorm.surgery.tail import original
@@ -114,6 +124,12 @@ class Replacement:
         return made
 
 
+def has_such(new: nn.Module, old: nn.Module, name: str) -> bool:
+    """Whether a new layer has a tensor of this name as the old one has."""
+    mine, theirs = getattr(new, name, None), getattr(old, name, None)
+    return isinstance(mine, Tensor) and isinstance(theirs, Tensor) and mine.shape == theirs.shape
+
+
 def _settings(old: nn.Module, norm: Norm, dims: int, flat: bool) -> dict[str, Any]:
     """What a layer of `norm` takes over from `old`, save tensors."""
     kind = kind_of(old)
@@ -199,3 +215,7 @@ def _lost(old: nn.Module, new: nn.Module) -> Iterator[str]:
         yield "running statistics"
     if tail and ends_by_itself(new):
         yield " and ".join(reversed(tail))
+    known = {*kept, *AFFINE, *RUNNING, *MIXING}
+    yield from (name for name in vars(old)["_buffers"] if name not in known and not hasattr(new, name))
+    if any(getattr(old, name) for name in STATE_HOOKS):
+        yield "hooks of its state dict"

@@ -19,7 +19,7 @@ from switchnorm.surgery.operations import (
     makes_single,
     operation,
 )
-from switchnorm.surgery.tracing import Part, Traced, trace_parts
+from switchnorm.surgery.tracing import Part, Traced, tensors_read, trace_parts
 
 _FLAT, _SINGLE = "flat", "single"
 
@@ -38,6 +38,8 @@ class Wiring:
         functions: calls of functions that normalize: the path of the module in whose forward pass they stand, and
             the function's name.
         failed: for each module whose forward pass could not be traced, the reason.
+        read: of each layer the parameters and buffers that some forward pass reads past its call.
+        uncalled: the normalizations that no forward pass calls, though some read them.
     """
 
     sources: dict[nn.Module, nn.Module | None]
@@ -47,6 +49,8 @@ class Wiring:
     single: set[nn.Module] = field(default_factory=set)
     functions: list[tuple[str, str]] = field(default_factory=list)
     failed: dict[nn.Module, str] = field(default_factory=dict)
+    read: defaultdict[nn.Module, set[str]] = field(default_factory=lambda: defaultdict(set))
+    uncalled: set[nn.Module] = field(default_factory=set)
 
 
 def wire(model: nn.Module) -> Wiring:
@@ -73,12 +77,28 @@ def wire(model: nn.Module) -> Wiring:
             states[norm].add(shape)
         named = ((part.where[node], operation(node)) for node in part.graph.nodes if node.op in _CALLS)
         wiring.functions.extend(dict.fromkeys((where, name) for where, name in named if name in NORMALIZING))
+    _note_reads(model, traced, wiring)
     wiring.sources.update(found)
     # A convolution that is used several times must feed a normalization each time.
     wiring.feeds.update({conv: all_[0] for conv, all_ in uses.items() if all_[0] is not None and None not in all_})
     wiring.flat.update(norm for norm, shapes in states.items() if shapes == {_FLAT})
     wiring.single.update(norm for norm, shapes in states.items() if shapes == {_SINGLE})
     return wiring
+
+
+def _note_reads(model: nn.Module, traced: Traced, wiring: Wiring) -> None:
+    """Note which layers are read past their calls, and which are read alone."""
+    names: defaultdict[nn.Module, list[str]] = defaultdict(list)
+    for name, module in model.named_modules(remove_duplicate=False):
+        names[module].append(name)
+    layers = {name: module for module, all_ in names.items() if is_leaf(module) for name in all_}
+    for part in traced.parts:
+        for path, tensor, _ in tensors_read(part, names):
+            if (layer := layers.get(path)) is not None:
+                wiring.read[layer].add(tensor)
+    unknown = {inner for failed in traced.failed for inner in failed.modules()}
+    read = {layer for layer in (*wiring.read, *traced.read) if is_norm(layer)}
+    wiring.uncalled.update(read - traced.reached - unknown)
 
 
 _CALLS = ("call_function", "call_method")

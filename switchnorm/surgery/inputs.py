@@ -9,6 +9,9 @@ import torch
 from torch import nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from switchnorm.layers import kind_of
+from switchnorm.layers.kinds import overrides
+
 # (N, C) and as many dimensions more as anything in vision has.
 _ANY = tuple(range(2, 9))
 # What layers obey: how many dimensions an input may have, and how many a single sample without a batch has.
@@ -23,11 +26,26 @@ def carry_ranks(old: nn.Module, new: Any) -> None:
     found = {name: vars(old)[name] for name in _RANKS if name in vars(old)}
     if isinstance(old, (nn.GroupNorm, nn.SyncBatchNorm)):
         found["input_dims"] = _ANY
+    elif (kind := kind_of(old)) is not None and _checks_by_itself(old, kind.base):
+        found["input_dims"] = tuple(rank for rank in _ANY if _takes(old, rank))
     if isinstance(old, _InstanceNorm):
         found["unbatched_dims"] = old._get_no_batch_dim()
     for name, value in found.items():
         if hasattr(new, name):
             setattr(new, name, value)
+
+
+def _checks_by_itself(old: Any, base: type[nn.Module] | None) -> bool:
+    """Whether a batch normalization decides by code of its own how many dimensions its input has."""
+    return hasattr(base, "_check_input_dim") and overrides(old, base, "_check_input_dim")
+
+
+def _takes(old: Any, rank: int) -> bool:
+    try:
+        old._check_input_dim(torch.empty((1,) * rank, device="meta"))
+    except Exception:  # What others check may raise anything.
+        return False
+    return True
 
 
 def sees_single_values(new: nn.Module, channels: int | None, flat: bool, single: bool) -> bool:

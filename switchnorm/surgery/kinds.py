@@ -66,6 +66,11 @@ def norm_refusal(norm: nn.Module) -> str | None:
         return f"{type(norm).__name__} is not a normalization that switches"
     if is_parametrized(norm):
         return "its parameters are parametrized"
+    # Without a hook it is a part of what FSDP keeps flat.
+    if norm._forward_pre_hooks and any(isinstance(vars(norm).get(name), Tensor) for name in ("weight", "bias")):
+        return "its weight is computed by a hook, as of pruning"
+    if kind.base is not None and overrides(norm, kind.base, "__call__"):
+        return f"{type(norm).__name__} has a __call__ of its own"
     if own_forward(norm) and not has_tail(norm) and not made:
         return f"{type(norm).__name__} has a forward of its own"
     if channels_of(norm) is None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -16,6 +17,7 @@ from switchnorm.layers.options import options_of
 from switchnorm.surgery.carry import AFFINE, carried
 from switchnorm.surgery.convert import Replacement
 from switchnorm.surgery.freeze import hold, is_frozen
+from switchnorm.surgery.references import renew
 from switchnorm.surgery.standardize import conv_refusal, standardize
 
 
@@ -68,6 +70,8 @@ class SwitchPlan:
         changes: the layers that change, in the order of definition. Empty where there is nothing to switch.
         left: normalizations (and, with "+ws", convolutions) that stay as they are.
         wiring: how the connections between layers were found, in words.
+        new_parameters: the names, in the switched model, of the parameters that the model did not have before. An
+            optimizer that was made before the switch does not know them and never moves them.
     """
 
     model: nn.Module
@@ -75,26 +79,21 @@ class SwitchPlan:
     changes: list[Change] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     wiring: str = ""
+    new_parameters: tuple[str, ...] = ()
     _norms: dict[nn.Module, Replacement] = field(default_factory=dict, repr=False)
     _convs: list[_ConvNd] = field(default_factory=list, repr=False)
     _thawed: dict[nn.Module, bool] = field(default_factory=dict, repr=False)
     _applied: bool = field(default=False, repr=False)
-    _new_parameters: tuple[str, ...] | None = field(default=None, repr=False)
 
-    @property
-    def new_parameters(self) -> tuple[str, ...]:
-        """The names, in the switched model, of the parameters that the model did not have before.
-
-        An optimizer that was made before the switch does not know them and never moves them.
-        """
-        if self._new_parameters is None:
-            names = {old: name for name, old in self.model.named_modules()}
-            self._new_parameters = tuple(
-                f"{names[old]}.{inner}" if names[old] else inner
-                for old, replacement in self._norms.items()
-                for inner in _fresh(old, replacement.new)
-            )
-        return self._new_parameters
+    def settled(self) -> SwitchPlan:
+        """The plan, once all layers are taken: only the model as it is now tells what is new."""
+        names = {old: name for name, old in self.model.named_modules()}
+        self.new_parameters = tuple(
+            f"{names[old]}.{inner}" if names[old] else inner
+            for old, replacement in self._norms.items()
+            for inner in fresh_parameters(old, replacement.new)
+        )
+        return self
 
     def changed(self) -> list[nn.Module]:
         """The layers that change."""
@@ -123,14 +122,14 @@ class SwitchPlan:
         if self._applied or not modules.issuperset(self.changed()) or any(map(conv_refusal, self._convs)):
             raise InputError("the plan was carried out, or the model has changed since it was made; make a new plan")
         self._applied = True
-        # Only known before the layers have changed.
-        self._new_parameters = self.new_parameters
         like = next((tensor for tensor in self.model.parameters() if tensor.is_floating_point()), None)
-        new = {old: replacement.install(like) for old, replacement in self._norms.items()}
+        with torch.device("cpu"):  # Whatever the default is, for a new layer gets the old one's.
+            new = {old: replacement.install(like) for old, replacement in self._norms.items()}
         for parent in list(self.model.modules()):
             for name, child in parent._modules.items():
                 if child in new:
                     parent._modules[name] = new[child]
+        renew(self.model, new)
         for conv in self._convs:
             standardize(conv)
         for old, trains in self._thawed.items():
@@ -166,7 +165,7 @@ class SwitchPlan:
         return "\n".join(lines)
 
 
-def _fresh(old: nn.Module, new: nn.Module) -> Iterator[str]:
+def fresh_parameters(old: nn.Module, new: nn.Module) -> Iterator[str]:
     """The names of the parameters of `new` that are none of `old`, once it has what is carried over."""
     kept = carried(old, new)
     optional = "affine" in options_of(type(new)).names

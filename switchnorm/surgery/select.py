@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
@@ -51,7 +52,15 @@ class Selection:
 def _predicate(
     argument: str, choice: Choice | None, names: Sequence[str], what: str
 ) -> Callable[[str, nn.Module], bool] | None:
-    if choice is None or (callable(choice) and not isinstance(choice, type)):
+    if choice is None:
+        return None
+    if callable(choice) and not isinstance(choice, type):
+        try:
+            inspect.signature(choice).bind("", nn.Identity())
+        except TypeError as error:
+            raise InputError(f"{argument} is called with a name and a module: {error}") from None
+        except ValueError:  # Of what is written in C, nothing tells.
+            pass
         return choice
     several = tuple(choice) if isinstance(choice, Iterable) else (choice,)
     patterns: tuple[Any, ...] = (choice,) if isinstance(choice, str) else several

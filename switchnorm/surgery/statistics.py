@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain
 from typing import Any
@@ -164,10 +164,11 @@ def calibrate(
     check_model("calibrate", model)
     if like is not None:
         check_model("calibrate", like, "like")
-    if not isinstance(batches, Iterable):
-        raise InputError(
-            f"calibrate takes batches that can be iterated over, got {type(batches).__name__}; give a list"
-        )
+    if isinstance(batches, (Tensor, Mapping, str)) or not isinstance(batches, Iterable):
+        # A batch can be iterated over too, sample by sample.
+        nearest = "[batch]" if isinstance(batches, (Tensor, Mapping)) else "a list"
+        kind = type(batches).__name__
+        raise InputError(f"calibrate takes batches that can be iterated over, got {kind}; give {nearest}")
     check_support(model, "calibrate")
     layers = tracking_layers(model)
     likeness = None if like is None else Likeness(model, like)

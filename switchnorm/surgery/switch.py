@@ -16,12 +16,13 @@ from switchnorm.layers import NormLike, Spec, channels_of, has_batch_statistics,
 from switchnorm.layers.arguments import check_model
 from switchnorm.layers.frozen import frozen_eps
 from switchnorm.layers.weight_standardized import WS_CONV
-from switchnorm.surgery.convert import Replacement
+from switchnorm.surgery.convert import Replacement, has_such
 from switchnorm.surgery.graph import Wiring, wire
 from switchnorm.surgery.inputs import carry_ranks, sees_single_values
 from switchnorm.surgery.kinds import class_dims, is_norm, named_layers, norm_refusal
 from switchnorm.surgery.lookalikes import hooked_norm, looks_like_norm, stays
-from switchnorm.surgery.plan import Change, Left, SwitchPlan, SwitchWarning, describe
+from switchnorm.surgery.plan import Change, Left, SwitchPlan, SwitchWarning, describe, fresh_parameters
+from switchnorm.surgery.references import unregistered
 from switchnorm.surgery.regions import ghost_refusal, region_layers
 from switchnorm.surgery.select import Choice, Selection
 from switchnorm.surgery.standardize import conv_refusal, conv_remark
@@ -129,7 +130,9 @@ def plan(
     names = named_layers(model, inside=inside)
     layers = [name for module, all_ in names.items() if is_norm(module) or isinstance(module, _ConvNd) for name in all_]
     planner = _Planner(model, spec, names, Selection(include, exclude, layers), options, start)
-    return planner.plan(whole=not inside)
+    # The default device may be another than the model's; what is made here goes to the model's in the end.
+    with torch.device("cpu"):
+        return planner.plan(whole=not inside)
 
 
 def _check_options(spec: Spec, options: Mapping[str, Any]) -> None:
@@ -195,18 +198,26 @@ class _Planner:
             if where not in listed:
                 reason = f"a function that the forward pass of {where or 'the model'} calls; only modules switch"
                 self.result.left.append(Left((where,), f"{function}()", reason))
-        return self.result
+        for where, module in unregistered(self.model) if whole else ():
+            if is_norm(module):
+                reason = "kept past PyTorch's names, so that it is no part of the model; a ModuleList makes it one"
+                self.result.left.append(Left((where,), describe(module), reason))
+        return self.result.settled()
 
     def take_norm(self, norm: nn.Module) -> None:
         reason = self.refusal(norm) or self.selection.refusal(self.names[norm], norm)
         if reason:
             return self.leave(norm, reason)
+        if norm in self.wiring.uncalled:
+            return self.leave(norm, "no forward pass calls it: one computes with its parameters by itself")
         dims, flat, why = self.input_of(norm)
         try:
             options = self.options_for(norm)
             replacement = Replacement.of(norm, self.spec, dims, flat, options, self.start, self.tied, self.is_fed(norm))
         except InputError as error:
             raise InputError(f"layer {self.names[norm][0]!r}: {error}") from error
+        if missing := [name for name in sorted(self.wiring.read[norm]) if not has_such(replacement.new, norm, name)]:
+            return self.leave(norm, f"a forward pass reads its {missing[0]}, and {self.spec} has no such")
         carry_ranks(norm, replacement.new)
         if replacement.changes_nothing():
             return self.leave(norm, f"already {Spec(self.spec.norm, self.spec.groups)}")
@@ -215,7 +226,7 @@ class _Planner:
         self.check_ghost(norm, replacement.new)
         self.result._norms[norm] = replacement
         lost = f"; not carried over: {', '.join(replacement.lost)}" if replacement.lost else ""
-        why += self.thaw(norm) + lost
+        why += self.still(norm, replacement.new) + self.thaw(norm) + lost
         after = describe(replacement.new, channels=channels_of(norm))
         self.change(norm, after, why, replacement.start().function)
 
@@ -266,6 +277,18 @@ class _Planner:
         where = "for want of a layer before it" if source is None else f"as {self.names[source][0]} does"
         return f"; scale and shift {'train' if trains else 'stay constant'} {where}"
 
+    def still(self, norm: nn.Module, new: nn.Module) -> str:
+        """Let new parameters stay constant where nothing around them trains; that they do, in words."""
+        source = self.wiring.sources.get(norm)
+        around = [*norm.parameters(), *(() if source is None else source.parameters())]
+        if not around or any(parameter.requires_grad for parameter in around):
+            return ""
+        # Of scale and shift of a frozen one `thaw` decides.
+        fresh = [name for name in fresh_parameters(norm, new) if name not in norm._buffers]
+        for name in fresh:
+            new.get_parameter(name).requires_grad_(False)
+        return f"; {' and '.join(fresh)} stay constant, as all around" if fresh else ""
+
     def is_fed(self, norm: nn.Module) -> bool:
         """Whether a convolution before a normalization gets standardized weights."""
         feeds = self.wiring.feeds if self.spec.ws else {}
@@ -288,7 +311,8 @@ class _Planner:
             return self.leave(conv, self.why_no_norm(conv))
         self.result._convs.append(conv)
         after = describe(conv, WS_CONV[len(conv.kernel_size)])
-        self.change(conv, after, f"feeds {self.names[norm][0]}{conv_remark(conv)}")
+        read = "; a forward pass reads its weight too, which is not standardized there" * bool(self.wiring.read[conv])
+        self.change(conv, after, f"feeds {self.names[norm][0]}{conv_remark(conv)}{read}")
 
     def why_no_norm(self, conv: _ConvNd) -> str:
         """Why a convolution counts as feeding no normalization: none follows, or nobody knows what does."""

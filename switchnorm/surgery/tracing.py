@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -82,6 +82,20 @@ def trace_parts(
             return _Parts(model, replica, is_leaf, is_apart or (lambda _: False)).traced()
     except FAILURES as error:
         return Traced([], {model: words(error)}, set())
+
+
+def tensors_read(part: Part, names: Mapping[nn.Module, Sequence[str]]) -> Iterator[tuple[str, str, fx.Node]]:
+    """The parameters and buffers that a graph reads past a call: the path of their module, their name, and the node.
+
+    Args:
+        part: of a model.
+        names: all paths of the model's modules.
+    """
+    for node in part.graph.nodes:
+        if node.op == "get_attr":
+            owner, _, tensor = str(node.target).rpartition(".")
+            for root in names[part.frames[node][0]] if part.frames[node] else [""]:
+                yield f"{root}.{owner}" if root and owner else root or owner, tensor, node
 
 
 def words(error: BaseException) -> str:

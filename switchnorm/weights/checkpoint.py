@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from switchnorm.classes import Classes, classes_in
 from switchnorm.errors import InputError
+from switchnorm.files import given_path
+from switchnorm.layers.arguments import check_model
 from switchnorm.weights.coco import in_use
 from switchnorm.weights.detectron import NAME as DETECTRON
 from switchnorm.weights.detectron import is_detectron, to_ours
@@ -62,7 +64,7 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
     Raises:
         InputError: as `read_state`.
     """
-    path = Path(path)
+    path = given_path(path, "checkpoint")
     return as_checkpoint(read_content(path), path)
 
 
@@ -150,6 +152,7 @@ def load_published(model: nn.Module, path: str | Path, decoder: str | Path | Non
     Raises:
         InputError: as `read_state` and `load_state`; two files for a network without encoder and decoder.
     """
+    check_model("load_published", model)
     if decoder is None:
         file = read_checkpoint(path)
         theirs = is_detectron(file.state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -121,3 +122,31 @@ def test_models_and_normalizations_that_are_none() -> None:
         switchnorm.switch(nn.BatchNorm2d(3), None)
     with pytest.raises(InputError, match=r"ghost batches of 1\.5 samples"):
         switchnorm.ghost(nn.BatchNorm2d(3), 1.5)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: SwitchNorm2d(8, {"instance", "layer"}), r"statistics \{.*\} is no list of names; one is \['instance'"),
+        (lambda: SwitchNorm2d(8, iter(("layer", "batch"))), "statistics .* is no list of names"),
+        (lambda: SwitchNorm2d(8, None), "statistics None is no list of names"),
+        (lambda: SwitchNorm2d(8, [1, 2]), "statistic 1 is no name; choose from 'instance'"),
+        (lambda: switchnorm.set_radius(nn.BatchNorm2d(8), "1"), "radius '1' is no number; those from 0 to 1 are valid"),
+        (lambda: switchnorm.set_radius(nn.BatchNorm2d(8), torch.ones(2)), "radius tensor.* is no number"),
+        (lambda: switchnorm.calibrate(nn.BatchNorm2d(8), torch.ones(2, 8, 3, 3)), r"got Tensor; give \[batch\]"),
+        (lambda: switchnorm.calibrate(nn.BatchNorm2d(8), {"x": 1}), r"got dict; give \[batch\]"),
+        (
+            lambda: switchnorm.switch(nn.BatchNorm2d(8), "sn", include=lambda name: True),
+            "include is called with a name",
+        ),
+        (lambda: switchnorm.load_published(None, "a.pth"), "load_published takes a torch.nn.Module, got NoneType"),
+        (lambda: switchnorm.load_published(nn.BatchNorm2d(8), None), "checkpoint None is no path"),
+        (lambda: switchnorm.export(nn.BatchNorm2d(8), None), "path None is no path; give the file's name as text"),
+        (lambda: switchnorm.push(nn.BatchNorm2d(8), None), "name None is no text; a repository is called as org/name"),
+        (lambda: switchnorm.push(nn.BatchNorm2d(8), "a/b", to=3), "to 3 is no path"),
+    ],
+)
+def test_what_is_no_argument_at_all_is_refused_in_one_line(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)

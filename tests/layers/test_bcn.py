@@ -188,5 +188,8 @@ def test_compiles_and_exports_as_one_graph(training: bool) -> None:
     x = torch.randn(4, 6, 3, 2)
     compiled = torch.compile(copy.deepcopy(layer), backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x), copy.deepcopy(layer)(x))
-    exported = torch.export.export(copy.deepcopy(layer), (x,)).module()
-    torch.testing.assert_close(exported(x), layer(x))
+    batch = torch.export.Dim("batch", min=2)
+    exported = torch.export.export(copy.deepcopy(layer), (x,), dynamic_shapes=({0: batch},)).module()
+    for samples in (4, 7):
+        x = torch.randn(samples, 6, 3, 2)
+        torch.testing.assert_close(exported(x), layer(x))

@@ -68,7 +68,7 @@ def test_parameters_without_a_place_are_named() -> None:
     register(Norm("tau", {2: Tau}))
     assert lost(BatchChannelNorm2d(8), "gn") == ["channel_weight", "channel_bias"]
     assert lost(BatchChannelNorm2d(8), "bcn:2") == ["channel_weight", "channel_bias"]
-    assert lost(Tau(8), "bn") == ["tau"]
+    assert lost(Tau(8), "bn") == ["tau", "seen"]
     assert lost(SwitchNorm2d(8), "bn") == ["mixing logits"]
     assert lost(SwitchNorm2d(8), "ssn") == []
 

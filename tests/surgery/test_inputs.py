@@ -142,3 +142,25 @@ def test_what_the_plan_cannot_know_the_layer_refuses_in_training():
     with pytest.raises(InputError, match="expected more than 1 value"):
         alone(torch.randn(4, 8, 1, 1))
     assert layers.SwitchNorm2d(8)(torch.randn(4, 8, 1, 1)).isfinite().all()
+
+
+class AnyRank(nn.BatchNorm2d):
+    def _check_input_dim(self, x) -> None:
+        pass
+
+
+class UpTo4(nn.BatchNorm2d):
+    def _check_input_dim(self, x) -> None:
+        if x.dim() > 4:
+            raise ValueError
+
+
+def test_who_checks_ranks_by_itself_is_asked():
+    x = torch.randn(4, 8, 5)
+    for cls in (AnyRank, UpTo4):
+        new = switch(cls(8), "sn")
+        torch.testing.assert_close(new(x), switch(nn.BatchNorm1d(8), "sn")(x))
+        new(x[..., None])
+    switch(AnyRank(8), "sn")(x[..., None, None])
+    with pytest.raises(InputError, match="takes 2 or 3 or 4 dimensions"):
+        switch(UpTo4(8), "sn")(x[..., None, None])

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torchvision.ops import FrozenBatchNorm2d
 
 from switchnorm import layers
@@ -359,3 +360,69 @@ def test_errors_come_before_any_change(spec, options, message):
     for (name, place, value), (after_name, after_place, after_value) in zip(tensors, after_tensors, strict=True):
         assert (name, place) == (after_name, after_place)
         assert torch.equal(value, after_value)
+
+
+def test_frozen_networks_stay_frozen():
+    net = small_net().requires_grad_(False)
+    plan = plan_switch(net, "sn")
+    assert all(
+        change.reason.endswith("mean_weight and var_weight stay constant, as all around") for change in plan.changes
+    )
+    plan.apply()
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("trained", ["weight", "0.weight"])
+def test_new_parameters_train_where_the_old_or_the_convolution_before_does(trained):
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6)).requires_grad_(False)
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(name.endswith(trained) and (name[0] == "1" or trained[0] == "0"))
+    switch(net, "sn")
+    assert net[1].mean_weight.requires_grad
+    assert net[1].var_weight.requires_grad
+
+
+def test_pruned_normalizations_stay():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+    prune.l1_unstructured(net[1], "weight", amount=0.5)
+    (left,) = plan_switch(net, "gn").left
+    assert left.reason == "its weight is computed by a hook, as of pruning"
+
+
+class Called(nn.BatchNorm2d):
+    def __call__(self, x):
+        return super().__call__(x).relu()
+
+
+def test_what_does_more_when_it_is_called_stays():
+    (left,) = plan_switch(nn.Sequential(Called(8)), "sn").left
+    assert left.reason == "Called has a __call__ of its own"
+
+
+def test_buffers_and_hooks_of_others_are_named():
+    net = nn.Sequential(nn.BatchNorm2d(8))
+    net[0].register_buffer("seen", torch.ones(8))
+    net[0].register_state_dict_post_hook(lambda *args: None)
+    (change,) = plan_switch(net, "sn").changes
+    assert change.reason.endswith("not carried over: seen, hooks of its state dict")
+
+
+def test_a_default_device_is_for_what_others_make():
+    net = small_net()
+    with torch.device("meta"):
+        switch(net, "sn")
+    assert net(torch.randn(4, 3, 8, 8)).isfinite().all()
+
+
+def test_a_plan_can_be_read_after_the_model_has_changed():
+    net = small_net()
+    plan = plan_switch(net, "sn")
+    before = str(plan)
+    switch(net, "sn")
+    assert str(plan) == before
+
+
+@pytest.mark.parametrize("spec", layers.norm_names())
+def test_inputs_are_called_as_torch_calls_them(spec):
+    x = torch.randn(4, 8, 3, 5)
+    torch.testing.assert_close(switch(nn.BatchNorm2d(8), spec)(input=x), switch(nn.BatchNorm2d(8), spec)(x))

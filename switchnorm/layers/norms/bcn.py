@@ -100,19 +100,19 @@ class BatchChannelNorm(RunningStatistics):
             self.register_parameter(f"{prefix}bias", nn.Parameter(zeros) if affine else None)
         self._track(num_features, device, dtype)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
-        """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S)."""
-        if is_one_sample(self, x):
-            return one_sample(self, x, residual, activation)
-        self._check_input(x)
+    def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
+        """activation(norm(input) + residual), keeping shape, dtype and memory format of input (N, C, *S)."""
+        if is_one_sample(self, input):
+            return one_sample(self, input, residual, activation)
+        self._check_input(input)
         # Gradient checkpointing runs this again in the backward pass, and must find the estimates as they were used.
         if self.training and (torch.compiler.is_compiling() or torch._C._current_graph_task_id() == -1):
-            self._update(x.detach())
+            self._update(input.detach())
         running = self.running_mean, self.running_var
         if self.training:
             # Copies, which this step's backward pass reads when the next batch has moved the estimates.
             running = self.running_mean.clone(), self.running_var.clone()
-        z = normalize(x, ("batch",), weight=self.weight, bias=self.bias, eps=plain_eps(self), running=running).y
+        z = normalize(input, ("batch",), weight=self.weight, bias=self.bias, eps=plain_eps(self), running=running).y
         return normalize(
             z,
             (f"group:{self.num_groups}",),

@@ -89,29 +89,29 @@ class InstanceBatchNorm(RunningStatistics):
         self.bias = nn.Parameter(torch.zeros(num_features, **factory)) if affine else None
         self._track(num_features - self.instance_channels if track_running_stats else None, device, dtype)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
-        """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S)."""
-        if is_one_sample(self, x):
-            return one_sample(self, x, residual, activation)
-        self._check_input(x)
-        check_residual(residual, x)
-        ghost = parts_of_batch(self, x)
-        self._check_elements(x, ghost)
+    def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
+        """activation(norm(input) + residual), keeping shape, dtype and memory format of input (N, C, *S)."""
+        if is_one_sample(self, input):
+            return one_sample(self, input, residual, activation)
+        self._check_input(input)
+        check_residual(residual, input)
+        ghost = parts_of_batch(self, input)
+        self._check_elements(input, ghost)
         activation = activation or self.activation
         first = self.instance_channels
-        # Parts are laid out as x is, and joined so: what is channels-last for all channels is so for some of them.
-        last = x.dim() > 2 and not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
+        # Parts are laid out as input is, and joined so: what is channels-last for all channels is so for some of them.
+        last = input.dim() > 2 and not input.is_contiguous() and input.movedim(1, -1).is_contiguous()
         parts = []
         if first > 0:
-            part = self._part(0, first, x, residual, last)
+            part = self._part(0, first, input, residual, last)
             parts.append(normalize(statistics=("instance",), activation=activation, **part).y)
         if first < self.num_features:
-            part = self._part(first, self.num_features, x, residual, last)
+            part = self._part(first, self.num_features, input, residual, last)
             parts.append(self._by_batch(activation, ghost, **part))
         if len(parts) == 1:
             return parts[0]
         # Autocast would look for a common dtype, which they have; the meta device knows no autocast.
-        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
+        with nullcontext() if input.is_meta else torch.autocast(input.device.type, enabled=False):
             return torch.cat([y.movedim(1, -1) for y in parts], -1).movedim(-1, 1) if last else torch.cat(parts, 1)
 
     def _part(self, start: int, end: int, x: Tensor, residual: Tensor | None, last: bool) -> dict[str, Any]:

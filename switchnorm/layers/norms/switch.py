@@ -150,7 +150,7 @@ class SwitchNorm(RunningStatistics):
 
     def _shares(self, moment: str, importance: Sequence[float]) -> Tensor:
         """(K,) in float64; raise `InputError` for what is no point of the simplex."""
-        shares = torch.tensor([float(share) for share in importance], dtype=torch.float64)
+        shares = torch.tensor([float(share) for share in importance], dtype=torch.float64, device="cpu")
         k = len(self.statistics)
         if len(shares) != k or not bool((shares >= 0).all()) or abs(float(shares.sum()) - 1) > 1e-4:
             raise InputError(f"importance of {moment} must be {k} numbers that sum to 1, got {[*map(float, shares)]}")
@@ -168,34 +168,34 @@ class SwitchNorm(RunningStatistics):
         """Importance for the logits (K,) of mean and variance."""
         return softmax_importance(mean, var)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
-        """activation(norm(x) + residual), keeping shape, dtype and memory format of x (N, C, *S).
+    def forward(self, input: Tensor, residual: Tensor | None = None, activation: Activation | None = None) -> Tensor:
+        """activation(norm(input) + residual), keeping shape, dtype and memory format of input (N, C, *S).
 
         Args:
-            x: the input.
-            residual: of x's shape, added after normalizing.
+            input: what is normalized.
+            residual: of input's shape, added after normalizing.
             activation: "relu", or None for the layer's own.
         """
-        if is_one_sample(self, x):
-            return one_sample(self, x, residual, activation)
-        self._check_input(x)
+        if is_one_sample(self, input):
+            return one_sample(self, input, residual, activation)
+        self._check_input(input)
         compiling = torch.compiler.is_compiling()
         if not compiling:
-            self._before_pass(x)
+            self._before_pass(input)
         # A flat input has no instance statistic: the others share its importance.
-        statistics = members(self.statistics, x.dim() == 2)
+        statistics = members(self.statistics, input.dim() == 2)
         if len(statistics) < 2:
-            self._check_statistic(x, statistics)
+            self._check_statistic(input, statistics)
         running = None
         if not self.training:
             running = self._running()
-        ghost, group = parts_of_batch(self, x), process_group(self.sync) if self.training else None
+        ghost, group = parts_of_batch(self, input), process_group(self.sync) if self.training else None
         activation = activation or self.activation
         if group is None and not compiling:
             if running is not None and len(statistics) == len(self.statistics) > 1 and self._batch_alone():
                 affine, eps = (self.weight, self.bias), plain_eps(self)
                 return normalize(
-                    x,
+                    input,
                     ("batch",),
                     None,
                     None,
@@ -205,12 +205,12 @@ class SwitchNorm(RunningStatistics):
                     residual=residual,
                     activation=activation,
                 ).y
-            whole = at_once(self, x, statistics, running, ghost, residual, activation)
+            whole = at_once(self, input, statistics, running, ghost, residual, activation)
             if whole is not None:
                 return whole
         mean_importance, var_importance = self._importance([self.statistics.index(name) for name in statistics])
         y, batch_mean, batch_var = normalize(
-            x,
+            input,
             statistics,
             mean_importance,
             var_importance,
@@ -224,7 +224,7 @@ class SwitchNorm(RunningStatistics):
             activation=activation,
         )
         # An empty batch says nothing, unless other processes filled it.
-        informative = x.numel() > 0 or group is not None
+        informative = input.numel() > 0 or group is not None
         if (
             informative
             and self.training
@@ -232,7 +232,7 @@ class SwitchNorm(RunningStatistics):
             and batch_mean is not None
             and batch_var is not None
         ):
-            update_running(self, batch_mean, batch_var, ghost, empty=x.numel() == 0)
+            update_running(self, batch_mean, batch_var, ghost, empty=input.numel() == 0)
         return y
 
     def _check_statistic(self, x: Tensor, statistics: tuple[str, ...]) -> None:

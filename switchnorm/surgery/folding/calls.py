@@ -9,10 +9,10 @@ from typing import NamedTuple
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd
 
-from switchnorm.surgery.folding.reach import may_reach
+from switchnorm.surgery.folding.reach import attributes_read, may_reach
 from switchnorm.surgery.kinds import is_norm
 from switchnorm.surgery.operations import WITHOUT_VALUES, operation
-from switchnorm.surgery.tracing import Part, Traced, trace_parts
+from switchnorm.surgery.tracing import Part, Traced, tensors_read, trace_parts
 
 
 class Call(NamedTuple):
@@ -54,8 +54,18 @@ class Calls:
             for node, module in part.called.items():
                 if module in leaves and node not in part.abandoned:
                     self._of[module].append(_call(node, part))
-            self._read.update(_read(part, self._names, WITHOUT_VALUES))
-            self._touched.update(_read(part, self._names, frozenset()))
+            for path, _, node in tensors_read(part, self._names):
+                self._touched.add(path)
+                if not node.users or any(operation(user) not in WITHOUT_VALUES for user in node.users):
+                    self._read.add(path)
+        for failed in self._traced.failed:
+            read = attributes_read(failed)
+            for layer in leaves:
+                held = {*layer._parameters, *layer._buffers}
+                found = [path for path in self._paths(failed, layer) if any((path[-1], name) in read for name in held)]
+                if found:
+                    self._read.update(self._names[layer])
+                    self._touched.update(self._names[layer])
 
     def of(self, layer: nn.Module) -> list[Call]:
         """All calls of a layer that were seen."""
@@ -73,6 +83,11 @@ class Calls:
             values: whether to read their shape or type does not count.
         """
         return not (self._read if values else self._touched).isdisjoint(self._names[layer])
+
+    def may_be_read(self, layer: nn.Module) -> bool:
+        """Whether some forward pass reads the parameters of a layer past its call, or could not be traced and may."""
+        failed = self._traced.failed
+        return self.is_read(layer) or any(may_reach(f, path) for f in failed for path in self._paths(f, layer))
 
     def only_user(self, call: Call) -> fx.Node | None:
         """The one node that uses what a layer gives, once; None where there are several or none, or it is kept."""
@@ -153,13 +168,3 @@ def _times(user: fx.Node, node: fx.Node) -> int:
     found: Counter[fx.Node] = Counter()
     fx.map_arg((user.args, user.kwargs), lambda each: found.update([each]))
     return found[node]
-
-
-def _read(part: Part, names: dict[nn.Module, list[str]], harmless: frozenset[str]) -> Iterator[str]:
-    """The layers of which a graph reads parameters or buffers, but for those that it only asks what is harmless."""
-    for node in part.graph.nodes:
-        if node.op == "get_attr" and not (node.users and all(operation(user) in harmless for user in node.users)):
-            owner = str(node.target).rpartition(".")[0]
-            root = names[part.frames[node][0]] if part.frames[node] else [""]
-            for name in root:
-                yield f"{name}.{owner}" if name and owner else name or owner

@@ -151,6 +151,8 @@ class _Folding:
             self._leave(conv, f"it {why}")
         elif not standardizes_plainly(conv):
             self._leave(conv, f"{type(conv).__name__} has a forward of its own")
+        elif self.neighbours.may_be_read(conv):
+            self._leave(conv, "a forward pass reads its weight past its call, or may")
         else:
             self.plan.folded(conv)
             self.plan._kinds[PLAIN] += 1

@@ -41,6 +41,10 @@ class Neighbours:
         """Whether a forward pass reads the parameters of a normalization past its call."""
         return self._calls.is_read(norm, values=False)
 
+    def may_be_read(self, conv: nn.Module) -> bool:
+        """Whether a forward pass reads, or may read, the weight of a convolution past its call."""
+        return self._calls.may_be_read(conv)
+
     def before(self, norm: nn.Module, channels: int) -> Layer | str:
         """The layer whose output, and nothing else, a normalization is given, which nobody else is; or why there is
         none that could take up an affine map.

@@ -6,6 +6,7 @@ import dis
 import sys
 import types
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import nn
@@ -52,6 +53,17 @@ def may_reach(module: nn.Module, path: Sequence[str]) -> bool:
             if step.argval == path[0] and _loads(step) and not _calls(step) and _holds(after, path[1:]):
                 return True
     return False
+
+
+def attributes_read(module: nn.Module) -> set[tuple[str, str]]:
+    """The attributes that the code of a module reads of its attributes, as ("conv", "weight")."""
+    found = set()
+    for code, _ in _codes(module):
+        steps = [step for step in dis.get_instructions(code) if step.opname not in _SILENT]
+        for step, after in pairwise(steps):
+            if _loads(step) and _loads(after):
+                found.add((step.argval, after.argval))
+    return found
 
 
 def _codes(module: nn.Module) -> Iterator[tuple[types.CodeType, str | None]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 
-from switchnorm.surgery import plan_fold, switch
+from switchnorm import layers
+from switchnorm.surgery import fold, plan_fold, switch
 from tests.surgery.folding.folded import assert_same, trained
 
 BEFORE, AFTER = "part of the layer before", "part of the layer after"
@@ -410,3 +412,33 @@ def test_a_convolution_that_ends_with_more(cls):
     torch.manual_seed(0)
     plan, _ = assert_same(trained(nn.Sequential(cls(3, 4, 3), nn.BatchNorm2d(4))), 20 * torch.randn(2, 3, 6, 5))
     assert f"is a {cls.__name__}, which computes more than Conv2d" in plan.left[0].reason
+
+
+class Central(nn.Module):
+    """A central-difference convolution, which computes with its weight past its call; or, with `choice`, does so where
+    no symbol goes.
+    """
+
+    def __init__(self, choice: bool) -> None:
+        super().__init__()
+        self.conv, self.bn, self.choice = layers.WSConv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), choice
+
+    def forward(self, x):
+        if self.choice and x.sum() == 7:
+            return x
+        return self.bn(self.conv(x) - F.conv2d(x, self.conv.weight.sum((2, 3), keepdim=True)))
+
+
+class Held(Central):
+    def forward(self, x):
+        conv = self.conv
+        if x.sum() == 7:
+            return x
+        return self.bn(conv(x)) + conv.weight.mean()
+
+
+@pytest.mark.parametrize("model", [Central(False), Central(True), Held(True)], ids=["seen", "unseen", "held"])
+def test_a_standardized_weight_that_is_read_stays(model):
+    model, x = trained(model.double()), torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(fold(model)(x), model(x), rtol=1e-10, atol=1e-10)
+    assert type(fold(model).conv) is layers.WSConv2d
