@@ -120,12 +120,14 @@ def test_scale_and_shift_train_where_the_convolution_before_them_does():
     net[0].requires_grad_(False)
     plan = plan_switch(net, "sn")
     assert [change.reason for change in plan.changes] == [
-        "2d by its class; scale and shift stay constant as 0 does",
+        "2d by its class; mean_weight and var_weight stay constant, as all around; "
+        "scale and shift stay constant as 0 does",
         "2d by its class; scale and shift train as 2 does",
     ]
     plan.apply()
     assert [net[i].weight.requires_grad for i in (1, 3)] == [False, True]
     assert [net[i].bias.requires_grad for i in (1, 3)] == [False, True]
+    assert [net[i].mean_weight.requires_grad for i in (1, 3)] == [False, True]
     assert plan.new_parameters == (
         *("1.weight", "1.bias", "1.mean_weight", "1.var_weight"),
         *("3.weight", "3.bias", "3.mean_weight", "3.var_weight"),
