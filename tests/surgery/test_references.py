@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import types
+import weakref
+from collections import deque
 from typing import NamedTuple
 
 import pytest
@@ -16,6 +19,13 @@ from switchnorm.surgery import SwitchWarning, plan_switch, switch
 class Pair(NamedTuple):
     first: nn.Module
     second: object
+
+
+class Runner:
+    """Of no class that PyTorch knows."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layers = deque([layer])
 
 
 class Block(nn.Module):
@@ -37,13 +47,16 @@ class Kept(Block):
         self.bound = functools.partial(bn, input=None)
         self.inside = functools.partial(map, bn)
         self.function = lambda x: bn(x)
+        self.runner = Runner(bn)
+        self.space = types.SimpleNamespace(bn=bn)
+        self.proxies = [weakref.proxy(bn)]  # Which die with the old one.
         object.__setattr__(self, "alias", bn)
 
     def kept(self) -> list[nn.Module]:
         return [
             *(self.steps[1], self.named["a"], self.named["deep"][0][0]["b"], self.pair.second[0]),
             *(self.method.__self__, self.bound.func, self.inside.args[0]),
-            *(self.function.__closure__[0].cell_contents, self.alias),
+            *(self.function.__closure__[0].cell_contents, self.alias, self.runner.layers[0], self.space.bn),
         ]
 
     def forward(self, x):
@@ -58,7 +71,7 @@ def test_all_that_refers_to_a_layer_refers_to_the_new_one(spec):
     steps, pair = model.steps, model.pair
     switch(model, spec)
     assert type(model.bn) is not nn.BatchNorm2d
-    assert [each is model.bn for each in model.kept()] == [True] * 9
+    assert [each is model.bn for each in model.kept()] == [True] * 11
     assert model.steps is steps  # Somebody else may have it too.
     assert type(model.pair) is type(pair)
     assert model.bound.keywords == {"input": None}
