@@ -1,5 +1,6 @@
 """`switchnorm check`: what it takes, what it prints and how it ends."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_what_is_wrong_is_code_1(photos, capsys):
     assert (code, err) == (1, "")
     assert "wrong: val: 1 of 9 pictures cannot be read: dog/1.jpg (" in out
     assert Path("check.html").is_file()
+
+
+def test_a_name_that_is_no_unicode_is_spelled_out(photos, capsys):
+    (photos / "val/dog/1.jpg").rename(photos / "val/dog" / os.fsdecode(b"caf\xe9.jpg"))
+    truncate(photos / "val/dog" / os.fsdecode(b"caf\xe9.jpg"))
+    code, out, err = check(capsys, "--data", "folder", "--data.root", photos, *SMALL)
+    assert (code, err) == (1, "")
+    assert "cannot be read: dog/caf\\udce9.jpg (" in out
+    assert "dog/caf\\udce9.jpg" in Path("check.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

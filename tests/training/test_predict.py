@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import os
 import subprocess
 import sys
 
@@ -54,6 +55,13 @@ def test_the_five_likeliest_classes_stand_in_a_table_and_on_the_terminal(picture
     assert found.lines[0] == f"{pictures} leaves out files of type .txt: 1 ({pictures}/notes.txt)"
     assert found.lines[1:3] == (str(pictures / "00.png"), f"  {100 * float(table[0][2]):5.1f} %  {table[0][1]}")
     assert found.lines[-1] == f"and 1 more pictures, which {tmp_path}/out/predictions.csv names"
+
+
+def test_a_name_that_is_no_unicode_stops_no_picture(pictures, tmp_path):
+    (pictures / "00.png").rename(pictures / os.fsdecode(b"caf\xe9.png"))
+    assert predict_pictures(DIGITS, lambda model: None, [pictures], tmp_path / "out").count == 12
+    assert rows(tmp_path / "out/predictions.csv")[-1][0] == f"{pictures}/caf\\udce9.png"
+    assert "caf\\udce9.png" in (tmp_path / "out/predictions.html").read_text("utf-8")
 
 
 def test_a_picture_is_shown_as_the_test_set_is():
