@@ -63,7 +63,7 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 
 def utf8(text: str) -> bytes:
-    """Text as files hold it. Where a file's name is no Unicode Python has half a surrogate pair, which is spelled out."""
+    """Text as files hold it; names that are no Unicode, for which Python has half surrogate pairs, are spelled out."""
     return text.encode("utf-8", "backslashreplace")  # as it is on the terminal
 
 
