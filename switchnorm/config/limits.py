@@ -88,8 +88,8 @@ def check(config: Config) -> Config:
         allowed.check(key, _value(config, key))
         if key in within and _value(config, key) >= epochs:
             raise InputError(
-                f"{key} must be below {epochs}, got {_value(config, key)}, since train.epochs is {epochs}; the nearest is "
-                f"--{key} {epochs - 1}"
+                f"{key} must be below {epochs}, got {_value(config, key)}, since train.epochs is {epochs}; the nearest "
+                f"is --{key} {epochs - 1}"
             )
     for name, task in tasks().items():
         for key, allowed in task.ranges.items():

@@ -92,6 +92,15 @@ def test_the_page_shows_every_picture_with_its_classes(pictures, tmp_path, brows
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.heic").write_bytes(b"x")
+    with pytest.raises(
+        InputError, match=r"in' holds no pictures \(\.jpg .*\); it leaves out files of type \.heic: 1 \("
+    ):
+        predict_pictures(DIGITS, lambda model: None, [tmp_path / "in"], tmp_path / "out")
+
+
 def test_the_command_names_what_could_not_be_predicted_and_fails(pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(build_model(DIGITS, 10).state_dict(), "weights.pt")

@@ -15,7 +15,7 @@ from switchnorm.data.detection.listed import Listed
 from switchnorm.data.detection.voc_file import VocFile, read_voc
 from switchnorm.data.files.listing import EXTENSIONS, NAMES, read_lines
 from switchnorm.data.files.refusals import RAISED, Refusals
-from switchnorm.data.files.walk import Account, find_files
+from switchnorm.data.files.walk import Account, find_files, no_pictures
 from switchnorm.errors import InputError
 from switchnorm.text import canonical
 
@@ -142,7 +142,7 @@ def _by_folder(folder: Path, annotations: Path, *, may_miss: bool) -> VocFiles:
     there = _by_stem(folder, account)
     xml = _annotations(annotations)
     if not there:
-        raise InputError(f"{folder} holds no pictures ({' '.join(EXTENSIONS)})")
+        raise InputError(f"{folder} holds {no_pictures(account.total())}")
     lonely = [stem for stem in xml if stem not in there]
     if lonely:
         account.add("annotations without a picture", str(xml[lonely[0]]), len(lonely))

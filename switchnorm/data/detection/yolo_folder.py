@@ -16,7 +16,7 @@ from switchnorm.data.detection.yolo_file import YoloObject, keypoints_instead, r
 from switchnorm.data.detection.yolo_yaml import YoloDescription
 from switchnorm.data.files.listing import EXTENSIONS, NAMES, Spelling, find_listed, read_lines
 from switchnorm.data.files.refusals import RAISED, Refusals
-from switchnorm.data.files.walk import Account, find_files
+from switchnorm.data.files.walk import Account, find_files, no_pictures
 from switchnorm.errors import InputError
 from switchnorm.text import canonical
 
@@ -94,7 +94,7 @@ def find_yolo(root: Path, split: str, about: YoloDescription | None, *, may_miss
         else:
             pictures += _of_list(taken, about.bases if about is not None else (root,), root, account, may_miss)
     if not pictures:
-        raise InputError(f"{there[0]} holds no pictures ({' '.join(EXTENSIONS)})")
+        raise InputError(f"{there[0]} holds {no_pictures(account.total())}")
     _refuse_repeated(there[0], pictures)
     return YoloFiles(there[0], root, pictures, account, changed, all(taken.is_dir() for taken in there))
 
