@@ -209,7 +209,8 @@ class Gathered:
 
 def _flat(boxes: Array) -> Array:
     """(K,) bool: which boxes, (K, 4), have no width or no height."""
-    found: Array = (boxes[:, 2:] <= boxes[:, :2]).any(1)
+    x1, y1, x2, y2 = boxes.T
+    found: Array = (x2 <= x1) | (y2 <= y1)
     return found
 
 
