@@ -60,13 +60,18 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8, so that a kill leaves the old content or the new, never a part.
+    """Write a file, text as `utf8`, so that a kill leaves the old content or the new, never a part.
 
     Raises:
         WriteError: as `write_files`.
     """
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    data = utf8(content) if isinstance(content, str) else content
     write_files({path: lambda part: _write(part, data)})
+
+
+def utf8(text: str) -> bytes:
+    """Text as files hold it; names that are no Unicode, for which Python has half surrogate pairs, are spelled out."""
+    return text.encode("utf-8", "backslashreplace")  # as it is on the terminal
 
 
 def write_files(files: Mapping[Path, Callable[[Path], None]], *, keep: Mapping[Path, Path] | None = None) -> None:

@@ -145,8 +145,10 @@ def expanded(option: str, name: str) -> Path:
         name: as it is written.
 
     Raises:
-        InputError: a variable that is not set.
+        InputError: nothing, which would be the folder one stands in; or a variable that is not set.
     """
+    if not name:
+        raise InputError(f"{option} is empty; expected a path, which is . for the folder itself")
     path = os.path.expanduser(os.path.expandvars(name))
     missing = re.search(r"\$(\w+|\{\w+\})", path)
     if missing is not None and not os.path.exists(path):

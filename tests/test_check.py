@@ -1,11 +1,15 @@
 """`switchnorm check`: what it takes, what it prints and how it ends."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 
 from switchnorm.cli import main
-from tests.data.photos import truncate, write_tree
+from switchnorm.data import create_dataset
+from switchnorm.errors import InputError
+from tests.data.photos import truncate, write_lists, write_tree
 
 SMALL = ("--data.size", "16", "--data.resize", "20", "--data.workers", "0")
 
@@ -57,6 +61,70 @@ def test_what_is_wrong_is_code_1(photos, capsys):
     assert (code, err) == (1, "")
     assert "wrong: val: 1 of 9 pictures cannot be read: dog/1.jpg (" in out
     assert Path("check.html").is_file()
+
+
+def refused(capsys, photos, *flags):
+    """What training says of the data, whose `check` has the same words among what is wrong, a table and a page."""
+    with pytest.raises(InputError) as error:
+        create_dataset("folder", root=str(photos), size=16, resize=20, workers=0).prepare()
+    code, out, err = check(capsys, "--data", "folder", "--data.root", photos, *SMALL, *flags)
+    assert (code, err) == (1, "")
+    assert f"wrong: {error.value}\n" in out
+    assert out.splitlines()[-1] == "page: check.html"
+    return out
+
+
+def test_a_class_without_training_pictures_is_listed_and_the_rest_looked_at(photos, capsys):
+    (photos / "train/zebra").mkdir()
+    truncate(photos / "val/dog/1.jpg")
+    out = refused(capsys, photos)
+    assert "wrong: val: 1 of 9 pictures cannot be read: dog/1.jpg (" in out
+    assert re.search(r"^zebra +0 ", out, re.MULTILINE)
+
+
+def test_pictures_of_a_class_that_is_not_known_are_listed_and_left_out(photos, capsys):
+    (photos / "val/dog").rename(photos / "val/wolf")
+    out = refused(capsys, photos)
+    assert "class of photos/val 'wolf' is unknown" in out.replace(f"{photos.parent}/", "")
+    assert re.search(r"^pictures +12 +6 *$", out, re.MULTILINE)
+
+
+def test_pictures_of_one_class_are_wrong(photos, capsys):
+    flags = ("--data.train_folder", "train/cat", "--data.val_folder", "val/cat")
+    for split in ("train", "val"):
+        (photos / split / "cat/all").mkdir()
+        for path in (photos / split / "cat").glob("*.jpg"):
+            path.rename(path.parent / "all" / path.name)
+    code, out, _ = check(capsys, "--data", "folder", "--data.root", photos, *SMALL, *flags)
+    assert code == 1
+    assert "photos' has one class, 'all', so that nothing can be learned; expected two at least; is that" in out
+
+
+def test_pictures_that_a_list_lacks_are_counted(photos, capsys):
+    write_lists(photos)
+    (photos / "val/fox/0.jpg").unlink()
+    out = refused(capsys, photos)
+    assert "wrong: val: 1 of 9 pictures is missing: fox/0.jpg" in out
+
+
+def test_a_split_whose_list_cannot_be_read_leaves_the_other_to_look_at(photos, capsys):
+    write_lists(photos)
+    (photos / "train.txt").write_text("cat/0.jpg\n")
+    out = refused(capsys, photos)
+    assert re.search(r"^pictures +9 *$", out, re.MULTILINE)
+    (photos / "val.txt").write_text("cat/0.jpg\n")
+    code, out, err = check(capsys, "--data", "folder", "--data.root", photos, *SMALL)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "train.txt: line 1 must be a path and a label" in err
+
+
+def test_a_name_that_is_no_unicode_is_spelled_out(photos, capsys):
+    (photos / "val/dog/1.jpg").rename(photos / "val/dog" / os.fsdecode(b"caf\xe9.jpg"))
+    truncate(photos / "val/dog" / os.fsdecode(b"caf\xe9.jpg"))
+    code, out, err = check(capsys, "--data", "folder", "--data.root", photos, *SMALL)
+    assert (code, err) == (1, "")
+    assert "cannot be read: dog/caf\\udce9.jpg (" in out
+    assert "dog/caf\\udce9.jpg" in Path("check.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

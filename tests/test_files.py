@@ -144,6 +144,11 @@ def test_files_that_may_not_be_written_are_named(tmp_path: Path) -> None:
     check_free(tmp_path / "there", True)
 
 
+def test_a_name_that_is_no_unicode_is_spelled_out(tmp_path: Path) -> None:
+    write_file(tmp_path / "a.txt", os.fsdecode(b"caf\xe9") + " fünf\n")
+    assert (tmp_path / "a.txt").read_text("utf-8") == "caf\\udce9 fünf\n"
+
+
 def test_a_device_or_a_pipe_is_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(WriteError, match=r"pipe cannot be written: it is a device or a pipe; give the name of a file"):

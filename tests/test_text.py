@@ -24,6 +24,11 @@ def test_control_characters_are_spelled_out():
     assert printable("(8,\u00a02) \u3000\u2028\u200b") == "(8,\u00a02) \u3000\\u2028\\u200b"
 
 
+def test_a_path_of_nothing_is_refused():
+    with pytest.raises(InputError, match=r"^root is empty; expected a path, which is \. for the folder itself$"):
+        expanded("root", "")
+
+
 def test_a_path_with_a_dollar_that_exists_is_itself(tmp_path):
     (tmp_path / "$odd").mkdir()
     assert expanded("root", str(tmp_path / "$odd")) == tmp_path / "$odd"

@@ -17,6 +17,7 @@ from switchnorm.config.elsewhere import UnknownFlagError
 from switchnorm.config.keys import check_once
 from switchnorm.errors import OF_TRAIN, InputError, not_installed, unknown
 from switchnorm.processes import first_to_say
+from switchnorm.runs.reading import run_of
 
 # What takes time to import is imported where signals are heard: the commands by `parser`, and what each of them needs
 # as it runs, so that --help and errors appear at once.
@@ -86,6 +87,8 @@ def _hint(options: argparse.Namespace) -> str:
     if options.command != "train" or options.dry_run:
         return ""
     if options.resume is not None:
+        if run_of(options.resume) is None:  # so that there is nothing to continue
+            return ""
         return f"continue with `switchnorm train --resume {shlex.quote(str(options.resume))}`"
     return "nothing was saved, for the first step was not done"
 

@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     from switchnorm.training.pictures import as_expected
 
     config, _ = as_expected(config)
-    dataset = create_dataset(**config.data)
+    dataset = create_dataset(**config.data).looked_at()
     dataset.prepare()
     with _progress() as watch:
         survey = look_at(dataset, seed=config.seed, limit=options.limit, watch=watch)

@@ -82,9 +82,15 @@ def check(config: Config) -> Config:
         raise InputError("model.name must be a name, got null")
     if config.label is not None and not (config.label.strip() and config.label.isprintable()):
         raise InputError(f"label must be a line of text, got {config.label!r}; null for none")
+    epochs = config.train.epochs
     within = ("schedule.warmup_epochs", "train.start_epoch")
-    for key, allowed in {**RANGES, **{k: replace(RANGES[k], below=config.train.epochs) for k in within}}.items():
+    for key, allowed in RANGES.items():
         allowed.check(key, _value(config, key))
+        if key in within and _value(config, key) >= epochs:
+            raise InputError(
+                f"{key} must be below {epochs}, got {_value(config, key)}, since train.epochs is {epochs}; the nearest "
+                f"is --{key} {epochs - 1}"
+            )
     for name, task in tasks().items():
         for key, allowed in task.ranges.items():
             allowed.check(f"{name}.{key}", getattr(config.tasks[name], key))

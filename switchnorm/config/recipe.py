@@ -62,7 +62,7 @@ def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
     named, flags = plugins.split(flags)
     plugins.load(named)
     written = read_recipe(recipe)
-    flags = _long(flags)
+    typed, flags = flags, _long(flags)
     try:
         wanted = _plugins(written.content)
         plugins.load_known(wanted, str(recipe))
@@ -77,7 +77,7 @@ def read_config(recipe: Path, flags: Sequence[str] = ()) -> Config:
     except UnknownFlagError:  # which says itself where a key is
         raise
     except InputError as error:
-        raise InputError(_located(str(error), written, flags)) from error
+        raise InputError(_located(str(error), written, flags, typed)) from error
     config.plugins = tuple(dict.fromkeys((*wanted, *named)))
     config.given = _given_data([*(f"--{key}" for key, _ in flatten(written.content, keys)), *flags])
     if config.claim != make_claim() and flags:
@@ -241,11 +241,32 @@ def _without_flags(content: dict[str, Any], recipe: Path) -> Config | None:
         return None
 
 
-def _located(message: str, written: Located, flags: Sequence[str]) -> str:
-    """Begin a message about a key of the recipe with its file and line, unless a flag has set that key."""
-    key = "data.name" if message.startswith("dataset ") else re.split(r"[: ]", message, maxsplit=1)[0]
+def _located(message: str, written: Located, flags: Sequence[str], typed: Sequence[str]) -> str:
+    """Begin a message about a key of the recipe with its file and line, unless a flag has set that key.
+
+    A rule over two keys is about the recipe's, although it may be a flag that changed the other: it is named as it was
+    `typed`.
+    """
+    key = "data.name" if message.startswith("dataset ") else re.split(r"[:, ]", message, maxsplit=1)[0]
     by_flag = any(re.split(r"[+=]", flag, maxsplit=1)[0] == f"--{key}" for flag in flags)
-    return f"{written.origin[key]}: {message}" if key in written.origin and not by_flag else message
+    if key not in written.origin or by_flag:
+        return message
+    where = f"{written.origin[key]}: {message}"
+    flag = _to_blame(written.content, flags, typed)
+    return where if flag is None else f"{flag} does not go with {where}"
+
+
+def _to_blame(content: dict[str, Any], flags: Sequence[str], typed: Sequence[str]) -> str | None:
+    """The flag, as it was typed, without which the recipe and all others go together; None where none is alone."""
+    begins = [place for place, flag in enumerate(flags) if flag.startswith("--")]
+    for begin, end in itertools.pairwise([*begins, len(flags)]):
+        others = [*flags[:begin], *flags[end:]]
+        try:
+            check(_parse(_dataset_name(content, others, "the recipe"), content, others))
+        except InputError:
+            continue
+        return " ".join(typed[begin:end])
+    return None
 
 
 def _keys(dataset: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeGuard
 import numpy as np
 from PIL import Image
 
-from switchnorm.data.files.walk import EXTENSIONS, find_files, told
+from switchnorm.data.files.walk import EXTENSIONS, find_files, no_pictures, told
 from switchnorm.data.resizing import Array
 from switchnorm.errors import InputError
 
@@ -51,7 +51,7 @@ def found_pictures(
             left_out.append(told(str(path), below.left_out))
             inside = [Path(name) for name in below.paths]
             if not inside:
-                raise InputError(f"folder {str(path)!r} holds no pictures")
+                raise InputError(f"folder {str(path)!r} holds {no_pictures(below.left_out)}")
         for file in inside:
             if not file.is_file():
                 raise InputError(f"picture {str(file)!r} is missing; expected a file or a folder of files")

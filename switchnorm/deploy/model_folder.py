@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchnorm.deploy.description import KEY, Description
 from switchnorm.errors import InputError
-from switchnorm.files import check_free, remove, write_files, writing
+from switchnorm.files import check_free, remove, utf8, write_files, writing
 from switchnorm.text import from_json, read_text
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def contents(
 
     weights, description = prepared(network, description)
     about = json.dumps(config(description), indent=2, allow_nan=False) + "\n"
-    return {WEIGHTS: weights, CONFIG: about.encode(), CARD: card(description).encode()}, description
+    return {WEIGHTS: weights, CONFIG: about.encode(), CARD: utf8(card(description))}, description
 
 
 def check_folder(folder: Path, force: bool) -> None:

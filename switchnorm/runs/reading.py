@@ -78,12 +78,23 @@ def _is_mapping(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
+def _is_stopped(value: Any) -> bool:
+    """Whether it says how `train.patience` ended a run, see docs/design.md."""
+    if not isinstance(value, Mapping):
+        return False
+    radius = value.get("radius")
+    return all(_is_count(value.get(name)) for name in ("after_epochs", "patience")) and (
+        radius is None or _is_number(radius)
+    )
+
+
 _NUMBER, _COUNT = (_is_number, "a number, 0 or more"), (_is_count, "a whole number, 0 or more")
 _TEXT, _MAPPING = (_is_text, "text"), (_is_mapping, "entries by name")
 _ENTRIES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("name", "command", "created", "status"), _TEXT),
     **dict.fromkeys(("seconds", "learning_rate", "images_per_second", "peak_memory_bytes"), _NUMBER),
     **dict.fromkeys(("test_pictures", "processes"), _COUNT),
-    **dict.fromkeys(("result", "versions", "stopped", "loggers", "warm_start", "normalizer", "diverged"), _MAPPING),
+    **dict.fromkeys(("result", "versions", "loggers", "warm_start", "normalizer", "diverged"), _MAPPING),
+    "stopped": (_is_stopped, "after_epochs, patience and radius"),
     "continued": (lambda value: isinstance(value, list), "a list"),
 }

@@ -259,6 +259,8 @@ def ended_as(path: Path) -> Outcome:
     if diverged:
         return Outcome(error=f"diverged in epoch {diverged[-1]['epoch']}: the loss is no number")
     record = run.record()
+    if not record.get("result"):
+        return Outcome(error=f"{run.record_file} has no result; `switchnorm train --resume {path}` writes it anew")
     return Outcome(dict(record["result"]), stopped=(record.get("stopped") or {}).get("after_epochs"))
 
 

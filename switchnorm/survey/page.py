@@ -76,7 +76,8 @@ def _trained(drawing: Drawing, colours: dict[str, str], seed: int, epochs: int) 
     try:
         shown = list(_first_batch(drawing, drawing.dataset, seed, epochs))
     except InputError as error:
-        yield note(f"There are none to show: {error}")
+        refused = drawing.dataset.refused  # then a split that cannot be read passes for one that is absent
+        yield note(f"There are none to show: {refused[0] if refused else error}")
         return
     yield note("The beginning of the first epoch: cropped, resized and changed at random as the configuration says.")
     yield colour_legend(colours, "Colours of the classes") if colours else ""

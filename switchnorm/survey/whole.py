@@ -45,7 +45,7 @@ def look_at(dataset: Dataset, *, seed: int = 0, limit: int | None = None, watch:
     """Look at every sample of a dataset once.
 
     Args:
-        dataset: prepared.
+        dataset: prepared; what one that is `looked_at` has refused is among what is wrong.
         seed: of training, for what comes in batches alone.
         limit: samples of each split, evenly spread; None for all.
         watch: called as it goes on.
@@ -55,15 +55,16 @@ def look_at(dataset: Dataset, *, seed: int = 0, limit: int | None = None, watch:
     """
     splits = dataset.surveyed()
     seen = _look_at_samples(splits, limit, watch) if splits else _look_at_batches(dataset, seed, limit, watch)
-    found = findings(seen, dataset.classes, _known(dataset))
+    refused = [Finding(text, wrong=True) for text in dataset.refused]
+    found = [*refused, *findings(seen, dataset.classes, _known(dataset))]
     if not any(each.wrong for each in found):
         found = [*_unusable(dataset), *found]
     return Survey(dataset.classes, tuple(seen), tuple(found), normalized=not splits)
 
 
 def _unusable(dataset: Dataset) -> Iterator[Finding]:
-    """Why training would not begin although all samples are whole: a split is missing."""
-    for needed in (lambda: dataset.train_size, lambda: dataset.test_batches(batch_size=1)):
+    """Why training would not begin although all samples are whole: a split is missing, or there is one class."""
+    for needed in (lambda: dataset.train_size, lambda: dataset.test_batches(batch_size=1), dataset.check_training):
         try:
             needed()
         except InputError as error:

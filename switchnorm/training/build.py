@@ -59,12 +59,13 @@ def prepare(config: Config, classes: Classes | None = None) -> tuple[nn.Module, 
         classes: of a run that has begun.
 
     Raises:
-        InputError: an unknown model, norm or dataset, data that is missing or damaged, a device that is not here,
-            parameter groups that match nothing, an optimizer or an option of it that torch lacks, a logger that is not
-            installed, or layers that cannot be calibrated where that is asked for.
+        InputError: an unknown model, norm or dataset, data that is missing, damaged or of one class, a device that is
+            not here, parameter groups that match nothing, an optimizer or an option of it that torch lacks, a logger
+            that is not installed, or layers that cannot be calibrated where that is asked for.
     """
     check_loggers(config)
     model, dataset = prepare_evaluation(config, classes)
+    dataset.check_training()
     parameter_groups(model, config.optimizer)
     optimizer_of(config.optimizer)
     world = world_size()

@@ -118,6 +118,7 @@ def dry_run(config: Config) -> DryRun:
     model = build_model(config, _num_classes(dataset))
     check_channels(config, model, dataset)
     if not missing:
+        dataset.check_training()
         task_class(dataset.task).check_data(dataset)
     if config.train.calibrate:
         check_support(model, "calibrate")

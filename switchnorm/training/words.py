@@ -20,16 +20,18 @@ LOSS_NOT_FINITE = "the loss of some test pictures is not finite; what the scores
 def outcome(run: RunFolder, result: Mapping[str, Any]) -> list[str]:
     """A finished run: its result, what it cost, and what others report."""
     record, config = run.record(), run.config()
-    rate, memory = record.get("images_per_second"), record.get("peak_memory_bytes")
+    # A record that was lost is made anew of what is known, and how long the run took is not.
+    rate, memory, seconds = (record.get(name) for name in ("images_per_second", "peak_memory_bytes", "seconds"))
     cost = [
         *([f"{rate:.{0 if rate >= 10 else 1}f} images/s"] if rate else []),
         *([f"{memory / 2**20:.0f} MiB of memory at most"] if memory else []),
-        f"{clock(record['seconds'])} in total",
+        *([] if seconds is None else [f"{clock(seconds)} in total"]),
     ]
     last = run.metrics()[-1]
     spec = find_task(config.task)
     measured = {metric.column: float(last[metric.column]) for metric in spec.metrics if last[metric.column]}
-    lines = [f"{run.path}: {spec.score_title} {100 * result[spec.score.column]:.2f} %", f"  {', '.join(cost)}"]
+    lines = [f"{run.path}: {spec.score_title} {100 * result[spec.score.column]:.2f} %"]
+    lines += [f"  {', '.join(cost)}"] if cost else []
     if left_out := record.get("steps_left_out"):
         lines.append(f"  {left_out} step{'' if left_out == 1 else 's'} left out, for they were not finite")
     lines += _stopped(record.get("stopped"), config, spec.score.name or spec.score.title)

@@ -157,6 +157,21 @@ def test_wrong_flags_are_named_in_one_line(recipe, flags, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_flag_that_does_not_go_with_the_recipe_is_named_as_it_was_typed(recipe):
+    written = recipe(schedule={"warmup_epochs": 1, "milestones": [1]})
+    with pytest.raises(InputError) as caught:
+        read_config(written, ["--norm", "gn", "--epochs=1"])
+    assert str(caught.value).startswith(f"--epochs=1 does not go with {written}, line ")
+    assert str(caught.value).endswith(
+        "schedule.warmup_epochs must be below 1, got 1.0, since train.epochs is 1; the nearest is "
+        "--schedule.warmup_epochs 0"
+    )
+    with pytest.raises(
+        InputError, match=r"^--epochs 1 does not go with .*, line \d+: schedule.milestones, as train\.ep"
+    ):
+        read_config(written, ["--norm", "gn", "--epochs", "1", "--schedule.warmup_epochs", "0"])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

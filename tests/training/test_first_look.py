@@ -9,9 +9,10 @@ from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
 from switchnorm.survey import quick
 from switchnorm.training import dry_run
-from switchnorm.training.build import prepare, training_batches
+from switchnorm.training.build import prepare, prepare_evaluation, training_batches
 from switchnorm.training.first_look import first_look
 from switchnorm.training.launch import start
+from tests.data.photos import write_tree
 from tests.forked import together
 from tests.training.scenes import VOID, write_scenes
 
@@ -36,6 +37,28 @@ def test_a_damaged_mask_of_either_split_stops_before_there_is_a_folder(scenes, t
     with pytest.raises(InputError, match=rf"mask.* .*/{split}(annot)?/{split}02\.png \(cannot identify"):
         begin(config(scenes), tmp_path / "run") if begin is not dry_run else begin(config(scenes))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("begin", [lambda config, out: start(config, out, default=out, command=["x"]), dry_run])
+def test_pictures_of_one_class_teach_nothing(tmp_path, begin):
+    tree = write_tree(tmp_path / "photos", classes=("cat",))
+    data = (
+        "--data",
+        "folder",
+        "--data.root",
+        str(tree),
+        "--data.size",
+        "16",
+        "--data.resize",
+        "20",
+        "--model",
+        "cifar_resnet8",
+    )
+    wanted = read_config(find_recipe("digits/resnet9"), (*data, *FLAGS, "--schedule.warmup_epochs", "0"))
+    with pytest.raises(InputError, match=r"photos' has one class, 'cat', .* expected two at least; is that the right"):
+        begin(wanted, tmp_path / "run") if begin is not dry_run else begin(wanted)
+    assert not (tmp_path / "run").exists()
+    assert len(prepare_evaluation(wanted)[1].classes) == 1
 
 
 def test_all_of_the_first_step_is_looked_at(scenes, tmp_path, monkeypatch):

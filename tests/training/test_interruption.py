@@ -11,6 +11,7 @@ import pytest
 import pytorch_lightning as pl
 
 from switchnorm.cli import main
+from switchnorm.cli import train as train_command
 from switchnorm.config import plugins
 from switchnorm.config.recipe import read_config
 from switchnorm.runs.folder import RunFolder
@@ -111,6 +112,24 @@ def test_a_signal_of_which_a_library_makes_another_error_is_an_interruption_all_
     with pytest.raises(SystemExit) as caught:
         main(["report", str(tmp_path)])
     assert (caught.value.code, capsys.readouterr().err) == (143, "switchnorm: interrupted\n")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_only_a_run_that_is_there_can_be_continued(tmp_path, monkeypatch, capsys, there):
+    """An interruption before anything else is known of it."""
+    monkeypatch.chdir(tmp_path)
+    if there:
+        Path("run").mkdir()
+        Path("run/config.yaml").write_text("")
+
+    def interrupted(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(train_command, "_resume", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--resume", "run"])
+    said = "; continue with `switchnorm train --resume run`" if there else ""
+    assert (caught.value.code, capsys.readouterr().err) == (143, f"switchnorm: interrupted{said}\n")
 
 
 @pytest.mark.parametrize("hook", ["setup", "on_train_start"])

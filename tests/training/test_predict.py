@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import os
 import subprocess
 import sys
 
@@ -56,6 +57,13 @@ def test_the_five_likeliest_classes_stand_in_a_table_and_on_the_terminal(picture
     assert found.lines[-1] == f"and 1 more pictures, which {tmp_path}/out/predictions.csv names"
 
 
+def test_a_name_that_is_no_unicode_stops_no_picture(pictures, tmp_path):
+    (pictures / "00.png").rename(pictures / os.fsdecode(b"caf\xe9.png"))
+    assert predict_pictures(DIGITS, lambda model: None, [pictures], tmp_path / "out").count == 12
+    assert rows(tmp_path / "out/predictions.csv")[-1][0] == f"{pictures}/caf\\udce9.png"
+    assert "caf\\udce9.png" in (tmp_path / "out/predictions.html").read_text("utf-8")
+
+
 def test_a_picture_is_shown_as_the_test_set_is():
     data = create_dataset("digits")
     images, _ = next(iter(data.test_batches(batch_size=4)))
@@ -82,6 +90,15 @@ def test_the_page_shows_every_picture_with_its_classes(pictures, tmp_path, brows
     assert page.locator("figcaption").first.inner_text().splitlines()[0] == "00.png"
     assert len(page.locator("figcaption").first.inner_text().splitlines()) == 6
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.heic").write_bytes(b"x")
+    with pytest.raises(
+        InputError, match=r"in' holds no pictures \(\.jpg .*\); it leaves out files of type \.heic: 1 \("
+    ):
+        predict_pictures(DIGITS, lambda model: None, [tmp_path / "in"], tmp_path / "out")
 
 
 def test_the_command_names_what_could_not_be_predicted_and_fails(pictures, tmp_path, capsys, monkeypatch):

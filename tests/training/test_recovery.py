@@ -14,8 +14,10 @@ from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
 from switchnorm.runs.checkpoints import checkpoint_of
 from switchnorm.runs.folder import RunFolder
+from switchnorm.studies.parallel import ended_as
 from switchnorm.training.callbacks.history import History
 from switchnorm.training.launch import resume, start
+from switchnorm.training.words import outcome
 from tests.training.operations import differences
 from tests.training.trainings import StoppedError
 
@@ -176,7 +178,12 @@ def test_a_checkpoint_writes_nothing_but_tables(cut):
 
 
 @pytest.mark.parametrize(
-    ("entries", "said"), [({"continued": "x"}, "continued is 'x', expected a list"), ({"diverged": 5}, "diverged is 5")]
+    ("entries", "said"),
+    [
+        ({"continued": "x"}, "continued is 'x', expected a list"),
+        ({"diverged": 5}, "diverged is 5"),
+        ({"stopped": {"patience": 2}}, "stopped is .*, expected after_epochs, patience and radius"),
+    ],
 )
 def test_a_record_with_entries_of_another_type_is_refused(cut, entries, said):
     cut.record_file.write_text(json.dumps({**json.loads(cut.record_file.read_text()), **entries}))
@@ -187,6 +194,12 @@ def test_a_record_with_entries_of_another_type_is_refused(cut, entries, said):
 def test_a_record_without_its_entries_is_as_good_as_one_with_them(cut):
     cut.record_file.write_text("{}")
     assert resume(cut.path, quiet=True)[0].finished()
+    cut.record_file.write_text("{}")  # now nothing is left to train, which would take time that is known
+    run, result = resume(cut.path, quiet=True)
+    assert outcome(run, result)[0].startswith(f"{cut.path}: ")
+    assert not any("in total" in line for line in outcome(run, result))
+    run.update_record(result={})
+    assert "run.json has no result; `switchnorm train --resume" in ended_as(run.path).error
 
 
 def test_a_run_that_was_killed_before_it_said_that_it_was_finished_says_the_same(runs, tmp_path):

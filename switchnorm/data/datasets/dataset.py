@@ -116,6 +116,18 @@ class Dataset(ABC):
         """
         return str(index)
 
+    def looked_at(self) -> Dataset:
+        """This dataset for who looks at all of it: what training would stop at before it opens a file is in `refused`.
+
+        This method stands for datasets that cannot go on then.
+        """
+        return self
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """Of a dataset that is `looked_at`, at what training would stop as it finds files and reads lists, so far."""
+        return ()
+
     def surveyed(self) -> tuple[Surveyed, ...]:
         """The splits that are here, to be looked at sample by sample; none where samples come from batches alone."""
         return ()
@@ -206,6 +218,20 @@ class Dataset(ABC):
         Raises:
             InputError: data that is missing, damaged or foreign.
         """
+
+    def check_training(self) -> None:
+        """Raise `InputError` for data by which nothing can be learned, although all of it is whole.
+
+        One class for whole pictures is such: any network is right about all of them, untrained.
+        """
+        if self.task != "classification" or self.num_classes > 1:
+            return
+        root = getattr(self, "root", None)
+        where = "the data" if root is None else f"root {str(root)!r}"
+        advice = "" if root is None else "; is that the right folder, and no level above or below it?"
+        raise InputError(
+            f"{where} has one class, {self.classes[0]!r}, so that nothing can be learned; expected two at least{advice}"
+        )
 
     @abstractmethod
     def train_batches(

@@ -336,10 +336,13 @@ class Folder(FromFiles):
             self.root,
             Split("train", self.train_folder, self.train_list),
             Split("val", self.val_folder, self.val_list),
-            may_miss=self.on_damaged == "skip",
+            may_miss=lambda: self._may_miss,
+            refusals=self._refusals,
         )
         self._check_classes(train, test)
-        return agree(train, test, self._num_classes) if self._known is None else numbered(train, test, self._known)
+        if self._known is not None:
+            return numbered(train, test, self._known)
+        return agree(train, test, self._num_classes, self._refusals)
 
     def _check_classes(self, train: "Listing | None", test: "Listing | None") -> None:
         """Look at how the classes are called, before they are numbered."""

@@ -1,12 +1,14 @@
 """Datasets of pictures in files: which of their bands and numbers become pixels."""
 
+import copy
 import functools
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from switchnorm.data.datasets.dataset import Dataset
+from switchnorm.data.files.refusals import RAISED, Gathered, Refusals
 from switchnorm.data.interpolation import Interpolation
 from switchnorm.errors import InputError
 
@@ -28,11 +30,32 @@ class FromFiles(Dataset):
         bands: which bands of the files the network is shown, from 0; null for red, green and blue.
         range: the numbers of pictures with more than 8 bits that are black and white; null finds them in the data.
         color_jitter: how far brightness, contrast and saturation go from 1.
+        on_damaged: stop at what is missing or damaged, or skip it.
     """
 
     bands: list[int] | None
     range: list[float] | None
     color_jitter: float
+    on_damaged: Literal["stop", "skip"]
+
+    #: What becomes of what training would stop at while files are found and lists are read.
+    _refusals: ClassVar[Refusals] = RAISED
+
+    def looked_at(self) -> Dataset:
+        """As of `Dataset`: splits that can be read are."""
+        looked_at = copy.copy(self)
+        vars(looked_at).update(_refusals=Gathered())  # which hides that of the class
+        return looked_at
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """As of `Dataset`."""
+        return self._refusals.found
+
+    @property
+    def _may_miss(self) -> bool:
+        """Whether files may be missing or damaged as they are found."""
+        return self.on_damaged == "skip" or self._refusals.lenient
 
     @property
     def channels(self) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from switchnorm.data.files.listing import Paths
 from switchnorm.data.files.opening import sides
 from switchnorm.data.files.picture_file import DamagedError, MisfitError, picture_sizes, unreadable
+from switchnorm.data.files.refusals import RAISED, Refusals
 from switchnorm.errors import InputError, unknown
 from switchnorm.text import canonical
 
@@ -26,6 +27,9 @@ OTHER_CLASSES = "objects of other classes"
 
 class Annotated(ABC):
     """The pictures of a split with objects of classes that have names."""
+
+    #: What becomes of what training would stop at, and others can go on without.
+    _refusals: Refusals = RAISED
 
     @property
     @abstractmethod
@@ -59,9 +63,8 @@ class Annotated(ABC):
         labels = {canonical(name): label for label, name in enumerate(names, 1)}
         for name in () if others else self.used:
             if canonical(name) not in labels:
-                raise InputError(
-                    f"{unknown(f'class of {source}', name, names)}; data.names says which classes are taken"
-                )
+                said = f"{unknown(f'class of {source}', name, names)}; data.names says which classes are taken"
+                self._refusals.refuse(InputError(said))
         return labels
 
 

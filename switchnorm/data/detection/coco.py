@@ -58,7 +58,7 @@ class Coco(DetectionDataset):
         )
         if place is None:
             return None
-        return lambda: CocoSplit(place, masks=self.masks, may_miss=self.on_damaged == "skip")
+        return lambda: CocoSplit(place, masks=self.masks, may_miss=self._may_miss, refusals=self._refusals)
 
     def _looked_for(self, split: str) -> str:
         from switchnorm.data.detection.coco_folder import coco_layouts  # as `Dataset` explains

@@ -18,6 +18,7 @@ from switchnorm.data.detection.json_stream import read_lists
 from switchnorm.data.detection.listed import Listed
 from switchnorm.data.detection.run_lengths import compressed
 from switchnorm.data.files.opening import sides
+from switchnorm.data.files.refusals import RAISED, Refusals
 from switchnorm.data.files.shards import find_pictures
 from switchnorm.errors import InputError
 from switchnorm.text import canonical
@@ -89,7 +90,9 @@ class CocoFile:
         used = self._used
         return tuple(name for number, name in self.categories.items() if number in used)
 
-    def listed(self, folders: Sequence[Path | str], labels: Mapping[str, int], *, may_miss: bool) -> Listed:
+    def listed(
+        self, folders: Sequence[Path | str], labels: Mapping[str, int], *, may_miss: bool, refusals: Refusals
+    ) -> Listed:
         """The pictures that lie in one of the folders, with their objects.
 
         Args:
@@ -97,6 +100,7 @@ class CocoFile:
                 counts.
             labels: from 1, of the classes by their names; objects of others are left out.
             may_miss: whether pictures may be missing, as long as one is there.
+            refusals: what becomes of objects of no category, which are left out otherwise.
 
         Raises:
             InputError: pictures that are missing, or objects that are none.
@@ -106,26 +110,29 @@ class CocoFile:
         ids, sizes = np.array(self.ids, np.int64), np.array(self.sizes, np.int64).reshape(-1, 2)
         pictures = _places(objects.pictures(), ids)
         categories = _places(objects.labels(), np.array([*self.categories], np.int64))
-        self._refuse_unknown(categories)
+        self._refuse_unknown(categories, refusals)
         self._check_runs(pictures, sizes)
         labelled = label_table(labels, [*self.categories.values()])[categories]
         count_out(objects, "objects of pictures that the file does not list", pictures < 0)
-        count_out(objects, OTHER_CLASSES, (pictures >= 0) & (labelled == 0))
+        count_out(objects, OTHER_CLASSES, (pictures >= 0) & (categories >= 0) & (labelled == 0))
         if self.repeated:
             objects.changed.add("annotations with the id of another, which are all taken", str(path), self.repeated)
         if twice := [name for name, count in Counter(found).items() if count > 1]:
             objects.changed.add("files that several images name, each with objects of its own", twice[0], len(twice))
         return objects.listed(path, paths, ids, sizes, pictures, labelled, may_miss=may_miss)
 
-    def _refuse_unknown(self, categories: np.ndarray[Any, Any]) -> None:
-        if (categories < 0).any():
+    def _refuse_unknown(self, categories: np.ndarray[Any, Any], refusals: Refusals) -> None:
+        if unknown := int((categories < 0).sum()):
             place = int((categories < 0).argmax())
             number = int(self.objects.labels()[place])
             nearest = min(self.categories, key=lambda known: abs(known - number), default=None)
-            raise InputError(
-                f"{self.objects.named(*self.objects.number(place))} has category_id {number}, which none of the "
-                f"{len(self.categories)} categories has"
-                + ("" if nearest is None else f"; the nearest is {nearest}, {self.categories[nearest]!r}")
+            more = f", as {unknown} annotations have ids of no category" if unknown > 1 else ""
+            refusals.refuse(
+                InputError(
+                    f"{self.objects.named(*self.objects.number(place))} has category_id {number}, which none of the "
+                    f"{len(self.categories)} categories has{more}"
+                    + ("" if nearest is None else f"; the nearest is {nearest}, {self.categories[nearest]!r}")
+                )
             )
 
     def _check_runs(self, pictures: np.ndarray[Any, Any], sizes: np.ndarray[Any, Any]) -> None:
@@ -141,12 +148,13 @@ class CocoFile:
             )
 
 
-def read_coco(path: Path, *, masks: bool) -> CocoFile:
+def read_coco(path: Path, *, masks: bool, refusals: Refusals = RAISED) -> CocoFile:
     """All of a file.
 
     Args:
         path: of the file.
         masks: whether masks are kept.
+        refusals: what becomes of images of one id, whose objects are taken to be one of them's otherwise.
 
     Raises:
         InputError: no such file, no JSON, or entries that are not what COCO's are.
@@ -171,7 +179,7 @@ def read_coco(path: Path, *, masks: bool) -> CocoFile:
         raise InputError(f"{path} lists no categories")
     ids = np.sort(np.array(file.ids, np.int64))
     if (twice := ids[1:][ids[1:] == ids[:-1]]).size:
-        raise InputError(f"{path}: {twice.size} images have the id of another, the first is {twice[0]}")
+        refusals.refuse(InputError(f"{path}: {twice.size} images have the id of another, the first is {twice[0]}"))
     file.categories = dict(sorted(file.categories.items()))
     _check_names(file)
     numbers = file.objects.numbers()

@@ -10,6 +10,7 @@ from switchnorm.data.detection.annotated import Annotated
 from switchnorm.data.detection.coco_file import read_coco
 from switchnorm.data.detection.listed import Listed
 from switchnorm.data.files.listing import NAMES
+from switchnorm.data.files.refusals import RAISED, Refusals
 from switchnorm.errors import InputError
 
 #: Files of a split by its name: of COCO with a year, of CVAT, and of Roboflow.
@@ -86,14 +87,15 @@ class CocoSplit(Annotated):
         place: where it is.
         masks: whether masks are kept.
         may_miss: whether pictures may be missing or damaged.
+        refusals: what becomes of what training would stop at, and others can go on without.
 
     Raises:
         InputError: as `read_coco`.
     """
 
-    def __init__(self, place: CocoPlace, *, masks: bool, may_miss: bool) -> None:
-        self._place, self._may_miss = place, may_miss
-        self._file = read_coco(place.file, masks=masks)
+    def __init__(self, place: CocoPlace, *, masks: bool, may_miss: bool, refusals: Refusals = RAISED) -> None:
+        self._place, self._may_miss, self._refusals = place, may_miss, refusals
+        self._file = read_coco(place.file, masks=masks, refusals=refusals)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -113,4 +115,4 @@ class CocoSplit(Annotated):
     def listed(self, names: Sequence[str], *, others: bool) -> Listed:
         """As `Annotated`."""
         labels = self._labels(names, self._place.file, others=others)
-        return self._file.listed(self._place.folders, labels, may_miss=self._may_miss)
+        return self._file.listed(self._place.folders, labels, may_miss=self._may_miss, refusals=self._refusals)

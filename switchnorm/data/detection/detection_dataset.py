@@ -128,10 +128,30 @@ class DetectionDataset(PreparedPictures):
         present = [split for split, read in self._found.items() if read is not None]
         if not present:
             looked = "; ".join(f"for {split}: {self._looked_for(split)}" for split in splits)
-            raise InputError(f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with objects ({looked})")
+            raise self._refusals.nothing_left(
+                lambda: InputError(
+                    f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with objects ({looked})"
+                )
+            )
         for split in present:
             if split == self.split or not self._known or present == ["train"]:
-                self._listed(split)
+                self._read_whole(split)
+        if not any(self._found.values()):
+            raise self._refusals.nothing_left(lambda: self._absent("train"))
+
+    def _read_whole(self, split: str) -> None:
+        """Read a split; where what is refused is gathered, one that cannot be read is absent from then on."""
+
+        def read() -> "Listed":
+            if self._refusals.lenient:
+                self._read.pop(split, None)
+                self._found[split] = self._find(find_root(self.root), split)
+            return self._listed(split)
+
+        from switchnorm.data.files.named import find_root  # as `Dataset` explains
+
+        if self._refusals.attempt(read) is None:
+            self._found[split] = None
 
     def surveyed(self) -> "tuple[Surveyed, ...]":
         """The training and the test pictures, as far as they are here."""
@@ -253,7 +273,8 @@ class DetectionDataset(PreparedPictures):
         from switchnorm.data.files.named import find_root  # as `Dataset` explains
 
         root = find_root(self.root)
-        return {split: self._find(root, split) for split in ("train", self.split)}
+        attempt = self._refusals.attempt
+        return {split: attempt(functools.partial(self._find, root, split)) for split in ("train", self.split)}
 
     @functools.cached_property
     def _lists(self) -> "dict[str, Listed]":

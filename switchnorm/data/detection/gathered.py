@@ -190,14 +190,14 @@ class Gathered:
 
     def _within(self, boxes: Array, sizes: Array, pictures: Array, taken: Array) -> tuple[Array, Array]:
         """Which of the objects that are taken have an area on their picture, (M,) int64; and all boxes, cut to it."""
-        empty = taken & ((boxes[:, 2:] <= boxes[:, :2]).any(1))
-        self._count(self.left_out, "boxes without area", np.flatnonzero(empty))
-        taken = taken & ~empty
         ends = sizes[np.where(taken, pictures, 0)][:, ::-1] if len(sizes) else np.zeros((len(boxes), 2))
         cut = np.concatenate([np.clip(boxes[:, :2], 0, ends), np.clip(boxes[:, 2:], 0, ends)], 1)
-        outside = taken & (cut[:, 2:] <= cut[:, :2]).any(1)
+        outside = taken & _flat(cut) & ~_flat(boxes)
+        # In float32, as boxes are kept, a side of 1e-9 pixels is none.
+        empty = taken & ~outside & (_flat(boxes) | _flat(cut.astype(np.float32)))
+        self._count(self.left_out, "boxes without area", np.flatnonzero(empty))
         self._count(self.left_out, "boxes outside of their pictures", np.flatnonzero(outside))
-        taken = taken & ~outside
+        taken = taken & ~empty & ~outside
         moved = taken & (np.abs(cut - boxes) > _ROUNDING).any(1)
         self._count(self.changed, "boxes that reach outside of their pictures and are cut off", np.flatnonzero(moved))
         return np.flatnonzero(taken), cut
@@ -205,6 +205,13 @@ class Gathered:
     def _count(self, account: Account, reason: str, places: Sequence[int] | Array) -> None:
         if len(places):
             account.add(reason, self.named(*self.number(int(places[0]))), len(places))
+
+
+def _flat(boxes: Array) -> Array:
+    """(K,) bool: which boxes, (K, 4), have no width or no height."""
+    x1, y1, x2, y2 = boxes.T
+    found: Array = (x2 <= x1) | (y2 <= y1)
+    return found
 
 
 def _areas(stated: Array, boxes: Array, masks: StoredMasks | None, sizes: Array) -> Array:

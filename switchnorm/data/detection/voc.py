@@ -64,13 +64,15 @@ class Voc(DetectionDataset):
     def _find(self, root: Path, split: str) -> "Callable[[], Annotated] | None":
         from switchnorm.data.detection.voc_folder import VocSplit, find_voc  # as `Dataset` explains
 
-        may_miss = self.on_damaged == "skip"
-        files = find_voc(root, self.train_split if split == "train" else split, may_miss=may_miss)
+        files = find_voc(root, self.train_split if split == "train" else split, may_miss=self._may_miss)
         if files is None:
             return None
 
         def read() -> VocSplit:
-            found = VocSplit(files, one_based=self.one_based, difficult=self.difficult == "keep", may_miss=may_miss)
+            keep, may_miss = self.difficult == "keep", self._may_miss
+            found = VocSplit(
+                files, one_based=self.one_based, difficult=keep, may_miss=may_miss, refusals=self._refusals
+            )
             self._official[split] = found.official
             return found
 

@@ -14,7 +14,8 @@ from switchnorm.data.detection.gathered import Gathered
 from switchnorm.data.detection.listed import Listed
 from switchnorm.data.detection.voc_file import VocFile, read_voc
 from switchnorm.data.files.listing import EXTENSIONS, NAMES, read_lines
-from switchnorm.data.files.walk import Account, find_files
+from switchnorm.data.files.refusals import RAISED, Refusals
+from switchnorm.data.files.walk import Account, find_files, no_pictures
 from switchnorm.errors import InputError
 from switchnorm.text import canonical
 
@@ -141,7 +142,7 @@ def _by_folder(folder: Path, annotations: Path, *, may_miss: bool) -> VocFiles:
     there = _by_stem(folder, account)
     xml = _annotations(annotations)
     if not there:
-        raise InputError(f"{folder} holds no pictures ({' '.join(EXTENSIONS)})")
+        raise InputError(f"{folder} holds {no_pictures(account.total())}")
     lonely = [stem for stem in xml if stem not in there]
     if lonely:
         account.add("annotations without a picture", str(xml[lonely[0]]), len(lonely))
@@ -189,12 +190,16 @@ class VocSplit(Annotated):
         one_based: whether the first pixel is 1 and the greatest corner the last pixel of a box.
         difficult: whether difficult objects count as all others.
         may_miss: whether files may be missing or damaged.
+        refusals: what becomes of objects of classes that are not known, which are left out otherwise.
 
     Raises:
         InputError: annotations that are missing or no XML of objects.
     """
 
-    def __init__(self, files: VocFiles, *, one_based: bool, difficult: bool, may_miss: bool) -> None:
+    def __init__(
+        self, files: VocFiles, *, one_based: bool, difficult: bool, may_miss: bool, refusals: Refusals = RAISED
+    ) -> None:
+        self._refusals = refusals
         self._files, self._one_based, self._difficult, self._may_miss = files, one_based, difficult, may_miss
         self._read: list[VocFile | None] = []
         for path in files.annotations:

@@ -47,15 +47,20 @@ class Yolo(DetectionDataset):
     def _find(self, root: Path, split: str) -> "Callable[[], Annotated] | None":
         from switchnorm.data.detection.yolo_folder import YoloSplit, find_yolo  # as `Dataset` explains
 
-        may_miss = self.on_damaged == "skip"
         about = self._description
-        files = find_yolo(root, split, about, may_miss=may_miss)
+        files = find_yolo(root, split, about, may_miss=self._may_miss)
         if files is None:
             return None
         source = "data.names" if about is None else str(about.file)
         keypoints = None if about is None else about.keypoints
         return lambda: YoloSplit(
-            files, self._numbered, source, masks=self.masks, may_miss=may_miss, keypoints=keypoints
+            files,
+            self._numbered,
+            source,
+            masks=self.masks,
+            may_miss=self._may_miss,
+            keypoints=keypoints,
+            refusals=self._refusals,
         )
 
     def _looked_for(self, split: str) -> str:

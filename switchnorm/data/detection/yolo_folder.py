@@ -15,7 +15,8 @@ from switchnorm.data.detection.listed import Listed
 from switchnorm.data.detection.yolo_file import YoloObject, keypoints_instead, read_yolo
 from switchnorm.data.detection.yolo_yaml import YoloDescription
 from switchnorm.data.files.listing import EXTENSIONS, NAMES, Spelling, find_listed, read_lines
-from switchnorm.data.files.walk import Account, find_files
+from switchnorm.data.files.refusals import RAISED, Refusals
+from switchnorm.data.files.walk import Account, find_files, no_pictures
 from switchnorm.errors import InputError
 from switchnorm.text import canonical
 
@@ -93,7 +94,7 @@ def find_yolo(root: Path, split: str, about: YoloDescription | None, *, may_miss
         else:
             pictures += _of_list(taken, about.bases if about is not None else (root,), root, account, may_miss)
     if not pictures:
-        raise InputError(f"{there[0]} holds no pictures ({' '.join(EXTENSIONS)})")
+        raise InputError(f"{there[0]} holds {no_pictures(account.total())}")
     _refuse_repeated(there[0], pictures)
     return YoloFiles(there[0], root, pictures, account, changed, all(taken.is_dir() for taken in there))
 
@@ -155,6 +156,7 @@ class YoloSplit(Annotated):
         may_miss: whether files may be damaged.
         keypoints: how many numbers of keypoints may follow a box; None where nothing says whether lines are boxes with
             keypoints, or outlines.
+        refusals: what becomes of lines of no class, which are left out otherwise.
 
     Raises:
         InputError: labels that are none, or no labels at all; outlines that seem to be boxes with keypoints.
@@ -169,8 +171,10 @@ class YoloSplit(Annotated):
         masks: bool,
         may_miss: bool,
         keypoints: int | None = None,
+        refusals: Refusals = RAISED,
     ) -> None:
         self._files, self._names, self._masks, self._may_miss = files, names, masks, may_miss
+        self._refusals = refusals
         self._paths = [files.root / name for name in _spelled(files)]
         self._read: list[list[YoloObject] | None] = []
         without: list[str] = []
@@ -231,10 +235,17 @@ class YoloSplit(Annotated):
                 self._files.account.add("labels without a picture", str(lonely[0]), len(lonely))
 
     def _refuse_unknown(self, source: str) -> None:
-        for place, each in ((place, each) for place, found in enumerate(self._read) for each in found or ()):
-            if each.number not in self._names:
-                known = f"0 to {len(self._names) - 1}" if [*self._names] == [*range(len(self._names))] else "others"
-                raise InputError(f"{self._named(place, each.line)} has class {each.number}; {source} names {known}")
+        objects = ((place, each) for place, found in enumerate(self._read) for each in found or ())
+        if not (foreign := [(place, each) for place, each in objects if each.number not in self._names]):
+            return
+        place, each = foreign[0]
+        known = f"0 to {len(self._names) - 1}" if [*self._names] == [*range(len(self._names))] else "others"
+        more = f", as {len(foreign)} lines have classes without a name" if foreign[1:] else ""
+        self._refusals.refuse(
+            InputError(f"{self._named(place, each.line)} has class {each.number}{more}; {source} names {known}")
+        )
+        for place, _ in foreign:
+            self._read[place] = [each for each in self._read[place] or () if each.number in self._names]
 
     def _named(self, place: int, line: int) -> str:
         return f"{self._paths[place]}, line {line}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from switchnorm.data.files.walk import EXTENSIONS, LeftOut, files_in, find_files, folders_in, told
+from switchnorm.data.files.walk import EXTENSIONS, LeftOut, files_in, find_files, folders_in, no_pictures
 from switchnorm.errors import InputError
 from switchnorm.text import canonical, read_text
 
@@ -105,8 +105,7 @@ def read_folders(folder: Path) -> Listing:
         account.add("pictures beside the folders of classes", beside[0], len(beside))
     if not names:
         what = "its class folders hold" if classes else "it has no class folders, so"
-        left_out = told("it", account.total())
-        raise InputError(f"{folder}: {what} no pictures ({' '.join(EXTENSIONS)})" + (left_out and f"; {left_out}"))
+        raise InputError(f"{folder}: {what} {no_pictures(account.total())}")
     called = dict(enumerate(map(canonical, classes)))
     return Listing(folder, Paths(folder, names), torch.tensor(labels), called, written=False, left_out=account.total())
 

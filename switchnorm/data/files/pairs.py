@@ -17,7 +17,7 @@ from switchnorm.data.files.listing import NAMES, Paths
 from switchnorm.data.files.opening import sides
 from switchnorm.data.files.picture_file import DamagedError, MisfitError, picture_sizes, unreadable
 from switchnorm.data.files.suffixes import NONE, Suffixes, fitting_prefixes, fitting_suffixes, suffix_beside
-from switchnorm.data.files.walk import EXTENSIONS, Account, LeftOut, find_files
+from switchnorm.data.files.walk import EXTENSIONS, Account, LeftOut, find_files, no_pictures
 from switchnorm.errors import InputError
 from switchnorm.text import canonical
 
@@ -192,10 +192,8 @@ def pair_up(pictures: Path, masks: Path, suffixes: Suffixes = NONE, *, may_miss:
     # Of the same folder everything is counted already.
     of_masks = _by_name(masks, MASK_EXTENSIONS, suffixes.mask, account if beside is None else Account())
     if not of_pictures:
-        what = f" *{suffixes.picture}" if suffixes.picture else ""
-        raise InputError(
-            f"{pictures} holds no pictures{what} ({' '.join(EXTENSIONS)}){_advice(pictures, masks, suffixes)}"
-        )
+        none = no_pictures(account.total(), f"*{suffixes.picture}" if suffixes.picture else "")
+        raise InputError(f"{pictures} holds {none}{_advice(pictures, masks, suffixes)}")
     lonely = [name for name in of_masks if name not in of_pictures]
     without = [name for name in of_pictures if name not in of_masks]
     may_miss = may_miss and len(without) < len(of_pictures)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from switchnorm.classes import labels_among, lacking, listed, mapped, same
 from switchnorm.data.files.listing import NAMES, Listing, read_folders, read_list
 from switchnorm.data.files.members import is_url
 from switchnorm.data.files.named import find_named, find_root
+from switchnorm.data.files.refusals import RAISED, Refusals
 from switchnorm.data.files.shards import find_shards, read_shards
 from switchnorm.data.files.walk import folders_in, told
 from switchnorm.errors import InputError, unknown
@@ -37,13 +39,15 @@ class Split:
 
 
 def find_splits(
-    name: Path | str, train: Split, test: Split, *, may_miss: bool
+    name: Path | str, train: Split, test: Split, *, may_miss: Callable[[], bool], refusals: Refusals = RAISED
 ) -> tuple[Listing | None, Listing | None]:
     """The pictures of both splits, as `find_split`; at a URL those of shards.
 
     Args:
         name: of the dataset's folder, or a URL.
-        train, test, may_miss: as of `find_split`.
+        train, test: as of `find_split`.
+        may_miss: whether some pictures of a list, or shards, may be missing; it is asked each time.
+        refusals: what becomes of a split that cannot be read.
 
     Raises:
         InputError: neither is there, or as `find_split`.
@@ -56,17 +60,30 @@ def find_splits(
                 f"{name} has shards neither in {train.folder!r} and {test.folder!r} nor called train-*.tar and "
                 "val-*.tar"
             )
-        of_train, of_test = (read_shards(name, each, may_miss=may_miss) if each else None for each in shards)
-        return of_train, of_test
-    root = find_root(str(name))
-    found = find_split(root, train, may_miss=may_miss), find_split(root, test, may_miss=may_miss)
+        reads = [partial(_read_shards, name, each, may_miss) for each in shards]
+    else:
+        root = find_root(str(name))
+        reads = [partial(_find_split, root, split, may_miss) for split in (train, test)]
+    found = refusals.attempt(reads[0]), refusals.attempt(reads[1])
     if found == (None, None):
-        there = listed(folders_in(root)[0])
-        raise InputError(
-            f"{root} has neither folders {train.folder!r} and {test.folder!r} nor lists train.txt and val.txt"
-            + (there and f"; it holds {there}: say which are the splits with train_folder and val_folder")
-        )
+        raise refusals.nothing_left(lambda: _neither(find_root(str(name)), train, test))
     return found
+
+
+def _neither(root: Path, train: Split, test: Split) -> InputError:
+    there = listed(folders_in(root)[0])
+    return InputError(
+        f"{root} has neither folders {train.folder!r} and {test.folder!r} nor lists train.txt and val.txt"
+        + (there and f"; it holds {there}: say which are the splits with train_folder and val_folder")
+    )
+
+
+def _read_shards(name: str, shards: Sequence[str], may_miss: Callable[[], bool]) -> Listing | None:
+    return read_shards(name, shards, may_miss=may_miss()) if shards else None
+
+
+def _find_split(root: Path, split: Split, may_miss: Callable[[], bool]) -> Listing | None:
+    return find_split(root, split, may_miss=may_miss())
 
 
 def find_split(root: Path, split: Split, *, may_miss: bool) -> Listing | None:
@@ -149,13 +166,17 @@ class Contents:
             yield f"val is the training pictures again: both are {source}"
 
 
-def agree(train: Listing | None, test: Listing | None, num_classes: int | None = None) -> Contents:
+def agree(
+    train: Listing | None, test: Listing | None, num_classes: int | None = None, refusals: Refusals = RAISED
+) -> Contents:
     """The pictures under labels that agree, in the training pictures' numbering where these are there.
 
     Args:
         train: the training pictures.
         test: the test pictures.
         num_classes: how many classes there must be; None takes as many as there are.
+        refusals: what becomes of classes without training pictures, and of pictures without one of the classes, which
+            are left out otherwise.
 
     Returns:
         The pictures, and a name per class, a number where nothing names it.
@@ -166,10 +187,12 @@ def agree(train: Listing | None, test: Listing | None, num_classes: int | None =
     """
     lead = train if train is not None else test
     assert lead is not None
-    count = _count(lead, num_classes, complete=train is not None or (lead.written and num_classes is None))
+    complete = train is not None or (lead.written and num_classes is None)
+    count = _count(lead, num_classes, complete=complete, refusals=refusals)
     names = tuple(lead.names.get(label, str(label)) for label in range(count))
     if test is not None and test is not lead:
-        test = relabelled(test, _same_labels(lead, test, count))
+        labels = _same_labels(lead, test, count, refusals)
+        test = _chosen(relabelled(test, labels), labels >= 0)
     return Contents(train, test, names)
 
 
@@ -226,7 +249,15 @@ def relabelled(listing: Listing, labels: Tensor) -> Listing:
     return dataclasses.replace(listing, labels=labels)
 
 
-def _count(lead: Listing, num_classes: int | None, *, complete: bool) -> int:
+def _chosen(listing: Listing, chosen: Tensor) -> Listing | None:
+    """Some of the pictures, (N,) bool; None where it is none."""
+    if chosen.all():
+        return listing
+    paths = listing.paths.chosen(chosen.nonzero()[:, 0].tolist())
+    return dataclasses.replace(listing, paths=paths, labels=listing.labels[chosen]) if len(paths) else None
+
+
+def _count(lead: Listing, num_classes: int | None, *, complete: bool, refusals: Refusals) -> int:
     """How many classes `lead` numbers; `complete` demands a picture of each."""
     present = lead.labels.unique().tolist()
     there = present[-1] + 1 if lead.written else len(lead.names)
@@ -239,31 +270,38 @@ def _count(lead: Listing, num_classes: int | None, *, complete: bool) -> int:
     if complete and absent < count:
         name = f" ({lead.names[absent]})" if absent in lead.names else ""
         left_out = told("it", lead.left_out)
-        raise InputError(
-            f"{lead.source} has no picture of class {absent}{name}, of the classes 0 to {count - 1}"
-            + (left_out and f"; {left_out}")
+        refusals.refuse(
+            InputError(
+                f"{lead.source} has no picture of class {absent}{name}, of the classes 0 to {count - 1}"
+                + (left_out and f"; {left_out}")
+            )
         )
     return count
 
 
-def _same_labels(train: Listing, test: Listing, count: int) -> Tensor:
-    """The test labels in the training pictures' numbering."""
+def _same_labels(train: Listing, test: Listing, count: int, refusals: Refusals) -> Tensor:
+    """The test labels in the training pictures' numbering; -1 for those that were refused and have none."""
     label_of = {canonical(name): label for label, name in train.names.items()}
     if test.written:
         if int(test.labels.max()) >= count:
-            raise InputError(f"{test.source} has label {int(test.labels.max())}; labels run from 0 to {count - 1}")
+            refusals.refuse(
+                InputError(f"{test.source} has label {int(test.labels.max())}; labels run from 0 to {count - 1}")
+            )
         for label, name in test.names.items():
             theirs = label_of.get(canonical(name), label)
             if theirs != label:
-                raise InputError(f"{test.source} gives {name!r} label {label}, but {train.source} {theirs}")
-        return test.labels
+                refusals.refuse(InputError(f"{test.source} gives {name!r} label {label}, but {train.source} {theirs}"))
+        return torch.where(test.labels < count, test.labels, -1)
     if not label_of:
-        raise InputError(f"{test.source} has class folders, but {train.source} names none; give val_list too")
+        refusals.refuse(
+            InputError(f"{test.source} has class folders, but {train.source} names none; give val_list too")
+        )
+        return torch.full_like(test.labels, -1)
     present = test.labels.unique().tolist()
     for label in present:
         if canonical(test.names[label]) not in label_of:
-            raise unknown(f"class of {test.source}", test.names[label], label_of)
+            refusals.refuse(unknown(f"class of {test.source}", test.names[label], label_of))
     table = torch.zeros(len(test.names), dtype=torch.int64)
     for label in present:
-        table[label] = label_of[canonical(test.names[label])]
+        table[label] = label_of.get(canonical(test.names[label]), -1)
     return table[test.labels]

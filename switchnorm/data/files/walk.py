@@ -88,6 +88,17 @@ def told(split: str, left_out: Iterable[LeftOut]) -> str:
     return f"{split} leaves out {parts}" if parts else ""
 
 
+def no_pictures(left_out: Iterable[LeftOut], ending: str = "") -> str:
+    """That there are none, after "it holds": of which types they would be, and what lies there instead.
+
+    Args:
+        left_out: what was found.
+        ending: of their names, as in "*_image".
+    """
+    instead = told("it", left_out)
+    return f"no pictures{f' {ending}' if ending else ''} ({' '.join(EXTENSIONS)})" + (instead and f"; {instead}")
+
+
 def find_files(folder: str | Path, extensions: tuple[str, ...]) -> Found:
     """The files at any depth of a folder whose names end so, in whatever letters.
 

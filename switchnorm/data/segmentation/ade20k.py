@@ -86,7 +86,7 @@ class Ade20k(SegmentationDataset):
         if found is None:
             return super()._find(root, split)
         folders = [root, found.parent, root.absolute().parent]
-        return read_odgt(found, folders, may_miss=self.on_damaged == "skip")
+        return read_odgt(found, folders, may_miss=self._may_miss)
 
     def _list(self, root: Path, split: str) -> Path | None:
         """The list of a split: the one that was named, or the one of a published name; None where none is there."""

@@ -78,7 +78,7 @@ class Cityscapes(SegmentationDataset):
         if not pictures.is_dir() or not masks.is_dir():
             return None
         suffixes = Suffixes("_leftImg8bit", f"_gtFine_{self.masks}")
-        return pair_up(pictures, masks, suffixes, may_miss=self.on_damaged == "skip")
+        return pair_up(pictures, masks, suffixes, may_miss=self._may_miss)
 
     def _looked_for(self, split: str) -> str:
         return f"leftImg8bit/{split} with gtFine/{split}"

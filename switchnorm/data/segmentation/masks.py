@@ -152,7 +152,7 @@ class Masks(SegmentationDataset):
         from switchnorm.data.files.suffixes import Suffixes
 
         suffixes = Suffixes(self.picture_suffix, self.mask_suffix, named=True)
-        return find_folders(root, split, suffixes, may_miss=self.on_damaged == "skip")
+        return find_folders(root, split, suffixes, may_miss=self._may_miss)
 
     def _looked_for(self, split: str) -> str:
         from switchnorm.data.files.pairs import layouts  # as `Dataset` explains

@@ -109,7 +109,11 @@ class SegmentationDataset(ShownScenes):
         splits = ("train", self.split)
         if all(self._splits[split] is None for split in splits):
             looked = "; ".join(f"for {split}: {self._looked_for(split)}" for split in splits)
-            raise InputError(f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})")
+            raise self._refusals.nothing_left(
+                lambda: InputError(
+                    f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})"
+                )
+            )
 
     def surveyed(self) -> "tuple[Surveyed, ...]":
         """The training and the test pictures with their masks, as far as they are here."""
@@ -228,7 +232,7 @@ class SegmentationDataset(ShownScenes):
         """A split's pictures and masks; None where it is absent."""
         from switchnorm.data.files.pairs import find_folders  # as `Dataset` explains
 
-        return find_folders(root, split, may_miss=self.on_damaged == "skip")
+        return find_folders(root, split, may_miss=self._may_miss)
 
     def _looked_for(self, split: str) -> str:
         """Where `_find` looks, in words."""
@@ -280,4 +284,5 @@ class SegmentationDataset(ShownScenes):
         from switchnorm.data.files.named import find_root  # as `Dataset` explains
 
         root = find_root(self.root)
-        return {split: self._find(root, split) for split in ("train", self.split)}
+        attempt = self._refusals.attempt
+        return {split: attempt(functools.partial(self._find, root, split)) for split in ("train", self.split)}

@@ -128,8 +128,8 @@ class BoxFiles(AnswerFiles):
 
 
 def _spool(folder: Path) -> IO[str]:
-    """A file without a name, which `BoxFiles.finish` closes."""
-    return tempfile.TemporaryFile("w+", encoding="utf-8", newline="", dir=folder)
+    """A file without a name, which `BoxFiles.finish` closes; it takes any text, as `switchnorm.files.utf8` does."""
+    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace", newline="", dir=folder)
 
 
 def _copy(spool: IO[str], file: IO[str]) -> None:

@@ -112,6 +112,7 @@ def box(*corners):
     [
         ((5, 5, 5, 9), "train leaves out boxes without area: 1", [[1, 2, 9, 9]]),
         ((9, 5, 4, 9), "train leaves out boxes without area: 1", [[1, 2, 9, 9]]),
+        ((5, 5, 5 + 1e-7, 9), "train leaves out boxes without area: 1", [[1, 2, 9, 9]]),  # in float32
         ((41, 5, 45, 9), "train leaves out boxes outside of their pictures: 1", [[1, 2, 9, 9]]),
         ((-8, 5, -2, 9), "train leaves out boxes outside of their pictures: 1", [[1, 2, 9, 9]]),
         (

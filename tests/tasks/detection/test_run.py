@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -202,6 +203,15 @@ def test_predict_draws_and_writes_what_eval_finds(run, tmp_path, capsys):
     x, y, width, height = evaluated[0]["bbox"]
     first = [float(table[0][key]) for key in ("x1", "y1", "x2", "y2")]
     assert first == pytest.approx([x, y, x + width, y + height], abs=0.006)
+
+
+def test_a_name_that_is_no_unicode_stops_no_picture(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in (b"a.png", b"caf\xe9.png"):
+        shutil.copy(Path(run.config().data["root"]) / "val/val00.png", tmp_path / "in" / os.fsdecode(name))
+    main(["predict", str(run.path), str(tmp_path / "in"), "--checkpoint", "last", "--out", str(tmp_path / "out")])
+    found = {row["picture"] for row in rows(tmp_path / "out" / "detections.csv")}
+    assert found == {f"{tmp_path}/in/a.png", f"{tmp_path}/in/caf\\udce9.png"}
 
 
 def test_predict_leaves_no_empty_folder(run, tmp_path):
