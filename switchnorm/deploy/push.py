@@ -86,7 +86,7 @@ def push(
     """
     repository = Repository.parse(name)
     check_licence(licence)
-    folder = Path() if to is None else given_path(to, "to").expanduser()
+    folder = Path() if to is None else Path(os.path.expanduser(given_path(to, "to")))
     if to is None:
         check_upload()
     else:

@@ -88,9 +88,7 @@ def wire(model: nn.Module) -> Wiring:
 
 def _note_reads(model: nn.Module, traced: Traced, wiring: Wiring) -> None:
     """Note which layers are read past their calls, and which are read alone."""
-    names: defaultdict[nn.Module, list[str]] = defaultdict(list)
-    for name, module in model.named_modules(remove_duplicate=False):
-        names[module].append(name)
+    names = named_layers(model, inside=True)
     layers = {name: module for module, all_ in names.items() if is_leaf(module) for name in all_}
     for part in traced.parts:
         for path, tensor, _ in tensors_read(part, names):

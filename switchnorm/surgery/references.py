@@ -18,6 +18,7 @@ _LISTS = (list, deque)
 _CONTAINERS = (*_LISTS, dict, OrderedDict, defaultdict)
 #: Of whose objects the inside is nobody else's.
 _OWN = sys.stdlib_module_names - {"__main__", "types"} | {"torch", "numpy"}
+#: How deep in containers and objects a layer is looked for.
 _DEPTH = 4
 #: What is longer is data.
 _MANY = 10_000

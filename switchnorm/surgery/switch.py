@@ -226,7 +226,7 @@ class _Planner:
         self.check_ghost(norm, replacement.new)
         self.result._norms[norm] = replacement
         lost = f"; not carried over: {', '.join(replacement.lost)}" if replacement.lost else ""
-        why += self.still(norm, replacement.new) + self.thaw(norm) + lost
+        why += self.keep_constant(norm, replacement.new) + self.thaw(norm) + lost
         after = describe(replacement.new, channels=channels_of(norm))
         self.change(norm, after, why, replacement.start().function)
 
@@ -277,7 +277,7 @@ class _Planner:
         where = "for want of a layer before it" if source is None else f"as {self.names[source][0]} does"
         return f"; scale and shift {'train' if trains else 'stay constant'} {where}"
 
-    def still(self, norm: nn.Module, new: nn.Module) -> str:
+    def keep_constant(self, norm: nn.Module, new: nn.Module) -> str:
         """Let new parameters stay constant where nothing around them trains; that they do, in words."""
         source = self.wiring.sources.get(norm)
         around = [*norm.parameters(), *(() if source is None else source.parameters())]

@@ -61,9 +61,8 @@ class Calls:
         for failed in self._traced.failed:
             read = attributes_read(failed)
             for layer in leaves:
-                held = {*layer._parameters, *layer._buffers}
-                found = [path for path in self._paths(failed, layer) if any((path[-1], name) in read for name in held)]
-                if found:
+                held = (*layer._parameters, *layer._buffers)
+                if any((path[-1], name) in read for path in self._paths(failed, layer) for name in held):
                     self._read.update(self._names[layer])
                     self._touched.update(self._names[layer])
 
