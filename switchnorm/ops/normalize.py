@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, fx
 
 from switchnorm.errors import InputError, unknown
 from switchnorm.ops import autograd, reference
-from switchnorm.ops.kernels.base import Operands, check_devices
+from switchnorm.ops.kernels.base import FLOATING, Operands, check_devices
 from switchnorm.ops.kernels.choice import choose
 from switchnorm.ops.moments import map_size
 from switchnorm.ops.partition import Ghost, in_words, parts, smallest_part
@@ -112,14 +113,18 @@ def check_activation(activation: str | None) -> None:
 
 
 def check_input(x: Tensor, role: str = "an input") -> None:
-    """Raise `InputError` for what cannot be normalized: no tensor, or one of integers or complex numbers."""
-    if isinstance(x, Tensor) and x.is_floating_point():
+    """Raise `InputError` for what cannot be normalized: no tensor of one of `FLOATING`, or one that is not dense."""
+    if isinstance(x, Tensor) and x.dtype in FLOATING and x.layout is torch.strided and not x.is_nested:
         return
     given: object = x
     if isinstance(given, fx.Proxy):
         raise InputError("torch.fx does not trace into a layer; trace a module that holds it, such as a Sequential")
-    kind = str(x.dtype).removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
-    raise InputError(f"{role} must be a tensor of real numbers with fractions, such as float32, got {kind}")
+    if not isinstance(x, Tensor) or x.dtype not in FLOATING:
+        kind = str(x.dtype).removeprefix("torch.") if isinstance(x, Tensor) else type(x).__name__
+        raise InputError(f"{role} must be a tensor of real numbers with fractions, such as float32, got {kind}")
+    kind = "nested" if x.is_nested else str(x.layout).removeprefix("torch.").removeprefix("_")
+    way = "unbind() gives its parts" if x.is_nested else "to_dense() makes one"
+    raise InputError(f"{role} must be a dense tensor, got a {kind} one; its {way}")
 
 
 def check_residual(residual: Tensor | None, x: Tensor) -> None:

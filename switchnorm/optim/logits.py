@@ -24,28 +24,36 @@ class Logits(NamedTuple):
     layer: Any
     name: str
 
-    def tensor(self) -> nn.Parameter:
-        """The logits, (K,)."""
-        found: nn.Parameter = getattr(self.layer, self.name)
-        return found
+    def parameters(self) -> list[nn.Parameter]:
+        """The logits (K,), or what they are computed from: by a parametrization, pruning or `weight_norm`."""
+        found = self.layer._parameters.get(self.name)
+        if found is not None:
+            return [found]
+        inner = f"parametrizations.{self.name}.", f"{self.name}_"
+        return [p for path, p in self.layer.named_parameters() if path.startswith(inner)]
 
 
 def of(optimizer: torch.optim.Optimizer, layers: Sequence[Any]) -> list[Logits]:
     """The trainable logits that an optimizer has."""
     own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    return [logits for logits in _trainable(layers) if id(logits.tensor()) in own]
+    return [logits for logits in _trainable(layers) if any(id(p) in own for p in logits.parameters())]
 
 
 def not_held(optimizer: torch.optim.Optimizer, layers: dict[str, Any]) -> tuple[list[str], int]:
     """Names of the trainable logits that an optimizer does not have, and the number of all."""
-    held = {id(logits.tensor()) for logits in of(optimizer, list(layers.values()))}
-    named = [(f"{key}.{each.name}", id(each.tensor())) for key, layer in layers.items() for each in _trainable([layer])]
-    return [name for name, tensor in named if tensor not in held], len(named)
+    named = [(f"{key}.{each.name}", each) for key, layer in layers.items() for each in _trainable([layer])]
+    held = of(optimizer, list(layers.values()))
+    return [name for name, logits in named if logits not in held], len(named)
+
+
+def logits_of(layer: Any) -> list[Logits]:
+    """Those of the mean and of the variance."""
+    return [Logits(layer, name) for name in _NAMES]
 
 
 def _trainable(layers: Sequence[Any]) -> list[Logits]:
-    each = [Logits(layer, name) for layer in layers for name in _NAMES]
-    return [logits for logits in each if logits.tensor().requires_grad]
+    each = [logits for layer in layers for logits in logits_of(layer)]
+    return [logits for logits in each if any(p.requires_grad for p in logits.parameters())]
 
 
 def hookable(optimizer: Any, layers: Sequence[Any]) -> torch.optim.Optimizer:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from switchnorm.errors import InputError
 from switchnorm.layers.arguments import check_model
+from switchnorm.optim.logits import logits_of
 from switchnorm.optim.numbers import check_number
 from switchnorm.surgery.importance import is_sparse, mixing_layers
 from switchnorm.surgery.kinds import is_norm
@@ -79,7 +80,7 @@ def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Kind]]:
     kinds: dict[int, Kind] = {id(p): "vector" for m in model.modules() if is_norm(m) for p in m.parameters()}
     for _, layer in mixing_layers(model):
         kind: Kind = "sparse" if is_sparse(layer) else "switchable"
-        kinds |= dict.fromkeys((id(layer.mean_weight), id(layer.var_weight)), kind)
+        kinds |= {id(p): kind for logits in logits_of(layer) for p in logits.parameters()}
     for name, parameter in model.named_parameters():
         if isinstance(parameter, nn.UninitializedParameter):
             raise InputError(f"parameter {name!r} is lazy and not initialised; run a batch first")

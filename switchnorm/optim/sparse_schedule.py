@@ -133,11 +133,12 @@ class SparseSchedule:
         Fused optimizers get gradients that a `GradScaler` has scaled: what is clipped is what they stand for.
         """
         for logits in self._final_logits():
-            logits.tensor().grad = None  # with a gradient of zero, momentum and decay would move them
+            for p in logits.parameters():
+                p.grad = None  # with a gradient of zero, momentum and decay would move them
         groups = len(optimizer.param_groups)
         if groups != self._held[0]:  # also after add_param_group
             self._held = (groups, of(optimizer, self._layers))
-        parameters = [p for p in (logits.tensor() for logits in self._held[1]) if p.grad is not None]
+        parameters = [p for logits in self._held[1] for p in logits.parameters() if p.grad is not None]
         if self._clip_norm is None or not parameters:
             return
         norm = norm_of_gradients(parameters)

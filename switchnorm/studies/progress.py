@@ -61,8 +61,7 @@ class StudyProgress:
         self.titles = {path: title(path, config) for path, config in plan}
         self.ended_count = 0
         self.waiting = [path for path, _ in plan]
-        #: Of each training that is under way: when it started here, and how many epochs it had before.
-        self.busy: dict[Path, tuple[float, int]] = {}
+        self.busy: dict[Path, _UnderWay] = {}
         #: Of the trainings that ended here: their cost in all, and the time that they took.
         self.worked = self.seconds = 0.0
         self.above: RenderableType | None = None
@@ -82,17 +81,17 @@ class StudyProgress:
     def started(self, path: Path) -> None:
         """Note the time."""
         self.waiting.remove(path)
-        self.busy[path] = (time.monotonic(), epochs_done(path))
+        self.busy[path] = _UnderWay(path)
 
     def ended(self, path: Path, outcome: Outcome) -> None:
         """Print how it ended."""
         if path in self.busy:
-            started, before = self.busy.pop(path)
-            seconds = time.monotonic() - started
+            training = self.busy.pop(path)
+            seconds = time.monotonic() - training.started
             took = clock(seconds)
             if not outcome.error:
                 self.seconds += seconds
-                self.worked += self.costs[path] * (1 - before / self.epochs[path])
+                self.worked += self.costs[path] * (1 - training.before / self.epochs[path])
         else:
             self.waiting.remove(path)
             took = "was there already"
@@ -110,28 +109,36 @@ class StudyProgress:
 
     def tick(self) -> None:
         """Say every minute where things stand, where there is no screen to show it."""
+        for training in self.busy.values():
+            training.look()
         if not is_screen(self.console) and time.monotonic() - self.printed >= _PLAIN_SECONDS:
             self.printed = time.monotonic()
-            under_way = ", ".join(f"{self.titles[p]} epoch {epochs_done(p)}/{self.epochs[p]}" for p in self.busy)
+            under_way = ", ".join(
+                f"{self.titles[p]} epoch {each.done}/{self.epochs[p]}" for p, each in self.busy.items()
+            )
             self._print(f"under way: {under_way or 'none yet'}")
 
     def seconds_left(self) -> float | None:
         """An estimate, from the pace so far and the order of what is to come; None before there is a pace."""
         now = time.monotonic()
-        worked, seconds, rests = self.worked, self.seconds, []
-        for path, (started, before) in self.busy.items():
-            done = epochs_done(path)
-            if done > before:
-                worked += self.costs[path] * (done - before) / self.epochs[path]
-                seconds += now - started
-            rests.append(self.costs[path] * (1 - done / self.epochs[path]))
+        worked, seconds = self.worked, self.seconds
+        for path, training in self.busy.items():
+            training.look()
+            if training.done > training.before:
+                worked += self.costs[path] * (training.done - training.before) / self.epochs[path]
+                seconds += training.reached - training.started
         if not worked or not seconds:
             return None
-        free = [*rests, *[0.0] * (self.workers - len(rests))]
+        pace = seconds / worked
+        free = [0.0] * (self.workers - len(self.busy))
+        for path, training in self.busy.items():
+            epoch = pace * self.costs[path] / self.epochs[path]
+            # Of the epoch that it is in, what is done counts; a slow one is nearly done for long.
+            free.append(max(epoch * (self.epochs[path] - training.done) - min(now - training.reached, epoch), 0.0))
         heapq.heapify(free)
         for path in self.waiting:
-            heapq.heapreplace(free, free[0] + self.costs[path])
-        return max(free) * seconds / worked
+            heapq.heapreplace(free, free[0] + pace * self.costs[path])
+        return max(free)
 
     def _print(self, line: str) -> None:
         """A line that stays: in a terminal broken between words, elsewhere whole and with the time that is left."""
@@ -148,12 +155,27 @@ class StudyProgress:
         line = BarLine(parts, self.ended_count / len(self.costs))
         under_way = Table.grid(padding=(0, 2))
         under_way.add_column(no_wrap=True, overflow="ellipsis")
-        for path, (started, _) in list(self.busy.items()):
-            epochs = f"epoch {epochs_done(path)}/{self.epochs[path]}"
-            numbers = (Text(each, no_wrap=True) for each in (epochs, clock(time.monotonic() - started)))
+        for path, training in list(self.busy.items()):
+            epochs = f"epoch {training.done}/{self.epochs[path]}"
+            numbers = (Text(each, no_wrap=True) for each in (epochs, clock(time.monotonic() - training.started)))
             under_way.add_row(Text(f"  {printable(self.titles[path])}"), *numbers)
         above = [] if self.above is None else [Text(""), self.above, Text("")]
         return Group(*above, line, under_way)
+
+
+class _UnderWay:
+    """A training: when it started here, the epochs that it had before and has, and when it reached these."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.started = self.reached = time.monotonic()
+        self.before = self.done = epochs_done(path)
+
+    def look(self) -> None:
+        """Note whether another epoch ended."""
+        done = epochs_done(self.path)
+        if done != self.done:
+            self.done, self.reached = done, time.monotonic()
 
 
 def epochs_done(path: Path) -> int:

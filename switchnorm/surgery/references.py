@@ -5,19 +5,24 @@ from __future__ import annotations
 import contextlib
 import sys
 import types
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from torch import nn
 
 _REGISTERED = ("_parameters", "_buffers", "_modules")
-#: Of exactly these kinds, for what others derive from them may refuse to be written to.
+#: What is read and written by the methods of these, for classes derived from them may have a say of their own.
+_MAPPINGS = (OrderedDict, dict, WeakKeyDictionary, WeakValueDictionary)
+_SETS = (set, WeakSet)
 _LISTS = (list, deque)
-_CONTAINERS = (*_LISTS, dict, OrderedDict, defaultdict)
+#: And what is made again.
+_CONSTANT = (tuple, frozenset)
 #: Of whose objects the inside is nobody else's.
-_OWN = sys.stdlib_module_names - {"__main__", "types"} | {"torch", "numpy"}
+_OWN = sys.stdlib_module_names - {"__main__", "types", "collections"} | {"torch", "numpy"}
 #: How deep in containers and objects a layer is looked for.
 _DEPTH = 4
 #: What is longer is data.
@@ -27,8 +32,8 @@ _MANY = 10_000
 def renew(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
     """Let whatever the modules of a model keep in attributes refer to new modules in place of the old ones.
 
-    These are attributes that went past `nn.Module.__setattr__`; lists, tuples, dictionaries and objects of anybody's
-    classes, in place and a few deep; methods of a module, partial functions, and what functions were made around.
+    These are attributes that went past `nn.Module.__setattr__`; containers and objects of anybody's classes, in place
+    and a few deep; methods of a module, partial functions, weak references, and what functions were made around.
     """
     for module in model.modules():
         for name, value in _attributes(module):
@@ -74,19 +79,15 @@ def _renewed(value: Any, new: Mapping[nn.Module, nn.Module], depth: int, *, obje
     kind = type(value)
     if issubclass(kind, nn.Module):
         return new.get(value, value)
-    if not depth or (kind in _CONTAINERS and len(value) > _MANY):
+    if not depth:
         return value
 
     def inner(each: Any) -> Any:
         return _renewed(each, new, depth - 1, objects=objects)
 
-    if kind in _CONTAINERS:
-        for key, each in list(enumerate(value) if kind in _LISTS else value.items()):
-            if (renewed := inner(each)) is not each:
-                value[key] = renewed
-    elif kind is tuple or (issubclass(kind, tuple) and hasattr(kind, "_make")):
-        made = [inner(each) for each in value]
-        return value if _same(made, value) else getattr(value, "_make", tuple)(made)
+    base: Any = next((each for each in (*_LISTS, *_MAPPINGS, *_SETS, *_CONSTANT) if issubclass(kind, each)), None)
+    if base is not None and base.__len__(value) <= _MANY:
+        value = _renewed_container(value, base, inner)
     elif kind is partial:
         function, args = inner(value.func), [inner(each) for each in value.args]
         keywords = {name: inner(each) for name, each in value.keywords.items()}
@@ -100,13 +101,59 @@ def _renewed(value: Any, new: Mapping[nn.Module, nn.Module], depth: int, *, obje
             with contextlib.suppress(ValueError):  # One that nothing was put into yet.
                 if (renewed := inner(cell.cell_contents)) is not cell.cell_contents:
                     cell.cell_contents = renewed
-    elif objects and kind.__module__.partition(".")[0] not in _OWN:
-        with contextlib.suppress(AttributeError, TypeError):  # One without attributes.
-            attributes = object.__getattribute__(value, "__dict__")
-            for name, each in list(attributes.items()):
-                if (renewed := inner(each)) is not each:
-                    attributes[name] = renewed
+    elif kind is weakref.ref and objects:
+        target = value()
+        return value if (renewed := inner(target)) is target else weakref.ref(renewed)
+    if objects and kind.__module__.partition(".")[0] not in _OWN:
+        for each, write in _state(value):
+            if (renewed := inner(each)) is not each:
+                with contextlib.suppress(AttributeError, TypeError):  # A place that Python alone writes.
+                    write(renewed)
     return value
+
+
+def _renewed_container(value: Any, base: Any, inner: Callable[[Any], Any]) -> Any:
+    """A container, by the methods of the class that it is derived from: itself, but for what nobody can write to."""
+    if base in _LISTS:
+        for index, each in enumerate(list(base.__iter__(value))):
+            if (renewed := inner(each)) is not each:
+                base.__setitem__(value, index, renewed)
+    elif base in _SETS:
+        for each in list(base.__iter__(value)):
+            if (renewed := inner(each)) is not each:
+                base.discard(value, each)
+                base.add(value, renewed)
+    elif base in _MAPPINGS:
+        pairs = list(base.items(value))
+        made = [(inner(key), inner(each)) for key, each in pairs]
+        # Another key in the place of the old one: all are put in again, in their order.
+        if not _same((key for key, _ in made), (key for key, _ in pairs)):
+            base.clear(value)
+        for (key, renewed), (_, each) in zip(made, pairs, strict=True):
+            if renewed is not each or not base.__contains__(value, key):
+                base.__setitem__(value, key, renewed)
+    else:
+        old = list(base.__iter__(value))
+        made = [inner(each) for each in old]
+        if not _same(made, old):
+            again = base.__new__(type(value), made)
+            if hasattr(value, "__dict__"):
+                vars(again).update(vars(value))
+            return again
+    return value
+
+
+def _state(value: Any) -> Iterator[tuple[Any, Callable[[Any], None]]]:
+    """What the attributes of an object hold, those of `__slots__` too, and what writes them past its class."""
+    with contextlib.suppress(AttributeError, TypeError):  # One without a dictionary.
+        attributes = object.__getattribute__(value, "__dict__")
+        for name, each in list(attributes.items()):
+            yield each, partial(attributes.__setitem__, name)
+    for cls in type(value).__mro__:
+        for member in vars(cls).values():
+            if type(member) is types.MemberDescriptorType:
+                with contextlib.suppress(AttributeError):  # Nothing is there yet.
+                    yield member.__get__(value), partial(member.__set__, value)
 
 
 def _same(some: Iterable[Any], others: Iterable[Any]) -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from switchnorm import InputError
 from switchnorm.layers import has_batch_statistics
 from switchnorm.ops import kernel
 from tests.layers.modules import ModuleInfo, module_db
@@ -232,3 +233,9 @@ def test_errors_are_one_line(info: ModuleInfo) -> None:
         with pytest.raises(ValueError, match="must be a tensor of real numbers") as error:
             module(given)
         assert "\n" not in str(error.value)
+    apart = [x.to_sparse(), torch.nested.as_nested_tensor(list(x)), x.to(torch.float32).to_mkldnn()]
+    for given, kind in zip(apart, ("sparse_coo", "nested", "mkldnn"), strict=True):
+        with pytest.raises(InputError, match=f"dense tensor, got a {kind} one"):
+            module(given)
+    with pytest.raises(InputError, match="got float8_e5m2"):
+        module(x.to(torch.float8_e5m2))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune
 
-from switchnorm import InputError, SparseSwitchNorm2d, SwitchNorm2d, parameter_groups, switch
+from switchnorm import InputError, SparseSchedule, SparseSwitchNorm2d, SwitchNorm2d, parameter_groups, switch
 from tests.optim.nets import batches, loss_of, mixed_network, network
 
 
@@ -33,6 +35,32 @@ def test_logits_do_not_decay_and_those_of_ssn_learn_slowly() -> None:
         (of_sn, 0.2, 3e-4),
         (of_ssn, 0.1, 0.0),
     ]
+
+
+class Centred(nn.Module):
+    """Logits less their mean, which makes the same importance."""
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits - logits.mean()
+
+
+def test_logits_that_are_computed_from_other_parameters() -> None:
+    model = mixed_network()
+    for layer in (model[1], model[3]):
+        parametrize.register_parametrization(layer, "mean_weight", Centred())
+        prune.identity(layer, "var_weight")
+    *_, of_sn, of_ssn = parameter_groups(model, lr=0.2, weight_decay=3e-4)
+    inner = "parametrizations.mean_weight.original", "var_weight_orig"
+    for groups, number, rate in (([of_sn], 1, 0.2), ([of_ssn], 3, 0.2 * 0.1)):
+        assert [found for found, *_ in names(model, groups)] == [{f"{number}.{name}" for name in inner}]
+        assert (groups[0]["lr"], groups[0]["weight_decay"]) == (rate, 0.0)
+    optimizer = torch.optim.SGD(parameter_groups(model, lr=0.2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        SparseSchedule(optimizer, model, 1)
+    model(torch.randn(5, 3, 7, 8)).square().mean().backward()
+    optimizer.step()
+    assert (model[3].radius == 1).all()
 
 
 def test_parameters_of_torchs_own_layers() -> None:

@@ -53,6 +53,22 @@ def test_the_rest_takes_as_long_as_the_pace_says(tmp_path, clockwork):
     assert progress.seconds_left() == pytest.approx(80)
 
 
+def test_the_rest_shrinks_while_an_epoch_goes_on(tmp_path, clockwork):
+    paths, progress = make(tmp_path, terminal=False, batches=(32, 32, 32))
+    progress.started(paths[0])
+    progress.started(paths[1])
+    clockwork.now = 10
+    finish_epochs(paths[0], 1)  # of 8, as the other's, which is seen 6 seconds later
+    progress.tick()
+    clockwork.now = 16
+    assert progress.seconds_left() == pytest.approx(64 + 80)  # the third follows the first
+    finish_epochs(paths[1], 1)
+    progress.tick()
+    clockwork.now = 18
+    pace = (10 + 16) / 2
+    assert progress.seconds_left() == pytest.approx(7 * pace - 8 + 8 * pace)
+
+
 def test_epochs_from_before_an_interruption_took_no_time(tmp_path, clockwork):
     paths, progress = make(tmp_path, terminal=False, batches=(32,))
     finish_epochs(paths[0], 6)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import types
 import weakref
-from collections import deque
+from collections import UserList, deque
 from typing import NamedTuple
 
 import pytest
@@ -26,6 +27,39 @@ class Runner:
 
     def __init__(self, layer: nn.Module) -> None:
         self.layers = deque([layer])
+
+
+class Steps(list):
+    """A list that nobody is to write to."""
+
+    def __setitem__(self, index, value):
+        raise TypeError("constant")
+
+
+class Counted(tuple):
+    """A tuple with a constructor and an attribute of its own."""
+
+    def __new__(cls, count, *steps):
+        made = super().__new__(cls, steps)
+        made.count = count
+        return made
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Constant:
+    layer: nn.Module
+    steps: UserList
+
+
+class Derived:
+    __slots__ = ("__private", "unset")
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.__private = layer
+
+    @property
+    def layer(self) -> nn.Module:
+        return self.__private
 
 
 class Block(nn.Module):
@@ -49,6 +83,10 @@ class Kept(Block):
         self.function = lambda x: bn(x)
         self.runner = Runner(bn)
         self.space = types.SimpleNamespace(bn=bn)
+        self.own = Steps([bn]), Counted(3, bn), frozenset({bn})
+        self.constant, self.derived = Constant(bn, UserList([bn])), Derived(bn)
+        self.sets = {bn}, weakref.WeakSet([bn]), weakref.ref(bn)
+        self.keys = {"first": 0, bn: 1, "last": 2}, weakref.WeakKeyDictionary({bn: bn.eps})
         self.proxies = [weakref.proxy(bn)]  # Which die with the old one.
         object.__setattr__(self, "alias", bn)
 
@@ -57,6 +95,9 @@ class Kept(Block):
             *(self.steps[1], self.named["a"], self.named["deep"][0][0]["b"], self.pair.second[0]),
             *(self.method.__self__, self.bound.func, self.inside.args[0]),
             *(self.function.__closure__[0].cell_contents, self.alias, self.runner.layers[0], self.space.bn),
+            *(each for group in (*self.own, *self.sets[:2]) for each in group),
+            *(self.constant.layer, self.constant.steps[0], self.derived.layer, self.sets[2]()),
+            *(list(self.keys[0])[1], *self.keys[1]),
         ]
 
     def forward(self, x):
@@ -71,7 +112,9 @@ def test_all_that_refers_to_a_layer_refers_to_the_new_one(spec):
     steps, pair = model.steps, model.pair
     switch(model, spec)
     assert type(model.bn) is not nn.BatchNorm2d
-    assert [each is model.bn for each in model.kept()] == [True] * 11
+    assert [each is model.bn for each in model.kept()] == [True] * 22
+    assert list(model.keys[0].values()) == [0, 1, 2]
+    assert model.own[1].count == 3
     assert model.steps is steps  # Somebody else may have it too.
     assert type(model.pair) is type(pair)
     assert model.bound.keywords == {"input": None}

@@ -38,4 +38,8 @@ def packed(*tensors: Tensor | None) -> list[Tensor | None]:
 
 
 def _is_channels_last(x: Tensor) -> bool:
-    return x.dim() > 2 and x.movedim(1, -1).is_contiguous()
+    known = _CHANNELS_LAST.get(x.dim())
+    if known is None:
+        return x.dim() > 2 and x.movedim(1, -1).is_contiguous()
+    # PyTorch has this written down; a view costs a small layer a twentieth of its time.
+    return x.is_contiguous(memory_format=known)
