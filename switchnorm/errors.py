@@ -23,6 +23,10 @@ class InputError(ValueError):
     """
 
 
+class AbsentError(InputError):
+    """Data that is not here at all, neither broken nor foreign: a dry run goes on with noise in its place."""
+
+
 def not_installed(packages: Sequence[str], doing: str, extra: str = "train") -> InputError:
     """The error for packages that are not there, with the line that installs them.
 

@@ -52,11 +52,25 @@ class WriteError(InputError):
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn errors of the operating system into a `WriteError` of `path`."""
+    """Turn errors of the operating system, and what others make of a full disk, into a `WriteError` of `path`."""
     try:
         yield
     except OSError as error:
         raise WriteError(path, error) from error
+    except InputError:
+        raise
+    except Exception as error:
+        if not _is_full(path.parent):
+            raise
+        raise WriteError(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether next to nothing goes onto the disk of a folder."""
+    try:
+        return shutil.disk_usage(folder).free < 1 << 16
+    except OSError:
+        return False
 
 
 def write_file(path: Path, content: str | bytes) -> None:
@@ -202,6 +216,8 @@ def check_page(path: Path, name: str) -> None:
 def check_free(path: Path, force: bool) -> None:
     """Raise `InputError` if `path` cannot be written, or exists and `force` does not say to replace it."""
     if not path.parent.is_dir():
+        if path.parent.exists():
+            raise InputError(f"{str(path.parent)!r} is a file, where a folder belongs; choose another place")
         raise InputError(f"folder {str(path.parent)!r} does not exist; make it, or choose another place")
     if path.is_dir():
         raise InputError(f"{str(path)!r} is a folder; expected the name of a file")

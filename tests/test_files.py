@@ -155,3 +155,9 @@ def test_a_device_or_a_pipe_is_not_replaced(tmp_path: Path) -> None:
         write_file(tmp_path / "pipe", "x")
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_file_in_the_place_of_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(InputError, match="a' is a file, where a folder belongs"):
+        check_free(tmp_path / "a" / "b", force=False)

@@ -76,8 +76,20 @@ def _exit_code(error: Exception | KeyboardInterrupt, hint: str) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         complain(f"{error.filename}: {error.strerror or error}")
         return 2
+    if isinstance(error, FileNotFoundError) and not _stands_somewhere():
+        complain("the current folder was removed; change to another one")
+        return 2
     complain_unexpected(error)
     return 1
+
+
+def _stands_somewhere() -> bool:
+    """Whether the current folder exists."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _hint(options: argparse.Namespace) -> str:

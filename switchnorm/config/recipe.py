@@ -25,7 +25,7 @@ from switchnorm.data import create_dataset, dataset_class, dataset_classes
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
 from switchnorm.recipes.compose import read_recipe
-from switchnorm.recipes.located import Located, check_value
+from switchnorm.recipes.located import Located, check_value, written
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -141,7 +141,7 @@ def to_yaml(config: Config) -> str:
             content.pop(name, None)
             for claim in task.claims:
                 content["claim"].pop(claim.key)
-    return yaml.safe_dump(content, sort_keys=False)
+    return written(content)
 
 
 def _parser(dataset: str) -> ArgumentParser:

@@ -26,7 +26,7 @@ from switchnorm.deploy.runtimes.network import NetworkRuntime
 from switchnorm.deploy.settled import Wanted, dimensions, multiple_of, settled, settled_channels, traced_size
 from switchnorm.deploy.sizes import Shape, Tried, try_sizes
 from switchnorm.errors import InputError
-from switchnorm.files import check_free, given_path, part_of, remove, remove_parts, write_files
+from switchnorm.files import check_free, given_path, part_of, remove, remove_parts, write_files, writing
 from switchnorm.surgery.folding import plan_fold
 from switchnorm.text import first_line
 
@@ -125,9 +125,10 @@ def export(
     folder = part_of(path.with_name(name))
     remove_parts(path.parent, name)
     try:
-        folder.mkdir()
         beside = folder / path.name
-        writer(job, beside)
+        with writing(path):
+            folder.mkdir()
+            writer(job, beside)
         runtime = opener(beside)
         if shown is None:
             checks = check(runtime, reference, images, answers, half=half)

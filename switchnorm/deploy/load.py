@@ -62,8 +62,9 @@ def load(what: str | os.PathLike[str], *, checkpoint: str | None = None, device:
     if path.suffix.lower() in _WEIGHTS_ALONE:
         if run is None:
             raise InputError(
-                f"{name!r} holds weights alone, and nothing says how pictures are shown to them; `switchnorm predict "
-                f"PICTURE --weights {name} --model NAME --classes CLASSES` takes any weights"
+                f"{name!r} is in no run, and weights alone do not say how pictures are shown to them; expected a run "
+                f"or one of its checkpoints (`switchnorm predict PICTURE --weights {name} --model NAME --classes "
+                "CLASSES` takes any weights)"
             )
         return _of_run(path, name, device, "best")
     return _of_file(path, name, device)

@@ -18,9 +18,11 @@ from switchnorm.deploy.description import Description
 from switchnorm.deploy.net import Net
 from switchnorm.deploy.runtimes.network import NetworkRuntime
 from switchnorm.deploy.shown import Shown
+from switchnorm.errors import InputError
 from switchnorm.runs.checkpoints import checkpoint_of
 from switchnorm.runs.classes import run_classes
 from switchnorm.runs.folder import RunFolder
+from switchnorm.runs.reading import run_of
 from switchnorm.training.network import check_task, dataset_of, make_network
 from switchnorm.weights import load_state, read_checkpoint
 
@@ -75,7 +77,9 @@ def trained(path: Path, checkpoint: str = "best", config: Config | None = None) 
         InputError: no run, no such checkpoint, or files that do not fit one another.
     """
     if path.is_file():
-        run, file = RunFolder.open(path.parent.parent), path
+        if (folder := run_of(path)) is None:
+            raise InputError(f"{str(path)!r} is no checkpoint of a run; expected one in a run's folder")
+        run, file = RunFolder.open(folder), path
     else:
         run = RunFolder.open(path)
         file = checkpoint_of(run, checkpoint)

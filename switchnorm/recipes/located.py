@@ -14,6 +14,8 @@ from switchnorm.text import decode
 
 #: How deep a file may nest, and how many values it may hold, with every alias written out.
 DEEPEST, LARGEST = 32, 10_000
+#: The first line of a file whose last one, YAML's end of a document, tells that nothing was cut off, and that one.
+_WHOLE, _END = "# Every key; the last line is the end.", "..."
 # Bytes of a file: PyYAML takes a second for so many. And characters of a number.
 _LONGEST, _MOST_DIGITS = 500_000, 40
 
@@ -54,12 +56,14 @@ def read_located(
         expected: what it is supposed to be, for the error where it is none.
 
     Raises:
-        InputError: invalid YAML, a key that is set twice or is no plain name or number, an alias inside of what it
-            stands for, or more nesting than any recipe needs; names file and line.
+        InputError: invalid YAML, a file that was cut, a key that is set twice or is no plain name or number, an alias
+            inside of what it stands for, or more nesting than any recipe needs; names file and line.
     """
     text = _read_text(path, title)
     if len(text) > _LONGEST:
         raise InputError(f"{title} has {len(text)} characters, of {_LONGEST} that a recipe may have")
+    if text.startswith(_WHOLE) and text.rstrip().rpartition("\n")[2] != _END:
+        raise InputError(f"{title} has lost its end: its last line is to be '{_END}'; put back what was there")
     try:
         loader = _Loader(text, title)
         root = loader.get_single_node()
@@ -75,6 +79,11 @@ def read_located(
         where = title if mark is None else f"{_place(mark)}, column {mark.column + 1}"
         problem = ", ".join(filter(None, (error.context, error.problem)))
         raise InputError(f"{where}: no valid YAML: {' '.join(problem.split())}") from error
+
+
+def written(content: dict[str, Any]) -> str:
+    """Keys as a file of YAML that `read_located` reads, and refuses where its end is missing."""
+    return f"{_WHOLE}\n{yaml.safe_dump(content, sort_keys=False, explicit_end=True)}"
 
 
 def check_value(text: str, title: str) -> None:

@@ -21,7 +21,7 @@ from switchnorm.report.results.result import results
 from switchnorm.report.results.results_sections import curves_section, results_section
 from switchnorm.report.user_sections import made_by, user_sections
 from switchnorm.runs.geometries import Absent
-from switchnorm.runs.run import load_run
+from switchnorm.runs.run import load_runs
 
 
 def write(runs: Sequence[Path], out: Path, absent: Sequence[Absent] = (), notes: Sequence[str] = ()) -> Path:
@@ -51,7 +51,7 @@ def write(runs: Sequence[Path], out: Path, absent: Sequence[Absent] = (), notes:
 
 
 def _page(paths: Sequence[Path], absent: Sequence[Absent], notes: Sequence[str]) -> str:
-    runs = [load_run(path) for path in dict.fromkeys(paths)]
+    runs = load_runs(paths)
     groups = group_runs(runs)
     rows = results(groups)
     sections = (

@@ -22,7 +22,7 @@ from switchnorm.report.results.result import results
 from switchnorm.report.results.results_table import results_table
 from switchnorm.runs.geometries import Absent
 from switchnorm.runs.importance import ImportanceRow
-from switchnorm.runs.run import load_run
+from switchnorm.runs.run import load_runs
 from switchnorm.text import printable
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -34,7 +34,7 @@ _NAME, _INDENT = 10, "  "
 
 def print_results(runs: Sequence[Path], console: Console | None = None, notes: Sequence[str] = ()) -> None:
     """Print the table of scores by normalizer for the given run folders, and by geometry where these differ."""
-    groups = group_runs([load_run(path) for path in dict.fromkeys(runs)])
+    groups = group_runs(load_runs(runs))
     for place, table in enumerate([*_results(groups, notes), *map(grid_table, grids(groups))]):
         if place:
             (console or Console()).print()
@@ -43,7 +43,7 @@ def print_results(runs: Sequence[Path], console: Console | None = None, notes: S
 
 def live_results(runs: Sequence[Path]) -> RenderableType:
     """The table of scores by normalizer, to be shown while a study goes on."""
-    return Group(*(_drawing(table, on_screen=True) for table in _results(group_runs(map(load_run, runs)))))
+    return Group(*(_drawing(table, on_screen=True) for table in _results(group_runs(load_runs(runs)))))
 
 
 def _results(groups: Sequence[RunGroup], notes: Sequence[str] = ()) -> list[Table]:
@@ -52,13 +52,13 @@ def _results(groups: Sequence[RunGroup], notes: Sequence[str] = ()) -> list[Tabl
 
 def print_grids(runs: Sequence[Path], absent: Sequence[Absent] = (), console: Console | None = None) -> None:
     """Print the table of scores by geometry for the given run folders and the trainings that have none."""
-    for grid in grids(group_runs([load_run(path) for path in runs]), absent, least=1):
+    for grid in grids(group_runs(load_runs(runs)), absent, least=1):
         print_table(grid_table(grid), console)
 
 
 def live_grid(runs: Sequence[Path], absent: Sequence[Absent] = ()) -> RenderableType:
     """The scores alone, to be shown while a study goes on."""
-    found = grids(group_runs([load_run(path) for path in runs]), absent, least=1)
+    found = grids(group_runs(load_runs(runs)), absent, least=1)
     return Group(*(_drawing(replace(grid_table(grid, differences=False), notes=()), on_screen=True) for grid in found))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,10 @@ class Run:
         """The importance after the last epoch."""
         return self.importance[max(self.importance)] if self.importance else []
 
+    def is_copy(self, other: Run) -> bool:
+        """Whether both are the record of one training."""
+        return (self.provenance, self.config, self.metrics) == (other.provenance, other.config, other.metrics)
+
     def measured(self, column: str) -> dict[int, float]:
         """A column of the metrics by epoch, without the epochs that did not measure it."""
         rows = ((row["epoch"], row.get(column)) for row in self.metrics)
@@ -165,6 +170,25 @@ def load_run(path: Path) -> Run:
         importance=read_importance(path / "importance.csv", start),
         diverged=diverged,
     )
+
+
+def load_runs(paths: Iterable[Path]) -> list[Run]:
+    """Read run folders, each once, by whatever paths it is given.
+
+    Raises:
+        InputError: as `load_run`, or one is a copy of another, which would count as a second training.
+    """
+    first: dict[str, Path] = {}
+    for path in map(Path, paths):
+        first.setdefault(os.path.realpath(path), path)
+    runs: list[Run] = []
+    for path in first.values():
+        run = load_run(path)
+        same = next((each for each in runs if run.provenance.get("created") and run.is_copy(each)), None)
+        if same is not None:
+            raise InputError(f"{path} is a copy of {same.path}, and no second training; give one of them")
+        runs.append(run)
+    return runs
 
 
 def _read_config(path: Path) -> dict[str, Any]:

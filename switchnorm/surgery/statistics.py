@@ -158,8 +158,8 @@ def calibrate(
         like: the model before the switch, with the same names of layers; it stays as it is.
 
     Raises:
-        InputError: no module, no batch at all, a layer with batch statistics that does not support it, or layers that
-            do not pair with those of `like`; before anything has changed.
+        InputError: no module, no batch at all, a layer with batch statistics that does not support it, layers that do
+            not pair with those of `like`, or statistics that are not finite; the model is as before then.
     """
     check_model("calibrate", model)
     if like is not None:
@@ -190,13 +190,24 @@ def calibrate(
         nullcontext(run) if likeness is None else likeness.forward(run) as run,
     ):
         _forget(layers)
-        for batch in chain((first,), batches):
+        for number, batch in enumerate(chain((first,), batches), 1):
             run(model, batch)
+            _check_finite(model, number)
     _keep_unseen(model, layers, before)
 
 
 class CalibrationWarning(UserWarning):
     """Layers whose running statistics are not calibrated, since they saw no samples."""
+
+
+def _check_finite(model: nn.Module, batch: int) -> None:
+    """Raise `InputError` where running statistics are no numbers any more after a batch, counted from 1."""
+    for name, buffer in running_statistics(model).items():
+        if not buffer.is_meta and not buffer.isfinite().all():
+            raise InputError(
+                f"calibrate: {name!r} is not finite after batch {batch}; look at its inputs, or at the weights before "
+                "this layer; the statistics are as before"
+            )
 
 
 def _keep_unseen(model: nn.Module, layers: list[Any], before: list[tuple[Tensor, Tensor]]) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from switchnorm.config.schema import Config
 from switchnorm.data import Dataset
-from switchnorm.errors import InputError
+from switchnorm.errors import AbsentError
 from switchnorm.surgery import set_momentum
 from switchnorm.surgery.freeze import is_frozen
 from switchnorm.surgery.importance import is_sparse, mixing_layers, sparse_layers
@@ -72,7 +72,7 @@ def _class_rows(config: Config, dataset: Dataset | None) -> ClassRows | None:
         return None
     try:
         names = tuple(dataset.classes)
-    except InputError:
+    except AbsentError:
         return None
     return ClassRows(names, dataset.fixed_classes, partial(build_model, config))
 

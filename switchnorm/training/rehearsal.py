@@ -11,7 +11,7 @@ from switchnorm.config.schema import Config
 from switchnorm.data import Cifar10, Cifar100, Dataset, create_dataset
 from switchnorm.data.files.cifar_files import locate
 from switchnorm.data.loaders.loader import Batch
-from switchnorm.errors import InputError
+from switchnorm.errors import AbsentError, InputError
 from switchnorm.processes import is_launched
 from switchnorm.surgery.batch import check_support
 from switchnorm.training.beginning import begin
@@ -46,7 +46,7 @@ class DryRun:
         parameters: how many numbers of the network are trained.
         frozen: how many are not.
         samples: how many pictures the step took, instead of the configured batch.
-        missing: why the data could not be read, so that the pictures were noise; "" where it could.
+        missing: why the data is not here, so that the pictures were noise; "" where it is.
         steps_per_epoch: optimizer steps of an epoch; None where the data is not here.
         lr: the learning rate that the schedule multiplies.
         loss: of the step.
@@ -105,7 +105,7 @@ def dry_run(config: Config) -> DryRun:
         config: of the run.
 
     Raises:
-        InputError: whatever would keep the run from starting, but for missing data.
+        InputError: whatever would keep the run from starting, but for data that is not here.
     """
     check_device(config)
     check_task(config)
@@ -167,12 +167,12 @@ def _one_step(config: Config, model: nn.Module, batch: Batch, classes: int, step
 
 
 def _missing(dataset: Dataset) -> str:
-    """Why the data cannot be read, in words; "" where it can. Nothing is downloaded for a rehearsal."""
+    """Why the data is not here, in words; "" where it is. Nothing is downloaded for a rehearsal."""
     try:
         if isinstance(dataset, (Cifar10, Cifar100)) and locate(dataset.folder, dataset.versions) is None:
             return f"{dataset.title} would be downloaded"
         dataset.prepare()
-    except InputError as error:
+    except AbsentError as error:
         return str(error)
     return ""
 
@@ -181,7 +181,7 @@ def _num_classes(dataset: Dataset) -> int | None:
     """None where only the data knows, and it is missing."""
     try:
         return dataset.num_classes
-    except InputError:
+    except AbsentError:
         return None
 
 

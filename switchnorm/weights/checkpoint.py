@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,8 @@ class CheckpointFile:
         container: the entry of a training checkpoint that held the state, such as "state_dict"; "" where the file is
             the state.
         beside: names of entries that are not used: those of the training checkpoint beside the state, and in the state
-            the sums from which synchronised Batch Norm of CSAILVision/semantic-segmentation-pytorch makes its averages.
+            the sums from which synchronised Batch Norm of CSAILVision/semantic-segmentation-pytorch makes its averages,
+            and counters of wrappers.
         prefix: what training wrappers had put before every key, for example "module.".
         metadata: what `switchnorm convert` recorded of the file's origin.
         classes: what the network tells apart, in the order of its labels; None where the file does not say it.
@@ -74,7 +75,7 @@ def as_checkpoint(file: Content, path: Path) -> CheckpointFile:
     container = next((name for name in _CONTAINERS if _is_state(_entries(content.get(name)))), "")
     state = _entries(content[container]) if container else content
     if not _is_state(state):
-        raise InputError(f"checkpoint {str(path)!r} holds no state dict; expected tensors by name")
+        raise InputError(f"checkpoint {str(path)!r} holds no state dict; expected tensors by name{_nearest(content)}")
     special = next((key for key, value in state.items() if isinstance(value, NoPlainTensor)), None)
     if special is not None:
         raise InputError(
@@ -83,9 +84,12 @@ def as_checkpoint(file: Content, path: Path) -> CheckpointFile:
     unprintable = next((key for key in state if not key.isprintable()), None)
     if unprintable is not None:
         raise InputError(f"checkpoint {str(path)!r} has a key that cannot be printed, {unprintable!r:.100}")
-    prefix = _prefix(state)
-    state = {key.removeprefix(prefix): value for key, value in state.items()}
+    counters = _counters(state)
+    prefix = _prefix([key for key in state if key not in counters])
+    state = {key.removeprefix(prefix): value for key, value in state.items() if key not in counters}
     beside = [str(key) for key in content if key != container] if container else []
+    _say_alike({name: _entries(content.get(name)) for name in beside}, state, container, path)
+    beside += counters
     sums = [key for key in state if key.endswith(_SUMS) and f"{key.rpartition('.')[0]}.running_mean" in state]
     beside += sums
     state = {key: value for key, value in state.items() if key not in set(sums)}
@@ -201,12 +205,38 @@ def _entries(value: Any) -> dict[Any, Any]:
     return {key.decode("latin1") if isinstance(key, bytes) else key: item for key, item in dict.items(value)}
 
 
-def _prefix(state: Mapping[str, Tensor]) -> str:
+def _prefix(keys: Sequence[str]) -> str:
     """What wrappers, one inside another, put before every key."""
     found = ""
-    while wrapper := next((w for w in _WRAPPERS if all(key.startswith(found + w) for key in state)), ""):
+    while wrapper := next((w for w in _WRAPPERS if all(key.startswith(found + w) for key in keys)), ""):
         found += wrapper
     return found
+
+
+def _counters(state: Mapping[str, Tensor]) -> list[str]:
+    """The wrappers' own numbers beside the entries that they put a name before, as `n_averaged` of `AveragedModel`."""
+    own = [key for key, t in state.items() if "." not in key and t.numel() == 1 and not t.is_floating_point()]
+    return own if own and _prefix([key for key in state if key not in own]) and len(own) < len(state) else []
+
+
+def _nearest(content: Mapping[Any, Any]) -> str:
+    """Which entries of a file hold a state dict under names that say too little."""
+    names = [str(name) for name, value in content.items() if _is_state(_entries(value))]
+    return f"; its entry {names[0]!r} holds some, save that alone" if names else ""
+
+
+def _say_alike(beside: Mapping[str, dict[Any, Any]], state: Mapping[str, Tensor], container: str, path: Path) -> None:
+    """Warn of entries beside the state that are one of the same network, as averages of the weights are."""
+    for name, other in beside.items():
+        if not _is_state(other):
+            continue
+        prefix = _prefix(list(other))
+        if 2 * len(state.keys() & {key.removeprefix(prefix) for key in other}) > len(state):
+            warnings.warn(
+                f"checkpoint {str(path)!r} has weights under {container!r}, which are taken, and under {name!r}, which "
+                f"are not; for these save that entry alone",
+                stacklevel=4,
+            )
 
 
 def _listed(what: str, names: list[str], most: int = 8) -> list[str]:

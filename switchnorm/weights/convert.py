@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -78,6 +79,7 @@ def convert(
         _check_suffix(targets[-1], _TORCH_SUFFIXES)
     _check_targets(targets, read, force)
     source = _read(read, name, network)
+    _say_not_finite(source.state, path)
     if to_safetensors:
         card = _card(source, source.state, "", [])
         _write_safetensors(out, targets[1], source.state, source.metadata, card)
@@ -90,6 +92,17 @@ def convert(
     parts = (state,) if decoder is None else divided(state, repr(str(path)))
     _write_torch({to: (part, *origin) for to, part, origin in zip(targets, parts, origins, strict=True)})
     return card
+
+
+def _say_not_finite(state: Mapping[str, Tensor], path: Path) -> None:
+    """Warn of numbers with which no network computes; some hold infinity on purpose, so that it is no error."""
+    names = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if names:
+        warnings.warn(
+            f"{str(path)!r} holds numbers that are not finite in {len(names)} of {len(state)} entries, the first is "
+            f"{names[0]}; they are as they were",
+            stacklevel=3,
+        )
 
 
 def _check_suffix(out: Path, suffixes: tuple[str, ...]) -> None:

@@ -172,3 +172,12 @@ def test_warnings_are_lines_without_the_place_in_the_code(monkeypatch, capsys):
     main(["inspect", "runs/x"])
     assert capsys.readouterr().err == "warning: a picture\\x1b[31m is lost\n"
     assert warnings.formatwarning is before
+
+
+def test_a_folder_that_was_removed_under_ones_feet_is_a_line(tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    command = f"cd {here} && rmdir {here} && exec {' '.join(SWITCHNORM)} train digits/resnet9 --dry-run --device cpu"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, env=environment)
+    assert (ran.returncode, ran.stderr) == (2, "switchnorm: the current folder was removed; change to another one\n")

@@ -201,3 +201,13 @@ def test_unknown_recipes_name_the_nearest():
         find_recipe("cifar10/resnet2")
     with pytest.raises(InputError, match="does not exist"):
         find_recipe("missing.yaml")
+
+
+def test_a_written_configuration_that_was_cut_is_refused(tmp_path):
+    saved = tmp_path / "config.yaml"
+    whole = to_yaml(read_config(find_recipe("digits/resnet9")))
+    assert whole.endswith("\n...\n")
+    for length in (len(whole) // 2, whole.index("schedule:"), len(whole) - 5):
+        saved.write_text(whole[:length])
+        with pytest.raises(InputError, match="config.yaml has lost its end: its last line is to be '...'"):
+            read_config(saved)

@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -298,8 +299,22 @@ def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path, monkeypatch: pytest
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
+    said = f"net{suffix} cannot be written: No space left on device; free some space there"
+    with pytest.raises(InputError, match=said):
         export(nn.Conv2d(3, 2, 3), tmp_path / f"net{suffix}", size=12)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_writer_that_knows_no_full_disk_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(job: object, path: Path) -> None:
+        raise RuntimeError("[enforce fail] unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(Format, "write", property(lambda self: fail))
+    with pytest.raises(RuntimeError, match="unexpected pos"):
+        export(classifier(), tmp_path / "net.pt2", description=described())
+    monkeypatch.setattr("switchnorm.files.shutil.disk_usage", lambda folder: SimpleNamespace(free=4096))
+    with pytest.raises(InputError, match="net.pt2 cannot be written: No space left on device"):
+        export(classifier(), tmp_path / "net.pt2", description=described())
     assert not list(tmp_path.iterdir())
 
 

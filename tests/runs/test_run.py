@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from switchnorm.errors import InputError
 from switchnorm.report import load_run
+from switchnorm.runs.run import load_runs
 from tests.report.conftest import EPOCHS, LAYERS, STATISTICS, Make
 
 
@@ -158,3 +160,13 @@ import switchnorm.report
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_each_run_counts_once_by_whatever_path_it_is_given(make_run: Make, tmp_path: Path) -> None:
+    path, other = make_run("sn"), make_run("sn", seed=1)
+    (tmp_path / "link").symlink_to(path)
+    found = load_runs([path, path / ".." / path.name, other, tmp_path / "link"])
+    assert [run.path for run in found] == [path, other]
+    copied = shutil.copytree(path, tmp_path / "copied")
+    with pytest.raises(InputError, match=f"copied is a copy of .*{path.name}, and no second training"):
+        load_runs([path, copied])

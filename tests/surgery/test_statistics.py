@@ -223,3 +223,17 @@ def test_evaluation_mode_reaches_functions_that_ask_for_the_mode():
     evaluation_mode(net)
     x = torch.randn(2, 3, 4, 4)
     torch.testing.assert_close(net(x), 2 * x, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("spec", ["bn", "sn"])
+def test_calibrate_takes_no_numbers_that_are_not_finite(spec):
+    model = switch(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), spec)
+    good = torch.randn(2, 3, 6, 6)
+    model(good)
+    before = copy.deepcopy(model.state_dict())
+    bad = good.clone()
+    bad[0, 0, 3, 3] = float("nan")
+    with pytest.raises(InputError, match="'1.running_mean' is not finite after batch 2; .* the statistics are as before"):
+        calibrate(model, [good, bad])
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert model[1].training

@@ -1,5 +1,6 @@
 import os
 import pickle
+import warnings
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,31 @@ def test_two_files_that_are_no_encoder_and_decoder_are_named(tmp_path):
     ):
         load_published(model, encoder, decoder)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_other_weights_of_the_network_in_a_file_are_said(tmp_path):
+    model = filled(network())
+    state = model.state_dict()
+    averaged = {f"module.{key}": value for key, value in filled(network()).state_dict().items()}
+    torch.save({"state_dict": state, "state_dict_ema": averaged, "epoch": 3}, tmp_path / "both.pth")
+    with pytest.warns(UserWarning, match="weights under 'state_dict', which are taken, and under 'state_dict_ema'"):
+        load_published(network(), tmp_path / "both.pth")
+    torch.save({"state_dict": state, "momenta": {"0": torch.ones(3)}}, tmp_path / "one.pth")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_published(network(), tmp_path / "one.pth")
+
+
+def test_the_state_of_an_averaged_model_is_that_of_the_network(tmp_path):
+    model = filled(network())
+    torch.save(torch.optim.swa_utils.AveragedModel(model).state_dict(), tmp_path / "swa.pth")
+    file = read_checkpoint(tmp_path / "swa.pth")
+    assert (file.prefix, file.beside) == ("module.", ("n_averaged",))
+    other = load_published(network(), tmp_path / "swa.pth")
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+def test_an_unknown_entry_that_holds_the_weights_is_named(tmp_path):
+    torch.save({"ema": network().state_dict(), "step": 3}, tmp_path / "ema.pth")
+    with pytest.raises(InputError, match="holds no state dict; expected tensors by name; its entry 'ema' holds some"):
+        read_state(tmp_path / "ema.pth")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -110,3 +111,12 @@ def test_killed_at_any_moment_no_file_is_half_or_beside_a_stale_card(tmp_path, m
         assert json.loads((tmp_path / "x.json").read_text())["md5"] == md5(source)
     convert(tmp_path / "new.pth", tmp_path / "x.safetensors", force=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["new.pth", "old.pth", "x.json", "x.safetensors"]
+
+
+def test_numbers_that_are_not_finite_are_said(tmp_path):
+    state = small_state()
+    key = next(key for key, value in state.items() if value.is_floating_point())
+    state[key].view(-1)[0] = float("nan")
+    write_zip(state, tmp_path / "x.pth")
+    with pytest.warns(UserWarning, match=f"not finite in 1 of {len(state)} entries, the first is {re.escape(key)}"):
+        convert(tmp_path / "x.pth", tmp_path / "x.safetensors")

@@ -216,7 +216,8 @@ class Dataset(ABC):
         """Read the data, or find it and see what is there, so that whatever is wrong shows now.
 
         Raises:
-            InputError: data that is missing, damaged or foreign.
+            InputError: data that is missing, damaged or foreign. It is a `switchnorm.errors.AbsentError` where nothing
+                is here at all: a dry run goes on with noise.
         """
 
     def check_training(self) -> None:

@@ -13,7 +13,7 @@ from switchnorm.classes import listed as listed_names
 from switchnorm.data.datasets.dataset import Dataset
 from switchnorm.data.detection.shown import PreparedPictures
 from switchnorm.data.fingerprint import split_fingerprint
-from switchnorm.errors import InputError, unknown
+from switchnorm.errors import AbsentError, InputError, unknown
 from switchnorm.text import canonical
 
 if TYPE_CHECKING:  # and in quotes, as `Dataset` explains
@@ -86,8 +86,8 @@ class DetectionDataset(PreparedPictures):
         """The splits that are here, as far as `root` itself is."""
         try:
             found = self._found
-        except InputError:
-            if self.usual_classes and not self._known and not Path(self.root).exists():
+        except AbsentError:
+            if self.usual_classes and not self._known:
                 return []
             raise
         return [split for split, read in found.items() if read is not None]

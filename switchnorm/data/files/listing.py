@@ -29,7 +29,12 @@ class Paths:
     Args:
         folder: the folder, made absolute, because a worker may live in another one.
         names: the paths below it.
+
+    Attributes:
+        shards: the archives that they are in; none of files.
     """
+
+    shards: Sequence[str] = ()
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
         encoded = [os.fsencode(name) for name in names]

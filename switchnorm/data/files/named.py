@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from switchnorm.errors import InputError
+from switchnorm.errors import AbsentError, InputError
 from switchnorm.text import expanded
 
 
@@ -13,7 +13,7 @@ def find_root(name: str) -> Path:
     """The folder that the option `root` names.
 
     Raises:
-        InputError: there is none.
+        InputError: it is none; an `AbsentError` where nothing is there.
     """
     root = expanded("root", name)
     if root.is_dir():
@@ -22,7 +22,7 @@ def find_root(name: str) -> Path:
         raise InputError(f"root {name!r} is not a folder; expected the folder of a dataset")
     siblings = [each.name for each in root.parent.iterdir() if each.is_dir()] if root.parent.is_dir() else []
     close = difflib.get_close_matches(root.name, siblings, n=1)
-    raise InputError(f"root {name!r} is not a folder" + (f"; did you mean {close[0]!r} beside it?" if close else ""))
+    raise AbsentError(f"root {name!r} is not a folder" + (f"; did you mean {close[0]!r} beside it?" if close else ""))
 
 
 def find_named(option: str, name: str, root: Path) -> Path:

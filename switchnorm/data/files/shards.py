@@ -69,15 +69,15 @@ class ShardPaths(Paths):
 
 
 class Shard(NamedTuple):
-    """What a shard holds.
+    """What a shard holds, each under a name of its own.
 
     Args:
-        pictures: name, offset and size of each.
-        labels: what their files `.cls` say, by the name without extension.
+        pictures: offset and size of each.
+        labels: what files `.cls` say.
         others: names of what is left out.
     """
 
-    pictures: list[tuple[str, int, int]]
+    pictures: dict[str, tuple[int, int]]
     labels: dict[str, str]
     others: list[str]
 
@@ -141,22 +141,22 @@ def read_shards(source: str, shards: Sequence[str], *, may_miss: bool) -> Listin
         InputError: a shard that is damaged, no pictures, or pictures without a label.
     """
     account = Account()
-    places: list[Place] = []
-    said: list[str | None] = []
-    for number, shard in _read_all(shards, may_miss=may_miss, account=account):
-        for name, offset, size in shard.pictures:
-            places.append(Place(number, name, offset, size))
-            said.append(shard.labels.get(_key(name)))
+    found = dict(_read_all(shards, may_miss=may_miss, account=account))
+    for number, shard in found.items():
         for name in shard.others:
             account.add(f"files of type {os.path.splitext(name)[1] or 'none'}", f"{shards[number]}/{name}")
-    if not places:
+    if not any(shard.pictures for shard in found.values()):
         raise InputError(f"{source}: its {len(shards)} shards hold no pictures ({' '.join(EXTENSIONS)})")
-    if any(label is not None for label in said):
-        labels = [
-            _label(f"{shards[place.shard]}/{place.name}", label) for place, label in zip(places, said, strict=True)
+    if any(shard.labels for shard in found.values()):
+        samples = [
+            (Place(number, name, *shard.pictures[name]), label)
+            for number, shard in found.items()
+            for name, label in _labelled(shards[number], shard, account)
         ]
-        paths = ShardPaths(source, shards, places)
-        return Listing(source, paths, torch.tensor(labels), {}, written=True, left_out=account.total())
+        paths = ShardPaths(source, shards, [place for place, _ in samples])
+        labels = torch.tensor([label for _, label in samples])
+        return Listing(source, paths, labels, {}, written=True, left_out=account.total())
+    places = [Place(number, name, *at) for number, shard in found.items() for name, at in shard.pictures.items()]
     classes = [place.name.partition("/")[0] if "/" in place.name else "" for place in places]
     if "" in classes:
         first = places[classes.index("")]
@@ -217,12 +217,22 @@ def _find_in_shards(
         InputError: pictures that are missing, or a shard that is damaged.
     """
     found: dict[str, Place] = {}
+    twice: dict[str, Place] = {}
     for number, shard in _read_all(shards, may_miss=may_miss, account=Account()):
-        for name, offset, size in shard.pictures:
-            place = Place(number, name, offset, size)
-            found.setdefault(canonical(name), place)
-            found.setdefault(canonical(os.path.basename(name)), place)
-    here = [found.get(canonical(name)) or found.get(canonical(os.path.basename(name))) for name in names]
+        for name, at in shard.pictures.items():
+            place = Place(number, name, *at)
+            for known in {canonical(name), canonical(os.path.basename(name))}:
+                # What a picture is called in full comes before the end of another's name.
+                if known in found and (known == canonical(name)) == (known == canonical(found[known].name)):
+                    twice[known] = place
+                elif known not in found or known == canonical(name):
+                    found[known] = place
+                    twice.pop(known, None)
+    asked = [known if (known := canonical(name)) in found else canonical(os.path.basename(name)) for name in names]
+    if unclear := next((known for known in asked if known in twice), None):
+        of = " and ".join(f"{shards[place.shard]}/{place.name}" for place in (found[unclear], twice[unclear]))
+        raise InputError(f"{file} names {unclear!r}, which both {of} may be; expected a single one")
+    here = [found.get(known) for known in asked]
     missing = [name for name, place in zip(names, here, strict=True) if place is None]
     if missing and (len(missing) == len(names) or not may_miss):
         advice = "" if len(missing) == len(names) else "; bring them, or set on_damaged to 'skip'"
@@ -257,9 +267,9 @@ def read_shard(shard: str) -> Shard:
     """What a shard holds, by the heads of its members.
 
     Raises:
-        InputError: it cannot be read, or is no whole tar archive; says where.
+        InputError: it cannot be read, is no whole tar archive, or has a picture or label twice; says where.
     """
-    found, at = Shard([], {}, []), 0
+    found, at = Shard({}, {}, []), 0
     try:
         with _opened(shard) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
@@ -267,13 +277,15 @@ def read_shard(shard: str) -> Shard:
                 if not member.isfile() or os.path.basename(member.name).startswith("."):
                     continue
                 name = member.name.removeprefix("./")
+                if name in found.pictures or name in found.labels:
+                    raise InputError(f"shard {shard} holds {name!r} twice; expected names that say which is meant")
                 ending = os.path.splitext(name)[1].lower()
                 if ending in EXTENSIONS:
-                    found.pictures.append((name, member.offset_data, member.size))
+                    found.pictures[name] = member.offset_data, member.size
                 elif ending == _LABEL:
                     content = archive.extractfile(member)
                     assert content is not None
-                    found.labels[_key(name)] = content.read(64).decode(errors="replace").strip()
+                    found.labels[name] = content.read(64).decode(errors="replace").strip()
                 else:
                     found.others.append(name)
             # tarfile takes the first block that is no head for the end.
@@ -299,6 +311,41 @@ def _key(name: str) -> str:
     """What the files of one sample have in common: the name up to the first dot of its last part."""
     folder, file = os.path.split(name)
     return os.path.join(folder, file.partition(".")[0])
+
+
+def _labelled(shard: str, content: Shard, account: Account) -> Iterator[tuple[str, int]]:
+    """The picture and the label of each sample of a shard, in their order.
+
+    A picture or label beside the one that is called as the sample is, such as `1.mask.png` beside `1.png`, is another.
+
+    Raises:
+        InputError: several pictures or labels of a sample, or none, or a label that is no number.
+    """
+    labels = _by_sample(content.labels)
+    for key, names in _by_sample(content.pictures).items():
+        picture = _own(shard, key, names, "pictures", account)
+        label = _own(shard, key, labels.pop(key, []), "labels", account)
+        yield picture, _label(f"{shard}/{picture}", None if not label else content.labels[label])
+    for names in labels.values():
+        account.add("labels without a picture", f"{shard}/{names[0]}", len(names))
+
+
+def _by_sample(names: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(_key(name), []).append(name)
+    return found
+
+
+def _own(shard: str, key: str, names: list[str], what: str, account: Account) -> str:
+    """The one of a sample's pictures, or labels, that counts; the others are left out. "" where there is none."""
+    own = [name for name in names if os.path.splitext(name)[0] == key] or names
+    if len(own) > 1:
+        raise InputError(f"{shard}: {own[0]!r} and {own[1]!r} are {what} of one sample; expected a single one")
+    for name in names:
+        if name not in own:
+            account.add(f"{what} beside those of samples", f"{shard}/{name}")
+    return own[0] if own else ""
 
 
 def _label(what: str, label: str | None) -> int:

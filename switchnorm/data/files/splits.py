@@ -161,9 +161,12 @@ class Contents:
         if absent:
             more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
             yield f"val has no picture of class {absent[0]!r}{more}"
-        source = None if self.train is None or not training else self.train.source
-        if source is not None and os.path.realpath(source) == os.path.realpath(self.test.source):
-            yield f"val is the training pictures again: both are {source}"
+        if training and self.train is not None and _read_from(self.train) == _read_from(self.test):
+            yield f"val is the training pictures again: both are {self.train.source}"
+
+
+def _read_from(listing: Listing) -> set[str]:
+    return {os.path.realpath(place) for place in listing.paths.shards or (listing.source,)}
 
 
 def agree(

@@ -11,7 +11,7 @@ from switchnorm.report.common.table_files import write_tables
 from switchnorm.report.geometry.grid import Grid, grids
 from switchnorm.report.geometry.grid_table import grid_table
 from switchnorm.runs.geometries import Absent
-from switchnorm.runs.run import load_run
+from switchnorm.runs.run import load_runs
 
 
 def write_grids(
@@ -28,7 +28,7 @@ def write_grids(
     Returns:
         The files.
     """
-    loaded = [load_run(path) for path in runs]
+    loaded = load_runs(runs)
     found = grids(group_runs(loaded), absent, least=1)
     return write_tables(folder, [*map(grid_table, found)], [*map(_numbers, found)], runs=loaded, facts=facts)
 

@@ -10,7 +10,7 @@ from switchnorm.report.common.groups import Group, by_score, group_runs
 from switchnorm.report.common.table_files import write_tables
 from switchnorm.report.results.result import Result, results
 from switchnorm.report.results.results_table import results_table
-from switchnorm.runs.run import Run, load_run
+from switchnorm.runs.run import Run, load_runs
 from switchnorm.runs.score import Score
 
 
@@ -28,7 +28,7 @@ def write_results(
     Returns:
         The files.
     """
-    loaded = [load_run(path) for path in runs]
+    loaded = load_runs(runs)
     tables, numbers = [], []
     for score, groups in by_score(group_runs(loaded)).items():
         rows = results(groups)

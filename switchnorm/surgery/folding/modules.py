@@ -17,6 +17,9 @@ from switchnorm.ops.kernels.choice import takes_torch
 from switchnorm.ops.torchs import channels_last, contiguous, group_norm_is_fast
 from switchnorm.surgery.folding.sizes import MapSize
 
+#: Added to a variance of 1 it leaves 1, in any type of numbers; some versions of PyTorch (2.11) refuse 0.
+NO_EPS = 2.0**-100
+
 
 class Held(Opaque):
     """A module that holds constants."""
@@ -132,7 +135,7 @@ class GroupNorm(Held):
         if self.groups == x.shape[1]:
             return _instance_norm(x, self.weight, self.bias, self.eps)
         y = _instance_norm(x.reshape(x.shape[0], self.groups, -1), None, None, self.eps).reshape(x.shape)
-        return F.batch_norm(y, self.zeros, self.ones, self.weight.detach(), self.bias.detach(), False, 0.0, 0.0)
+        return F.batch_norm(y, self.zeros, self.ones, self.weight.detach(), self.bias.detach(), False, 0.0, NO_EPS)
 
 
 def is_exported() -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from switchnorm.layers.evaluated import Constant
+from switchnorm.surgery.folding.modules import NO_EPS
 from switchnorm.surgery.kinds import apply_tail, tail_of
 
 _BATCH_NORM: dict[tuple[int, ...], type[nn.Module]] = {
@@ -52,7 +53,7 @@ def affine(constant: Constant, dims: tuple[int, ...] | None) -> nn.Module:
         dims: how many dimensions its input may have.
     """
     cls: Any = _BATCH_NORM.get(dims or (), AnyBatchNorm)
-    layer = cls(len(constant.scale), eps=0.0).double().requires_grad_(False)
+    layer = cls(len(constant.scale), eps=NO_EPS).double().requires_grad_(False)
     for name, value in (("running_mean", constant.centre), ("weight", constant.scale), ("bias", constant.shift)):
         getattr(layer, name).copy_(value)
     return layer.eval()

@@ -110,8 +110,8 @@ def _loads(step: dis.Instruction) -> bool:
 
 
 def _calls(step: dis.Instruction) -> bool:
-    """Whether an attribute is loaded to be called at once, which newer Pythons write into the argument."""
-    return step.opname == "LOAD_METHOD" or (dis.opmap.get("LOAD_METHOD") is None and bool((step.arg or 0) & 1))
+    """Whether an attribute is loaded to be called at once, which Pythons from 3.12 on write into the argument."""
+    return step.opname == "LOAD_METHOD" or (sys.version_info >= (3, 12) and bool((step.arg or 0) & 1))
 
 
 def _holds(after: dis.Instruction | None, path: Sequence[str]) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from switchnorm.data import Folder, ImageNet
-from switchnorm.data.files.shards import find_shards, read_shards, shards_in
+from switchnorm.data.files.shards import find_pictures, find_shards, read_shards, shards_in
 from switchnorm.errors import InputError
 from tests.data.photos import CLASSES, folder, training, write_tree
 
@@ -167,3 +167,68 @@ def test_imagenet_in_shards(tmp_path):
         0: "n01440764",
         1: "n01443537",
     }
+
+
+def archive_of(path, *members):
+    """A shard of members, each a name and its content; pictures are looked at by their names alone."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return str(path)
+
+
+ONE = ("1.png", b"-"), ("1.cls", b"0")
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ((*ONE, ("1.cls", b"2")), "holds '1.cls' twice"),
+        ((*ONE, ("./1.png", b"-")), "holds '1.png' twice"),
+        ((*ONE, ("1.jpg", b"-")), "'1.png' and '1.jpg' are pictures of one sample"),
+        ((("1.left.png", b"-"), ("1.right.png", b"-"), ("1.cls", b"0")), "'1.left.png' and '1.right.png' are pictures"),
+        ((("1.png", b"-"), ("1.a.cls", b"0"), ("1.b.cls", b"1")), "'1.a.cls' and '1.b.cls' are labels of one sample"),
+        ((*ONE, ("2.png", b"-")), "2.png must have a label"),
+    ],
+)
+def test_what_could_be_meant_twice_is_refused(tmp_path, members, message):
+    with pytest.raises(InputError, match=message):
+        read_shards("here", [archive_of(tmp_path / "train.tar", *members)], may_miss=False)
+
+
+def test_each_sample_is_one_picture_and_the_rest_is_counted(tmp_path):
+    first = archive_of(tmp_path / "train-0.tar", *ONE, ("1.mask.png", b"-"), ("1.fine.cls", b"7"), ("2.cls", b"1"))
+    second = archive_of(tmp_path / "train-1.tar", ("1.cls", b"3"), ("1.image.png", b"-"))  # a sample of its own
+    found = read_shards("here", [first, second], may_miss=False)
+    assert list(found.paths.names()) == ["1.png", "1.image.png"]
+    assert found.labels.tolist() == [0, 3]
+    assert {(each.reason, each.count, each.first) for each in found.left_out} == {
+        ("pictures beside those of samples", 1, f"{first}/1.mask.png"),
+        ("labels beside those of samples", 1, f"{first}/1.fine.cls"),
+        ("labels without a picture", 1, f"{first}/2.cls"),
+    }
+
+
+def test_pictures_in_folders_of_classes_may_share_the_beginning_of_a_name(tmp_path):
+    shard = archive_of(tmp_path / "train.tar", ("a/of.2020.png", b"-"), ("a/of.2021.png", b"-"), ("b/of.png", b"-"))
+    assert read_shards("here", [shard], may_miss=False).labels.tolist() == [0, 0, 1]
+
+
+def test_both_splits_in_one_root_are_no_repetition(tmp_path):
+    tree = write_tree(tmp_path / "tree")
+    shards = write_shards(tree, tmp_path / "shards", layout="{split}-{number:06d}.tar")
+    assert not any("again" in line for line in folder(shards)._contents.unusual(training=True))
+    again = folder(shards, train_folder=str(shards), val_folder=str(shards))
+    assert any("again" in line for line in again._contents.unusual(training=True))
+
+
+def test_a_name_that_two_pictures_may_have_is_refused(tmp_path):
+    first = archive_of(tmp_path / "0.tar", ("a/1.png", b"-"), ("2.png", b"-"), ("a/3.png", b"-"))
+    archive_of(tmp_path / "1.tar", ("b/1.png", b"-"), ("b/2.png", b"-"))
+    found, paths = find_pictures(["a/1.png", "2.png", "3.png"], [str(tmp_path)], tmp_path / "list", may_miss=False)
+    assert found == ["a/1.png", "2.png", "a/3.png"]
+    assert [paths[i].archive for i in range(3)] == [first] * 3
+    with pytest.raises(InputError, match=r"names '1.png', which both .*/a/1.png and .*/b/1.png may be"):
+        find_pictures(["1.png"], [str(tmp_path)], tmp_path / "list", may_miss=False)
