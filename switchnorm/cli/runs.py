@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from switchnorm.cli.command import Commands
 from switchnorm.errors import InputError
+from switchnorm.runs.reading import run_of
 from switchnorm.text import say
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def _saving(path: Path) -> str:
     from switchnorm.deploy.networks import network_of
     from switchnorm.surgery import plan_fold
 
+    if run_of(path) is None:
+        return "what folding saves is not known, for weights alone do not say of which network they are"
     try:
         network, about = network_of(path, "last")
     except InputError as error:

@@ -208,7 +208,7 @@ def _entries(value: Any) -> dict[Any, Any]:
 def _prefix(keys: Sequence[str]) -> str:
     """What wrappers, one inside another, put before every key."""
     found = ""
-    while wrapper := next((w for w in _WRAPPERS if all(key.startswith(found + w) for key in keys)), ""):
+    while keys and (wrapper := next((w for w in _WRAPPERS if all(key.startswith(found + w) for key in keys)), "")):
         found += wrapper
     return found
 
@@ -216,7 +216,8 @@ def _prefix(keys: Sequence[str]) -> str:
 def _counters(state: Mapping[str, Tensor]) -> list[str]:
     """The wrappers' own numbers beside the entries that they put a name before, as `n_averaged` of `AveragedModel`."""
     own = [key for key, t in state.items() if "." not in key and t.numel() == 1 and not t.is_floating_point()]
-    return own if own and _prefix([key for key in state if key not in own]) and len(own) < len(state) else []
+    others = [key for key in state if key not in own]
+    return own if others and _prefix(others) else []
 
 
 def _nearest(content: Mapping[Any, Any]) -> str:

@@ -124,15 +124,14 @@ class DetectionDataset(PreparedPictures):
         Raises:
             InputError: no root, neither split, or whatever is wrong with files.
         """
+        from switchnorm.data.files.named import lacks  # as `Dataset` explains
+
         splits = ("train", self.split)
         present = [split for split, read in self._found.items() if read is not None]
         if not present:
             looked = "; ".join(f"for {split}: {self._looked_for(split)}" for split in splits)
-            raise self._refusals.nothing_left(
-                lambda: InputError(
-                    f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with objects ({looked})"
-                )
-            )
+            said = f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with objects ({looked})"
+            raise self._refusals.nothing_left(lambda: lacks(self.root, said))
         for split in present:
             if split == self.split or not self._known or present == ["train"]:
                 self._read_whole(split)
@@ -265,7 +264,10 @@ class DetectionDataset(PreparedPictures):
         return self._read[split]
 
     def _absent(self, split: str) -> InputError:
-        return InputError(f"{self.root} has no {split} pictures with objects; looked for {self._looked_for(split)}")
+        from switchnorm.data.files.named import lacks  # as `Dataset` explains
+
+        said = f"{self.root} has no {split} pictures with objects; looked for {self._looked_for(split)}"
+        return lacks(self.root, said)
 
     @functools.cached_property
     def _found(self) -> "dict[str, Callable[[], Annotated] | None]":

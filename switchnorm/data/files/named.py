@@ -25,6 +25,11 @@ def find_root(name: str) -> Path:
     raise AbsentError(f"root {name!r} is not a folder" + (f"; did you mean {close[0]!r} beside it?" if close else ""))
 
 
+def lacks(root: str, said: str) -> InputError:
+    """The error for a dataset's folder without what was looked for there; an `AbsentError` where it is empty."""
+    return InputError(said) if any(find_root(root).iterdir()) else AbsentError(said)
+
+
 def find_named(option: str, name: str, root: Path) -> Path:
     """The file of that name: absolute, from the folder one stands in, or from the dataset's.
 

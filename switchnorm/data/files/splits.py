@@ -15,7 +15,7 @@ from torch import Tensor
 from switchnorm.classes import labels_among, lacking, listed, mapped, same
 from switchnorm.data.files.listing import NAMES, Listing, read_folders, read_list
 from switchnorm.data.files.members import is_url
-from switchnorm.data.files.named import find_named, find_root
+from switchnorm.data.files.named import find_named, find_root, lacks
 from switchnorm.data.files.refusals import RAISED, Refusals
 from switchnorm.data.files.shards import find_shards, read_shards
 from switchnorm.data.files.walk import folders_in, told
@@ -72,9 +72,10 @@ def find_splits(
 
 def _neither(root: Path, train: Split, test: Split) -> InputError:
     there = listed(folders_in(root)[0])
-    return InputError(
+    return lacks(
+        str(root),
         f"{root} has neither folders {train.folder!r} and {test.folder!r} nor lists train.txt and val.txt"
-        + (there and f"; it holds {there}: say which are the splits with train_folder and val_folder")
+        + (there and f"; it holds {there}: say which are the splits with train_folder and val_folder"),
     )
 
 

@@ -106,14 +106,13 @@ class SegmentationDataset(ShownScenes):
             InputError: no root, neither split, pictures without masks or the other way round, or a list that names
                 what is not there.
         """
+        from switchnorm.data.files.named import lacks  # as `Dataset` explains
+
         splits = ("train", self.split)
         if all(self._splits[split] is None for split in splits):
             looked = "; ".join(f"for {split}: {self._looked_for(split)}" for split in splits)
-            raise self._refusals.nothing_left(
-                lambda: InputError(
-                    f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})"
-                )
-            )
+            said = f"{self.root} has neither {splits[0]} nor {splits[1]} pictures with masks ({looked})"
+            raise self._refusals.nothing_left(lambda: lacks(self.root, said))
 
     def surveyed(self) -> "tuple[Surveyed, ...]":
         """The training and the test pictures with their masks, as far as they are here."""
