@@ -313,7 +313,7 @@ def test_a_writer_that_knows_no_full_disk_is_understood(tmp_path: Path, monkeypa
     with pytest.raises(RuntimeError, match="unexpected pos"):
         export(classifier(), tmp_path / "net.pt2", description=described())
     monkeypatch.setattr("switchnorm.files.shutil.disk_usage", lambda folder: SimpleNamespace(free=4096))
-    with pytest.raises(InputError, match="net.pt2 cannot be written: No space left on device"):
+    with pytest.raises(InputError, match=r"net\.pt2 cannot be written: No space left on device"):
         export(classifier(), tmp_path / "net.pt2", description=described())
     assert not list(tmp_path.iterdir())
 

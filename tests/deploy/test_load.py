@@ -272,7 +272,7 @@ def test_settings_that_cannot_be_are_refused(runs, task, settings, message):
         ("nothing/here", "'nothing/here' does not exist; .* on the hub it is called hf-hub:nothing/here"),
         ("nothing.onnx", "'nothing.onnx' does not exist"),
         ("empty", "folder 'empty' has neither config.yaml, as runs have, nor model.safetensors"),
-        ("a.pth", "'a.pth' holds weights alone, and nothing says how pictures are shown to them"),
+        ("a.pth", "'a.pth' is in no run, and weights alone do not say how pictures are shown to them"),
         ("a.onx", "suffix '.onx' is unknown; did you mean '.onnx'"),
         ("a.jpg", "'a.jpg' is a picture; what is to look at it comes first"),
         ("hf-hub:name", "'name' is no name of a repository"),

@@ -97,7 +97,7 @@ def test_pictures_that_a_network_does_not_take_are_an_error_of_one_line():
 
 def test_noise_stands_in_for_what_is_not_here_and_not_for_what_is_broken(tmp_path):
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("model: {name: resnet18, norm: gn}\ndata: {name: folder, root: here, num_classes: 2, size: 32}\n"
+    recipe.write_text("model: {name: resnet18, norm: gn}\ndata: {name: folder, root: here, size: 32}\n"
                       "train: {epochs: 1, batch_size: 4}\n")  # fmt: skip
     missing = read_config(recipe, ("--device", "cpu", f"--data.root={tmp_path / 'nowhere'}"))
     assert "of noise, for the data is not here" in str(dry_run(missing))

@@ -21,7 +21,7 @@ import torch
 from switchnorm.data.files.listing import NAMES, Listing, Paths, find_listed
 from switchnorm.data.files.members import Member, file_system, is_url
 from switchnorm.data.files.walk import EXTENSIONS, Account
-from switchnorm.errors import InputError
+from switchnorm.errors import AbsentError, InputError
 from switchnorm.text import canonical
 
 #: Of one block of a tar archive, two of which, empty, are its end.
@@ -86,7 +86,7 @@ def shards_in(place: str) -> list[str]:
     """The shards of a folder, or those that a path or URL with wildcards or "{000..127}" names; sorted.
 
     Raises:
-        InputError: a URL that cannot be reached.
+        AbsentError: a URL that cannot be reached.
     """
     if not is_url(place):
         folder, pattern = (place, "*.tar") if os.path.isdir(place) else os.path.split(place)
@@ -99,7 +99,7 @@ def shards_in(place: str) -> list[str]:
         found = [each for wanted in _expanded(pattern) for each in fs.glob(wanted)]
     except Exception as error:  # of whatever fsspec asks
         said = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise InputError(f"shards {place!r} cannot be reached: {said}") from error
+        raise AbsentError(f"shards {place!r} cannot be reached: {said}") from error
     cache, _, scheme = place[: place.index("://") + 3].rpartition("::")
     if not cache:
         return sorted(fs.unstrip_protocol(each) for each in found)
