@@ -192,7 +192,7 @@ def calibrate(
         _forget(layers)
         for number, batch in enumerate(chain((first,), batches), 1):
             run(model, batch)
-            _check_finite(model, number)
+            _check_finite(model, layers, number)
     _keep_unseen(model, layers, before)
 
 
@@ -200,10 +200,11 @@ class CalibrationWarning(UserWarning):
     """Layers whose running statistics are not calibrated, since they saw no samples."""
 
 
-def _check_finite(model: nn.Module, batch: int) -> None:
-    """Raise `InputError` where running statistics are no numbers any more after a batch, counted from 1."""
+def _check_finite(model: nn.Module, layers: list[Any], batch: int) -> None:
+    """Raise `InputError` where statistics that are calibrated are not finite after a batch, counted from 1."""
+    ours = {id(buffer) for layer in layers for buffer in layer.buffers(recurse=False)}
     for name, buffer in running_statistics(model).items():
-        if not buffer.is_meta and not buffer.isfinite().all():
+        if id(buffer) in ours and not buffer.is_meta and not buffer.isfinite().all():
             raise InputError(
                 f"calibrate: {name!r} is not finite after batch {batch}; look at its inputs, or at the weights before "
                 "this layer; the statistics are as before"

@@ -235,7 +235,7 @@ def _say_alike(beside: Mapping[str, dict[Any, Any]], state: Mapping[str, Tensor]
         if 2 * len(state.keys() & {key.removeprefix(prefix) for key in other}) > len(state):
             warnings.warn(
                 f"checkpoint {str(path)!r} has weights under {container!r}, which are taken, and under {name!r}, which "
-                f"are not; for these save that entry alone",
+                "are not; for these save that entry alone",
                 stacklevel=4,
             )
 

@@ -103,5 +103,5 @@ def test_noise_stands_in_for_what_is_not_here_and_not_for_what_is_broken(tmp_pat
     assert "of noise, for the data is not here" in str(dry_run(missing))
     (tmp_path / "here/train/a").mkdir(parents=True)
     broken = read_config(recipe, ("--device", "cpu", f"--data.root={tmp_path / 'here'}"))
-    with pytest.raises(InputError, match="here"):
+    with pytest.raises(InputError, match="its class folders hold no pictures"):
         dry_run(broken)
