@@ -50,9 +50,9 @@ def read_content(path: Path) -> Content:
             f"checkpoint {str(path)!r} is a folder; expected a file that torch.save or safetensors wrote{inside}"
         )
     if not path.is_file():
-        raise InputError(
-            f"checkpoint {str(path)!r} does not exist; expected a file that torch.save or safetensors wrote"
-        )
+        # What a shell's <(...) gives can be read once and not searched, as a checkpoint has to be.
+        fault = "is a pipe or a device" if path.exists() else "does not exist"
+        raise InputError(f"checkpoint {str(path)!r} {fault}; expected a file that torch.save or safetensors wrote")
     kind = _format(path)
     if kind == ZIP:
         verify(path)

@@ -1,5 +1,6 @@
 """Every format that checkpoints were saved in is read, and nothing in a file is run."""
 
+import os
 import pickle
 import re
 import struct
@@ -248,6 +249,12 @@ def test_what_stands_for_numpy_is_allowed_only_while_a_file_is_read(tmp_path):
 
 
 # --- damage ---
+
+
+def test_a_pipe_is_named_as_one(tmp_path):
+    os.mkfifo(tmp_path / "x.pth")
+    with pytest.raises(InputError, match=r"x\.pth' is a pipe or a device; expected a file"):
+        read_state(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize("kind", [*WRITERS, "safetensors"])
