@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import itertools
 import os
 import warnings
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from switchnorm.deploy.adapters import Adapter, adapted, set_up, task_of
 from switchnorm.deploy.calibration import calibration
@@ -97,6 +99,7 @@ def export(
     for file in chosen.files(path):
         check_free(file, force)
     network, about = _network(model_or_run, description, checkpoint)
+    _check_input(network)
     notes: list[str] = []
     network = _evaluated(network, notes)
     set_up(network, about)
@@ -173,6 +176,22 @@ def _network(
     if not isinstance(runtime, NetworkRuntime):
         raise InputError(f"{str(what)!r} has been exported already; give the run, or the weights, that it is of")
     return runtime.network, runtime.description
+
+
+def _check_input(network: nn.Module) -> None:
+    """Raise `InputError` for a network of something else than one batch of pictures."""
+    name, way = type(network).__name__, "take torch.onnx.export or torch.export.export of switchnorm.fold(network)"
+    convs = {len(module.kernel_size) for module in network.modules() if isinstance(module, _ConvNd)}
+    if convs and 2 not in convs:
+        of = " and ".join(f"{dims}d" for dims in sorted(convs))
+        raise InputError(f"export writes networks of pictures, and {name} has {of} convolutions alone; {way}")
+    needed = [
+        each.name
+        for each in inspect.signature(network.forward).parameters.values()
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if len(needed) > 1:
+        raise InputError(f"export writes networks of one input, and {name} takes {' and '.join(needed)}; {way}")
 
 
 def _evaluated(network: nn.Module, notes: list[str]) -> nn.Module:

@@ -126,7 +126,8 @@ class Norm:
         except Exception as error:  # The code of others may raise anything.
             words = str(error).strip().partition("\n")[0]
             said = f"{type(error).__name__}: {words}" if words else type(error).__name__
-            raise InputError(f"norm {self.name!r} makes no layer of {channels} channels: {said}") from error
+            way = "; give a function of the channels, such as functools.partial" * isinstance(error, TypeError)
+            raise InputError(f"norm {self.name!r} makes no layer of {channels} channels: {said}{way}") from error
         if not isinstance(made, nn.Module):
             kind = type(made).__name__
             raise InputError(f"norm {self.name!r} must make a torch.nn.Module of {channels} channels, and made {kind}")

@@ -92,7 +92,8 @@ class Likeness:
                 if type(layer) is type(theirs[name]):
                     continue
                 raise InputError(
-                    f"layer {name!r} of model has no scale and shift by which it could become alike; switch with affine"
+                    f"layer {name!r} of model has no scale and shift by which it could become alike; switch with "
+                    "affine=True"
                 )
             for each in _affine(layer) or ():
                 if holders.setdefault(id(each), name) != name:

@@ -52,6 +52,14 @@ def carried(old: nn.Module, new: nn.Module) -> dict[str, Tensor]:
     return {n: t for n, t in mine.items() if n in names and n in theirs and theirs[n].shape == t.shape}
 
 
+def leave_out(old: nn.Module, new: nn.Module) -> None:
+    """Let `new` have no scale or shift where `old` has none: a layer that can do without both can do without one."""
+    for name in AFFINE:
+        without = hasattr(old, name) and getattr(old, name) is None and name in new._parameters
+        if without and "affine" in options_of(type(new)).names:
+            setattr(new, name, None)
+
+
 def carry_tensors(old: nn.Module, new: Any) -> None:
     """Let `new` have what is `carried`: the very parameters and buffers."""
     for name, value in carried(old, new).items():
@@ -63,11 +71,6 @@ def carry_tensors(old: nn.Module, new: Any) -> None:
             # That of a frozen normalization is a buffer.
             parameter = value if isinstance(value, nn.Parameter) else nn.Parameter(value, requires_grad=False)
             owner.register_parameter(last, parameter)
-    for name in AFFINE:
-        without = hasattr(old, name) and getattr(old, name) is None and name in new._parameters
-        if without and "affine" in options_of(type(new)).names:
-            # A layer that can do without both can do without one.
-            setattr(new, name, None)
     if hasattr(new, "affine") and "weight" in new._parameters:
         new.affine = new.weight is not None
 

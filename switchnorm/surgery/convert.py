@@ -22,6 +22,7 @@ from switchnorm.surgery.carry import (
     carry_hooks,
     carry_tensors,
     ends_by_itself,
+    leave_out,
 )
 from switchnorm.surgery.kinds import batch_sync, tail_of
 from switchnorm.surgery.start import Start, begin, source_of, start_of
@@ -56,6 +57,7 @@ class Replacement:
         flat: bool,
         options: Mapping[str, Any],
         start: str,
+        learned: bool | None,
         tied: set[int],
         fed: bool,
     ) -> Replacement:
@@ -68,7 +70,7 @@ class Replacement:
             flat: whether its input is (N, C), which has no instance statistic.
             options: of the new layer; these win over what is carried over. A class or function that is no registered
                 normalizer gets nothing else.
-            start, tied, fed: see `start_of`.
+            start, learned, tied, fed: see `start_of`.
 
         Raises:
             InputError: a setting that the new layer cannot have, or what its constructor raises.
@@ -84,11 +86,14 @@ class Replacement:
             if settings.get("ghost") is not None and settings.get("sync", False) is not False:
                 raise InputError("ghost and sync exclude each other; the nearest options are ghost=None and sync=False")
         new = spec.layer(channels, dims, **settings)
+        if "affine" not in options:
+            leave_out(old, new)
         # Each excludes the other: who asks for one decides both.
         asked_for = {"ghost", "sync"} if options.keys() & {"ghost", "sync"} else set()
         _set_attributes(old, new, {*settings, *spec.registration.takes(dims).bound, *asked_for})
         _check_kept(old, new, spec)
-        return cls(old, new, spec, settings, tuple(_lost(old, new)), partial(start_of, old, new, start, tied, fed))
+        starts = partial(start_of, old, new, start, learned, tied, fed)
+        return cls(old, new, spec, settings, tuple(_lost(old, new)), starts)
 
     def changes_nothing(self) -> bool:
         """Whether the old layer already is what the new one would be."""
@@ -115,7 +120,7 @@ class Replacement:
         like = next((tensor for tensor in own if tensor.is_floating_point()), like)
         if like is not None:
             new.to(like.device, like.dtype)
-        start, source = self.start(), source_of(old, getattr(new, "eps", None))
+        start, source = self.start(), source_of(old)
         carry_tensors(old, new)
         begin(start, source, new)
         new.train(old.training)
@@ -139,8 +144,10 @@ def _settings(old: nn.Module, norm: Norm, dims: int, flat: bool) -> dict[str, An
     for name in options.names:
         if name in theirs and hasattr(old, name):
             value = getattr(old, name)
-            # The eps of a layer that cannot be folded is no plain float.
-            settings[name] = float(value) if isinstance(value, float) else value
+            # No layer that trains has an eps of 0: it gets its own, for which scale and shift make up.
+            if name != "eps" or value:
+                # That of a layer that cannot be folded is no plain float.
+                settings[name] = float(value) if isinstance(value, float) else value
     for name, value in _batch_settings(old).items():
         if name in options.names:
             settings[name] = value

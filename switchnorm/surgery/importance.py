@@ -76,17 +76,21 @@ def unharden(model: nn.Module) -> int:
     return sum([layer.unharden() for layer in sparse_layers(model)])
 
 
-def set_radius(model: nn.Module, radius: float) -> None:
+def set_radius(model: nn.Module, radius: float) -> int:
     """Set SparsestMax's radius in all sparse layers that are not frozen (see `freeze`).
+
+    Returns:
+        How many layers have it now; 0 where it has no effect.
 
     Raises:
         InputError: outside [0, 1]; before any changes.
     """
     check_model("set_radius", model)
     check_radius(radius)
-    for layer in sparse_layers(model):
-        if not is_frozen(layer):
-            layer.set_radius(radius)
+    layers = [layer for layer in sparse_layers(model) if not is_frozen(layer)]
+    for layer in layers:
+        layer.set_radius(radius)
+    return len(layers)
 
 
 def mixing_layers(model: nn.Module) -> list[tuple[str, Any]]:

@@ -13,8 +13,11 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from switchnorm.layers import channels_of, has_batch_statistics, kind_of
 from switchnorm.layers.foreign import process_group_of
+from switchnorm.layers.frozen import twin
 from switchnorm.layers.kinds import overrides
 from switchnorm.layers.made import made_by
+
+_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -132,4 +135,29 @@ def own_forward(norm: nn.Module) -> bool:
     # The frozen ones have no base to compare with; those that compute more do so with an activation.
     if kind is None or kind.base is None:
         return hasattr(norm, "act")
-    return overrides(norm, kind.base)
+    return overrides(norm, kind.base) and not _computes_as(norm, kind.base)
+
+
+def _computes_as(norm: nn.Module, base: type[nn.Module]) -> bool:
+    """Whether a subclass with a forward of its own computes what `base` does, in both modes; looked at by values.
+
+    Not of one with modules inside, nor where the forward is the object's, which may belong to another.
+    """
+    channels, dims = channels_of(norm), class_dims(norm) or 2
+    if norm._modules or "forward" in vars(norm) or channels is None:
+        return False
+    x = torch.arange(4.0 * channels * 3**dims).mul(0.7).cos().view(4, channels, *[3] * dims)
+    held = {**norm._parameters, **norm._buffers}
+    values = {name: torch.linspace(0.5, 2, channels) for name in _TENSORS if held.get(name) is not None}
+    if held.get("num_batches_tracked") is not None:
+        values["num_batches_tracked"] = torch.zeros((), dtype=torch.long)
+    if {name for name, tensor in held.items() if tensor is not None} != values.keys():
+        return False
+    with contextlib.suppress(Exception), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        found: list[bool] = []
+        for training in (True, False):
+            ours, theirs = twin(norm, values, training), twin(norm, values, training)
+            same = torch.allclose(type(norm).forward(ours, x.clone()), base.forward(theirs, x.clone()), 1e-5, 1e-6)
+            found.append(same and all(map(torch.equal, ours.buffers(), theirs.buffers())))
+        return all(found)
+    return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,16 +13,17 @@ from torch.nn.modules.conv import _ConvNd
 
 from switchnorm.errors import InputError
 from switchnorm.layers import Spec, channels_of
-from switchnorm.layers.options import options_of
-from switchnorm.surgery.carry import AFFINE, carried
+from switchnorm.surgery.carry import AFFINE, LOGITS, carried
 from switchnorm.surgery.convert import Replacement
 from switchnorm.surgery.freeze import hold, is_frozen
+from switchnorm.surgery.optimizers import NewParameter, watch
 from switchnorm.surgery.references import renew
 from switchnorm.surgery.standardize import conv_refusal, standardize
+from switchnorm.surgery.start import UNKNOWN
 
 
 class SwitchWarning(UserWarning):
-    """A switch that has nothing to switch."""
+    """A switch that has nothing to switch, or cannot know what there is to keep."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class SwitchPlan:
     wiring: str = ""
     new_parameters: tuple[str, ...] = ()
     _norms: dict[nn.Module, Replacement] = field(default_factory=dict, repr=False)
+    _sources: Mapping[nn.Module, nn.Module | None] = field(default_factory=dict, repr=False)
     _convs: list[_ConvNd] = field(default_factory=list, repr=False)
     _thawed: dict[nn.Module, bool] = field(default_factory=dict, repr=False)
     _applied: bool = field(default=False, repr=False)
@@ -107,6 +109,17 @@ class SwitchPlan:
         kinds = {left.reason: left.description.partition("(")[0] for left in reversed(self.left)}
         seen = "; ".join(f"{count} x {kinds[reason]}: {reason}" for reason, count in counts.most_common(4))
         return f"nothing to switch to {self.spec}: {seen or 'the model has no normalization'}"
+
+    def unsure(self) -> str | None:
+        """That nothing tells whether the model was trained, where that decides; None where it does not."""
+        number = sum(change.function.startswith(UNKNOWN) for change in self.changes)
+        if not number:
+            return None
+        were = "1 layer was" if number == 1 else f"{number} layers were"
+        return (
+            f"nothing tells whether {were} trained, so that new ones begin with equal importance; start='source' keeps "
+            "what was computed, and start='equal' says that nothing is to be kept"
+        )
 
     def apply(self) -> nn.Module:
         """Carry the plan out, once.
@@ -139,7 +152,24 @@ class SwitchPlan:
         for old, layer in new.items():
             if is_frozen(old):
                 hold(layer)
-        return new.get(self.model, self.model)
+        switched = new.get(self.model, self.model)
+        self._watch(switched, new)
+        return switched
+
+    def _watch(self, switched: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
+        """Look out for optimizers that lack the new parameters."""
+        old = {layer: before for before, layer in new.items()}
+        fresh = []
+        for name in self.new_parameters:
+            path, _, last = name.rpartition(".")
+            while (layer := switched.get_submodule(path)) not in old:  # a parameter of a part of the layer
+                path = path.rpartition(".")[0]
+            own, source = dict(old[layer].named_parameters()), self._sources.get(old[layer])
+            if last in LOGITS and "weight" in own and own["weight"].requires_grad:
+                continue
+            beside = [*own.values()] or ([] if source is None else [*source.parameters()])
+            fresh.append(NewParameter(name, switched.get_parameter(name), beside))
+        watch(fresh)
 
     def __str__(self) -> str:
         lines = [
@@ -168,11 +198,7 @@ class SwitchPlan:
 def fresh_parameters(old: nn.Module, new: nn.Module) -> Iterator[str]:
     """The names of the parameters of `new` that are none of `old`, once it has what is carried over."""
     kept = carried(old, new)
-    optional = "affine" in options_of(type(new)).names
-    for name, _ in new.named_parameters():
-        without = name in AFFINE and hasattr(old, name) and getattr(old, name) is None and optional
-        if not without and not isinstance(kept.get(name), nn.Parameter):
-            yield name
+    yield from (name for name, _ in new.named_parameters() if not isinstance(kept.get(name), nn.Parameter))
 
 
 def describe(layer: nn.Module, cls: type[nn.Module] | None = None, channels: int | None = None) -> str:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
+import torch
 from torch import nn
 
 _REGISTERED = ("_parameters", "_buffers", "_modules")
@@ -70,6 +71,8 @@ class _Seen(dict[nn.Module, nn.Module]):
 
 
 def _attributes(module: nn.Module) -> list[tuple[str, Any]]:
+    if isinstance(module, torch.jit.ScriptModule):  # what Python holds of it is how it is reached
+        return []
     return [(name, value) for name, value in vars(module).items() if name not in _REGISTERED]
 
 

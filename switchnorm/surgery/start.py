@@ -9,8 +9,9 @@ this keeps of a trained network.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,10 +20,10 @@ from torch import Tensor, nn
 
 from switchnorm.errors import unknown
 from switchnorm.layers import channels_of, has_batch_statistics, kind_of, norm_of
-from switchnorm.layers.kinds import overrides
+from switchnorm.layers.frozen import frozen_eps
 from switchnorm.ops.simplex import interior
 from switchnorm.surgery.carry import AFFINE, LOGITS, carried
-from switchnorm.surgery.kinds import has_tail
+from switchnorm.surgery.kinds import has_tail, own_forward
 
 STARTS = ("auto", "equal", "source")
 
@@ -39,6 +40,8 @@ GROWTH = 16.0
 
 #: Of a new layer that computes what the old one did.
 _KEPT = "kept"
+#: Of one that begins anew, as layers of a fresh network do, where nobody can tell whether the old one had been trained.
+UNKNOWN = "not known whether it was trained"
 
 #: By statistic, its shares in the mean and in the variance.
 Mixture = Mapping[str, tuple[float, float]]
@@ -89,12 +92,13 @@ def tied_parameters(model: nn.Module) -> set[int]:
     return {key for key, count in held.items() if count > 1}
 
 
-def start_of(old: nn.Module, new: Any, start: str, tied: set[int], fed: bool) -> Start:
+def start_of(old: nn.Module, new: Any, start: str, learned: bool | None, tied: set[int], fed: bool) -> Start:
     """How `new`, as it was made, starts in the place of `old`; nothing changes.
 
     Args:
         old, new: two normalizations.
         start: one of `STARTS`.
+        learned: whether `old` was trained; None where nothing tells.
         tied: ids of parameters that other layers hold too, so that they must stay what they are.
         fed: whether the convolution before them gets standardized weights, so that inputs are others.
     """
@@ -103,23 +107,30 @@ def start_of(old: nn.Module, new: Any, start: str, tied: set[int], fed: bool) ->
     if before is None or after is None:
         same = norm_of(old) is not None and norm_of(old) is norm_of(new)
         name = type(old if before is None else new).__name__
-        return Start(("kept" if same else f"not known: {name} is no mixture of statistics") + unseen)
+        return Start((_KEPT if same else f"not known: {name} is no mixture of statistics") + unseen)
     importance, fits = None, False
-    keeps = start == "source" or (start == "auto" and has_learned(old))
+    keeps = start == "source" or (start == "auto" and bool(learned))
     if keeps:
-        fits = not fed and source_of(old, getattr(new, "eps", None)) is not None and _can_fit(old, new, tied)
+        fits = not fed and source_of(old) is not None and _can_fit(old, new, tied)
     if _mixes(new):
         importance = _importance(old, new, before, fits) if keeps else _equal(old, new)
         carries = importance is None and _mixes(old)
         after = _named(new, *(importance or _importance_of(old if carries else new)))
     # The average of instance statistics is that of the batch.
-    fits = fits and _compared(before, after) != _KEPT and bool({*before, *after} - {"instance", "batch"})
-    if not keeps and has_learned(old) and _mixes(new):
+    average = _compared(before, after) != _KEPT and bool({*before, *after} - {"instance", "batch"})
+    other_eps = _other_eps(old, new)
+    fits = fits and (average or bool(other_eps))
+    changes = [*([] if fits else other_eps), *_not_kept(old, new, after)]
+    if keeps or (dict(after) == dict(before) and not changes):
+        function = "changes: standardized weights" if fed else _compared(before, after, changes)
+    elif learned and _mixes(new):
         function = "changes: equal importance"
-    elif not keeps and dict(after) != dict(before):
-        function = "nothing to keep" if start == "auto" else _compared(before, after)
+    elif start == "auto" and learned is False:
+        function = "nothing to keep"
+    elif start == "auto" and _mixes(new):
+        function = f"{UNKNOWN}: equal importance"
     else:
-        function = "changes: standardized weights" if fed else _compared(before, after)
+        function = _compared(before, after, changes)
     return Start(function + (", scale and shift fitted" if fits else "") + unseen, importance, fits)
 
 
@@ -141,7 +152,12 @@ def begin(start: Start, source: Source | None, new: Any) -> None:
     new_mean, new_var = _average(after, source)
     deviation, new_deviation = (var + source.eps).sqrt(), (new_var + float(new.eps)).sqrt()
     weight, bias = new.weight.cpu().double(), new.bias.cpu().double()
-    grown = weight * (new_deviation / deviation).clamp(1 / GROWTH, GROWTH)
+    # Of the same statistics with another eps every channel can be what it was.
+    most = math.inf if dict(after) == dict(source.mixture) else GROWTH
+    growth = (new_deviation / deviation).clamp(1 / most, most)
+    # A channel without any variance and eps is what it is.
+    deviation, growth = torch.where(deviation > 0, deviation, 1), torch.where(deviation > 0, growth, 1)
+    grown = weight * growth
     # weight * (x - mean) / deviation + bias keeps its slope as far as that may grow, and its value at the mean of x.
     value = weight * (source.running_mean - mean) / deviation + bias
     new.bias.copy_(value - grown * (source.running_mean - new_mean) / new_deviation)
@@ -151,7 +167,9 @@ def begin(start: Start, source: Source | None, new: Any) -> None:
 def mixture_of(layer: nn.Module) -> Mixture | None:
     """The statistics by which a normalization normalizes; None where it does something else, or cannot be read."""
     kind = kind_of(layer)
-    if kind is None or kind.norm is None or (overrides(layer, kind.base) and not has_tail(layer)):
+    if kind is None or kind.norm is None:
+        return None
+    if kind.base is not None and own_forward(layer) and not has_tail(layer):
         return None
     if kind.own and kind.norm.mixes:
         return _named(layer, *_importance_of(layer)) if _readable(layer, LOGITS) else None
@@ -162,39 +180,38 @@ def mixture_of(layer: nn.Module) -> Mixture | None:
     return {_canonical(statistic, channels_of(layer)): (1.0, 1.0)}
 
 
-def source_of(layer: Any, eps: float | None = None) -> Source | None:
-    """By what a layer normalizes on average; None where it has no running statistics of its input.
-
-    Args:
-        layer: a normalization.
-        eps: that of a layer that does not tell, as some frozen ones.
-    """
-    mixture, eps = mixture_of(layer), getattr(layer, "eps", eps)
-    if mixture is None or not _keeps_running(layer) or not isinstance(eps, float):
+def source_of(layer: Any) -> Source | None:
+    """By what a normalization normalizes on average; None where it has no running statistics of its input."""
+    mixture, eps = mixture_of(layer), _eps_of(layer)
+    if mixture is None or not _keeps_running(layer) or eps is None:
         return None
     if not _readable(layer, ("running_mean", "running_var")):
         return None
     mean, var = (t.detach().cpu().double() for t in (layer.running_mean, layer.running_var))
-    return Source(mixture, mean, var, float(eps))
+    return Source(mixture, mean, var, eps)
 
 
-def has_learned(layer: Any) -> bool:
-    """Whether a normalization shows signs of training.
+def has_learned(layer: Any) -> bool | None:
+    """Whether a normalization shows signs of training; None for one that holds nothing which could show them.
 
     These are running statistics that are not their initial ones or have counted batches; constants in their place, as
-    frozen layers have; logits that differ; and a scale or shift that differs between channels, which no initialisation
-    makes.
+    frozen layers have; logits that differ; and of a layer without running statistics a scale or shift that differs
+    between channels. Beside running statistics that have seen nothing such a scale is of an initialisation, as that of
+    many generative networks.
     """
     kind = kind_of(layer)
     if kind is not None and kind.frozen:
         return True
-    if _keeps_running(layer) and _readable(layer, ("running_mean", "running_var")):
+    running = _keeps_running(layer) and _readable(layer, ("running_mean", "running_var"))
+    if running:
         counter = layer._buffers.get("num_batches_tracked")
         counted = isinstance(counter, Tensor) and bool(counter > 0)
         if counted or bool((layer.running_mean != 0).any()) or bool((layer.running_var != 1).any()):
             return True
-    differ = (*AFFINE, *(LOGITS if _mixes(layer) else ()))
-    return any(_readable(layer, (name,)) and bool((t := getattr(layer, name)).ne(t[:1]).any()) for name in differ)
+    differ = (*(() if running else AFFINE), *(LOGITS if _mixes(layer) else ()))
+    shown = [bool((t := getattr(layer, name)).ne(t[:1]).any()) for name in differ if _readable(layer, (name,))]
+    held = any(getattr(layer, name, None) is not None for name in (*AFFINE, *LOGITS, "running_mean"))
+    return any(shown) if held else None
 
 
 def _importance(old: nn.Module, new: Any, before: Mixture, fits: bool) -> Importance | None:
@@ -261,15 +278,52 @@ def _average(mixture: Mixture, source: Source) -> tuple[Tensor, Tensor]:
     return mean, var
 
 
-def _compared(before: Mixture, after: Mixture) -> str:
-    """How much of the function stays, in words."""
+def _compared(before: Mixture, after: Mixture, changes: Sequence[str] = ()) -> str:
+    """How much of the function stays, in words.
+
+    Args:
+        before, after: the statistics.
+        changes: what is not the same besides these, in words.
+    """
     common = {n: sum(min(a, b) for a, b in zip(after[n], before[n], strict=True)) / 2 for n in after if n in before}
     share = sum(common.values())
+    if share < 0.5:
+        changes = [f"{'+'.join(after)} in place of {'+'.join(before)}", *changes]
+    if changes:
+        return f"changes: {', '.join(changes)}"
     if share > 0.9999:
         return _KEPT
-    if share >= 0.5:
-        return f"kept nearly ({100 * share:.0f} % {'+'.join(n for n in common if common[n] >= 0.05)})"
-    return f"changes: {'+'.join(after)} in place of {'+'.join(before)}"
+    return f"kept nearly ({100 * share:.0f} % {'+'.join(n for n in common if common[n] >= 0.05)})"
+
+
+def _other_eps(old: nn.Module, new: nn.Module) -> list[str]:
+    """That two layers have different eps, in words; [] where they have the same, or it is not known."""
+    own, theirs = _eps_of(old), _eps_of(new)
+    return [] if own is None or theirs is None or own == theirs else [f"eps {theirs:g} in place of {own:g}"]
+
+
+def _not_kept(old: Any, new: nn.Module, after: Mixture) -> Iterator[str]:
+    """What `new` cannot take over of what `old` computes with besides statistics, in words."""
+    kept = carried(old, new)
+    lost = [name for name, neutral in zip(AFFINE, (1, 0), strict=True) if _is_lost(old, name, neutral, kept)]
+    if lost:
+        yield f"without {' and '.join(lost)}"
+    if _keeps_running(old) and not _keeps_running(new) and "batch" in after:
+        yield "statistics of each batch in place of running ones"
+
+
+def _is_lost(old: Any, name: str, neutral: float, kept: Mapping[str, Tensor]) -> bool:
+    """Whether a layer has a tensor that its successor lacks, and that is not `neutral` as far as can be seen."""
+    if name in kept or not isinstance(getattr(old, name, None), Tensor):
+        return False
+    return not _readable(old, (name,)) or bool((getattr(old, name) != neutral).any())
+
+
+def _eps_of(layer: nn.Module) -> float | None:
+    """What a normalization adds to the variance; None where it does not tell."""
+    kind = kind_of(layer)
+    eps = frozen_eps(layer) if kind is not None and kind.frozen else getattr(layer, "eps", None)
+    return float(eps) if isinstance(eps, float) else None
 
 
 def _can_fit(old: Any, new: Any, tied: set[int]) -> bool:
@@ -288,10 +342,10 @@ def _readable(layer: nn.Module, names: Sequence[str]) -> bool:
 
 
 def _keeps_running(layer: nn.Module) -> bool:
-    """Whether a layer normalizes by running statistics in evaluation."""
-    kind = kind_of(layer)
-    batch = has_batch_statistics(layer) or (kind is not None and kind.frozen)
-    return batch and isinstance(layer._buffers.get("running_mean"), Tensor)
+    """Whether a normalization normalizes by running statistics in evaluation."""
+    # torch's Instance Normalization may hold some that it does not use.
+    used = getattr(layer, "track_running_stats", True) or has_batch_statistics(layer)
+    return used and isinstance(layer._buffers.get("running_mean"), Tensor)
 
 
 def _mixes(layer: nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -152,9 +153,11 @@ def calibrate(
 
     Args:
         model: any model; without `like`, one without running batch statistics stays as it is.
-        batches: inputs, or tuples or lists that begin with them, as (pictures, targets). Each counts the same.
+        batches: inputs, or tuples or lists that begin with them, as (pictures, targets), or dictionaries. Each counts
+            the same.
         forward: called with the model and a batch; by default the model is called with the inputs, and with the targets
-            where they are a list of dictionaries, which are moved to its device.
+            where they are a list of dictionaries, which are moved to its device. Of a dictionary it gets by name what
+            its forward pass has parameters for, as networks of transformers have, or else the whole.
         like: the model before the switch, with the same names of layers; it stays as it is.
 
     Raises:
@@ -291,9 +294,32 @@ def _keeps_statistics(layer: nn.Module) -> bool:
 
 
 def _call(model: nn.Module, batch: Any) -> None:
+    if isinstance(batch, Mapping):
+        return _call_by_names(model, batch)
     inputs = (batch[0], *_targets(*batch[1:])) if isinstance(batch, (tuple, list)) else (batch,)
     device = next((tensor.device for tensor in chain(model.buffers(), model.parameters())), None)
     model(*_moved(inputs, device))
+
+
+def _call_by_names(model: nn.Module, batch: Mapping[Any, Any]) -> None:
+    """Call a model with those entries of a batch that its forward pass has parameters for; with all where none is."""
+    device = next((tensor.device for tensor in chain(model.buffers(), model.parameters())), None)
+    moved = {name: _moved(each, device) for name, each in batch.items()}
+    taken = inspect.signature(model.forward).parameters.values()
+    every = any(each.kind is each.VAR_KEYWORD for each in taken)
+    named = {name: each for name, each in moved.items() if every or name in {each.name for each in taken}}
+    try:
+        if named:
+            model(**named)
+        else:
+            model(moved)
+    except (TypeError, AttributeError, KeyError) as error:
+        takes, keys = ", ".join(each.name for each in taken), ", ".join(map(repr, batch))
+        name = type(model).__name__
+        raise InputError(
+            f"calibrate: a batch of the entries {keys} does not fit {name}.forward({takes}); give "
+            f"forward=lambda model, batch: model(batch[...])"
+        ) from error
 
 
 def _targets(targets: Any = None, *_: Any) -> tuple[Any, ...]:

@@ -26,7 +26,7 @@ from switchnorm.surgery.references import unregistered
 from switchnorm.surgery.regions import ghost_refusal, region_layers
 from switchnorm.surgery.select import Choice, Selection
 from switchnorm.surgery.standardize import conv_refusal, conv_remark
-from switchnorm.surgery.start import check_start, tied_parameters
+from switchnorm.surgery.start import check_start, has_learned, tied_parameters
 from switchnorm.surgery.wrapped import wrapped_refusal
 
 
@@ -51,18 +51,21 @@ def switch(
         start: "auto", "equal" or "source".
         include, exclude: which normalizations and convolutions: a glob over names, a sequence of globs, or a predicate
             of name and module.
-        options: arguments of the new layers, such as `statistics` or `momentum`.
+        options: arguments of the new layers, such as `statistics` or `momentum`; with `affine=True` those that take the
+            place of layers without scale and shift have these.
 
     Returns:
         The model, or the new layer if the model is a single normalization. A model without anything to switch is
-        returned as it is, with a `SwitchWarning`; switching twice is no mistake.
+        returned as it is, with a `SwitchWarning`; switching twice is no mistake. Another one says that nothing tells
+        whether the model was trained, where "auto" has to choose.
 
     Raises:
         InputError: as `plan_switch`, before anything has changed.
     """
     plan = plan_switch(model, spec, start=start, include=include, exclude=exclude, **options)
-    if (said := plan.nothing_switched()) is not None:
-        warnings.warn(said, SwitchWarning, stacklevel=2)
+    for said in (plan.nothing_switched(), plan.unsure()):
+        if said is not None:
+            warnings.warn(said, SwitchWarning, stacklevel=2)
     return plan.apply()
 
 
@@ -95,7 +98,8 @@ def plan_switch(
     shares without which the others' logits would learn nothing; and where running statistics tell how statistics differ
     on average, scale and shift make up for it, also in layers of a single statistic such as "gn" and "ln". "auto" is
     "source" for layers that show signs of training: running statistics of some batch, a scale or shift that differs
-    between channels, logits that differ, frozen constants; and "equal" for all others.
+    between channels, logits that differ, frozen constants; and "equal" for all others. Layers that hold nothing to look
+    at go by the rest of the model; where all are so, new layers start equal, and the plan and `switch` say that.
 
     Arguments are those of `switch`.
 
@@ -127,6 +131,8 @@ def plan(
     check_start(start)
     options = dict(options or {})
     _check_options(spec, options)
+    if spec.make is None and isinstance(options.get("statistics"), str):  # as commands and configurations spell them
+        options["statistics"] = spec.mixing(options["statistics"]).statistics
     names = named_layers(model, inside=inside)
     layers = [name for module, all_ in names.items() if is_norm(module) or isinstance(module, _ConvNd) for name in all_]
     planner = _Planner(model, spec, names, Selection(include, exclude, layers), options, start)
@@ -138,9 +144,15 @@ def plan(
 def _check_options(spec: Spec, options: Mapping[str, Any]) -> None:
     """Raise `InputError` for an option that no layer of `spec` takes, or that surgery decides itself."""
     norm = spec.registration
+    for name in {"groups", "num_groups"} & options.keys() if norm.groups else ():
+        as_name = f"groups are a part of the name, as in '{norm.name}:{options[name]}'"
+        raise InputError(f"option of {norm.name!r} {name!r} is unknown; {as_name}")
     for dims in norm.layers:
-        known = norm.options(dims) if spec.make is None else norm.takes(dims)
-        unknown = {name: value for name, value in options.items() if name not in known}
+        takes = norm.takes(dims)
+        known = norm.options(dims) if spec.make is None else takes
+        # Layers without scale and shift may get them, and none loses its own.
+        given = {name for name, value in options.items() if name == "affine" and value is True and name in takes}
+        unknown = {name: value for name, value in options.items() if name not in known and name not in given}
         if not unknown:
             return
     norm.check_options(unknown, known)
@@ -172,13 +184,23 @@ class _Planner:
     def wiring(self) -> Wiring:
         """How the layers are connected."""
         found = wire(self.model)
-        self.result.wiring = found.method
+        self.result.wiring, self.result._sources = found.method, found.sources
         return found
 
     @cached_property
     def regions(self) -> set[str]:
         """The names of layers that see regions of pictures, or may see them."""
         return set(region_layers(self.model))
+
+    @cached_property
+    def signs(self) -> set[bool | None]:
+        """What the normalizations of the model say of whether it was trained, see `has_learned`."""
+        return {has_learned(module) for module in self.names if is_norm(module)}
+
+    def learned(self, norm: nn.Module) -> bool | None:
+        """Whether a layer was trained: as it shows, or else as the others do; None where none shows anything."""
+        own = has_learned(norm)
+        return next((sign for sign in (True, False) if sign in self.signs), None) if own is None else own
 
     def plan(self, whole: bool) -> SwitchPlan:
         """Take all layers; with `whole` also what only looks like a normalization."""
@@ -213,7 +235,9 @@ class _Planner:
         dims, flat, why = self.input_of(norm)
         try:
             options = self.options_for(norm)
-            replacement = Replacement.of(norm, self.spec, dims, flat, options, self.start, self.tied, self.is_fed(norm))
+            how = (self.start, self.learned(norm), self.tied, self.is_fed(norm))
+            replacement = Replacement.of(norm, self.spec, dims, flat, options, *how)
+            self.check_dims(norm, replacement.new)
         except InputError as error:
             raise InputError(f"layer {self.names[norm][0]!r}: {error}") from error
         if missing := [name for name in sorted(self.wiring.read[norm]) if not has_such(replacement.new, norm, name)]:
@@ -240,9 +264,9 @@ class _Planner:
     def options_for(self, norm: nn.Module) -> dict[str, Any]:
         """The options of a new layer, and the epsilon that a frozen one writes into its forward pass."""
         options = dict(self.options)
-        kind = kind_of(norm)
-        if kind is not None and kind.frozen and self.spec.make is None and "eps" in self.spec.registration.options():
-            options.setdefault("eps", frozen_eps(norm))
+        takes = self.spec.make is None and "eps" in self.spec.registration.options()
+        if takes and (eps := frozen_eps(norm)):
+            options.setdefault("eps", eps)
         return options
 
     def input_of(self, norm: nn.Module) -> tuple[int, bool, str]:
@@ -257,6 +281,16 @@ class _Planner:
             return dims or 2, False, f"{dims}d by its class" if dims else "2d for want of a convolution"
         dims = len(source.kernel_size) if isinstance(source, _ConvNd) else 1
         return dims, False, f"{dims}d after {self.names[source][0]}"
+
+    def check_dims(self, norm: nn.Module, new: nn.Module) -> None:
+        """Raise `InputError` where a class or function makes layers for other inputs."""
+        dims, made = class_dims(norm), class_dims(new)
+        if dims is None or self.spec.make is None:
+            return
+        if made not in (None, dims):
+            raise InputError(f"{self.spec} is for {made} spatial dimensions, and the input has {dims}")
+        if dims > 1 and type(new).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward):
+            raise InputError(f"{self.spec} normalizes the last dimension, where maps have channels second; take 'ln'")
 
     def check_ghost(self, norm: nn.Module, new: nn.Module) -> None:
         """Raise `InputError` where ghost batches are asked for and the batch is one of regions."""

@@ -71,7 +71,7 @@ def start_from(model: nn.Module, before: Mapping[str, nn.Module], start: str) ->
         if name not in keeps and not both:
             continue
         shared = {id(old.weight)} if any(id(p) in tied for p in new.parameters(recurse=False)) else set()
-        found = start_of(old, new, start, shared, new in standardized)
+        found = start_of(old, new, start, has_learned(old), shared, new in standardized)
         begin(found, source_of(old), new)
         if both:
             importance += [name] if name in keeps else []

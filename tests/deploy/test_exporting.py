@@ -431,3 +431,17 @@ def test_a_trace_of_one_size_refuses_others_also_outside_this_library(tmp_path: 
     torch.testing.assert_close(program(x)[0], network.eval()(x), rtol=1e-4, atol=1e-5)
     with pytest.raises(Exception, match="images are 32x40, and this program is for 40x32"):
         program(torch.randn(3, 3, 32, 40))
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (nn.Sequential(nn.Conv3d(1, 2, 3), nn.BatchNorm3d(2)), "Sequential has 3d convolutions alone; take torch.onnx"),
+        (nn.Sequential(nn.Conv1d(1, 2, 3), nn.ReLU()), "Sequential has 1d convolutions alone"),
+        (nn.Bilinear(3, 3, 2), "Bilinear takes input1 and input2"),
+    ],
+)
+def test_what_takes_no_pictures_is_told_another_way(tmp_path: Path, network: nn.Module, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        export(network, tmp_path / "x.torchscript", size=16)
+    assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from timm.layers.norm_act import FrozenBatchNormAct2d
 from torch import nn
 from torch.nn import functional as F
 
+import switchnorm
 from switchnorm import layers
 from switchnorm.layers.frozen import frozen_dims, frozen_eps
 from switchnorm.surgery import plan_switch, switch
@@ -132,3 +133,30 @@ def test_scale_and_shift_train_where_the_convolution_before_them_does():
         *("1.weight", "1.bias", "1.mean_weight", "1.var_weight"),
         *("3.weight", "3.bias", "3.mean_weight", "3.var_weight"),
     )
+
+
+@pytest.mark.parametrize("spec", ["bn", "sn", "ssn", "gn:8"])
+def test_an_eps_of_zero_is_made_up_for(spec):
+    """As torchvision's detectors have it that come with weights; what one object has says nothing of others."""
+    old = torchvision.ops.FrozenBatchNorm2d(8, eps=0.0)
+    for buffer in old.buffers():
+        buffer.copy_(torch.rand(8) + 0.5)
+    old.running_var.mul_(1e-5)
+    assert (frozen_dims(old), frozen_eps(old)) == (2, 0.0)
+    assert frozen_eps(torchvision.ops.FrozenBatchNorm2d(8)) == 1e-5
+    x = torch.randn(2, 8, 9, 9) * old.running_var.sqrt()[:, None, None] + old.running_mean[:, None, None]
+    expected = old(x)
+    (change,) = plan_switch(old, spec).changes
+    assert change.function.endswith(", scale and shift fitted")
+    new = switch(copy.deepcopy(old), spec).eval()
+    assert new.eps == 1e-5
+    off = (new(x) - expected).abs().max()
+    assert off < (1e-4 if spec == "bn" else 2)
+
+
+def test_networks_with_an_eps_of_zero_take_what_others_take():
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), torchvision.ops.FrozenBatchNorm2d(8, eps=0.0), nn.BatchNorm2d(8))
+    switchnorm.ghost(net, 2)
+    switchnorm.set_momentum(net, 0.2)
+    switchnorm.calibrate(net, [torch.randn(4, 3, 8, 8)])
+    assert type(net[1]) is torchvision.ops.FrozenBatchNorm2d

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,21 @@ def test_what_does_not_fit_is_not_loaded(wrong: dict[str, Tensor]) -> None:
         layer.load_state_dict(snapshot(layer) | wrong)
     with pytest.raises(RuntimeError, match="Missing key"):
         layer.load_state_dict({})
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_weights_of_another_normalizer_are_named(kind: type[SwitchNorm]) -> None:
+    """`strict=False` takes them, and would lose without a word what they compute."""
+    network = nn.Sequential(nn.Conv2d(3, 6, 1), random_layer(kind))
+    theirs = nn.Sequential(nn.Conv2d(3, 6, 1), nn.BatchNorm2d(6)).state_dict()
+    with pytest.warns(UserWarning, match="another normalizer's, .*: load them before switch"):
+        network.load_state_dict(theirs, strict=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        network.load_state_dict(network.state_dict())
+        network.load_state_dict({"0.bias": torch.zeros(6)}, strict=False)
+        nn.utils.parametrizations.weight_norm(network[1], "mean_weight", dim=None)
+        network.load_state_dict(network.state_dict())
 
 
 @pytest.mark.parametrize("training", [True, False])

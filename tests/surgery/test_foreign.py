@@ -8,7 +8,7 @@ import pickle
 import pytest
 import timm
 import torch
-from timm.layers import BatchNormAct2d, GroupNormAct
+from timm.layers import BatchNormAct2d, GroupNorm, GroupNorm1, GroupNormAct
 from timm.layers.norm_act import FrozenBatchNormAct2d, SyncBatchNormAct
 from torch import nn
 
@@ -78,6 +78,36 @@ def test_ghost_keeps_the_activation():
     expected.load_state_dict(net[0].state_dict())
     x = torch.randn(4, 8, 3, 3)
     torch.testing.assert_close(net(x), torch.cat([expected(part) for part in x.split(2)]))
+
+
+@pytest.mark.parametrize("cls", [GroupNorm, GroupNorm1])
+def test_a_forward_that_computes_what_its_base_does_is_no_reason_to_stay(cls):
+    norm = cls(8, 4) if cls is GroupNorm else cls(8)
+    nn.init.uniform_(norm.weight, 0.5, 2)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), norm)
+    x = torch.randn(2, 3, 6, 6)
+    expected = net(x)
+    plan = plan_switch(net, f"gn:{norm.num_groups}")
+    assert [change.function for change in plan.changes] == ["kept"]
+    torch.testing.assert_close(plan.apply()(x), expected)
+    with torch.device("meta"):
+        assert len(plan_switch(timm.create_model("resnet50_gn"), "sn").changes) == 53
+
+
+def test_one_that_computes_something_else_stays():
+    class Shifted(nn.GroupNorm):
+        def forward(self, x):
+            return super().forward(x) + 1e-3
+
+    class TrainingAlone(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x) * (1 if self.training else 2)
+
+    for norm in (Shifted(2, 8), TrainingAlone(8)):
+        before = copy.deepcopy(norm.state_dict())
+        (left,) = plan_switch(nn.Sequential(norm), "sn").left
+        assert left.reason.endswith("has a forward of its own")
+        assert all(torch.equal(value, before[key]) for key, value in norm.state_dict().items())
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "resnetv2_50", "test_resnet"])

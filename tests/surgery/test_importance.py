@@ -64,7 +64,8 @@ def test_harden_counts_choices():
 
 def test_set_radius():
     net = switch(small_net(), "ssn")
-    set_radius(net, 0.5)
+    assert set_radius(net, 0.5) == 2
+    assert set_radius(small_net(), 0.5) == 0
     assert [float(net[k].radius) for k in (1, 4)] == [0.5, 0.5]
     for radius in (-0.1, 1.5, float("nan")):
         with pytest.raises(InputError, match="outside"):

@@ -141,6 +141,12 @@ def test_a_normalization_that_is_no_part_of_the_model_is_named():
         switch(Hidden(), "sn")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:FutureWarning")
+def test_what_python_holds_of_a_scripted_module_is_no_reference():
+    plan = plan_switch(nn.Sequential(torch.jit.script(nn.BatchNorm2d(8)), nn.BatchNorm2d(8)), "sn")
+    assert [left.names for left in plan.left] == [("0",)]
+
+
 class Functional(Block):
     def forward(self, x):
         bn = self.bn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import warnings
 
 import pytest
 import timm
@@ -18,7 +19,7 @@ from torchvision.transforms import v2
 import switchnorm
 from switchnorm.errors import InputError
 from switchnorm.layers import BatchNorm2d, SparseSwitchNorm2d, SwitchNorm2d
-from switchnorm.surgery import calibrate, harden, plan_switch, set_radius, switch
+from switchnorm.surgery import SwitchWarning, calibrate, harden, plan_switch, set_radius, switch
 from switchnorm.surgery.start import ALONE, GROWTH, INSTANCE, OTHER, has_learned
 from tests.data.photos import imagenet_sample, real_data
 from tests.surgery.nets import small_net
@@ -177,7 +178,7 @@ def test_auto_is_source_for_layers_that_show_signs_of_training():
     no_average = nn.BatchNorm2d(6, track_running_stats=False)
     nn.init.normal_(no_average.bias)
     learned = [seen(), loaded, trained, no_average, FrozenBatchNorm2d(6)]
-    assert [has_learned(layer) for layer in [*fresh, *learned]] == [False] * 4 + [True] * 5
+    assert [has_learned(layer) for layer in [*fresh, *learned]] == [False] * 3 + [None] + [True] * 5
     for layer in fresh:
         assert shares(switch(copy.deepcopy(layer), "sn")) == [pytest.approx([1 / 3] * 3)] * 2
         assert max(shares(switch(layer, "ssn", start="source"))[0]) > 0.85
@@ -186,6 +187,115 @@ def test_auto_is_source_for_layers_that_show_signs_of_training():
         net = switch(copy.deepcopy(layer), "sn")
         assert net.statistics[int(net.mean_weight.argmax())] == source[0]
         assert shares(switch(layer, "ssn", start="equal")) == [pytest.approx([1 / 3] * 3)] * 2
+
+
+def test_a_scale_that_an_initialisation_drew_is_no_sign():
+    """As generative networks have it; running statistics that have seen something tell."""
+    norm = nn.BatchNorm2d(6)
+    nn.init.normal_(norm.weight, 1, 0.02)
+    assert has_learned(norm) is False
+    assert shares(switch(copy.deepcopy(norm), "sn")) == [pytest.approx([1 / 3] * 3)] * 2
+    norm(torch.randn(4, 6, 5, 3))
+    assert has_learned(norm) is True
+
+
+def test_layers_that_show_nothing_go_by_the_others():
+    def net(*norms: nn.Module) -> nn.Sequential:
+        return nn.Sequential(*(part for norm in norms for part in (nn.Conv2d(6, 6, 1), norm)))
+
+    def bare() -> nn.Module:
+        return nn.InstanceNorm2d(6)
+
+    for other, expected in ((seen(), 0.98), (nn.BatchNorm2d(6), 1 / 3)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            switched = switch(net(bare(), other), "sn")
+        assert shares(switched[1])[0][0] == pytest.approx(expected, abs=0.01)
+    alone = net(bare(), bare())
+    plan = plan_switch(alone, "ssn")
+    assert {change.function.partition(":")[0] for change in plan.changes} == {"not known whether it was trained"}
+    with pytest.warns(SwitchWarning, match="whether 2 layers were trained, .*; start='source' keeps"):
+        assert shares(switch(copy.deepcopy(alone), "ssn")[1]) == [pytest.approx([1 / 3] * 3)] * 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for spec, start in (("ssn", "source"), ("sn", "equal"), ("gn", "auto")):
+            switch(copy.deepcopy(alone), spec, start=start)
+
+
+def trained_with(norm: nn.Module) -> tuple[nn.Sequential, Tensor]:
+    """A network that has learned something with a normalization, and inputs."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.ReLU(), nn.Conv2d(8, 4, 3))
+    x = torch.randn(40, 3, 9, 8) * 0.1 + 0.3
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    for part in x.split(8):
+        optimizer.zero_grad()
+        (net(part) - 1).square().mean().backward()
+        optimizer.step()
+    return net.eval(), x
+
+
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [("bn", {"eps": 1e-5}), (nn.BatchNorm2d, {}), ("ssn", {"eps": 0.3, "statistics": ("instance", "batch")})],
+)
+def test_scale_and_shift_make_up_for_another_eps(spec: object, options: dict[str, object]) -> None:
+    net, x = trained_with(nn.BatchNorm2d(8, eps=0.05))
+    expected = net(x)
+    (change,) = plan_switch(net, spec, **options).changes
+    assert change.function.endswith(", scale and shift fitted")
+    switch(net, spec, **options)
+    if hasattr(net[1], "set_importance"):
+        net[1].set_importance([1e-9, 1 - 1e-9], [1e-9, 1 - 1e-9])
+    torch.testing.assert_close(net(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_plan_says_kept_only_where_all_of_the_function_is():
+    net, x = trained_with(nn.BatchNorm2d(8, eps=1e-3))
+
+    def function(spec: object, model: nn.Module = net, **options: object) -> str:
+        plan = plan_switch(copy.deepcopy(model), spec, **options)
+        kept = plan.changes[0].function.startswith("kept")
+        alike = torch.allclose(plan.apply().eval()(x), model.eval()(x), 1e-3, 1e-3)
+        assert kept == alike, "as it says"
+        return plan.changes[0].function
+
+    assert function("bn") == "kept"
+    without = functools.partial(nn.BatchNorm2d, affine=False, eps=1e-3)
+    assert function(without) == "changes: without weight and bias"
+    assert function(functools.partial(nn.BatchNorm2d, affine=False)) == (
+        "changes: eps 1e-05 in place of 0.001, without weight and bias"
+    )
+    forgetful = functools.partial(BatchNorm2d, track_running_stats=False, eps=1e-3)
+    assert function(forgetful) == "changes: statistics of each batch in place of running ones"
+    groups, _ = trained_with(nn.GroupNorm(2, 8))
+    assert function("gn:2", groups, eps=0.5) == "changes: eps 0.5 in place of 1e-05"
+    assert function("gn:2", groups) == "kept"
+    fresh = nn.Sequential(nn.BatchNorm2d(6))
+    (change,) = plan_switch(fresh, "bn", eps=0.1).changes
+    assert change.function == "nothing to keep"
+
+
+def test_an_instance_norm_that_evaluates_by_running_statistics_is_taken_for_what_it_is():
+    net, x = trained_with(nn.InstanceNorm2d(8, affine=True, track_running_stats=True))
+    expected = net(x)
+
+    def switched(spec: str) -> tuple[str, Tensor]:
+        plan = plan_switch(copy.deepcopy(net), spec)
+        (change,) = plan.changes
+        return change.function, (plan.apply()(x) - expected).abs().max()
+
+    function, off = switched("bn")
+    assert function == "kept"
+    assert off < 1e-5
+    function, off = switched("sn")
+    assert function == "kept nearly (88 % batch), scale and shift fitted"
+    assert off < 0.5 * expected.std()
+    function, off = switched("in")
+    assert function == "changes: instance in place of batch"
+    assert off > 0.1
+    net[1].track_running_stats = False  # it normalizes by what it sees from now on
+    assert plan_switch(net, "in").changes[0].function == "kept"
 
 
 def test_what_the_source_is():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import UserDict
 
 import pytest
 import torch
@@ -77,10 +78,33 @@ def test_calibrate_reads_labelled_batches_and_calls_forward():
         ([(x, torch.zeros(4)) for x in batches], None),
         ([[x] for x in batches], None),
         ([{"image": x} for x in batches], lambda model, batch: model(batch["image"])),
+        ([{"input": x, "label": torch.zeros(4)} for x in batches], None),
+        ([UserDict(input=x) for x in batches], None),
     ):
+        net[4].reset_running_stats()
         calibrate(net, given, forward=forward)
         reference = net[4].running_var.clone() if reference is None else reference
         torch.testing.assert_close(net[4].running_var, reference)
+
+
+def test_calibrate_calls_by_name_where_the_names_are_the_forward_passs():
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = small_net()
+
+        def forward(self, batch):
+            return self.net(batch["image"])
+
+    batch = {"image": torch.randn(4, 3, 8, 8)}
+    net = Whole()
+    calibrate(net, [batch])
+    assert int(net.net[4].num_batches_tracked) == 1
+    state = copy.deepcopy(net.net.state_dict())
+    words = r"a batch of the entries 'image' does not fit Sequential.forward\(input\); give forward=lambda model, batch"
+    with pytest.raises(InputError, match=words):
+        calibrate(net.net, [batch])
+    assert all(torch.equal(value, state[key]) for key, value in net.net.state_dict().items())
 
 
 def test_calibrate_runs_only_norms_in_training_mode_and_restores_modes():

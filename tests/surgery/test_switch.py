@@ -345,6 +345,15 @@ def snapshot(net):
         ("sn", {"momentm": 0.5}, "option of 'sn' 'momentm' is unknown; did you mean 'momentum'"),
         ("gn", {"statistics": ("layer",)}, "option of 'gn' 'statistics' is unknown; choose from eps"),
         ("bn", {"affine": False}, "option of 'bn' 'affine' is unknown"),
+        (
+            "gn",
+            {"num_groups": 4},
+            "option of 'gn' 'num_groups' is unknown; groups are a part of the name, as in 'gn:4'",
+        ),
+        ("sn", {"statistics": "instance,bath"}, "layer '1': statistic 'bath' is unknown; did you mean 'batch'"),
+        (nn.BatchNorm3d, {}, "layer '1': BatchNorm3d is for 3 spatial dimensions, and the input has 2"),
+        (nn.LayerNorm, {}, "layer '1': LayerNorm normalizes the last dimension, .* take 'ln'"),
+        (nn.GroupNorm, {}, "missing 1 required .*; give a function of the channels, such as functools.partial"),
         ("sn", {"ghost": 0}, "layer '1': ghost batches of 0 samples"),
         ("bn", {"ghost": 2, "sync": True}, "layer '1': ghost and sync exclude each other"),
         ("sm", {}, "norm 'sm' is unknown; did you mean 'sn'"),
@@ -360,6 +369,23 @@ def test_errors_come_before_any_change(spec, options, message):
     for (name, place, value), (after_name, after_place, after_value) in zip(tensors, after_tensors, strict=True):
         assert (name, place) == (after_name, after_place)
         assert torch.equal(value, after_value)
+
+
+def test_statistics_may_be_spelled_as_commands_have_them():
+    assert switch(nn.BatchNorm2d(4), "ssn", statistics="instance, batch").statistics == ("instance", "batch")
+
+
+@pytest.mark.parametrize("spec", ["gn:2", "sn", "bn"])
+def test_layers_without_scale_and_shift_may_get_them(spec):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4), nn.BatchNorm2d(4, affine=False), nn.BatchNorm2d(4))
+    weight = net[3].weight
+    plan = plan_switch(net, spec, start="equal", affine=True)
+    assert {"1.weight", "1.bias", "2.weight", "2.bias"} <= {*plan.new_parameters}
+    assert "3.weight" not in plan.new_parameters
+    plan.apply()
+    assert all(torch.equal(net[k].weight, torch.ones(4)) and net[k].weight.requires_grad for k in (1, 2))
+    assert net[3].weight is weight
+    assert switch(nn.BatchNorm2d(4, affine=False), spec, start="equal").weight is None
 
 
 def test_frozen_networks_stay_frozen():

@@ -98,6 +98,12 @@ def _statistic(layer: nn.GroupNorm) -> str:
     return f"group:{layer.num_groups}"
 
 
+def _evaluates_by(layer: nn.Module) -> str:
+    """The statistic of an Instance Normalization in evaluation: torch's may keep running ones, and uses these."""
+    running = getattr(layer, "track_running_stats", False) and layer._buffers.get("running_mean") is not None
+    return "batch" if running else "instance"
+
+
 def _layer(
     count: Callable[[int], int],
     channels: int,
@@ -139,7 +145,7 @@ register(
     Norm(
         "in",
         _all_dims(_group_per_channel),
-        statistic="instance",
+        statistic=_evaluates_by,
         batch_statistics=False,
         fuses=True,
         evaluates=group_normalization,

@@ -1,7 +1,8 @@
-"""Reading what the published layers of SN and SSN saved."""
+"""Reading what the published layers of SN and SSN saved, and what other normalizers did."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -29,3 +30,19 @@ def read_published(layer: Any, state_dict: dict[str, Any], prefix: str, publishe
             saved = state_dict.get(prefix + name)
             if isinstance(saved, Tensor) and saved.shape == (2,):
                 state_dict[prefix + name] = torch.cat((saved.new_full((1,), -1e4), saved))
+
+
+def check_logits(state_dict: dict[str, Any], prefix: str) -> None:
+    """Say that entries of a layer are another normalizer's: scale and running statistics, and no logits.
+
+    `load_state_dict` with `strict=False` takes these, and what they were trained with is lost.
+    """
+    if prefix + "weight" not in state_dict and prefix + "running_mean" not in state_dict:
+        return
+    # Parametrized or pruned ones have longer names.
+    if not any("mean_weight" in key or "var_weight" in key for key in state_dict if key.startswith(prefix)):
+        warnings.warn(
+            "weights without the logits of a layer that mixes statistics are another normalizer's, and what they "
+            "compute is not kept: load them before switch, which keeps it",
+            stacklevel=2,
+        )

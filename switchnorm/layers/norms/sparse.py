@@ -204,7 +204,7 @@ class SparseSwitchNorm(Averaged, SwitchNorm):
     @torch.no_grad()
     def _tie(self) -> None:
         """Let one choice be what was read as two, and say so."""
-        mean, var = self._parameters["mean_weight"], self._parameters["var_weight"]
+        mean, var = (self._parameters.get(name) for name in ("mean_weight", "var_weight"))  # not of computed logits
         fixed: Any = self._buffers
         if not self.tied or mean is None or var is None or mean.is_meta or hasattr(mean, "placements"):
             return

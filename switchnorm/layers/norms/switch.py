@@ -25,7 +25,7 @@ from switchnorm.layers.evaluated import (
 )
 from switchnorm.layers.folding import plain_eps
 from switchnorm.layers.norms.at_once import at_once
-from switchnorm.layers.norms.published import read_published
+from switchnorm.layers.norms.published import check_logits, read_published
 from switchnorm.layers.norms.trained import check_training, count_pass
 from switchnorm.layers.printing import changed_arguments
 from switchnorm.layers.registry import Norm, register
@@ -280,6 +280,7 @@ class SwitchNorm(RunningStatistics):
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
     ) -> None:
         read_published(self, state_dict, prefix, SWITCHABLE)
+        check_logits(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def extra_repr(self) -> str:
