@@ -381,7 +381,7 @@ KINDS = {
     },
     **{
         f"mask, {name} {mode}": Kind(_picture(f"x.{name}", mode), _seen(read_mask))
-        for name, mode in (("png", "P"), ("png", "L"), ("tif", "I;16"), ("bmp", "RGB"))
+        for name, mode in (("png", "P"), ("png", "L"), ("tif", "I;16"), ("bmp", "RGB"), ("pgm", "L"))
     },
     "COCO": Kind(_coco, read_coco_file),
     "VOC": Kind(_voc, read_voc_folder),

@@ -103,13 +103,13 @@ def _note_header(facts: Facts, path: str) -> None:
 
 def _note_numbers(facts: Facts, path: str) -> None:
     """Of a file of which Pillow does not give every band in the bits that it has."""
-    numbers, _, lies = read_stored(path)
+    numbers, _, lies, _ = read_stored(path).shown()
     if not facts.mode:
         facts.format, facts.orientation = "TIFF", lies
     if not facts.mode or Image.getmodebands(facts.mode) != numbers.shape[2]:
         facts.mode = f"{numbers.shape[2]} bands"
-    if facts.bits == 8:  # as far as Pillow says it
-        facts.bits = 8 * numbers.dtype.itemsize
+    held = 8 * numbers.dtype.itemsize
+    facts.bits = held if facts.bits == 8 else min(facts.bits, held)  # 8 and 32 as far as Pillow says it
     if numbers.dtype != np.uint8 and np.isfinite(numbers).any():
         facts.range = float(np.nanmin(numbers)), float(np.nanmax(numbers))
 

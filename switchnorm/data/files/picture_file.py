@@ -176,7 +176,7 @@ def _note_alpha(path: str) -> None:
 def _chosen(path: str, pixels: Pixels) -> Array:
     """The bands that are asked for, (H, W, C) in the file's own numbers."""
     bands = pixels.bands
-    numbers, alpha, _ = read_stored(path, pages=bands is not None and max(bands) > 0)
+    numbers, alpha, *_ = read_stored(path, pages=bands is not None and max(bands) > 0).shown()
     count = numbers.shape[2]
     if bands is None:
         colors = count - alpha

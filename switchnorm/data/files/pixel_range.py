@@ -72,7 +72,7 @@ def _extent(path: str, bands: Sequence[int] | None) -> Extent | None:
         with gathered():  # reading it for a batch says the same again
             if _is_plain(path):
                 return _BYTES
-            numbers = read_stored(path, pages=bands is not None and max(bands) > 0).numbers
+            numbers = read_stored(path, pages=bands is not None and max(bands) > 0).shown().numbers
     except (MemoryError, InputError):
         raise
     except Exception:  # it is damaged, which reading it for a batch says

@@ -74,9 +74,7 @@ class Legend:
         if self.by_color:
             shown = content.shown()
             if shown is None:
-                raise InputError(
-                    f"mask {path} has numbers of mode {content.mode}; expected colours, as data.values says"
-                )
+                raise InputError(f"mask {path} has numbers beyond 8 bits; expected colours, as data.values says")
             return self._known_colors(path, shown), True
         if content.numbers is None:
             assert content.colors is not None
@@ -84,13 +82,14 @@ class Legend:
         numbers = content.numbers
         if not self.colors or self._shared is not None:
             return self._known_numbers(path, numbers), False
-        if content.palette is not None:
+        if content.indexed:
+            assert content.palette is not None
             self._check_palette(path, numbers, content.palette)
         if content.colors is not None:
             by_color, by_number = self._of_colors(content.colors), self._of_numbers(numbers)
             if (by_color != UNKNOWN).all():
                 if (by_number != UNKNOWN).all() and (by_color != by_number).any():
-                    self._refuse_both(path, content.colors, by_color, by_number)
+                    self._refuse_both(path, content.colors, numbers, by_color, by_number)
                 return by_color.astype(np.uint8), True
         return self._known_numbers(path, numbers), False
 
@@ -164,7 +163,7 @@ class Legend:
         Palettes show void in whatever colour is left.
         """
         used = np.unique(numbers)
-        used = used[(self._of_numbers(used) != IGNORED) & (used < len(palette))]
+        used = used[self._of_numbers(used) != IGNORED]
         by_color, by_number = self._of_colors(palette[used]), self._of_numbers(used)
         differ = by_color != by_number
         if (by_color != UNKNOWN).all() and differ.any():
@@ -177,14 +176,14 @@ class Legend:
                 f"in data.values what counts, the colours, {{'{color}': NAME}}, or the numbers, {{{number}: NAME}}"
             )
 
-    def _refuse_both(self, path: str, colors: Array, by_color: Array, by_number: Array) -> None:
+    def _refuse_both(self, path: str, colors: Array, numbers: Array, by_color: Array, by_number: Array) -> None:
         row, column = first_place(by_color != by_number)
-        color = hexadecimal(int(colors[row, column]))
+        color, number = hexadecimal(int(colors[row, column])), int(numbers[row, column])
         raise InputError(
             f"mask {path} can be read in two ways: {color} in row {row}, column {column} is the colour of "
-            f"{self._called(int(by_color[row, column]))}, and as a number {int(color[-2:], 16)} it is "
+            f"{self._called(int(by_color[row, column]))}, and as a number {number} it is "
             f"{self._called(int(by_number[row, column]))}; say in data.values which, {{'{color}': NAME}} or "
-            f"{{{int(color[-2:], 16)}: NAME}}"
+            f"{{{number}: NAME}}"
         )
 
     def _called(self, label: int) -> str:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import UnidentifiedImageError
 
-from switchnorm.data.files.opening import opened, orientation, turned
+from switchnorm.data.files.opening import opened
 from switchnorm.data.files.picture_file import DamagedError
+from switchnorm.data.files.stored import Stored, is_tiff, read_stored, tiff_pages
 from switchnorm.errors import InputError
 
 Array = np.ndarray[Any, Any]
 
 #: The modes of files with one number per pixel, as Pillow calls them.
 _NUMBERS = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-#: The modes of pictures of gray or colour, and of those with an alpha channel, which is the last.
-_COLORS, _WITH_ALPHA = ("RGB", "RGBA", "LA"), ("RGBA", "LA")
+#: Of pictures of gray or colour.
+_COLORS = ("RGB", "RGBA", "LA")
 #: Why masks are not kept in these formats, by Pillow's names.
 _LOSSY = {
     "JPEG": "JPEG, which changes labels",
@@ -25,35 +26,30 @@ _LOSSY = {
     "WEBP": "WebP, which may change labels",
     "AVIF": "AVIF, which changes labels",
 }
+#: What the names of lossy compressions within a TIFF have in them.
+_WITHIN = {"jpeg2000": "JPEG2000", "jp2": "JPEG2000", "jpeg": "JPEG", "webp": "WEBP"}
 
 
 class MaskContent(NamedTuple):
     """What a mask holds.
 
     Args:
-        mode: as Pillow calls it.
-        numbers: (H, W) integers: of one channel, or of a picture whose channels are all the same; None for colours.
+        numbers: (H, W) integers as they are stored: of one channel, or of a picture whose channels are all the same;
+            None for colours.
         colors: (H, W) int32, 0xRRGGBB, of a picture in colour or gray; None where there is one number per pixel.
-        palette: (n,) int32, the colour of each number, of a paletted file.
+        palette: (n,) int32, the colour in which each number is shown, where there is one number of up to 8 bits per
+            pixel.
+        indexed: whether the palette is the file's own.
     """
 
-    mode: str
     numbers: Array | None
     colors: Array | None = None
     palette: Array | None = None
+    indexed: bool = False
 
     def shown(self) -> Array | None:
         """(H, W) int32, 0xRRGGBB: the colour in which each pixel is shown; None of numbers beyond 8 bits."""
-        if self.colors is not None:
-            return self.colors
-        assert self.numbers is not None
-        if self.palette is not None:
-            padded = np.zeros(256, np.int32)  # what a palette leaves out is black
-            padded[: len(self.palette)] = self.palette
-            return padded[self.numbers]
-        if self.mode == "1":
-            return self.numbers * np.int32(0xFFFFFF)
-        return self.numbers * np.int32(0x010101) if self.mode == "L" else None
+        return self.colors if self.palette is None else self.palette[self.numbers]
 
     def counted(self, *, by_color: bool) -> dict[int | str, int]:
         """How many pixels hold each number, or are shown in each colour, "#804080"."""
@@ -68,12 +64,11 @@ def read_content(path: str) -> MaskContent:
     Raises:
         DamagedError: no such file, or not a whole picture.
         InputError: a file of another kind than masks can be: a lossy format, several frames, transparent pixels,
-            channels of 16 bits, numbers that are not whole.
+            channels of 16 bits, numbers that are not whole; or tifffile is needed and not installed.
     """
     try:
-        with opened(path) as mask:
-            _check_kind(path, mask)
-            return _content(path, mask)
+        _check_kind(path)
+        return _content(path, read_stored(path))
     except (MemoryError, InputError):
         raise
     except Exception as error:  # as `read_picture`
@@ -96,52 +91,68 @@ def counted(values: Array) -> dict[int, int]:
     return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
-def _check_kind(path: str, mask: Image.Image) -> None:
-    kind = "JPEG" if "jpeg" in str(mask.info.get("compression", "")) else mask.format
+def _check_kind(path: str) -> None:
+    try:
+        with opened(path) as mask:
+            kind, compression, mode = str(mask.format), str(mask.info.get("compression", "")), mask.mode
+            frames = getattr(mask, "n_frames", 1)
+    except UnidentifiedImageError:
+        if not is_tiff(path):
+            raise
+        kind, mode = "TIFF", None
+        frames, compression = tiff_pages(path)
+    kind = next((lossy for name, lossy in _WITHIN.items() if name in compression.lower()), kind)
     if kind in _LOSSY:
         raise InputError(f"mask {path} is a {_LOSSY[kind]}; save masks as PNG")
-    frames = getattr(mask, "n_frames", 1)
     if frames != 1:
         raise InputError(f"mask {path} holds {frames} pictures; expected one, saved as PNG")
-    if mask.mode not in (*_NUMBERS, *_COLORS):
-        raise InputError(f"mask {path} is a picture of mode {mask.mode}; expected one number per pixel, or RGB")
-    layout = getattr(mask, "tile", [])  # how a file stores its channels; of 16 bits Pillow keeps the upper 8
-    if mask.mode in _COLORS and any(";16" in str(tile[3]) for tile in layout):
-        raise InputError(f"mask {path} has several channels of 16 bits; expected one number per pixel, or 8 bits each")
+    if mode is not None and mode not in (*_NUMBERS, *_COLORS):
+        raise InputError(f"mask {path} is a picture of mode {mode}; expected one number per pixel, or RGB")
 
 
-def _content(path: str, mask: Image.Image) -> MaskContent:
-    pixels = turned(np.array(mask), orientation(mask))
-    if mask.mode == "F":
-        return MaskContent(mask.mode, _whole(path, pixels))
-    if mask.mode == "P":
-        palette = np.array(mask.getpalette("RGB"), np.int32).reshape(-1, 3)
-        return MaskContent(mask.mode, pixels, palette=_packed(palette))
-    if mask.mode in _NUMBERS:
-        return MaskContent(mask.mode, pixels.astype(np.uint8) if mask.mode == "1" else pixels)
-    if mask.mode in _WITH_ALPHA:
-        _check_opaque(path, pixels[..., -1])
-        pixels = pixels[..., :-1]
-    if pixels.shape[-1] == 1:
-        pixels = pixels.repeat(3, -1)
-    gray = (pixels == pixels[..., :1]).all()
-    return MaskContent(mask.mode, pixels[..., 0] if gray else None, _packed(pixels.astype(np.int32)))
+def _content(path: str, stored: Stored) -> MaskContent:
+    numbers, shades = stored.numbers, stored.shades
+    if shades is None and numbers.dtype == np.uint8:
+        shades = np.arange(256, dtype=np.uint8)
+    if numbers.shape[2] == 1:
+        palette = None if shades is None else _packed(shades.reshape(len(shades), -1))
+        return MaskContent(_whole(path, numbers[..., 0]), palette=palette, indexed=stored.indexed)
+    if shades is None:
+        bits = 8 * numbers.dtype.itemsize
+        raise InputError(
+            f"mask {path} has several channels of {bits} bits; expected one number per pixel, or 8 bits each"
+        )
+    if stored.alpha:
+        _check_opaque(path, numbers[..., -1])
+        numbers = numbers[..., :-1]
+    if numbers.shape[2] not in (1, 3):
+        raise InputError(f"mask {path} has {numbers.shape[2]} channels; expected one number per pixel, or RGB")
+    gray = (numbers == numbers[..., :1]).all()
+    return MaskContent(numbers[..., 0] if gray else None, _packed(shades[numbers]))
 
 
 def _packed(colors: Array) -> Array:
-    """Red, green and blue (..., 3) int32 as (...) int32, 0xRRGGBB."""
-    packed: Array = colors[..., 0] << 16 | colors[..., 1] << 8 | colors[..., 2]
+    """Red, green and blue, (..., 3 or more) uint8, or gray, (..., 1), as (...) int32, 0xRRGGBB."""
+    red, green, blue = (colors[..., band if colors.shape[-1] > 1 else 0].astype(np.int32) for band in range(3))
+    packed: Array = red << 16 | green << 8 | blue
     return packed
 
 
 def _whole(path: str, numbers: Array) -> Array:
-    bad = ~(np.isfinite(numbers) & (numbers == np.round(numbers)))
-    if bad.any():
-        row, column = first_place(bad)
-        raise InputError(
-            f"mask {path} has {numbers[row, column]:g} in row {row}, column {column}; expected whole numbers"
-        )
-    return numbers.clip(-1, 1 << 30).astype(np.int32)
+    """Numbers (H, W) of any type as uint8, uint16 or int64; of 64 bits without a sign what int64 holds."""
+    if numbers.dtype.kind == "f":
+        bad = ~(np.isfinite(numbers) & (numbers == np.round(numbers)))
+        if bad.any():
+            row, column = first_place(bad)
+            raise InputError(
+                f"mask {path} has {numbers[row, column]:g} in row {row}, column {column}; expected whole numbers"
+            )
+        return numbers.astype(np.float64).clip(-(2.0**62), 2.0**62).astype(np.int64)
+    if numbers.dtype.kind == "u" and numbers.dtype.itemsize <= 2:
+        return numbers
+    if numbers.dtype == np.uint64:
+        numbers = np.minimum(numbers, np.uint64((1 << 63) - 1))
+    return numbers.astype(np.int64)
 
 
 def _check_opaque(path: str, alpha: Array) -> None:

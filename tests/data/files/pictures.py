@@ -4,6 +4,7 @@ import struct
 import zlib
 
 import numpy as np
+import tifffile
 from PIL import Image
 
 #: Every way in which a picture may lie in its file, as EXIF numbers them.
@@ -49,6 +50,44 @@ def write_png16(path, numbers):
     head = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
     content = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def write_netpbm(path, numbers, greatest, plain=False):
+    """A PGM or PPM of numbers (H, W) or (H, W, 3), and the greatest that its head allows; in text where it is plain."""
+    kind = (2 if numbers.ndim == 2 else 3) + (0 if plain else 3)
+    head = f"P{kind}\n# made by hand\n{numbers.shape[1]} {numbers.shape[0]}\n{greatest}\n".encode()
+    text = b"".join(b"%d # a number\n" % number for number in numbers.ravel().tolist())
+    path.write_bytes(head + (text if plain else numbers.astype(">u2" if greatest > 255 else np.uint8).tobytes()))
+
+
+def write_tiff_of_few_bits(path, numbers, bits, photometric):
+    """A TIFF of gray numbers (H, W) in 1, 2 or 4 bits each, which neither Pillow nor tifffile writes."""
+    digits = np.unpackbits(numbers.astype(np.uint8)[..., None], axis=-1)[..., -bits:]
+    packed = np.packbits(digits.reshape(len(numbers), -1), axis=1)
+    tifffile.imwrite(path, packed, photometric=photometric)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags[256].overwrite(numbers.shape[1])
+        file.pages[0].tags[258].overwrite(bits)
+
+
+def write_jpeg2000(path, numbers, depth, signed=False):
+    """A JPEG 2000 of gray numbers (H, W) uint16 with that depth, where Pillow writes 16; several bands as it has them.
+
+    Numbers are coded less the half of what the depth holds, by which they have to differ for the other depth.
+    """
+    moved = numbers if numbers.ndim == 3 else (numbers.astype(np.int64) + 32768 - (1 << depth - 1)).astype(np.uint16)
+    Image.fromarray(moved).save(path, irreversible=False)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"\xff\x4f\xff\x51") + 42
+    for band in range(1 if numbers.ndim == 2 else numbers.shape[2]):
+        content[place + 3 * band] = depth - 1 | signed << 7
+    path.write_bytes(content)
+
+
+def write_sgi16(path, numbers):
+    """An SGI of gray numbers (H, W) in 16 bits."""
+    head = struct.pack(">HBBHHHHII", 474, 0, 2, 2, numbers.shape[1], numbers.shape[0], 1, 0, int(numbers.max()))
+    path.write_bytes(head.ljust(512, b"\0") + numbers[::-1].astype(">u2").tobytes())
 
 
 def numbers(shape, low=0, high=255, dtype=np.uint8, seed=0):

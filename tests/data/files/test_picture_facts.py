@@ -7,7 +7,7 @@ from PIL import Image
 
 from switchnorm.data.files.picture_facts import PictureItem, look_at_picture
 from switchnorm.data.files.picture_file import Pixels
-from tests.data.files.pictures import numbers, stored, write_png16
+from tests.data.files.pictures import numbers, stored, write_netpbm, write_png16
 from tests.data.photos import photo, truncate, write_photo
 
 
@@ -70,6 +70,15 @@ def test_what_pillow_gives_in_part_is_counted_as_a_whole(tmp_path, capfd, name, 
     assert capfd.readouterr().err == ""
     assert (facts.mode, facts.bits, facts.format) == (mode, bits, "PNG" if name == "a.png" else "TIFF")
     assert facts.range == (None if bits == 8 else (3, 200))
+
+
+@pytest.mark.parametrize("greatest", [4095, 65535])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_bits_and_numbers_of_a_deep_pnm(tmp_path, bands, greatest):
+    values = numbers((20, 30, bands), 3, 200, np.uint16)
+    write_netpbm(tmp_path / "a.ppm", values[..., 0] if bands == 1 else values, greatest)
+    facts = seen(tmp_path / "a.ppm")
+    assert (facts.bits, facts.range, facts.format) == (16, (3, 200), "PPM")
 
 
 @pytest.mark.parametrize("count", [4, 6])

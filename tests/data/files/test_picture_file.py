@@ -12,7 +12,19 @@ from switchnorm.data.files.opening import check_claim, opened
 from switchnorm.data.files.picture_file import DamagedError, Pixels, picture_sizes, read_picture
 from switchnorm.data.files.remarks import gathered
 from switchnorm.errors import InputError
-from tests.data.files.pictures import ORIENTATIONS, chunk, exif, numbers, stored, write_png16, write_turned
+from tests.data.files.pictures import (
+    ORIENTATIONS,
+    chunk,
+    exif,
+    numbers,
+    stored,
+    write_jpeg2000,
+    write_netpbm,
+    write_png16,
+    write_sgi16,
+    write_tiff_of_few_bits,
+    write_turned,
+)
 from tests.data.photos import photo
 
 
@@ -214,6 +226,84 @@ def test_no_bit_of_a_png_with_several_deep_bands_is_lost(bands, tmp_path):
     colors = values[..., : bands - (bands % 2 == 0)]
     close(found, scaled(colors.repeat(3 // colors.shape[2], 2), 0, 4095))
     assert len(remarks) == (bands % 2 == 0)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("greatest", [256, 4095, 65535])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_deep_numbers_of_a_pnm_are_those_that_it_stores(bands, greatest, plain, tmp_path):
+    values = numbers((5, 8, bands), high=min(greatest, 4095), dtype=np.uint16)
+    write_netpbm(tmp_path / "a.ppm", values[..., 0] if bands == 1 else values, greatest, plain)
+    close(pixels_of(tmp_path / "a.ppm", Pixels(range=(0, 4095))), scaled(values.repeat(3 // bands, 2), 0, 4095))
+    close(pixels_of(tmp_path / "a.ppm", Pixels((0,), (0, 4095))), scaled(values[..., :1], 0, 4095))
+    with pytest.raises(InputError, match=r"a\.ppm has 16 bits, with numbers from 0 to \d+, .* say it with data.range"):
+        read_picture(str(tmp_path / "a.ppm"))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_the_greatest_number_of_a_pnm_of_8_bits_is_white(bands, plain, tmp_path):
+    values = numbers((5, 8, bands), high=50)
+    write_netpbm(tmp_path / "a.ppm", values[..., 0] if bands == 1 else values, 50, plain)
+    expected = np.rint(values / 50 * 255)
+    assert np.array_equal(pixels_of(tmp_path / "a.ppm"), expected.repeat(3 // bands, 2))
+    assert np.array_equal(pixels_of(tmp_path / "a.ppm", Pixels((0,))), expected[..., :1])
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"P5 4 4 4095 abc", "it is cut off: 1 of 16 numbers are there"),
+        (b"P3 4 4 4095 1 2 3", "it is cut off: 3 of 48 numbers are there"),
+        (b"P2 2 1 4095 1 x", "invalid literal"),
+        (b"P2 2 1 4095 1 -9", "it has numbers outside of 0 to 65535"),
+        (b"P2 2 1 4095 1 " + b"9" * 40, "it has numbers outside of 0 to 65535"),
+    ],
+)
+def test_a_pnm_that_is_not_whole_is_damage(content, match, tmp_path):
+    (tmp_path / "a.ppm").write_bytes(content)
+    with pytest.raises(DamagedError, match=match):
+        read_picture(str(tmp_path / "a.ppm"), Pixels(range=(0, 4095)))
+
+
+@pytest.mark.parametrize("kind", ["j2k", "jp2"])
+@pytest.mark.parametrize("depth", [10, 12, 16])
+def test_a_jpeg_2000_of_any_depth_has_the_numbers_that_it_stores(depth, kind, tmp_path):
+    values, path = numbers((50, 80), high=1023, dtype=np.uint16), tmp_path / f"a.{kind}"
+    write_jpeg2000(path, values, depth)
+    close(pixels_of(path, Pixels((0,), (0, 1023))), scaled(values, 0, 1023)[..., None])
+
+
+def test_what_pillow_would_cut_and_nothing_else_reads_is_refused(tmp_path):
+    cut = "whose numbers Pillow changes; save it as PNG or TIFF"
+    write_jpeg2000(tmp_path / "a.jp2", numbers((50, 80, 3)), 16)
+    write_jpeg2000(tmp_path / "b.jp2", numbers((50, 80), dtype=np.uint16), 12, signed=True)
+    write_sgi16(tmp_path / "c.sgi", numbers((5, 8), high=4095, dtype=np.uint16))
+    for name, what in (("a.jp2", "JPEG2000 of 16 bits"), ("b.jp2", ".* 12 bits with a sign"), ("c.sgi", ".* 16 bits")):
+        with pytest.raises(InputError, match=rf"{name} is a {what}, {cut}"):
+            read_picture(str(tmp_path / name), Pixels(range=(0, 4095)))
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_gray_of_few_bits_is_shown_alike_as_a_picture_and_as_a_band(bits, photometric, tmp_path):
+    values, path = numbers((5, 8), high=2**bits - 1), tmp_path / "a.tif"
+    write_tiff_of_few_bits(path, values, bits, photometric)
+    light = values if photometric == "minisblack" else 2**bits - 1 - values
+    shown = light[..., None] * (255 // (2**bits - 1))
+    assert np.array_equal(pixels_of(path), shown.repeat(3, 2))
+    assert np.array_equal(pixels_of(path, Pixels((0,))), shown)
+
+
+@pytest.mark.parametrize("kind", ["png", "gif", "bmp", "tif"])
+@pytest.mark.parametrize("transparency", [None, 1, b"\0\x80"])
+def test_bands_of_a_paletted_file_are_its_colours(kind, transparency, tmp_path):
+    picture = Image.fromarray(numbers((5, 8), high=9))
+    picture.putpalette(numbers(30).tobytes())
+    picture.save(tmp_path / f"a.{kind}", **({"transparency": transparency} if transparency and kind == "png" else {}))
+    with Image.open(tmp_path / f"a.{kind}") as opened:
+        expected = np.array(opened.convert("RGBA" if "transparency" in opened.info else "RGB"))
+    assert np.array_equal(pixels_of(tmp_path / f"a.{kind}", Pixels(tuple(range(expected.shape[2])))), expected)
 
 
 def test_numbers_outside_of_the_range_are_clipped_and_said(tmp_path):

@@ -6,11 +6,13 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from switchnorm.data import create_dataset
 from switchnorm.data.segmentation import IGNORED
 from switchnorm.data.segmentation.mask_file import read_content
+from tests.data.files.pictures import write_netpbm, write_sgi16, write_tiff_of_few_bits
 from tests.data.segmentation.mapped import COLORS, dataset, labels_of, refused
 
 SIZE = (24, 30)
@@ -57,6 +59,97 @@ def test_numbers_of_every_width_and_format(own, name, dtype):
     assert read_content(str(own / "valannot" / name)).counted(by_color=False) == dict(
         zip(*(each.tolist() for each in np.unique(labels.astype(int), return_counts=True)), strict=True)
     )
+
+
+def written(own, name, write):
+    """Have `write` make the first validation mask, and give its labels as the dataset reads them."""
+    (own / "valannot/00.png").unlink(missing_ok=True)
+    write(own / "valannot" / name)
+    return dataset(own).test_target(0).numpy()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("greatest", [2, 3, 50, 150, 255, 256, 65535])
+def test_numbers_of_a_pgm_are_its_own_whatever_its_head_calls_white(own, greatest, channels, plain):
+    labels = labels_of(1000, SIZE)
+    if greatest == 150:
+        labels[0, 0] = IGNORED  # beyond what the head says, as people write void
+    pixels = labels if channels == 1 else labels[..., None].repeat(3, 2)
+
+    def write(path):
+        write_netpbm(path, pixels, greatest, plain)
+
+    if channels == 3 and greatest > 255:
+        refused("mask .*/00.pgm has several channels of 16 bits", lambda: written(own, "00.pgm", write))
+    else:
+        assert np.array_equal(written(own, "00.pgm", write), labels)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize(
+    "dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"], ids=lambda name: np.dtype(name).name
+)
+def test_numbers_of_a_tiff_are_its_own_however_it_is_written(own, dtype, photometric, byteorder, compression):
+    labels = labels_of(1000, SIZE)
+    options = {"photometric": photometric, "byteorder": byteorder, "compression": compression}
+    read = written(own, "00.tif", lambda path: tifffile.imwrite(path, labels.astype(dtype), **options))
+    assert np.array_equal(read, labels)
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_numbers_of_a_tiff_of_few_bits_are_its_own(own, bits, photometric):
+    labels = labels_of(1000, SIZE)
+    read = written(own, "00.tif", lambda path: write_tiff_of_few_bits(path, np.c_[labels, labels], bits, photometric))
+    assert np.array_equal(read, np.c_[labels, labels])
+
+
+def test_a_number_below_0_or_beyond_32_bits_is_named(own):
+    for number, dtype in ((-1, "i1"), (-1, "i2"), (-1, "i4"), (2**32 - 1, "u4"), (-(2**40), "i8"), (2**40, "f8")):
+        labels = labels_of(1000, SIZE).astype(dtype)
+        labels[4, 2] = number
+        refused(
+            f"mask .*/00.tif has {number} in row 4, column 2; expected the numbers 0 to 2",
+            lambda labels=labels: written(own, "00.tif", lambda path: tifffile.imwrite(path, labels)),
+        )
+
+
+def test_masks_by_colour_are_read_as_they_are_shown(own):
+    """The darker of two grays is black wherever the file's numbers begin."""
+    (own / "classes.txt").unlink()
+    by_color = {"#000000": "dark", "#ffffff": "light"}
+    light = (labels_of(1000, SIZE) > 0).astype(np.uint8)
+    for name, write in (
+        ("00.pgm", lambda path: write_netpbm(path, light, 1)),
+        ("00.tif", lambda path: tifffile.imwrite(path, 255 * (1 - light), photometric="miniswhite")),
+        ("00.png", lambda path: Image.fromarray(light.astype(bool)).save(path)),
+    ):
+        for file in (own / "valannot").glob("00.*"):
+            file.unlink()
+        write(own / "valannot" / name)
+        assert np.array_equal(dataset(own, values=by_color).test_target(0).numpy(), light)
+
+
+@pytest.mark.parametrize("name", ["00.pgm", "00.tif", "00.bmp", "00.gif"])
+def test_white_of_one_bit_is_1_whatever_a_format_calls_it(own, name):
+    white = labels_of(1000, SIZE) > 0
+    file = own / "valannot" / name
+
+    def write(path):
+        if name.endswith("tif"):
+            write_tiff_of_few_bits(path, np.c_[~white, ~white].astype(np.uint8), 1, "miniswhite")
+        elif name.endswith("pgm"):
+            path.write_bytes(b"P1 60 24\n" + "".join("01"[not each] for each in np.c_[white, white].ravel()).encode())
+        elif name.endswith("bmp"):
+            Image.fromarray(np.c_[white, white]).save(path)
+        else:
+            Image.fromarray(np.c_[white, white].astype(np.uint8)).save(path)
+
+    assert np.array_equal(written(own, name, write), np.c_[white, white])
+    assert read_content(str(file)).counted(by_color=False).keys() == {0, 1}
 
 
 def test_white_of_one_bit_is_1(own):
@@ -189,6 +282,51 @@ def test_what_is_no_mask(own):
     (own / "valannot/00.png").unlink()
     np.save(own / "valannot/00.npy", labels_of(1000, SIZE))
     refused("; 00.npy is there, but that is no file of a mask: save masks as PNG", dataset(own).prepare)
+
+
+def test_tiffs_that_pillow_does_not_know_are_masks_by_the_same_rules(own):
+    labels = labels_of(1000, SIZE).astype(np.int64)
+    pages = {"photometric": "minisblack", "metadata": None}
+    refused(
+        "00.tif holds 2 pictures; expected one",
+        lambda: written(own, "00.tif", lambda path: tifffile.imwrite(path, np.stack([labels, labels]), **pages)),
+    )
+    for bands, match in ((2, "has 2 channels; expected one number per pixel, or RGB"), (5, "has 5 channels; expected")):
+        many = labels[..., None].repeat(bands, 2).astype(np.uint8)
+        refused(
+            match,
+            lambda many=many: written(
+                own,
+                "00.tif",
+                lambda path: tifffile.imwrite(path, many, planarconfig="contig", photometric="minisblack"),
+            ),
+        )
+
+
+@pytest.mark.parametrize(
+    ("compression", "dtype", "called"),
+    [
+        (50001, np.uint8, "WebP, which may change"),
+        (50001, np.int64, "WebP, which"),
+        (34712, np.int64, "JPEG 2000, which"),
+    ],
+)
+def test_a_lossy_compression_within_a_tiff(own, compression, dtype, called):
+    def write(path):
+        tifffile.imwrite(path, labels_of(1000, SIZE).astype(dtype))
+        with tifffile.TiffFile(path, mode="r+b") as file:
+            file.pages[0].tags[259].overwrite(compression)
+
+    refused(f"00.tif is a {called}", lambda: written(own, "00.tif", write))
+
+
+def test_a_mask_of_which_pillow_keeps_half_is_refused(own):
+    labels = labels_of(1000, SIZE).astype(np.uint16)
+    refused("00.png is a SGI of 16 bits, .* save it as PNG or TIFF", lambda: written(own, "00.png", sgi(labels)))
+
+
+def sgi(numbers):
+    return lambda path: write_sgi16(path, numbers)
 
 
 def test_channels_of_16_bits(own):
