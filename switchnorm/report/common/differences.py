@@ -11,6 +11,8 @@ from switchnorm.report.common.settings import ABSENT, differing, in_words, key_i
 
 # What a comparison is about, and where data is read by how many processes.
 _EXPECTED = ("model.norm", "model.conv", "label", "data.name", "data.workers")
+# What is named first, since it decides most.
+_FIRST = ("train.epochs", "train.batch_size", "training data", "optimizer.lr")
 _MOST_SETTINGS, _MOST_ROWS, _LONGEST = 8, 4, 60
 # So many rows with one value are called the others.
 _MANY = 3
@@ -38,7 +40,8 @@ def differences(rows: Sequence[tuple[str, Mapping[str, Any]]], told: Container[s
     known = [settings for _, settings in rows if "training data" in settings]
     one_data = "training data" not in differing(known)  # a run from before says nothing of it, which is no difference
     parts = []
-    for key in sorted(differing([settings for _, settings in rows])):
+    rank = {key: place - len(_FIRST) for place, key in enumerate(_FIRST)}
+    for key in sorted(differing([settings for _, settings in rows]), key=lambda key: (rank.get(key, 0), key)):
         values = [(name, settings.get(key, ABSENT)) for name, settings in rows]
         in_names = all(f", {in_words(key, value)}" in name for name, value in values)
         if key not in told and not in_names and not (key == "training data" and one_data):
@@ -54,12 +57,13 @@ def _part(key: str, values: Sequence[tuple[str, Any]]) -> str:
     names: dict[str, list[str]] = {}
     for name, value in values:
         names.setdefault(value_in_words(value), []).append(name)
-    most = max(map(len, names.values()))
-    said = [f"{value[:_LONGEST]} ({_rows(rows, len(rows) == most)})" for value, rows in names.items()]
+    counts = [len(rows) for rows in names.values()]
+    usual = max(counts) if counts.count(max(counts)) == 1 and max(counts) >= _MANY else None
+    said = [f"{value[:_LONGEST]} ({_rows(rows, len(rows) == usual)})" for value, rows in names.items()]
     return f"{key_in_words(key)} {', '.join(said)}"
 
 
 def _rows(names: Sequence[str], usual: bool) -> str:
-    if usual and len(names) >= _MANY:
+    if usual:
         return "the others"
     return f"{len(names)} rows" if len(names) > _MOST_ROWS else "; ".join(names)

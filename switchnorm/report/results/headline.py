@@ -20,6 +20,10 @@ def headline(rows: Sequence[Result]) -> str:
 
 def _finding(rows: Sequence[Result], score: Score, named: bool) -> str:
     measured = [row for row in rows if row.value is not None]
+    if not measured and any(
+        trial.pending or (trial.run and trial.run.diverged) for row in rows for trial in row.trials
+    ):
+        return f"No run with a validation {score.name} has come to its end."
     if not measured:
         return f"No validation {score.name} has been measured."
     leader = max(measured, key=_lead)

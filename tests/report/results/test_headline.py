@@ -80,6 +80,11 @@ def test_no_accuracy_no_finding(make_run: Make) -> None:
     assert headline(results(grouped(path))) == "No validation accuracy has been measured."
 
 
+def test_nothing_that_ended_no_finding(make_run: Make) -> None:
+    going = record(make_run("sn"), status="running")
+    assert headline(results(grouped(going))) == "No run with a validation accuracy has come to its end."
+
+
 def test_what_was_compared(runs: list[Path]) -> None:
     groups = grouped(*runs)
     said = comparison(results(groups), [run for group in groups for run in group.runs])

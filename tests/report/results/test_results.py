@@ -181,6 +181,8 @@ class TestOtherSettings:
         assert notes(bn, sn) == ["Other settings differ: lr 0.1 (BN), 0.5 (SN)."]
         others = [make_run(norm, 1, final=0.7) for norm in ("gn", "ln")]
         assert notes(bn, sn, *others) == ["Other settings differ: lr 0.1 (the others), 0.5 (SN)."]
+        more = [make_run(norm, 1, folder=norm, final=0.7, settings={"optimizer.lr": 0.5}) for norm in ("in", "ssn")]
+        assert notes(bn, sn, *others, *more) == ["Other settings differ: lr 0.1 (BN; GN; LN), 0.5 (SN; IN; SSN)."]
 
     def test_what_names_tell_is_not_said_again(self, make_run: Make) -> None:
         assert notes(make_run("sn"), make_run("sn", folder="b", settings={"optimizer.lr": 0.5})) == []
