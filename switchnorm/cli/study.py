@@ -135,12 +135,12 @@ def _geometry(options: argparse.Namespace, out: Path, flags: Sequence[str]) -> N
     )
 
     def keep(facts: dict[str, Any]) -> RenderableType:
-        write_grids(study.finished, out, absent=study.absent, facts=facts)
-        return live_grid(study.finished, study.absent)
+        write_grids(study.counted, out, absent=study.absent, facts=facts)
+        return live_grid(study.counted, study.absent)
 
     def report() -> Path | None:
-        print_grids(study.finished, study.absent)
-        return write(study.finished, out / "report.html", study.absent) if study.finished else None
+        print_grids(study.counted, study.absent)
+        return write(study.counted, out / "report.html", study.absent) if study.counted else None
 
     _run(study, keep, report)
 

@@ -10,7 +10,8 @@ From the top down; each floor reads only from those below it, and the lowest fro
     user_sections.py        sections that somebody else registers; those of a task come with its registration
     geometry/               scores by (GPUs, samples per GPU): the grid, its table, figure, files and section; and
                             folding groups by geometry where they are many
-    common/                 groups of runs, tables as data, what figures share, and elements of HTML
+    common/                 groups of runs, which of them count and on which test data they were judged; tables as
+                            data, what figures share, and elements of HTML
 """
 
 from switchnorm.report.common.elements import figure, note, section, table

@@ -21,7 +21,7 @@ _UNTOLD = ("normalizer", "class_colors", "data")
 def provenance_section(groups: Sequence[Group]) -> str:
     """Where every run came from, and its whole configuration."""
     folds = (
-        folded(title, "".join(_origin(group, run) for group in members for run in group.runs))
+        folded(title, "".join(_origin(group, run) for group in members for run in (*group.runs, *group.repeated)))
         for title, members in fold(groups).items()
     )
     return section("Provenance", *folds)

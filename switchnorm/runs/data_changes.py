@@ -25,14 +25,19 @@ def data_changes(before: Any, dataset: Dataset, title: str) -> list[str]:
     Raises:
         InputError: `before` is no fingerprint.
     """
-    if not isinstance(before, dict) or not all(_is_part(before[split]) for split in _SPLITS if split in before):
-        raise InputError(f"{title} is damaged: expected counts and digests of the data as data")
+    check_fingerprint(before, title)
     now = dataset.fingerprint()
     return [
         phrase
         for split in _SPLITS
         if (phrase := _changes(split, before.get(split), now.get(split), dataset)) is not None
     ]
+
+
+def check_fingerprint(found: Any, title: str) -> None:
+    """Raise `InputError` for what is no fingerprint; `title` is what it calls the file."""
+    if not isinstance(found, dict) or not all(_is_part(found[split]) for split in _SPLITS if split in found):
+        raise InputError(f"{title} is damaged: expected counts and digests of the data as data")
 
 
 def _is_part(part: Any) -> bool:

@@ -17,6 +17,7 @@ from switchnorm.data import dataset_class, dataset_classes
 from switchnorm.errors import InputError
 from switchnorm.recipes.located import read_located
 from switchnorm.runs.appearance import Appearance, recorded, registered
+from switchnorm.runs.data_changes import check_fingerprint
 from switchnorm.runs.importance import LayerWeights, read_importance
 from switchnorm.runs.reading import check_inside, read_provenance, read_text
 from switchnorm.runs.score import Score, score_of
@@ -111,6 +112,24 @@ class Run:
         return settings
 
     @property
+    def test_data(self) -> tuple[str, ...] | None:
+        """What tells the run's test data from other data of its name, wherever that lies; None where nobody knows.
+
+        The number of samples first; then digests of their names and objects, the split and the classes.
+        """
+        part = (self.provenance.get("data") or {}).get("test") or {}
+        if "digest" not in part:
+            return None
+        split, classes = self.settings.get("data.split"), self.provenance.get("classes")
+        return (*(str(part.get(key)) for key in ("count", "digest", "objects")), str(split), repr(classes))
+
+    @property
+    def training_data(self) -> str | None:
+        """Number of the training samples and digest of their names, "48 samples (5f0c1a)"; None where nobody knows."""
+        part = (self.provenance.get("data") or {}).get("train") or {}
+        return f"{part['count']} samples ({part['digest'][:6]})" if "digest" in part else None
+
+    @property
     def choices(self) -> list[LayerWeights]:
         """The importance after the last epoch."""
         return self.importance[max(self.importance)] if self.importance else []
@@ -156,6 +175,7 @@ def load_run(path: Path) -> Run:
     start = start_epoch(config)
     metrics, diverged = _read_metrics(path / "metrics.csv", start, score_of(_task(config)))
     provenance = read_provenance(path / "run.json")
+    check_fingerprint(provenance.get("data") or {}, str(path / "run.json"))
     where = provenance.get("diverged")
     if provenance.get("status") == "diverged" and isinstance(where, dict) and isinstance(where.get("epoch"), int):
         diverged = where["epoch"]

@@ -12,11 +12,12 @@ from switchnorm.config.limits import check
 from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
-from switchnorm.recipes import find_recipe
+from switchnorm.recipes import find_recipe, is_file_name
 from switchnorm.report.common.groups import display_norm
 from switchnorm.report.common.missing import missing
+from switchnorm.studies.collected import CollectedStudy
 from switchnorm.studies.progress import cost
-from switchnorm.studies.study import Study, check_flags, device_of, origin, side_by_side
+from switchnorm.studies.study import check_flags, device_of, earlier_facts, origin, side_by_side
 from switchnorm.studies.variants import Variant
 
 SEEDS = (0, 1, 2)
@@ -26,7 +27,7 @@ _SETS = {"label": "--variants", "seed": "--seeds", "train.device": "--device"}
 
 
 @dataclass(kw_only=True)
-class Comparison(Study):
+class Comparison(CollectedStudy):
     """Variants of one training, to be compared.
 
     Args:
@@ -36,19 +37,15 @@ class Comparison(Study):
     variants: Mapping[str, Variant]
 
     @property
-    def counted(self) -> list[Path]:
-        """The runs with a result, in the order of the table."""
-        return [path for path in self.finished if path not in self.errors]
-
-    @property
     def notes(self) -> list[str]:
         """What the table lacks, in words."""
-        configs = dict(self.plan)
+        left = self.left_out.values()
         failed = [
-            (f"{configs[path].label or display_norm(self.names[path])}, seed {configs[path].seed}", why)
-            for path, why in self.errors.items()
+            (f"{config.label or display_norm(str(config.model.norm))}, seed {config.seed}", why)
+            for config, why in left
+            if why
         ]
-        return list(missing(failed, len(self.plan) - len(self.counted) - len(failed)))
+        return list(missing(failed, len(left) - len(failed)))
 
     def check(self, name: str, config: Config) -> Sequence[str]:
         """As of any study; errors name the variant."""
@@ -58,9 +55,13 @@ class Comparison(Study):
             raise InputError(f"{self.variants[name].where}: {error}") from error
 
     def facts(self, command: Sequence[str], seconds: float) -> dict[str, Any]:
-        """With what each variant changes."""
+        """With what each variant changes, those of earlier commands too."""
+        earlier = earlier_facts(self.out).get("variants")
         changes = {name: " ".join(flag[2:] for flag in variant.flags) for name, variant in self.variants.items()}
-        return {**super().facts(command, seconds), "variants": changes}
+        return {
+            **super().facts(command, seconds),
+            "variants": {**(earlier if isinstance(earlier, dict) else {}), **changes},
+        }
 
 
 def plan_comparison(
@@ -87,9 +88,11 @@ def plan_comparison(
         flags: for the configuration of every run, as `switchnorm train` takes them; a variant wins over them.
 
     Raises:
-        InputError: anything wrong with these; variants that train the same, or that are judged by different scores.
+        InputError: anything wrong with these; variants that train the same, or that are judged by different scores; a
+            folder that holds a comparison of another recipe.
     """
     check_flags(flags, _SETS)
+    _check_recipe(out, recipe)
     kind = device_of(device, cluster)
     plan: list[tuple[Path, Config]] = []
     names: dict[Path, str] = {}
@@ -109,8 +112,23 @@ def plan_comparison(
         workers=side_by_side(workers, kind, plan, cluster),
         cluster=cluster,
         varied=("",),  # a folder may hold any other variants of the study
-        origin=origin("compare", recipe, plan, kind),
+        origin=origin("compare", recipe, kind),
     )
+
+
+def _check_recipe(out: Path, recipe: str) -> None:
+    """Raise `InputError` where the folder's table is of another recipe: its runs would be rows of this one's."""
+    there = earlier_facts(out).get("recipe")
+    if isinstance(there, str) and _recipe_name(there) != _recipe_name(recipe):
+        raise InputError(
+            f"{str(out)!r} holds a comparison of recipe {there!r}, and this is one of {recipe!r}; choose another "
+            "folder with --out"
+        )
+
+
+def _recipe_name(recipe: str) -> str:
+    """A recipe's name; of a file its own, for it may be named from another folder."""
+    return Path(recipe).name if is_file_name(recipe) else recipe
 
 
 def _configs(variants: Sequence[Variant], recipe: str, shared: Sequence[str]) -> list[tuple[Variant, Config]]:

@@ -18,8 +18,9 @@ from switchnorm.layers import has_batch_statistics
 from switchnorm.models import parse_norm
 from switchnorm.recipes import find_recipe
 from switchnorm.runs.geometries import Absent, Geometry
+from switchnorm.studies.collected import CollectedStudy
 from switchnorm.studies.progress import cost
-from switchnorm.studies.study import Study, check_flags, device_of, origin, side_by_side
+from switchnorm.studies.study import check_flags, device_of, origin, side_by_side
 
 NORMS = ("bn", "gn", "sn", "ssn", "gn+ws")
 #: What SN and SSN mix at one sample per GPU, as published: there are no batch statistics. BN has no cell there.
@@ -55,7 +56,7 @@ PRESETS = {
 
 
 @dataclass(kw_only=True)
-class GeometryStudy(Study):
+class GeometryStudy(CollectedStudy):
     """The papers' table, to be made.
 
     Args:
@@ -67,11 +68,9 @@ class GeometryStudy(Study):
     @property
     def absent(self) -> list[Absent]:
         """The runs that have no result, with the reason for those that failed."""
-        finished, configs = set(self.finished), dict(self.plan)
         return [
-            Absent(*row, configs[path].seed, self.errors.get(path, ""), _statistics(configs[path]))
-            for path, row in self.rows.items()
-            if path not in finished
+            Absent(*self.rows.get(path, _row(config)), config.seed, why, _statistics(config))
+            for path, (config, why) in self.left_out.items()
         ]
 
     def kinds(self) -> dict[str, Config]:
@@ -155,7 +154,7 @@ def plan_study(
         workers=side_by_side(workers, kind, plan, cluster),
         cluster=cluster,
         varied=_VARIED,
-        origin=origin("geometry", name, plan, kind),
+        origin=origin("geometry", name, kind),
     )
 
 
@@ -171,6 +170,12 @@ def _needs_samples(norm: str) -> bool:
     spec = parse_norm(norm)
     by_batch = has_batch_statistics(spec.layer(32))
     return by_batch and spec.registration.ghost and not spec.registration.mixes
+
+
+def _row(config: Config) -> tuple[str, Geometry]:
+    """Norm and geometry of a run."""
+    samples = config.train.samples_per_gpu or config.train.batch_size
+    return str(config.model.norm), Geometry(config.train.batch_size // samples, samples)
 
 
 def _statistics(config: Config) -> tuple[str, ...]:

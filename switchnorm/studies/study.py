@@ -108,7 +108,7 @@ class Study:
         with _made(self.out), locked(self.out):
             for line in filter(None, (self.about, *said)):
                 console.print(Text(printable(line)), soft_wrap=not is_screen(console))
-            began, before = time.monotonic(), _earlier_seconds(self.out / "table.json")
+            began, before = time.monotonic(), _earlier_seconds(self.out)
 
             def ended(path: Path, outcome: Outcome) -> RenderableType | None:
                 if outcome.error:
@@ -190,10 +190,9 @@ def side_by_side(workers: int | None, device: str, plan: Plan, cluster: Cluster 
     return min(workers or room, len(plan))
 
 
-def origin(study: str, recipe: str, plan: Plan, device: str) -> dict[str, Any]:
+def origin(study: str, recipe: str, device: str) -> dict[str, Any]:
     """What a table's file says of where its numbers come from."""
-    seeds = sorted({config.seed for _, config in plan})
-    return {"study": study, "recipe": recipe, "seeds": seeds, "device": device}
+    return {"study": study, "recipe": recipe, "device": device}
 
 
 @contextlib.contextmanager
@@ -210,9 +209,17 @@ def _made(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def _earlier_seconds(table: Path) -> float:
+def earlier_facts(out: Path) -> dict[str, Any]:
+    """What the table of a study's folder says of where its numbers come from; nothing where there is none."""
+    try:
+        return read_record(out / "table.json", "a study's table")
+    except InputError:
+        return {}
+
+
+def _earlier_seconds(out: Path) -> float:
     """What the study took before it was interrupted, by the table that it left."""
     try:
-        return float(read_record(table, "a study's table")["seconds"])
+        return float(earlier_facts(out)["seconds"])
     except (ValueError, KeyError, TypeError):
         return 0.0

@@ -130,6 +130,49 @@ def test_the_table_has_mean_and_spread_of_every_variant_that_trained(tmp_path):
     assert runs["frozen-bn-seed0"].config().label == "Frozen BN"
 
 
+def test_another_command_adds_to_the_table(tmp_path):
+    assert compare(tmp_path, "bn", seeds=("0",)).returncode == 0
+    before = json.loads((tmp_path / "made/table.json").read_text())["tables"][0]["rows"]
+    done = compare(tmp_path, "sn", FROZEN, seeds=("1",))
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "made/table.json").read_text())
+    rows = {row["name"]: row for row in table["tables"][0]["rows"]}
+    assert sorted(rows) == ["BN", "Frozen BN", "SN"]
+    assert rows["BN"] == before[0]
+    assert rows["SN"]["difference"] == pytest.approx(rows["SN"]["mean"] - rows["BN"]["mean"])
+    assert (table["seeds"], list(table["variants"])) == ([0, 1], ["bn", "sn", "Frozen BN"])
+    shown = f"{100 * rows['BN']['mean']:.2f}"
+    for text in (done.stdout, *((tmp_path / "made" / name).read_text() for name in ("table.md", "report.html"))):
+        assert shown in text
+    assert "frozen statistics False (SN; BN), True (Frozen BN)" in done.stdout
+
+
+def test_what_an_earlier_command_left_undone_is_said(tmp_path):
+    earlier = planned(tmp_path, "bn", FROZEN, seeds=(0,))
+    for path, config in earlier.plan:
+        RunFolder.create(path, config, ())
+    RunFolder(earlier.plan[0][0]).update_record(status="diverged", diverged={"epoch": 3, "first": "the loss"})
+    study = planned(tmp_path, "sn", seeds=(1,))
+    assert study.counted == []
+    assert study.notes == [
+        "BN, seed 0 failed: diverged in epoch 3: the loss is not finite.",
+        "2 trainings have not finished.",
+    ]
+    RunFolder(earlier.plan[1][0]).record_file.write_text("{")
+    with pytest.raises(InputError, match=r"frozen-bn-seed0/run\.json"):
+        study.run(())
+
+
+def test_a_folder_of_another_recipe_is_refused(tmp_path):
+    (tmp_path / "table.json").write_text(json.dumps({"recipe": "digits/resnet9"}))
+    planned(tmp_path, "bn")
+    with pytest.raises(InputError, match="holds a comparison of recipe 'digits/resnet9', and this is one of 'cifar10"):
+        planned(tmp_path, "bn", recipe="cifar10/resnet20")
+    (tmp_path / "table.json").write_text(json.dumps({"recipe": "mine/cls.yaml"}))
+    (tmp_path / "cls.yaml").write_text(yaml.safe_dump({"base": "digits/resnet9"}))
+    planned(tmp_path, "bn", recipe=str(tmp_path / "cls.yaml"))
+
+
 def test_what_a_start_says_is_said_once_where_it_holds_for_all(tmp_path):
     flags = ("--optimizer.lr_per=64", "--model.options.momentum=0.2")
     done = compare(tmp_path, "bn", "gn", seeds=("0",), flags=flags)

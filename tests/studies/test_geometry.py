@@ -22,6 +22,7 @@ from switchnorm.studies.folder import check_folder
 from switchnorm.studies.geometry import PRESETS, plan_study
 from switchnorm.studies.parallel import train_one
 from switchnorm.training.optimizer import effective_lr
+from tests import forked
 from tests.forked import Forked
 
 
@@ -235,3 +236,30 @@ def test_a_killed_study_ends_as_the_unkilled_one(tmp_path):
     assert cells == {}
     assert (tmp_path / "made/report.html").read_text().startswith("<!doctype html>")
     assert "SSN vs BN" in (tmp_path / "made/table.md").read_text()
+
+
+def test_another_command_adds_to_the_table(tmp_path):
+    words = list(COMMAND)
+    for norm, geometry, seed in (("bn", "8x32", "0"), ("ssn", "8x16", "3")):
+        words[words.index("--norms") + 1 : words.index("--device")] = [norm, "--geometries", geometry, "--seeds", seed]
+        done = forked.run("-m", "switchnorm", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "made/table.json").read_text())
+    found = table["tables"][0]["cells"]
+    cells = {(cell["norm"], cell["samples"]): [seed["seed"] for seed in cell["seeds"]] for cell in found}
+    assert cells == {("bn", 32): [0], ("ssn", 16): [3]}
+    assert table["seeds"] == [0, 3]
+    rows = [line.split("|")[1].strip() for line in (tmp_path / "made/table.md").read_text().splitlines() if "|" in line]
+    assert rows[2:4] == ["BN", "SSN"]
+    assert all(f'scope="row">{name}<' in (tmp_path / "made/report.html").read_text() for name in ("BN", "SSN"))
+
+
+def test_what_an_earlier_command_left_undone_is_said(tmp_path):
+    for path, config in study(tmp_path, norms=("sn",), geometries=("8x2", "8x1"), seeds=(4,)).plan:
+        RunFolder.create(path, config, ())
+    made = study(tmp_path, norms=("bn",), geometries=("8x32",))
+    assert made.absent == [
+        Absent("bn", Geometry(8, 32), 0),
+        Absent("sn", Geometry(8, 1), 4, "", ("instance", "layer")),
+        Absent("sn", Geometry(8, 2), 4),
+    ]

@@ -64,9 +64,10 @@ def curve(groups: Sequence[Group], column: str, scale: float = 1, height: int = 
     """
     figure = plain_figure(go.Figure(), height)
     for place, (group, style) in enumerate(zip(groups, line_styles(groups), strict=True)):
-        by_epoch = _by_epoch([run.measured(column) for run in group.runs], scale)
+        runs = group.counted or group.runs
+        by_epoch = _by_epoch([run.measured(column) for run in runs], scale)
         if by_epoch:
-            if len(group.runs) > 1:
+            if len(runs) > 1:
                 figure.add_trace(_band(by_epoch, style, str(place)))
             figure.add_trace(_line(by_epoch, style, str(place), group.label))
     figure.update_layout(hovermode="x unified", margin={"l": 48, "r": 12, "t": 8, "b": 44})

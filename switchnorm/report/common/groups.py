@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from switchnorm.report.common.data_sets import data_sets
+from switchnorm.report.common.settings import ABSENT, differing, distinguishing, in_words
+from switchnorm.report.common.trials import Trial, each_seed_once, trial
 from switchnorm.runs.appearance import Appearance
 from switchnorm.runs.run import Run
 from switchnorm.runs.score import Score
@@ -23,26 +26,22 @@ _PER_RUN = (
 )
 
 
-class _Absent:
-    """The value of a setting that is not there, which null is not: it may mean something else than the default."""
-
-    def __repr__(self) -> str:
-        return "as built"
-
-
-_ABSENT = _Absent()
 # The settings that a label names first, where they tell groups apart.
 _PREFERRED = ("data.name", "model.name", "train.samples_per_gpu", "train.batch_size", "train.epochs")
-# A baseline is fair where it shares these with the group that is compared with it.
-_HELD_FIXED = ("task", "data.name", "model.name", "train.samples_per_gpu")
+# A baseline is fair where it shares these, and the test data, with the group that is compared with it.
+_HELD_FIXED = ("task", "model.name", "train.samples_per_gpu")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one configuration, by seed."""
+    """Runs of one configuration on one test data, of each seed one: those that count first, by seed."""
 
     label: str
     runs: tuple[Run, ...]
+    data: str = ""
+    """What the test data is called; groups with another name were tested on other data."""
+    repeated: tuple[Run, ...] = ()
+    """Runs that count for nothing, since their seed is among `runs` already."""
 
     @property
     def name(self) -> str:
@@ -65,6 +64,16 @@ class Group:
         return self.runs[0].score
 
     @property
+    def trials(self) -> tuple[Trial, ...]:
+        """What each of the runs counts for."""
+        return tuple(map(trial, self.runs))
+
+    @property
+    def counted(self) -> tuple[Run, ...]:
+        """The runs that count: numbers of tables are means over these."""
+        return tuple(run for run in self.runs if trial(run).value is not None)
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What all runs of the group share, as dotted keys."""
         return _shared(self.runs[0])
@@ -72,10 +81,15 @@ class Group:
 
 def group_runs(runs: Iterable[Run]) -> list[Group]:
     """Gather the runs that differ only in seed and folder; groups come in the order of their first run."""
-    members: dict[str, list[Run]] = {}
-    for run in runs:
-        members.setdefault(repr(sorted(_shared(run).items())), []).append(run)
-    return _labelled([sorted(group, key=lambda run: (run.seed is None, str(run.seed))) for group in members.values()])
+    runs = list(runs)
+    members: dict[tuple[str, str], list[Run]] = {}
+    for run, data in zip(runs, data_sets(runs), strict=True):
+        members.setdefault((data, repr(sorted(_shared(run).items()))), []).append(run)
+    groups = []
+    for (data, _), alike in members.items():
+        kept, repeated = each_seed_once(alike)
+        groups.append(Group("", tuple(kept), data, tuple(repeated)))
+    return [replace(group, label=label) for group, label in zip(groups, labels(groups), strict=True)]
 
 
 def by_score(groups: Iterable[Group]) -> dict[Score, list[Group]]:
@@ -97,14 +111,16 @@ def display_norm(norm: str) -> str:
 
 
 def baseline(group: Group, groups: Iterable[Group]) -> Group | None:
-    """The BN group to compare with: same data, network and samples per GPU, and the fewest other differences."""
+    """The BN group to compare with: same test data, network and samples per GPU, and the fewest other differences."""
     mine = group.settings
     fair = [
         other
         for other in groups
-        if other.appearance.reference and all(other.settings.get(key) == mine.get(key) for key in _HELD_FIXED)
+        if other.appearance.reference
+        and other.data == group.data
+        and all(other.settings.get(key) == mine.get(key) for key in _HELD_FIXED)
     ]
-    return min(fair, key=lambda other: len(_differing([mine, other.settings])), default=None)
+    return min(fair, key=lambda other: len(differing([mine, other.settings])), default=None)
 
 
 def _shared(run: Run) -> dict[str, Any]:
@@ -112,49 +128,20 @@ def _shared(run: Run) -> dict[str, Any]:
     return {key: value for key, value in run.settings.items() if key not in _PER_RUN and not key.startswith("claim.")}
 
 
-def labels(runs: Sequence[Run], ignored: Container[str] = ()) -> list[str]:
-    """For each run the shortest label that tells its settings, but for the ignored keys, from those of the others."""
-    settings = [{key: value for key, value in _shared(run).items() if key not in ignored} for run in runs]
+def labels(groups: Sequence[Group], ignored: Container[str] = ()) -> list[str]:
+    """For each group the shortest label that tells its settings, but for the ignored keys, from those of the others."""
+    settings = [
+        {key: value for key, value in {**group.settings, "data.name": group.data}.items() if key not in ignored}
+        for group in groups
+    ]
     found = []
-    for run, mine in zip(runs, settings, strict=True):
-        rivals = [other for rival, other in zip(runs, settings, strict=True) if _name(rival) == _name(run)]
-        told = (_setting(key, mine.get(key, _ABSENT)) for key in _distinguishing(rivals))
-        found.append(", ".join([_name(run), *told]))
+    for group, mine in zip(groups, settings, strict=True):
+        rivals = [other for rival, other in zip(groups, settings, strict=True) if rival.name == group.name]
+        # Rivals have one name; whether it is the normalizer's or their own tells the least.
+        told = (in_words(key, mine.get(key, ABSENT)) for key in distinguishing(rivals, _PREFERRED, ["label"]))
+        found.append(", ".join([group.name, *told]))
     return found
 
 
 def _name(run: Run) -> str:
     return run.label or display_norm(run.norm)
-
-
-def _labelled(members: Sequence[Sequence[Run]]) -> list[Group]:
-    found = labels([runs[0] for runs in members])
-    return [Group(label, tuple(runs)) for label, runs in zip(found, members, strict=True)]
-
-
-def _distinguishing(rivals: Sequence[dict[str, Any]]) -> list[str]:
-    """As few keys as needed so that no two rivals agree in all of them; none where there is but one."""
-    # Rivals have one name; whether it is the normalizer's or their own tells the least.
-    rank = {**{key: place for place, key in enumerate(_PREFERRED)}, "label": len(_PREFERRED) + 1}
-    chosen: list[str] = []
-    for key in sorted(_differing(rivals), key=lambda key: (rank.get(key, len(_PREFERRED)), key)):
-        if _variants(rivals, [*chosen, key]) > _variants(rivals, chosen):
-            chosen.append(key)
-    return chosen
-
-
-def _variants(rivals: Iterable[dict[str, Any]], keys: Sequence[str]) -> int:
-    return len({repr([rival.get(key, _ABSENT) for key in keys]) for rival in rivals})
-
-
-def _differing(settings: Sequence[dict[str, Any]]) -> list[str]:
-    keys = {key for each in settings for key in each}
-    return [key for key in keys if _variants(settings, [key]) > 1]
-
-
-def _setting(key: str, value: Any) -> str:
-    """A setting for readers: "samples per GPU 2"; a thing's name speaks for itself."""
-    name = key.rsplit(".", 1)[-1]
-    if name == "name":
-        return str(value)
-    return f"{name.replace('_', ' ').replace('gpu', 'GPU')} {'none' if value is None else value}"

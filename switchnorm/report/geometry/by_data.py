@@ -1,4 +1,4 @@
-"""Groups of runs that can be shown beside each other class by class: those on one data set."""
+"""Groups of runs that can be shown beside each other class by class: those on one test data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def by_data_set(
     """
     by_data: dict[tuple[str, tuple[str, ...]], list[Group]] = {}
     for group in groups:
-        by_data.setdefault((str(group.settings.get("data.name")), classes(group)), []).append(group)
+        by_data.setdefault((group.data, classes(group)), []).append(group)
     for (data, _), members in by_data.items():
         yield f"<h3>{escape(data)}</h3>" if len(by_data) > 1 else ""
         for title, some in fold(members).items():

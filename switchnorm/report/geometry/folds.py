@@ -30,5 +30,7 @@ def fold(groups: Sequence[Group]) -> dict[str, list[Group]]:
         assert geometry is not None
         place = "" if len(settings) == 1 else f", {setting[1]} on {setting[0]}"
         members = sorted((group for group in groups if keys[group.label] == (setting, geometry)), key=row_order)
-        folds[f"{geometry.title}{place}"] = group_runs(run for group in members for run in group.runs)
+        folds[f"{geometry.title}{place}"] = group_runs(
+            run for group in members for run in (*group.runs, *group.repeated)
+        )
     return folds

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
 
 from switchnorm.config.schema import Config
+from switchnorm.report.common.differences import compared_settings, differences
 from switchnorm.report.common.groups import Group, display_norm, labels
+from switchnorm.report.common.missing import trained_again
+from switchnorm.report.common.trials import Trial
 from switchnorm.runs.appearance import Appearance, registered
 from switchnorm.runs.geometries import Absent, Geometry
 from switchnorm.runs.run import Run
@@ -16,17 +18,6 @@ from switchnorm.runs.score import Score, score_of
 
 _GEOMETRY_KEYS = ("train.batch_size", "train.samples_per_gpu")
 _STATISTICS = "model.options.statistics"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One seed of a cell: its score as a fraction, or why there is none."""
-
-    seed: Any
-    value: float | None
-    reason: str = ""
-    pending: bool = False
-    run: Run | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +51,7 @@ class GridCell:
     @property
     def failed(self) -> list[Trial]:
         """Those that ended without a result."""
-        return [trial for trial in self.trials if trial.value is None and not trial.pending]
+        return [trial for trial in self.trials if trial.failed]
 
 
 @dataclass(frozen=True)
@@ -75,6 +66,8 @@ class Grid:
     """A normalizer by the row's label, in order."""
     columns: tuple[Geometry, ...]
     cells: dict[tuple[str, Geometry], GridCell]
+    remarks: tuple[str, ...] = ()
+    """Sentences on what differs between the cells besides, and on seeds that were trained again."""
 
     @property
     def baselines(self) -> list[str]:
@@ -110,8 +103,8 @@ def geometry_of(group: Group) -> Geometry | None:
 
 
 def setting_of(group: Group) -> tuple[str, str]:
-    """The data set and the network, which a table holds fixed."""
-    return str(group.settings.get("data.name")), str(group.settings.get("model.name"))
+    """The test data and the network, which a table holds fixed."""
+    return group.data, str(group.settings.get("model.name"))
 
 
 def grids(groups: Sequence[Group], absent: Iterable[Absent] = (), least: int = 2) -> list[Grid]:
@@ -138,11 +131,13 @@ def _grid(setting: tuple[Score, str, str], groups: Sequence[Group], absent: Sequ
     trials: dict[tuple[str, Geometry], list[Trial]] = {}
     statistics: dict[tuple[str, Geometry], tuple[str, ...]] = {}
     rows: dict[str, Appearance] = {}
+    named: list[tuple[str, Group]] = []
     for label, group in zip(_row_labels(groups), groups, strict=True):
         geometry = geometry_of(group)
         assert geometry is not None
         rows[label] = group.appearance
-        trials.setdefault((label, geometry), []).extend(map(_trial, group.runs))
+        named.append((f"{label} {geometry.title}", group))
+        trials.setdefault((label, geometry), []).extend(group.trials)
         statistics[label, geometry] = tuple(group.settings.get(_STATISTICS) or ())
     for each in absent:
         label = display_norm(each.norm)
@@ -153,7 +148,9 @@ def _grid(setting: tuple[Score, str, str], groups: Sequence[Group], absent: Sequ
     columns = tuple(sorted({geometry for _, geometry in trials}, key=lambda geometry: geometry.order))
     cells = {place: GridCell(tuple(every), statistics[place]) for place, every in trials.items()}
     ordered = sorted(rows, key=lambda row: rows[row].rank)
-    return Grid(*setting, {row: rows[row] for row in ordered}, columns, cells)
+    settings = [(title, compared_settings(group)) for title, group in named]
+    remarks = (*differences(settings, (*_GEOMETRY_KEYS, _STATISTICS)), *trained_again(named))
+    return Grid(*setting, {row: rows[row] for row in ordered}, columns, cells, remarks)
 
 
 def row_order(group: Group) -> tuple[bool, int]:
@@ -165,16 +162,5 @@ def _row_labels(groups: Sequence[Group]) -> list[str]:
     """The group's name; where several at a geometry share one, with the settings that tell these apart."""
     places = [(group.name, geometry_of(group)) for group in groups]
     crowded = {name for name, geometry in places if places.count((name, geometry)) > 1}
-    long = labels([group.runs[0] for group in groups], ignored=_GEOMETRY_KEYS)
+    long = labels(groups, ignored=_GEOMETRY_KEYS)
     return [label if group.name in crowded else group.name for label, group in zip(long, groups, strict=True)]
-
-
-def _trial(run: Run) -> Trial:
-    if run.diverged is not None:
-        return Trial(run.seed, None, f"diverged in epoch {run.diverged}: the loss is no number", run=run)
-    if not run.finished:
-        return Trial(run.seed, None, pending=True, run=run)
-    values = list(run.measured(run.score.column).values())
-    if not values:
-        return Trial(run.seed, None, f"no validation {run.score.name} was measured", run=run)
-    return Trial(run.seed, values[-1], run=run)

@@ -79,6 +79,7 @@ def notes(grid: Grid) -> Iterator[str]:
         yield f"{_REDUCED} {' or '.join(' and '.join(each) for each in reduced)} statistics only, no batch statistics."
     if any(cell.mean is not None and (cell.failed or cell.pending) for cell in cells):
         yield f"{_INCOMPLETE} not every seed counts."
+    yield from grid.remarks
     failed = [
         (f"{row} {column.title}, seed {trial.seed}", trial.reason)
         for (row, column), cell in grid.cells.items()

@@ -20,6 +20,10 @@ def headline(rows: Sequence[Result]) -> str:
 
 def _finding(rows: Sequence[Result], score: Score, named: bool) -> str:
     measured = [row for row in rows if row.value is not None]
+    if not measured and any(
+        trial.pending or (trial.run and trial.run.diverged) for row in rows for trial in row.trials
+    ):
+        return f"No run with a validation {score.name} has come to its end."
     if not measured:
         return f"No validation {score.name} has been measured."
     leader = max(measured, key=_lead)
@@ -48,8 +52,13 @@ def _standing(leader: Result, rivals: Sequence[Result]) -> str:
     if leader.baseline is not None and _lead(leader) > 0:
         doubt = max(leader.spread or 0.0, leader.baseline.spread or 0.0)
         aside = " (within the spread of the seeds)" if _lead(leader) <= doubt else ""
-        return f", {100 * _lead(leader):.1f} points above {_name(leader.baseline, rivals)}{aside}"
+        lead = f", {100 * _lead(leader):.1f} points above {_name(leader.baseline, rivals)}{aside}"
+        return lead + _unequal(leader.epochs, leader.baseline.epochs)
     return f", the best of {len(rivals)} compared" if len(rivals) > 1 and leader is max(rivals, key=_value) else ""
+
+
+def _unequal(mine: tuple[int, int], others: tuple[int, int]) -> str:
+    return "" if mine == others else f" ({_span(mine, 'epoch')} against {_span(others, 'epoch')})"
 
 
 def _place(leader: Result) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Any
 
+from switchnorm.report.common.differences import compared_settings
 from switchnorm.report.common.groups import Group, baseline
+from switchnorm.report.common.missing import trained_again
+from switchnorm.report.common.trials import Trial
+from switchnorm.runs.run import Run
 from switchnorm.runs.score import Score
 
 
@@ -18,12 +22,14 @@ class Result:
     label: str
     name: str
     norm: str
-    data: Any
+    data: str
+    """What the test data is called: the same for two groups if and only if it is the same."""
     network: Any
     samples_per_gpu: Any
-    seeds: int
+    trials: tuple[Trial, ...]
+    """Of each seed what it counts for; all numbers are over those that count."""
     epochs: tuple[int, int]
-    """The least and the most epochs that a run of the group finished."""
+    """The least and the most epochs that a run which counts finished; of all runs where none counts."""
     score: Score
     """What `value` is."""
     value: float | None
@@ -36,14 +42,28 @@ class Result:
     """The score's others, after the last epoch."""
     seconds: float | None
     stopped: int = 0
-    """How many of the runs were ended before their last epoch, since their score no longer rose."""
+    """How many of the runs that count were ended before their last epoch, since their score no longer rose."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """`compared_settings` of the group."""
+    again: tuple[str, ...] = ()
+    """A sentence for each run that counts for nothing, since its seed was trained before."""
     baseline: Result | None = None
     """The BN group that this one is fairly compared with; None for that group itself."""
 
     @property
+    def seeds(self) -> int:
+        """How many seeds were trained, whether they count or not."""
+        return len(self.trials)
+
+    @property
+    def counted(self) -> int:
+        """How many seeds count."""
+        return sum(trial.value is not None for trial in self.trials)
+
+    @property
     def setting(self) -> tuple[str, str, str, str]:
         """What a comparison holds fixed."""
-        return self.score.task, str(self.data), str(self.network), str(self.samples_per_gpu)
+        return self.score.task, self.data, str(self.network), str(self.samples_per_gpu)
 
     @property
     def difference(self) -> float | None:
@@ -65,34 +85,35 @@ def results(groups: Sequence[Group]) -> list[Result]:
 
 
 def _result(group: Group) -> Result:
-    curves = _curves(group, group.score.column)
+    trials, runs = group.trials, group.counted
+    curves = _curves(runs, group.score.column)
     final = _last(curves)
-    epochs = [len(run.metrics) for run in group.runs]
-    seconds = [
-        run.provenance["seconds"] for run in group.runs if isinstance(run.provenance.get("seconds"), int | float)
-    ]
+    epochs = [len(run.metrics) for run in runs or group.runs]
+    seconds = [run.provenance["seconds"] for run in runs if isinstance(run.provenance.get("seconds"), int | float)]
     return Result(
         label=group.label,
         name=group.name,
         norm=group.norm,
-        data=group.settings.get("data.name"),
+        data=group.data,
         network=group.settings.get("model.name"),
         samples_per_gpu=group.settings.get("train.samples_per_gpu"),
-        seeds=len(group.runs),
+        trials=trials,
         epochs=(min(epochs), max(epochs)),
         score=group.score,
         value=_mean(final),
         spread=stdev(final) if len(final) > 1 else None,
         best=_mean([max(curve) for curve in curves]),
-        others=tuple(_mean(_last(_curves(group, column))) for _, column in group.score.others),
+        others=tuple(_mean(_last(_curves(runs, column))) for _, column in group.score.others),
         seconds=_mean(seconds),
-        stopped=sum(run.stopped for run in group.runs),
+        stopped=sum(run.stopped for run in runs),
+        settings=compared_settings(group),
+        again=tuple(trained_again([(group.label, group)])),
     )
 
 
-def _curves(group: Group, column: str) -> list[list[float]]:
+def _curves(runs: Sequence[Run], column: str) -> list[list[float]]:
     """A metric over epochs, for each run that has measured it."""
-    curves = (list(run.measured(column).values()) for run in group.runs)
+    curves = (list(run.measured(column).values()) for run in runs)
     return [curve for curve in curves if curve]
 
 

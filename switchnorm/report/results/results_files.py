@@ -8,6 +8,7 @@ from typing import Any
 
 from switchnorm.report.common.groups import Group, by_score, group_runs
 from switchnorm.report.common.table_files import write_tables
+from switchnorm.report.common.trials import Trial
 from switchnorm.report.results.result import Result, results
 from switchnorm.report.results.results_table import results_table
 from switchnorm.runs.run import Run, load_runs
@@ -32,9 +33,10 @@ def write_results(
     tables, numbers = [], []
     for score, groups in by_score(group_runs(loaded)).items():
         rows = results(groups)
-        tables.append(results_table(rows, notes))
+        table = results_table(rows, notes)
+        tables.append(table)
         row_numbers = [_row(group, row) for group, row in zip(groups, rows, strict=True)]
-        numbers.append({"score": score.name, "rows": row_numbers, "notes": list(notes)})
+        numbers.append({"score": score.name, "rows": row_numbers, "notes": list(table.notes)})
     return write_tables(folder, tables, numbers, runs=loaded, facts=facts)
 
 
@@ -52,15 +54,17 @@ def _row(group: Group, row: Result) -> dict[str, Any]:
         **{_key(column): value for (_, column), value in zip(row.score.others, row.others, strict=True)},
         "compared_with": None if row.baseline is None else row.baseline.label,
         "difference": row.difference,
-        "seeds": [_seed(run, row.score) for run in group.runs],
+        "seeds": [_seed(trial, run, row.score) for trial, run in zip(row.trials, group.runs, strict=True)],
     }
 
 
-def _seed(run: Run, score: Score) -> dict[str, Any]:
+def _seed(trial: Trial, run: Run, score: Score) -> dict[str, Any]:
+    """One seed's numbers; of one that does not count what there was, and the reason as `failed`, or `pending`."""
     curves = {column: list(run.measured(column).values()) for column in (score.column, *(c for _, c in score.others))}
     measured = {_key(column): curve[-1] if curve else None for column, curve in curves.items()}
     best = max(curves[score.column], default=None)
-    return {"seed": run.seed, **measured, "best": best, "seconds": run.provenance.get("seconds")}
+    took = {"best": best, "seconds": run.provenance.get("seconds")}
+    return {"seed": run.seed, **measured, **took, "failed": trial.reason or None, "pending": trial.pending}
 
 
 def _key(column: str) -> str:

@@ -29,7 +29,7 @@ def results_section(groups: Sequence[Group], notes: Sequence[str] = ()) -> str:
     if any(row.spread is not None for row in rows):
         said += " ± is the sample standard deviation over seeds."
     if any(row.baseline for row in rows):
-        said += " “vs BN” is in points, against BN on the same data and network at the same samples per GPU."
+        said += " “vs BN” is in points, against BN on the same test data and network at the same samples per GPU."
     remarks = dict.fromkeys(row.score.remark for row in rows if row.score.remark)
     return section("Results", note(" ".join([said, *remarks, *notes])), *_by_task(groups, _results))
 
@@ -49,8 +49,10 @@ def _results(_: Score, groups: Sequence[Group]) -> str:
 
 def curves_section(groups: Sequence[Group]) -> str:
     """Metrics over epochs, with one legend for all of a task; too many of them for one figure by geometry."""
-    seeds = any(len(group.runs) > 1 for group in groups)
+    seeds = any(len(group.counted) > 1 for group in groups)
     said = "The mean over seeds, in a band from the lowest to the highest seed." if seeds else ""
+    if any(0 < len(group.counted) < len(group.runs) for group in groups):
+        said += " Runs that do not count have no line." if said else "Runs that do not count have no line."
     return section("Training", note(said), *_by_task(groups, _curves))
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from switchnorm.errors import InputError
 from switchnorm.report.common.groups import Group, baseline, display_norm, group_runs
 from switchnorm.runs.run import load_run
-from tests.report.conftest import Make
+from tests.report.conftest import Make, known_data, record
 
 
 def grouped(*paths: Path) -> list[Group]:
@@ -65,6 +68,20 @@ def test_lists_in_a_configuration_are_compared(make_run: Make) -> None:
     milestones = [{"schedule.milestones": [3, 4]}, {"schedule.milestones": [3, 5]}]
     groups = grouped(*(make_run("sn", folder=str(place), settings=each) for place, each in enumerate(milestones)))
     assert [group.label for group in groups] == ["SN, milestones [3, 4]", "SN, milestones [3, 5]"]
+
+
+def test_seeds_on_other_test_data_are_no_group(make_run: Make) -> None:
+    paths = [known_data(make_run("sn", seed), mark) for seed, mark in ((0, "a"), (1, "b"), (2, "a"))]
+    groups = grouped(*paths)
+    assert [[run.seed for run in group.runs] for group in groups] == [[0, 2], [1]]
+    assert [group.label for group in groups] == [f"SN, {group.data}" for group in groups]
+    assert len({group.data for group in groups}) == 2
+
+
+def test_a_record_of_the_data_that_is_none_is_refused(make_run: Make) -> None:
+    run = record(make_run("sn"), data={"test": {"count": "many"}})
+    with pytest.raises(InputError, match=r"run\.json is damaged: expected counts and digests of the data as data"):
+        load_run(run)
 
 
 def test_names_for_readers() -> None:

@@ -12,7 +12,7 @@ from switchnorm.report.common.groups import group_runs
 from switchnorm.report.geometry.grid import Grid, grids
 from switchnorm.report.geometry.grid_table import grid_table
 from switchnorm.runs.geometries import Geometry
-from tests.report.conftest import Make
+from tests.report.conftest import Make, known_data, record
 from tests.report.geometry.conftest import FULL, PAIR, at, build
 
 
@@ -69,6 +69,26 @@ class TestNumbers:
         assert [(grid.data, grid.network) for grid in found] == [
             ("digits", "cifar_resnet20"), ("cifar10", "cifar_resnet20"),
         ]  # fmt: skip
+
+    def test_each_test_data_has_a_table(self, make_run: Make) -> None:
+        runs = [
+            known_data(make_run("bn", folder=f"{root}{geometry}", settings=at(geometry, data=photos)), root)
+            for root, photos in (("a", {"name": "folder", "root": "a"}), ("b", {"name": "folder", "root": "b"}))
+            for geometry in (FULL, PAIR)
+        ]
+        assert [grid.data for grid in grids(group_runs(map(load_run, runs)))] == ["folder, root a", "folder, root b"]
+
+    def test_what_else_differs_is_said(self, make_run: Make) -> None:
+        runs = [make_run(norm, folder=f"{norm}{g}", settings=at(g, **{"train.epochs": epochs}))
+                for norm, epochs in (("bn", 6), ("sn", 90)) for g in (FULL, PAIR)]  # fmt: skip
+        said = [note.replace("\u00a0", " ") for note in grid_table(build(*runs)).notes]
+        assert "Other settings differ: epochs 6 (BN (8, 32); BN (8, 2)), 90 (SN (8, 32); SN (8, 2))." in said
+
+    def test_a_seed_counts_once(self, paths: list[Path], make_run: Make) -> None:
+        again = make_run("ssn", 0, final=0.9, folder="again", settings=at(PAIR))
+        grid = build(*paths, record(again, created="2026-02-01T12:00:00"))
+        assert shown(grid)["SSN"][1] == "70.3 ± 0.1"
+        assert any("seed 0 was trained more than once" in note for note in grid_table(grid).notes)
 
     def test_two_groups_in_a_cell_get_rows_of_their_own(self, make_run: Make) -> None:
         long = make_run("bn", folder="long", settings=at(PAIR, **{"train.epochs": 90}))

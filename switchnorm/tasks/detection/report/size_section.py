@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 
@@ -36,17 +37,17 @@ def _numbers(groups: Sequence[Group]) -> str:
 
 
 def _table(groups: Sequence[Group], kind: str, word: str) -> Table | None:
-    """A row per group; None where no run has measured any."""
+    """A row per group, the best of several on the same test data strong; None where no run has measured any."""
     stats = _measured(groups, kind)
     if not stats:
         return None
     columns = [[_last(group, column(kind, stat)) for group in groups] for stat, _ in stats]
-    best = [percent(max(value for value in values if value is not None)) for values in columns]
+    best = [_best(groups, values) for values in columns]
     rows = tuple(
         (
             Cell(group.label),
             *(
-                Cell(text := percent(values[place]), strong=len(groups) > 1 and text == most != percent(0.0))
+                Cell(text := percent(values[place]), strong=text == most.get(group.data) != percent(0.0))
                 for values, most in zip(columns, best, strict=True)
             ),
         )
@@ -54,6 +55,15 @@ def _table(groups: Sequence[Group], kind: str, word: str) -> Table | None:
     )
     titles = ("Normalizer", *(f"{title} %" for _, title in stats))
     return Table(f"{word.capitalize()} AP and AR after the last epoch, by size of objects", titles, rows)
+
+
+def _best(groups: Sequence[Group], values: Sequence[float | None]) -> dict[str, str]:
+    """The highest value on each test data of several groups, as it is shown."""
+    found: dict[str, list[float]] = {}
+    for group, value in zip(groups, values, strict=True):
+        found.setdefault(group.data, []).extend([] if value is None else [value])
+    several = Counter(group.data for group in groups)
+    return {data: percent(max(each)) for data, each in found.items() if each and several[data] > 1}
 
 
 def _measured(groups: Sequence[Group], kind: str) -> list[tuple[str, str]]:
@@ -64,8 +74,8 @@ def _measured(groups: Sequence[Group], kind: str) -> list[tuple[str, str]]:
 
 
 def _last(group: Group, name: str) -> float | None:
-    """The mean over seeds after the last epoch."""
-    curves = (list(run.measured(name).values()) for run in group.runs)
+    """The mean over the seeds that count, after the last epoch."""
+    curves = (list(run.measured(name).values()) for run in group.counted)
     values = [values[-1] for values in curves if values]
     return fmean(values) if values else None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from switchnorm.report import write
-from tests.report.conftest import Make
+from tests.report.conftest import Make, record
 from tests.report.visits import Open, markup
 
 
@@ -22,6 +22,17 @@ def test_what_is_absent_is_left_out(make_detector: Make, tmp_path: Path) -> None
         text = markup(tmp_path, path)
         assert f"<h2>{title}</h2>" not in text
     assert "<h2>Sizes of objects</h2>" in text
+
+
+def test_sizes_are_of_runs_that_count_and_the_best_of_each_data(make_detector: Make, tmp_path: Path) -> None:
+    good = make_detector("bn", 0, final=0.9)
+    bad = record(make_detector("bn", 1, final=0.5), status="diverged", diverged={"epoch": 4})
+    other = make_detector("sn", 0, final=0.6, settings={"data.split": "test"})
+    text = markup(tmp_path, good, bad, other).partition("<h2>Sizes of objects</h2>")[2]
+    assert re.findall(r"<td[^>]*>([\d.]+)</td>", text)[0] == "90.00"
+    assert 'class="best"' not in text.partition("</table>")[0], "each is alone on its data"
+    text = markup(tmp_path, good, make_detector("gn", 0, final=0.6)).partition("<h2>Sizes of objects</h2>")[2]
+    assert 'class="best"' in text.partition("</table>")[0]
 
 
 def test_a_picture_is_there_with_the_detections_of_each_run(make_detector: Make, tmp_path: Path) -> None:
