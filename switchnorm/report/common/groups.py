@@ -6,21 +6,13 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from switchnorm.config.deciding import kept_aside, places
 from switchnorm.runs.appearance import Appearance
 from switchnorm.runs.run import Run
 from switchnorm.runs.score import Score
 
-# What may differ between the runs of one group: the seed, where each writes, and what of it is kept.
-_PER_RUN = (
-    "seed",
-    "name",
-    "out",
-    "output",
-    "folder",
-    "train.snapshot_epochs",
-    "train.eval_batch_size",
-    "train.loggers",
-)
+# What may differ between the runs of one group besides what decides nothing: the seed, and where each writes.
+_PER_RUN = ("seed", "name", "out", "output", "folder")
 
 
 class _Absent:
@@ -71,10 +63,19 @@ class Group:
 
 
 def group_runs(runs: Iterable[Run]) -> list[Group]:
-    """Gather the runs that differ only in seed and folder; groups come in the order of their first run."""
+    """Gather the runs that differ only in seed and folder; groups come in the order of their first run.
+
+    Data that lies elsewhere is the same data where the runs knew it by the same names.
+    """
     members: dict[str, list[Run]] = {}
+    known: dict[str, dict[str, Any]] = {}
     for run in runs:
-        members.setdefault(repr(sorted(_shared(run).items())), []).append(run)
+        shared, where = _shared(run), places(str(run.settings.get("data.name")))
+        if data := run.provenance.get("data"):
+            there = {key: value for key, value in shared.items() if key in where}
+            shared = {key: value for key, value in shared.items() if key not in where}
+            shared |= known.setdefault(repr((sorted(shared.items()), data)), there)
+        members.setdefault(repr(sorted(shared.items())), []).append(run)
     return _labelled([sorted(group, key=lambda run: (run.seed is None, str(run.seed))) for group in members.values()])
 
 
@@ -109,7 +110,8 @@ def baseline(group: Group, groups: Iterable[Group]) -> Group | None:
 
 def _shared(run: Run) -> dict[str, Any]:
     """The settings that a run has in common with others of its group; what others claim is none."""
-    return {key: value for key, value in run.settings.items() if key not in _PER_RUN and not key.startswith("claim.")}
+    own = {*_PER_RUN, *kept_aside(run.task)}
+    return {key: value for key, value in run.settings.items() if key not in own and not key.startswith("claim.")}
 
 
 def labels(runs: Sequence[Run], ignored: Container[str] = ()) -> list[str]:
@@ -136,6 +138,9 @@ def _distinguishing(rivals: Sequence[dict[str, Any]]) -> list[str]:
     """As few keys as needed so that no two rivals agree in all of them; none where there is but one."""
     # Rivals have one name; whether it is the normalizer's or their own tells the least.
     rank = {**{key: place for place, key in enumerate(_PREFERRED)}, "label": len(_PREFERRED) + 1}
+    # Where their data lies tells the least of all: it may be the same data.
+    for name in {str(each.get("data.name")) for each in rivals}:
+        rank |= dict.fromkeys(places(name), len(_PREFERRED) + 2)
     chosen: list[str] = []
     for key in sorted(_differing(rivals), key=lambda key: (rank.get(key, len(_PREFERRED)), key)):
         if _variants(rivals, [*chosen, key]) > _variants(rivals, chosen):
