@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from switchnorm.config.deciding import COMPUTATION, kept_aside
 from switchnorm.config.keys import flatten
 from switchnorm.config.schema import Config
 from switchnorm.config.task_spec import find_task, tasks
 from switchnorm.data import dataset_class
 
-#: Keys that say where and how a run is computed, and not what is trained; the task names more.
-_COMPUTED = (
-    *(
-        "train.device",
-        "train.strategy",
-        "train.precision",
-        "train.checkpoint_minutes",
-        "train.channels_last",
-        "train.compile",
-    ),
-    *("train.deterministic", "train.cuda_graph", "train.eval_batch_size", "train.snapshot_epochs"),
-    "train.loggers",
-    *("data.root", "data.train_folder", "data.val_folder", "data.val_list", "data.workers"),
+#: Keys beside those that decide nothing, and those of how a run is computed, that leave a claim what it is about.
+_UNCLAIMED = (
+    *("data.root", "data.train_folder", "data.val_folder", "data.val_list"),
     *("seed", "plugins", "label"),
 )
 
@@ -53,20 +44,16 @@ def about(claim: Mapping[str, Any], config: Config, pictures: int | None) -> dic
     return dict(claim) if whole and begun else make_claim()
 
 
-def computed_keys(task: str) -> tuple[str, ...]:
-    """The keys that do not change what a run of a task trains, and the seed."""
-    return (*_COMPUTED, *find_task(task).computed)
-
-
 def is_changed(written: Config, config: Config) -> bool:
-    """Whether `config` trains something else than `written`; the seed and where it is computed do not count."""
+    """Whether `config` trains something else than `written`; the seed and how it is computed do not count."""
     one, other = (
         {key: value for key, value in flatten(each.content()) if not key.startswith("claim.")}
         for each in (written, config)
     )
-    computed = computed_keys(written.task)
+    task = written.task
+    computed = {*_UNCLAIMED, *COMPUTATION, *kept_aside(task), *find_task(task).computed}
     absent = object()  # null is a value: of the momentum it means another one than none at all
-    return any(one.get(key, absent) != other.get(key, absent) for key in (one.keys() | other.keys()) - set(computed))
+    return any(one.get(key, absent) != other.get(key, absent) for key in (one.keys() | other.keys()) - computed)
 
 
 def beside(claim: Mapping[str, Any], task: str, measured: Mapping[str, float]) -> str | None:

@@ -21,6 +21,9 @@ SHORT = {
     "lr": "optimizer.lr",
 }
 
+#: Sections whose keys are not known here: network and optimizer check their parts and options themselves.
+OPEN = ("model.norms", "model.options", "optimizer.options")
+
 
 def flatten(nested: Mapping[str, Any], whole: Container[str] = (), prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of a nested mapping under dotted keys: `{"a": {"b": 1}}` yields `("a.b", 1)`.

@@ -17,7 +17,7 @@ import yaml
 from switchnorm.config import plugins
 from switchnorm.config.claim import claim_keys, is_changed, make_claim
 from switchnorm.config.elsewhere import UnknownFlagError, unknown_flag
-from switchnorm.config.keys import SHORT, flatten
+from switchnorm.config.keys import OPEN, SHORT, flatten
 from switchnorm.config.limits import check
 from switchnorm.config.schema import SECTIONS, Config, GroupConfig
 from switchnorm.config.task_spec import find_task, own_tasks, tasks
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
     from switchnorm.data import Dataset
-
-#: Sections whose keys are not known here: network and optimizer check their parts and options themselves.
-OPEN = ("model.norms", "model.options", "optimizer.options")
 
 #: How errors describe an element of optimizer.groups.
 _GROUP = "expected {match: GLOB, lr_factor: FACTOR, weight_decay: W}"

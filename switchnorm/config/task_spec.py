@@ -104,7 +104,8 @@ class TaskSpec:
         evaluated: the fields that evaluation reads, which `switchnorm eval RUN` may change.
         check: from a configuration of this task to what is wrong with it, a line each.
         claims: what others may report.
-        computed: dotted keys that do not change what is trained, so that a claim stays beside the result.
+        computed: dotted keys that do not change what is trained, so that a claim stays beside the result. On those of
+            the task's own section no result depends.
         flags: of commands, see `Flag`.
         views: which views of a picture evaluation can average, see `switchnorm.data.Views`.
         views_hint: what to use in place of others.

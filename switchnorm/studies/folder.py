@@ -1,16 +1,20 @@
-"""The folder of a study: checking that its runs fit."""
+"""The folder of a study: checking that its runs fit, in their configuration and in their data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from switchnorm.config.keys import flatten
+from switchnorm.config.deciding import deciding
 from switchnorm.config.recipe import read_config
 from switchnorm.config.schema import Config
+from switchnorm.data import Dataset
 from switchnorm.errors import InputError
 from switchnorm.files import is_part
+from switchnorm.runs.classes import recorded_classes
+from switchnorm.runs.data_changes import data_changes
+from switchnorm.runs.folder import RunFolder
 
 #: Run folders and the configurations of their runs.
 Plan = Sequence[tuple[Path, Config]]
@@ -20,7 +24,7 @@ _FOUND = ("data.range",)
 
 
 def check_folder(plan: Plan, varied: Sequence[str]) -> None:
-    """Refuse a folder that holds runs of another configuration.
+    """Refuse a folder that holds runs of another configuration, in a key that decides results.
 
     Args:
         plan: the runs that are meant for it, side by side in one folder.
@@ -48,4 +52,29 @@ def check_folder(plan: Plan, varied: Sequence[str]) -> None:
 
 
 def _keys(config: Config) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in flatten(config.content())}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in deciding(config).items()}
+
+
+def check_data(paths: Iterable[Path], dataset: Dataset) -> None:
+    """Refuse to train further runs of a study on other data than those that are there were trained on.
+
+    Args:
+        paths: folders of runs of this data, which may not be there yet.
+        dataset: as it is now, prepared.
+
+    Raises:
+        InputError: names the run and what has changed; or its run.json is damaged.
+    """
+    here = dataset.fingerprint()
+    for path in paths:
+        run = RunFolder(path)
+        before = run.record().get("data") if run.record_file.is_file() else None
+        if before is None or before == here:
+            continue
+        classes = recorded_classes(run)
+        known = dataset if classes is None else dataset.with_classes(*classes)  # which may have them in another order
+        if changes := data_changes(before, known, str(run.record_file)):
+            raise InputError(
+                f"{str(path)!r} was trained on other data than is here: {'; '.join(changes)}; bring that back, or "
+                "choose another folder with --out"
+            )

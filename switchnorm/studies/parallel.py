@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
+import json
 import math
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ import torch
 
 from switchnorm import signals
 from switchnorm.config import plugins
+from switchnorm.config.deciding import undeciding_changes
 from switchnorm.config.schema import Config
 from switchnorm.errors import InputError
 from switchnorm.files import WriteError
@@ -229,7 +231,7 @@ def train_one(path: Path, config: Config, command: Sequence[str], *, quiet: bool
     try:
         plugins.load(config.plugins)  # this process is a new one, which has imported nothing yet
         if of_first(lambda: "there" if (path / "run.json").is_file() else ""):
-            resume(path, quiet=quiet)
+            resume(path, _flags(RunFolder.open(path).config(), config), quiet=quiet)
         else:
             start(config, path, default=path, command=command, quiet=quiet)
         return ended_as(path)
@@ -239,6 +241,12 @@ def train_one(path: Path, config: Config, command: Sequence[str], *, quiet: bool
         traceback.print_exc()
         said = str(error).strip().partition("\n")[0]
         return Outcome(error=f"{type(error).__name__}: {said}", traceback=True)
+
+
+def _flags(written: Config, config: Config) -> list[str]:
+    """The flags that let a run go on with what its study says by now: where the data lies, and what decides nothing."""
+    changes = undeciding_changes(written, config)
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in changes.items()]
 
 
 def has_ended(path: Path) -> bool:

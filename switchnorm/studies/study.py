@@ -27,7 +27,7 @@ from switchnorm.runs.lock import locked
 from switchnorm.runs.reading import read_record
 from switchnorm.screen import is_screen, make_console
 from switchnorm.studies.cluster import train_on
-from switchnorm.studies.folder import Plan, check_folder
+from switchnorm.studies.folder import Plan, check_data, check_folder
 from switchnorm.studies.parallel import Outcome, default_workers, train_all
 from switchnorm.studies.progress import StudyProgress
 from switchnorm.text import printable
@@ -130,8 +130,10 @@ class Study:
 
     def check(self, name: str, config: Config) -> Sequence[str]:
         """What a start of the runs of that name says; raise `InputError` if they cannot start."""
+        alike = [path for path, each in self.plan if each.data == config.data]
         config, pictures = as_expected(config)
         model, dataset = prepare(config)
+        check_data(alike, dataset)
         data = str(config.data)
         if data not in self._looks:
             self._looks[data] = first_look(config, dataset)

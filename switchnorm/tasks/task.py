@@ -180,6 +180,17 @@ class Task(pl.LightningModule):
         optimizer, schedule = self._make_optimizer(self.model)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Add a batch's gradients to those of its step, so that they become the mean over the batches of the step.
+
+        Lightning has divided the loss by the batches of a whole step, and the epoch's last one may have fewer.
+        """
+        together, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        left = batches % together
+        if left and self.trainer.fit_loop.epoch_loop.batch_idx >= batches - left:
+            loss = loss * (together / left)
+        super().backward(loss, *args, **kwargs)
+
     def configure_gradient_clipping(
         self,
         optimizer: torch.optim.Optimizer,

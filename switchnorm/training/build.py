@@ -132,13 +132,22 @@ def prepare_evaluation(config: Config, classes: Classes | None = None) -> tuple[
 
 
 def check_ghosts(config: Config, world: int) -> None:
-    """Raise `InputError` for ghost batches that do not divide the share of a batch that each of many processes has."""
-    samples, share = config.train.samples_per_gpu, config.train.batch_size // world
-    if world > 1 and samples is not None and share % samples:
-        raise InputError(
-            f"train.samples_per_gpu {samples} does not divide the {share} samples of each of {world} processes; set it "
-            "to null for a device's whole share, or to a divisor"
-        )
+    """Raise `InputError` for ghost batches that do not divide the share of a batch that each of `world` processes has.
+
+    A group of what is left over would have statistics that no GPU has.
+    """
+    samples, batch = config.train.samples_per_gpu, config.train.batch_size
+    if samples is None or batch % (samples * world) == 0:
+        return
+    nearest = [f"--batch-size {max(round(batch / (samples * world)), 1) * samples * world}"]
+    if batch % world == 0:
+        divisors = (each for each in range(1, batch // world + 1) if batch // world % each == 0)
+        nearest.insert(0, f"--samples-per-gpu {min(divisors, key=lambda each: abs(each - samples))}")
+    share = f"the {batch} samples of a batch" + (f" among {world} processes" if world > 1 else "")
+    raise InputError(
+        f"train.samples_per_gpu {samples} does not divide {share}; take {' or '.join(nearest)}, or null for a device's "
+        "whole share"
+    )
 
 
 def check_channels(config: Config, model: nn.Module, dataset: Dataset) -> None:
@@ -195,7 +204,7 @@ def steps_per_epoch(config: Config, dataset: Dataset) -> int:
     """Optimizer steps of an epoch; the last one accumulates the batches that are left, which may be fewer.
 
     Raises:
-        InputError: a step of more batches than an epoch has, whose gradients would be divided by too many.
+        InputError: a step of more batches than an epoch has: its learning rate may be scaled to samples that it lacks.
     """
     batches, together = len(training_batches(config, dataset)), config.train.iteration_size
     if together > batches:

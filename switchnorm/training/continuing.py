@@ -157,16 +157,40 @@ def adjust(
         What is to be said about it, a line each.
     """
     lines = [f"going on with what has changed: {'; '.join(changes)}"]
-    record: dict[str, Any] = {"after_epochs": 0, "changes": changes}
-    if checkpoint is not None:
-        place = place_of(checkpoint)
+    place = None if checkpoint is None else place_of(checkpoint)
+    if checkpoint is not None and place is not None:
         AtomicCheckpointIO().save_checkpoint(adjusted(checkpoint, config, model, dataset), run.last)
-        record["after_epochs"] = place.epochs
         lines.append(_beginning(place, config, dataset))
-    continued = [*(run.record().get("continued") or []), record]
     write_file(run.config_file, to_yaml(config))
-    run.update_record(data=dataset.fingerprint(), learning_rate=effective_lr(config), continued=continued)
+    run.update_record(
+        data=dataset.fingerprint(), learning_rate=effective_lr(config), continued=_continued(run, place, changes)
+    )
     return lines
+
+
+def computed_otherwise(run: RunFolder, checkpoint: Checkpoint | None, changes: list[str]) -> str:
+    """Keep in a run's record that it is computed otherwise from a checkpoint on.
+
+    Args:
+        run: the run.
+        checkpoint: the whole of it; None where the run begins anew.
+        changes: as `computation_changes` found them.
+
+    Returns:
+        The line that says so.
+    """
+    place = None if checkpoint is None else place_of(checkpoint)
+    run.update_record(continued=_continued(run, place, changes))
+    return (
+        f"computed otherwise from here on: {', '.join(changes)}; the result is not that of a run without interruption"
+    )
+
+
+def _continued(run: RunFolder, place: Place | None, changes: list[str]) -> list[dict[str, Any]]:
+    """The record's `continued` with these changes: once, where a kill let them be found again at the same place."""
+    before = run.record().get("continued") or []
+    record = {"after_epochs": 0 if place is None else place.epochs, "changes": changes}
+    return before if before[-1:] == [record] else [*before, record]
 
 
 def _beginning(place: Place, config: Config, dataset: Dataset) -> str:

@@ -88,13 +88,15 @@ def is_lost(error: Exception) -> bool:
 def _memory(config: Config) -> str:
     train = config.train
     where = "of the device" if train.device not in ("auto", "cpu") else "here"
-    half = max(train.batch_size // 2, 1)
+    half, samples = max(train.batch_size // 2, 1), train.samples_per_gpu or 1
+    ghosts = f" --samples-per-gpu {half}" if half < samples else ""
+    half -= 0 if ghosts else half % samples  # ghost batches divide a batch
     same = (
         f", with --train.iteration_size {2 * train.iteration_size} for steps over as many samples" if half > 1 else ""
     )
     return (
         f"memory {where} is short for batches of {train.batch_size}, and of {train.test_batch} in validation; "
-        f"start a new run with --batch-size {half}{same}, or with --precision bf16"
+        f"start a new run with --batch-size {half}{ghosts}{same}, or with --precision bf16"
     )
 
 

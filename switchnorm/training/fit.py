@@ -32,7 +32,7 @@ from switchnorm.training.failures import explained
 from switchnorm.training.loaders import Loaders
 from switchnorm.training.loggers import run_loggers
 from switchnorm.training.measure import peak_memory, reset_peak_memory, steady_rate
-from switchnorm.training.settings import KEY, settings_of
+from switchnorm.training.settings import COMPUTED, KEY, computation_of, settings_of
 from switchnorm.training.sharding import Gathered
 from switchnorm.training.trainer import EpochsBegun, count_as_done, make_trainer
 
@@ -56,7 +56,7 @@ def train(run: RunFolder, config: Config, model: nn.Module, dataset: Dataset, *,
     """
     steps, batches = total_steps(config, dataset), len(training_batches(config, dataset))
     task = training_task(config, model, dataset.num_classes, steps)
-    task.kept = {**classes_of(dataset).entries(), KEY: settings_of(config)}
+    task.kept = {**classes_of(dataset).entries(), KEY: settings_of(config), COMPUTED: computation_of(config)}
     spec = find_task(config.task)
     score = spec.score.column
     agreement, ending = Agreement(), Ending()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,14 @@ from switchnorm.training.beginning import begin
 from switchnorm.training.build import build_model, prepare
 from switchnorm.training.callbacks.divergence import DivergedError
 from switchnorm.training.callbacks.interruption import resuming
-from switchnorm.training.continuing import adjust, find_changes
+from switchnorm.training.continuing import adjust, computed_otherwise, find_changes
 from switchnorm.training.first_look import first_look
 from switchnorm.training.fit import train
 from switchnorm.training.optimizer import effective_lr
 from switchnorm.training.ownership import existing_run, new_run
 from switchnorm.training.pictures import as_expected, as_found
 from switchnorm.training.recovery import check_tables, continued_from, make_last, recover_tables
-from switchnorm.training.settings import KEY, changed_settings
+from switchnorm.training.settings import COMPUTED, KEY, changed_settings, computation_changes
 from switchnorm.weights import file_importance, load_state, read_checkpoint
 
 
@@ -121,9 +121,6 @@ def resume(
     run = RunFolder.open(path)
     with existing_run(run, lambda: _as_it_was(run, flags, checkpoint, data_changed, quiet)) as found:
         config, model, dataset = found
-        begun = run.record().get("processes") or world_size()
-        if begun != world_size() and is_first() and not quiet:
-            say(f"begun on {begun} processes and continued on {world_size()}: what each computes is not what it was")
         if not run.last.is_file():
             _begin(model, config, dataset, quiet)
         return run, train(run, config, model, dataset, quiet=quiet)
@@ -149,6 +146,7 @@ def _as_it_was(
         changes += changed_settings(checkpoint.get(KEY), config, title, allowed=data_changed)
     classes = run_classes(run, None if source is None else source.file)
     model, dataset = prepare(config, classes)
+    otherwise = computation_changes(_computed(run, checkpoint), config)
     changes += find_changes(run, checkpoint, config, dataset, allowed=data_changed)
     # A claim stays with data that was found to be the same, and not with any other.
     config = replace(config, claim=make_claim() if changes else run.config().claim)
@@ -160,6 +158,8 @@ def _as_it_was(
         lines += first_look(config, dataset) if changes and checkpoint is not None else []
         say(*make_last(run, source), *([] if checkpoint is None else recover_tables(run, checkpoint)))
         lines += adjust(run, checkpoint, config, model, dataset, changes) if changes else []
+        if otherwise:
+            lines.append(computed_otherwise(run, checkpoint, otherwise))
         lines += ["nothing has changed that --data-changed would be for"] if data_changed and not changes else []
         if flags:
             lines.append(f"{run.config_file} says from now on: {' '.join(flags)}")
@@ -170,6 +170,14 @@ def _as_it_was(
         if not quiet:
             say(*lines)
     return config, model, dataset
+
+
+def _computed(run: RunFolder, checkpoint: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """How a run was computed so far; without a checkpoint that says it only the number of processes is known."""
+    if checkpoint is not None and COMPUTED in checkpoint:
+        return dict(checkpoint[COMPUTED])
+    processes = run.record().get("processes")
+    return {} if processes is None else {"processes": processes}
 
 
 def _begin(model: nn.Module, config: Config, dataset: Dataset, quiet: bool, pictures: str = "") -> dict[str, Any]:

@@ -70,14 +70,24 @@ def check_task(config: Config) -> None:
         )
 
 
+def device_kind(config: Config) -> str:
+    """The kind of device that a run trains on here: cpu, cuda or mps."""
+    device = config.train.device
+    return next((kind for kind, here in _available().items() if here), "cpu") if device == "auto" else device
+
+
+def _available() -> dict[str, bool]:
+    return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+
+
 def check_device(config: Config) -> None:
     """Raise `InputError` for a device that is not available, or an option that it does not support."""
-    device = config.train.device
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    device, available = config.train.device, _available()
     if not available.get(device, True):
         raise InputError(f"train.device {device!r} is not available here; choose 'cpu' or 'auto'")
-    on_cpu = device == "cpu" or (device == "auto" and not any(available.values()))
-    if config.train.precision == "16" and on_cpu:  # where Lightning would use bf16 without saying so
+    if (
+        config.train.precision == "16" and device_kind(config) == "cpu"
+    ):  # where Lightning would use bf16 without saying so
         raise InputError("train.precision 16 needs a GPU, and the run is on the CPU; the nearest there is bf16")
     if config.train.cuda_graph and not available["cuda"]:
         raise InputError("train.cuda_graph needs a CUDA device, and there is none here; set it to false")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def continued_from(run: RunFolder, checkpoint: str) -> Resumable | None:
             "and would again; start a new one with a lower --optimizer.lr, or with --train.on_divergence skip"
         )
     if run.finished():
-        raise InputError(f"run {str(run.path)!r} is finished; evaluate it with `switchnorm eval {run.path}`")
+        raise InputError(f"run {str(run.path)!r} is finished; {_after_the_end(run)}")
     if checkpoint == "previous" or (run.previous.is_file() and not run.last.is_file()):
         if not run.previous.is_file():
             raise InputError(f"run {str(run.path)!r} has no {run.previous.name}; leave out --checkpoint")
@@ -45,6 +46,18 @@ def continued_from(run: RunFolder, checkpoint: str) -> Resumable | None:
     if run.metrics_file.is_file() and (done := len(run.metrics())) > 1:  # a kill loses the checkpoint of one epoch
         raise InputError(f"{run.last} is missing after {done} epochs; put it back, or {_ANEW}")
     return None
+
+
+def _after_the_end(run: RunFolder) -> str:
+    """What may be done with a finished run: its schedule has ended, so that more epochs are another training."""
+    train, quote = run.config().train, lambda path: shlex.quote(str(path))
+    done = train.start_epoch + len(run.metrics())
+    epochs = train.epochs if train.epochs > done else 2 * done
+    longer = f"--train.warm_start {quote(run.last)} --train.start_epoch {done} --epochs {epochs} --out NEW"
+    return (
+        f"evaluate it with `switchnorm eval {quote(run.path)}`, or train its weights for longer, as a new run, with "
+        f"`switchnorm train {quote(run.config_file)} {longer}`"
+    )
 
 
 def make_last(run: RunFolder, source: Resumable | None) -> list[str]:

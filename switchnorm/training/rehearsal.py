@@ -20,6 +20,7 @@ from switchnorm.training.build import (
     check_channels,
     check_device,
     check_frozen,
+    check_ghosts,
     check_task,
     rehearse,
     steps_per_epoch,
@@ -123,6 +124,7 @@ def dry_run(config: Config) -> DryRun:
     if config.train.calibrate:
         check_support(model, "calibrate")
     check_frozen(config, model)
+    check_ghosts(config, world=1)
     said = begin(model, config, pictures, dataset).lines
     classes = rehearse(model, config.train.batch_size, dataset, training_modes(config))
     said += () if missing else first_look(config, dataset)

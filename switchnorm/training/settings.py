@@ -1,32 +1,50 @@
-"""What a run was trained with, which its checkpoints keep: config.yaml may have been edited since."""
+"""What a run was trained with, and how that was computed, which its checkpoints keep: both may be others by now."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from switchnorm.config.claim import computed_keys
-from switchnorm.config.keys import flatten
-from switchnorm.config.recipe import OPEN
+from switchnorm.config.deciding import COMPUTATION, deciding
 from switchnorm.config.schema import Config
-from switchnorm.config.task_spec import tasks
-from switchnorm.data import dataset_class
 from switchnorm.errors import InputError
+from switchnorm.processes import world_size
+from switchnorm.training.network import device_kind
 
-#: The checkpoint's key.
-KEY = "settings"
+#: The checkpoint's keys.
+KEY, COMPUTED = "settings", "computed"
+
+#: What a run is called, and which modules it needs: not what it trains.
+_NAMED = ("label", "plugins")
 
 #: What may change while a run goes on: the data, and how much of it a step and an epoch take.
 _ADJUSTABLE = ("train.batch_size", "train.epoch_steps", "train.epochs", "train.iteration_size", "train.samples_per_gpu")
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """The keys that decide what is trained, with their values; not where and how it is computed."""
-    places = (f"data.{option}" for option in dataset_class(config.data["name"]).places)
-    left_out = {*computed_keys(config.task), *places} - {"seed"}
-    sections = tuple(f"{name}." for name in ("claim", *tasks()) if name != config.task)
-    # Options are values though they be mappings, of which a key more is another value.
-    settings = flatten(config.content(), {*OPEN, *(f"data.{option}" for option in config.data)})
-    return {key: value for key, value in settings if key not in left_out and not key.startswith(sections)}
+    """The keys that decide what is trained, with their values; not how it is computed, see `computation_of`."""
+    return {key: value for key, value in deciding(config).items() if key not in (*COMPUTATION, *_NAMED)}
+
+
+def computation_of(config: Config) -> dict[str, Any]:
+    """How a run is computed here: the keys that say it, with the device that there is, and the number of processes."""
+    keys = (key.removeprefix("train.") for key in COMPUTATION)
+    return {
+        "processes": world_size(),
+        **{key: getattr(config.train, key) for key in keys},
+        "device": device_kind(config),
+    }
+
+
+def computation_changes(kept: Mapping[str, Any], config: Config) -> list[str]:
+    """What of a run is computed otherwise here, each as "precision 32 -> bf16".
+
+    Args:
+        kept: `computation_of` the run when its checkpoint was written, as far as the checkpoint says it.
+        config: of the run, as it is now.
+    """
+    now = computation_of(config)
+    return [f"{key} {kept[key]!s:.40} -> {now[key]}" for key in now if key in kept and kept[key] != now[key]]
 
 
 def changed_settings(saved: Any, config: Config, source: str, *, allowed: bool) -> list[str]:

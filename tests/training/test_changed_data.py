@@ -1,5 +1,7 @@
 """A run whose data was moved goes on; one whose data or batch size has changed says what, and goes on when told to."""
 
+import re
+import shlex
 import shutil
 import signal
 from unittest.mock import patch
@@ -186,6 +188,45 @@ def test_what_was_stopped_again_goes_on_without_being_told(photos, stopped, tmp_
     resume(run.path, quiet=True)
     assert_same_run(copy, run.path)
     assert epochs(run) == [(1, 4), (2, 10), (3, 15)]
+
+
+def test_how_a_run_is_computed_may_change_and_is_said_and_kept(stopped, capsys):
+    run = stopped(6)
+    edit(run, "train", precision="bf16", deterministic=True)
+    changes = ["precision 32 -> bf16", "deterministic False -> True"]
+    for _ in range(2):  # the second time as after a kill: nothing was trained in between
+        with patch("switchnorm.training.launch.train"):
+            resume(run.path)
+        assert f"computed otherwise from here on: {', '.join(changes)}; the result is not" in capsys.readouterr().out
+        assert run.record()["continued"] == [{"after_epochs": 1, "changes": changes}]
+    resume(run.path, quiet=True)
+    assert run.finished()
+    assert torch.load(run.last)["computed"]["precision"] == "bf16"
+    assert len(run.record()["continued"]) == 1
+
+
+def test_a_checkpoint_from_before_that_was_kept_knows_of_processes_alone(stopped, capsys):
+    run = stopped(4)
+    checkpoint = torch.load(run.last)
+    del checkpoint["computed"]
+    torch.save(checkpoint, run.last)
+    edit(run, "train", precision="bf16")
+    run.update_record(processes=2)
+    with patch("switchnorm.training.launch.train"):
+        resume(run.path)
+    assert "computed otherwise from here on: processes 2 -> 1; " in capsys.readouterr().out
+
+
+def test_the_weights_of_a_finished_run_are_trained_for_longer_as_it_says(photos, tmp_path, monkeypatch, capsys):
+    run = train(recipe_for(photos, tmp_path), tmp_path / "a run", "--epochs", "1")
+    edit(run, "train", epochs=2)
+    for changed in (False, True):
+        message = refusal(run, data_changed=changed)
+    command = shlex.split(re.findall("`(.*?)`", message)[-1])
+    monkeypatch.chdir(tmp_path)
+    main(command[1:])
+    assert "training begins with epoch 2 of 2" in capsys.readouterr().out
+    assert epochs(RunFolder(tmp_path / "NEW")) == [(2, 8)]
 
 
 def test_new_pictures_are_looked_at_before_anything_is_written(photos, stopped, capsys):

@@ -1,6 +1,7 @@
 """Keys of `train` that change how a run computes: each is seen to do what it says."""
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
 from switchnorm.config.recipe import read_config
 from switchnorm.errors import InputError
 from switchnorm.recipes import find_recipe
+from switchnorm.runs.folder import RunFolder
 from switchnorm.training.build import build_model, check_ghosts, prepare, training_task
 from switchnorm.training.evaluate import evaluate
-from switchnorm.training.failures import compiling
+from switchnorm.training.failures import compiling, explained
 from switchnorm.training.launch import start
 from switchnorm.training.rehearsal import dry_run
 from switchnorm.training.trainer import make_trainer
@@ -209,9 +211,38 @@ def test_options_of_a_network_are_not_what_has_a_key_of_its_own(key):
         build_model(config, 10)
 
 
-def test_ghost_batches_divide_the_share_of_a_process():
-    config = read_config(find_recipe("digits/resnet9"), ["--batch-size", "32", "--samples-per-gpu", "8"])
-    for world in (1, 2, 4):
-        check_ghosts(config, world)
-    with pytest.raises(InputError, match="8 does not divide the 4 samples of each of 8 processes"):
-        check_ghosts(config, 8)
+@pytest.mark.parametrize(
+    ("batch", "samples", "world", "said"),
+    [
+        (32, 8, 8, "the 32 samples of a batch among 8 processes; take --samples-per-gpu 4 or --batch-size 64, or null"),
+        (6, 4, 1, "the 6 samples of a batch; take --samples-per-gpu 3 or --batch-size 8, or null"),
+        (33, 8, 2, "the 33 samples of a batch among 2 processes; take --batch-size 32, or null"),
+    ],
+)
+def test_ghost_batches_divide_the_share_of_a_process(batch, samples, world, said):
+    recipe = find_recipe("digits/resnet9")
+    flags = (f"--batch-size={batch}", f"--samples-per-gpu={samples}")
+    with pytest.raises(InputError, match=f"samples_per_gpu {samples} does not divide {said}"):
+        check_ghosts(read_config(recipe, flags), world)
+    for flag in re.findall(r"--\S+ \d+", said):
+        check_ghosts(read_config(recipe, (*flags, *flag.split())), world)
+    check_ghosts(read_config(recipe, (*flags, "--samples-per-gpu=null")), world)
+
+
+def test_ghost_batches_that_leave_samples_over_start_no_run(tmp_path):
+    config = read_config(find_recipe("digits/resnet9"), ("--norm", "bn", "--batch-size", "6", "--samples-per-gpu", "4"))
+    with pytest.raises(InputError, match="does not divide the 6 samples of a batch"):
+        start(config, tmp_path / "run", default=tmp_path, command=(), quiet=True)
+    with pytest.raises(InputError, match="does not divide the 6 samples of a batch"):
+        dry_run(config)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("batch", "samples", "said"), [(6, 2, "--batch-size 2"), (6, 4, "--batch-size 3 --samples-per-gpu 3")]
+)
+def test_smaller_batches_that_short_memory_asks_for_keep_ghost_batches_whole(tmp_path, batch, samples, said):
+    config = read_config(find_recipe("digits/resnet9"), (f"--batch-size={batch}", f"--samples-per-gpu={samples}"))
+    with pytest.raises(InputError, match=f"start a new run with {said}, with "), explained(RunFolder(tmp_path), config):
+        raise MemoryError
+    check_ghosts(read_config(find_recipe("digits/resnet9"), said.split()), 1)

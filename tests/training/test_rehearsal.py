@@ -24,15 +24,15 @@ def config(*flags: str):
 
 
 def test_it_takes_the_runs_first_step_and_writes_nothing(tmp_path):
-    wanted = config("--samples-per-gpu", "3", "--train.label_smoothing", "0.1")
+    wanted = config("--samples-per-gpu", "8", "--train.label_smoothing", "0.1")
     found = dry_run(wanted)
     model = build_model(wanted, 10)
-    images, labels = next(iter(create_dataset("digits").train_batches(batch_size=6, seed=0)))
+    images, labels = next(iter(create_dataset("digits").train_batches(batch_size=16, seed=0)))
     loss = F.cross_entropy(model(images), labels, label_smoothing=0.1)
     assert found.loss == pytest.approx(loss.item(), rel=1e-5)
-    assert (found.samples, found.steps_per_epoch, found.lr, found.missing) == (6, 1438 // 32, 0.05, "")
+    assert (found.samples, found.steps_per_epoch, found.lr, found.missing) == (16, 1438 // 32, 0.05, "")
     assert found.parameters == sum(p.numel() for p in model.parameters())
-    assert "44 steps per epoch, learning rate 0.05; one step on 6 pictures of the training set" in str(found)
+    assert "44 steps per epoch, learning rate 0.05; one step on 16 pictures of the training set" in str(found)
     assert list(tmp_path.iterdir()) == []
 
 

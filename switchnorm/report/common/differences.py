@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
-from switchnorm.config.claim import computed_keys
+from switchnorm.config.deciding import COMPUTATION, kept_aside
 from switchnorm.report.common.groups import Group
 from switchnorm.report.common.settings import ABSENT, differing, in_words, key_in_words, value_in_words
 
-# What a comparison is about, and where data is read by how many processes.
-_EXPECTED = ("model.norm", "model.conv", "label", "data.name", "data.workers")
+# What a comparison is about.
+_EXPECTED = ("model.norm", "model.conv", "label", "data.name")
 # What is named first, since it decides most.
 _FIRST = ("train.epochs", "train.batch_size", "training data", "optimizer.lr")
 _MOST_SETTINGS, _MOST_ROWS, _LONGEST = 8, 4, 60
@@ -20,7 +20,7 @@ _MANY = 3
 
 def compared_settings(group: Group) -> dict[str, Any]:
     """The settings that may decide a comparison; not where and how a run was computed."""
-    computed = {key for key in computed_keys(group.score.task) if not key.startswith("data.")}
+    computed = {"seed", "plugins", *COMPUTATION, *kept_aside(group.score.task)}
     settings = {
         key: value
         for key, value in group.settings.items()

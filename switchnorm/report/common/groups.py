@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from switchnorm.config.deciding import kept_aside, places
 from switchnorm.report.common.data_sets import data_sets
 from switchnorm.report.common.settings import ABSENT, differing, distinguishing, in_words
 from switchnorm.report.common.trials import Trial, each_seed_once, trial
@@ -13,17 +14,8 @@ from switchnorm.runs.appearance import Appearance
 from switchnorm.runs.run import Run
 from switchnorm.runs.score import Score
 
-# What may differ between the runs of one group: the seed, where each writes, and what of it is kept.
-_PER_RUN = (
-    "seed",
-    "name",
-    "out",
-    "output",
-    "folder",
-    "train.snapshot_epochs",
-    "train.eval_batch_size",
-    "train.loggers",
-)
+# What may differ between the runs of one group besides what decides nothing: the seed, and where each writes.
+_PER_RUN = ("seed", "name", "out", "output", "folder")
 
 
 # The settings that a label names first, where they tell groups apart.
@@ -80,11 +72,20 @@ class Group:
 
 
 def group_runs(runs: Iterable[Run]) -> list[Group]:
-    """Gather the runs that differ only in seed and folder; groups come in the order of their first run."""
+    """Gather the runs that differ only in seed and folder; groups come in the order of their first run.
+
+    Data that lies elsewhere is the same data where the runs knew it by the same names.
+    """
     runs = list(runs)
     members: dict[tuple[str, str], list[Run]] = {}
+    known: dict[str, dict[str, Any]] = {}
     for run, data in zip(runs, data_sets(runs), strict=True):
-        members.setdefault((data, repr(sorted(_shared(run).items()))), []).append(run)
+        shared, where = _shared(run), _places(run)
+        if record := run.provenance.get("data"):
+            there = {key: value for key, value in shared.items() if key in where}
+            shared = {key: value for key, value in shared.items() if key not in where}
+            shared |= known.setdefault(repr((sorted(shared.items()), record)), there)
+        members.setdefault((data, repr(sorted(shared.items()))), []).append(run)
     groups = []
     for (data, _), alike in members.items():
         kept, repeated = each_seed_once(alike)
@@ -125,7 +126,8 @@ def baseline(group: Group, groups: Iterable[Group]) -> Group | None:
 
 def _shared(run: Run) -> dict[str, Any]:
     """The settings that a run has in common with others of its group; what others claim is none."""
-    return {key: value for key, value in run.settings.items() if key not in _PER_RUN and not key.startswith("claim.")}
+    own = {*_PER_RUN, *kept_aside(run.task)}
+    return {key: value for key, value in run.settings.items() if key not in own and not key.startswith("claim.")}
 
 
 def labels(groups: Sequence[Group], ignored: Container[str] = ()) -> list[str]:
@@ -134,13 +136,19 @@ def labels(groups: Sequence[Group], ignored: Container[str] = ()) -> list[str]:
         {key: value for key, value in {**group.settings, "data.name": group.data}.items() if key not in ignored}
         for group in groups
     ]
+    # Rivals have one name; whether it is the normalizer's or their own tells little, and where their data lies least.
+    least = ["label", *dict.fromkeys(key for group in groups for key in _places(group.runs[0]))]
     found = []
     for group, mine in zip(groups, settings, strict=True):
         rivals = [other for rival, other in zip(groups, settings, strict=True) if rival.name == group.name]
-        # Rivals have one name; whether it is the normalizer's or their own tells the least.
-        told = (in_words(key, mine.get(key, ABSENT)) for key in distinguishing(rivals, _PREFERRED, ["label"]))
+        told = (in_words(key, mine.get(key, ABSENT)) for key in distinguishing(rivals, _PREFERRED, least))
         found.append(", ".join([group.name, *told]))
     return found
+
+
+def _places(run: Run) -> tuple[str, ...]:
+    """The keys that say where a run's data lies."""
+    return places(str(run.settings.get("data.name")))
 
 
 def _name(run: Run) -> str:

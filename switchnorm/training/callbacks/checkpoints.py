@@ -47,7 +47,7 @@ def _save(checkpoint: dict[str, Any], path: Path) -> None:
 _ENTRIES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("epoch", "global_step", "counted"), (int,)),
     **dict.fromkeys(("optimizer_states", "lr_schedulers", "training_metrics"), (list,)),
-    **dict.fromkeys(("callbacks", "settings", "Loaders"), (dict,)),
+    **dict.fromkeys(("callbacks", "settings", "computed", "Loaders"), (dict,)),
     "loops": (dict, type(None)),
 }
 

@@ -115,3 +115,39 @@ def test_a_label_does_not_take_part_in_the_choice_of_a_baseline(make_run: Make) 
         make_run("bn", folder="a", settings=frozen), make_run("bn"), make_run("sn", settings={"label": "Mine"})
     )
     assert baseline(groups[2], groups) is groups[1]
+
+
+def test_where_data_lies_and_how_it_is_read_tell_no_seeds_apart(make_run: Make) -> None:
+    aside = [
+        {"data.root": "/old", "data.workers": 1, "train.checkpoint_minutes": 5.0},
+        {"data.root": "/new", "data.workers": 4, "train.checkpoint_minutes": 1.0},
+        {"data.root": "/new", "data.train_list": "/new/train.txt"},
+    ]
+    photographs = {"data.name": "folder"}
+    runs = [make_run("sn", seed, settings={**photographs, **each}) for seed, each in enumerate(aside)]
+    assert [len(group.runs) for group in grouped(*runs)] == [1, 1, 1], "nothing tells that it is the same data"
+    for path in runs:
+        known_data(path, "one")
+    (group,) = grouped(*runs)
+    assert (group.label, [run.seed for run in group.runs]) == ("SN", [0, 1, 2])
+    other = make_run("sn", folder="other", settings={**photographs, "data.root": "/else"})
+    known_data(other, "another")
+    assert [group.label for group in grouped(*runs, other)] == ["SN, folder, root /old", "SN, folder, root /else"]
+    slow = make_run("sn", folder="slow", settings={**photographs, "data.root": "/else", "optimizer.lr": 0.5})
+    known_data(slow, "one")
+    assert [group.label for group in grouped(*runs, slow)] == ["SN, lr 0.1", "SN, lr 0.5"]
+
+
+@pytest.mark.parametrize("key", ["train.precision", "train.deterministic", "label"])
+def test_how_a_run_was_computed_tells_groups_apart(make_run: Make, key: str) -> None:
+    runs = (
+        make_run("sn"),
+        make_run("sn", 1, settings={key: {"train.precision": "bf16", "label": "Mine"}.get(key, True)}),
+    )
+    assert [len(group.runs) for group in grouped(*runs)] == [1, 1]
+
+
+def test_examples_of_a_task_tell_no_seeds_apart(make_run: Make) -> None:
+    runs = [make_run("sn", seed, task="segmentation", settings={"segmentation.examples": 3 * seed}) for seed in (0, 1)]
+    (group,) = grouped(*runs)
+    assert group.label == "SN"
