@@ -102,7 +102,8 @@ def test_pages_have_commands() -> None:
 
 
 def _switchnorm(arguments: Sequence[str], recipe: str, folder: Path) -> None:
-    command, *rest = arguments = [recipe if word == "RECIPE" else word for word in arguments]
+    configurations = ("RECIPE", "RUN/config.yaml")
+    command, *rest = arguments = [recipe if word in configurations else word for word in arguments]
     if command == "train" and rest[0] != "--resume" and "--cluster" not in rest:
         _rehearse(rest, folder)
         return
