@@ -226,10 +226,14 @@ def _nearest(content: Mapping[Any, Any]) -> str:
     return f"; its entry {names[0]!r} holds some, save that alone" if names else ""
 
 
+#: Where a run's own checkpoints have the weights that it goes on with, beside their average.
+_TRAINED = "trained_state_dict"
+
+
 def _say_alike(beside: Mapping[str, dict[Any, Any]], state: Mapping[str, Tensor], container: str, path: Path) -> None:
     """Warn of entries beside the state that are one of the same network, as averages of the weights are."""
     for name, other in beside.items():
-        if not _is_state(other):
+        if name == _TRAINED or not _is_state(other):
             continue
         prefix = _prefix(list(other))
         if 2 * len(state.keys() & {key.removeprefix(prefix) for key in other}) > len(state):

@@ -197,6 +197,14 @@ def test_other_weights_of_the_network_in_a_file_are_said(tmp_path):
         load_published(network(), tmp_path / "one.pth")
 
 
+def test_an_average_and_what_a_run_goes_on_with_are_no_news(tmp_path):
+    state = {"conv.weight": torch.ones(2, 2)}
+    torch.save({"state_dict": state, "trained_state_dict": state}, tmp_path / "last.ckpt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_state(tmp_path / "last.ckpt").keys() == state.keys()
+
+
 def test_the_state_of_an_averaged_model_is_that_of_the_network(tmp_path):
     model = filled(network())
     torch.save(torch.optim.swa_utils.AveragedModel(model).state_dict(), tmp_path / "swa.pth")
