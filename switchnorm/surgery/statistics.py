@@ -297,28 +297,29 @@ def _call(model: nn.Module, batch: Any) -> None:
     if isinstance(batch, Mapping):
         return _call_by_names(model, batch)
     inputs = (batch[0], *_targets(*batch[1:])) if isinstance(batch, (tuple, list)) else (batch,)
-    device = next((tensor.device for tensor in chain(model.buffers(), model.parameters())), None)
-    model(*_moved(inputs, device))
+    model(*_moved(inputs, _device_of(model)))
+
+
+def _device_of(model: nn.Module) -> torch.device | None:
+    return next((tensor.device for tensor in chain(model.buffers(), model.parameters())), None)
 
 
 def _call_by_names(model: nn.Module, batch: Mapping[Any, Any]) -> None:
     """Call a model with those entries of a batch that its forward pass has parameters for; with all where none is."""
-    device = next((tensor.device for tensor in chain(model.buffers(), model.parameters())), None)
-    moved = {name: _moved(each, device) for name, each in batch.items()}
-    taken = inspect.signature(model.forward).parameters.values()
-    every = any(each.kind is each.VAR_KEYWORD for each in taken)
-    named = {name: each for name, each in moved.items() if every or name in {each.name for each in taken}}
+    moved = {name: _moved(each, _device_of(model)) for name, each in batch.items()}
+    taken = inspect.signature(model.forward).parameters
+    every = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+    named = {name: each for name, each in moved.items() if every or name in taken}
     try:
         if named:
             model(**named)
         else:
             model(moved)
     except (TypeError, AttributeError, KeyError) as error:
-        takes, keys = ", ".join(each.name for each in taken), ", ".join(map(repr, batch))
-        name = type(model).__name__
+        name, keys = type(model).__name__, ", ".join(map(repr, batch))
         raise InputError(
-            f"calibrate: a batch of the entries {keys} does not fit {name}.forward({takes}); give "
-            f"forward=lambda model, batch: model(batch[...])"
+            f"calibrate: a batch of the entries {keys} does not fit {name}.forward({', '.join(taken)}); give "
+            "forward=lambda model, batch: model(batch[...])"
         ) from error
 
 

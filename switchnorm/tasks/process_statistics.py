@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from switchnorm.surgery.over_processes import gathered, process_mean
 from switchnorm.surgery.statistics import tracked_buffers
+from switchnorm.weights.checkpoint import TRAINED
 
 #: The checkpoint's key for each process's own: {state: {key: (P, C)}}. It is absent where all have the same.
 KEY = "process_statistics"
 
 #: The checkpoint's states of the network: what is evaluated, and what training goes on with where that is another.
-STATES = ("state_dict", "trained_state_dict")
+STATES = ("state_dict", TRAINED)
 
 
 def keep_mean(module: nn.Module, checkpoint: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from switchnorm.surgery.over_processes import gathered
 from switchnorm.surgery.statistics import running_statistics
 from switchnorm.tasks.mean import SampleMean, own_sum
 from switchnorm.tasks.process_statistics import keep_mean, take_own
+from switchnorm.weights.checkpoint import TRAINED
 
 if TYPE_CHECKING:
     from switchnorm.config.schema import Config
@@ -224,7 +225,7 @@ class Task(pl.LightningModule):
             mean.restore({name: own_sum(sums, rank, world) for name, sums in every.items()})
         self.counted = checkpoint.get("counted", 0)  # where nothing is left to train, no validation counts again
         take_own(checkpoint, rank, world)
-        trained = checkpoint.get("trained_state_dict", checkpoint["state_dict"])
+        trained = checkpoint.get(TRAINED, checkpoint["state_dict"])
         self._restored = {key: trained[key] for key in running_statistics(self)}
 
     @torch.no_grad()

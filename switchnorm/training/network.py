@@ -85,9 +85,8 @@ def check_device(config: Config) -> None:
     device, available = config.train.device, _available()
     if not available.get(device, True):
         raise InputError(f"train.device {device!r} is not available here; choose 'cpu' or 'auto'")
-    if (
-        config.train.precision == "16" and device_kind(config) == "cpu"
-    ):  # where Lightning would use bf16 without saying so
+    # Where Lightning would use bf16 without saying so.
+    if config.train.precision == "16" and device_kind(config) == "cpu":
         raise InputError("train.precision 16 needs a GPU, and the run is on the CPU; the nearest there is bf16")
     if config.train.cuda_graph and not available["cuda"]:
         raise InputError("train.cuda_graph needs a CUDA device, and there is none here; set it to false")

@@ -27,6 +27,8 @@ from switchnorm.weights.values import check_values
 _WRAPPERS = ("module.", "model.", "_orig_mod.")
 # Where training checkpoints hold the network: Lightning and most others, torchvision's scripts, PyTorch's tutorials.
 _CONTAINERS = ("state_dict", "model", "model_state_dict")
+#: Where a run's own checkpoints have the weights that it goes on with, where "state_dict" has their average.
+TRAINED = "trained_state_dict"
 #: What the geometry of boxes is called that published detectors were trained with.
 PUBLISHED_BOXES = "published"
 # From what CSAILVision's synchronised Batch Norm computes its running statistics, which the files hold beside them.
@@ -226,14 +228,10 @@ def _nearest(content: Mapping[Any, Any]) -> str:
     return f"; its entry {names[0]!r} holds some, save that alone" if names else ""
 
 
-#: Where a run's own checkpoints have the weights that it goes on with, beside their average.
-_TRAINED = "trained_state_dict"
-
-
 def _say_alike(beside: Mapping[str, dict[Any, Any]], state: Mapping[str, Tensor], container: str, path: Path) -> None:
     """Warn of entries beside the state that are one of the same network, as averages of the weights are."""
     for name, other in beside.items():
-        if name == _TRAINED or not _is_state(other):
+        if name == TRAINED or not _is_state(other):
             continue
         prefix = _prefix(list(other))
         if 2 * len(state.keys() & {key.removeprefix(prefix) for key in other}) > len(state):

@@ -16,8 +16,6 @@ from switchnorm.runs.score import Score
 
 # What may differ between the runs of one group besides what decides nothing: the seed, and where each writes.
 _PER_RUN = ("seed", "name", "out", "output", "folder")
-
-
 # The settings that a label names first, where they tell groups apart.
 _PREFERRED = ("data.name", "model.name", "train.samples_per_gpu", "train.batch_size", "train.epochs")
 # A baseline is fair where it shares these, and the test data, with the group that is compared with it.

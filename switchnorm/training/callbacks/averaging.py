@@ -13,6 +13,7 @@ from switchnorm.surgery.importance import is_sparse
 from switchnorm.surgery.over_processes import average
 from switchnorm.surgery.statistics import tracked_buffers
 from switchnorm.tasks.task import Task
+from switchnorm.weights.checkpoint import TRAINED
 
 
 class WeightAverage(pl.Callback):
@@ -74,17 +75,17 @@ class WeightAverage(pl.Callback):
         current = checkpoint["state_dict"]
         averaged, trained = (current, self.average) if self._swapped else (self.average, current)
         names = _names(pl_module.state_dict())
-        for name, state in (("state_dict", averaged), ("trained_state_dict", trained)):
+        for name, state in (("state_dict", averaged), (TRAINED, trained)):
             checkpoint[name] = {key: state[names[key]] if key in names else current[key] for key in current}
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Continue with the weights, and with the average as it was."""
-        if "trained_state_dict" not in checkpoint:  # killed before the first step ended
+        if TRAINED not in checkpoint:  # killed before the first step ended
             return
         self.average = {key: checkpoint["state_dict"][key].clone() for key in _state(pl_module)}
-        pl_module.load_state_dict(checkpoint["trained_state_dict"])
+        pl_module.load_state_dict(checkpoint[TRAINED])
 
     @torch.no_grad()
     def _update(self, module: nn.Module) -> None:

@@ -19,6 +19,7 @@ from switchnorm.training.callbacks.agreement import Agreement
 from switchnorm.training.first_layer import bad_batch, bad_gradients, first_layer, magnitude
 from switchnorm.training.optimizer import current_lr
 from switchnorm.training.words import LOSS_NOT_FINITE
+from switchnorm.weights.checkpoint import TRAINED
 
 #: So many steps in a row that are left out, by us or by the loss scaler of precision 16, are a divergence. That scaler
 #: begins at 2**16 and is halved by each.
@@ -132,7 +133,7 @@ class Divergence(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Look at all that is to be kept: it must not take the place of a good checkpoint."""
-        states = (checkpoint.get(name, {}) for name in ("state_dict", "trained_state_dict"))
+        states = (checkpoint.get(name, {}) for name in ("state_dict", TRAINED))
         self._check(trainer, pl_module, (value for state in states for value in state.values()))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
