@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from switchnorm.ops.kernels.choice import needs_plain_operations
 from switchnorm.ops.normalize import Activation, check_activation, check_residual
 
 
@@ -21,5 +22,6 @@ def finish(y: Tensor, residual: Tensor | None, activation: Activation | None) ->
     check_activation(activation)
     check_residual(residual, y)
     if residual is not None:
-        y = y.add_(residual)
+        # What torch.vmap maps over has no room in what it does not.
+        y = y + residual if needs_plain_operations(residual) else y.add_(residual)
     return y if activation is None else y.relu_()

@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -25,7 +26,7 @@ class Checked(nn.Module):
     """A layer whose numbers are checked whenever they are set; what a pickle holds is taken as it is.
 
     Raises:
-        InputError: on setting channels, `eps`, `momentum` or `ghost` to what a layer cannot have.
+        InputError: on setting channels, `eps`, `momentum`, `ghost`, `sync` or a flag to what a layer cannot have.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -139,11 +140,11 @@ def _real(value: Any) -> float | None:
     return float(value)
 
 
-def check_tied(tied: Any) -> bool:
-    """Return `tied` if it is true or false; raise `InputError` otherwise."""
-    if not isinstance(tied, bool):
-        raise InputError(f"tied must be true or false, got {tied!r}")
-    return tied
+def check_flag(name: str, value: Any) -> bool:
+    """Return the value of the argument `name` if it is true or false; raise `InputError` otherwise."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be true or false, got {value!r}")
+    return value
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -152,5 +153,6 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "eps": check_eps,
     "momentum": check_momentum,
     "ghost": check_ghost,
-    "tied": check_tied,
+    "sync": check_sync,
+    **{name: partial(check_flag, name) for name in ("affine", "track_running_stats", "tied")},
 }

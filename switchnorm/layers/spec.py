@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from switchnorm.errors import InputError, unknown
-from switchnorm.layers.arguments import check_tied
+from switchnorm.layers.arguments import check_flag
 from switchnorm.layers.registry import Norm, all_norms, find, norm_names, registered
 from switchnorm.layers.weight_standardized import CONV, WS_CONV
 
@@ -138,7 +138,7 @@ class Spec:
         Raises:
             InputError: asked of a normalization that makes no choices, or `tied` is neither true nor false.
         """
-        if not check_tied(tied):
+        if not check_flag("tied", tied):
             return self
         if not self.registration.sparse:
             takers = " and ".join(repr(norm.name) for norm in all_norms() if norm.sparse)

@@ -36,12 +36,12 @@ class Logits(NamedTuple):
 def of(optimizer: torch.optim.Optimizer, layers: Sequence[Any]) -> list[Logits]:
     """The trainable logits that an optimizer has."""
     own = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    return [logits for logits in _trainable(layers) if any(id(p) in own for p in logits.parameters())]
+    return [logits for logits in trainable(layers) if any(id(p) in own for p in logits.parameters())]
 
 
 def not_held(optimizer: torch.optim.Optimizer, layers: dict[str, Any]) -> tuple[list[str], int]:
     """Names of the trainable logits that an optimizer does not have, and the number of all."""
-    named = [(f"{key}.{each.name}", each) for key, layer in layers.items() for each in _trainable([layer])]
+    named = [(f"{key}.{each.name}", each) for key, layer in layers.items() for each in trainable([layer])]
     held = of(optimizer, list(layers.values()))
     return [name for name, logits in named if logits not in held], len(named)
 
@@ -51,7 +51,8 @@ def logits_of(layer: Any) -> list[Logits]:
     return [Logits(layer, name) for name in _NAMES]
 
 
-def _trainable(layers: Sequence[Any]) -> list[Logits]:
+def trainable(layers: Sequence[Any]) -> list[Logits]:
+    """The logits of these layers that get gradients."""
     each = [logits for layer in layers for logits in logits_of(layer)]
     return [logits for logits in each if any(p.requires_grad for p in logits.parameters())]
 
@@ -91,7 +92,7 @@ def learning_layers(model: nn.Module) -> dict[str, Any]:
         raise InputError(
             "the model has no SSN layer, and nothing else needs a schedule; switch(model, 'ssn') makes some"
         )
-    learning = {name: layer for name, layer in sparse.items() if _trainable([layer])}
+    learning = {name: layer for name, layer in sparse.items() if trainable([layer])}
     if not learning:
         raise InputError(
             f"the logits of all {len(sparse)} SSN layers are frozen and can choose nothing; "

@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grads_with_norm_
 
 from switchnorm.errors import InputError
 from switchnorm.optim.clipping import norm_of_gradients
-from switchnorm.optim.logits import Logits, hookable, learning_layers, not_held, of
+from switchnorm.optim.logits import Logits, hookable, learning_layers, not_held, of, trainable
 from switchnorm.optim.numbers import check_number
 from switchnorm.optim.radius import RadiusShape, rounded
 
@@ -46,7 +46,8 @@ class SparseSchedule:
 
     Args:
         optimizer: what trains the logits; also one that Lightning, accelerate or timm's Lookahead has wrapped.
-        model: the network or a wrapper of it. Layers whose logits are frozen now keep their radius.
+        model: the network or a wrapper of it. Layers whose logits are frozen, now or
+            for some of the steps, stay what they are meanwhile.
         steps: optimizer steps of the training.
         start, end, power: the shape of the radius, see `RadiusShape`; as published by default.
         clip_norm: largest norm of the gradients of the logits together, as in SSN's published training; None for none.
@@ -85,7 +86,8 @@ class SparseSchedule:
         self._stepping = False
         self._every = max(steps // _HARDENINGS, 1)
         self._step = 0
-        self._written: list[tuple[Tensor, int]] = []
+        self._learning: list[Any] = []
+        self._written: dict[Any, tuple[Tensor, int]] = {}
         self._handles = (inner.register_step_pre_hook(self._before), inner.register_step_post_hook(self._after))
         for layer in self._layers:
             _SCHEDULES[layer] = weakref.ref(self)
@@ -163,53 +165,63 @@ class SparseSchedule:
         found_inf = getattr(optimizer, "found_inf", None)  # of a GradScaler, with a fused optimizer
         if found_inf is not None and float(found_inf):
             return
-        before = self._current()
+        learning = [layer for layer in self._layers if trainable([layer])]
+        if not learning:
+            return
+        before = self._current(learning)
         step = before + 1
         radius = self._shape(step)
         reached = radius == 1 and self._shape(before) < 1
-        if radius != self._shape(before) or not self._unchanged():
-            for layer in self._layers:
+        if radius != self._shape(before) or self._rewritten(learning) or learning != self._learning:
+            for layer in learning:
                 layer.set_radius(radius)
-        self._step, self._written = step, [(layer.radius, layer.radius._version) for layer in self._layers]
+        self._step, self._learning = step, learning
+        self._written.update({layer: (layer.radius, layer.radius._version) for layer in learning})
         if step % self._every == 0 or reached or step == self._shape.steps:
-            for layer in self._layers:
+            for layer in learning:
                 layer.harden()
         if step == self._shape.steps:
-            self._say_what_is_open()
+            self._say_what_is_open(learning)
 
-    def _say_what_is_open(self) -> None:
+    def _say_what_is_open(self, learning: list[Any]) -> None:
         """Name the layers that cannot become one-hot: no radius breaks a tie."""
         with torch.no_grad():
-            found = [name for name, layer in self._named.items() if min(map(torch.max, layer.importance())) < 1]
+            found = [
+                name
+                for name, layer in self._named.items()
+                if layer in learning and min(map(torch.max, layer.importance())) < 1
+            ]
         if found:
             more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
             warnings.warn(
-                f"the schedule has ended and {len(found)} of {len(self._named)} SSN layers have not chosen: "
+                f"the schedule has ended and {len(found)} of {len(learning)} SSN layers have not chosen: "
                 f"{', '.join(islice(found, _NAMED))}{more}; largest logits are equal, without a gradient or with steps "
                 "that are below their precision",
                 stacklevel=4,
             )
 
-    def _current(self) -> int:
+    def _current(self, learning: list[Any]) -> int:
         """The step of which the layers have the radius.
 
         It is read only where somebody else wrote it, for that waits for the device. Under DistributedDataParallel
         every forward pass does, by sending buffers, unless `broadcast_buffers` is false.
         """
-        if self._unchanged():
+        if not self._rewritten(learning):
             return self._step
-        first = self._layers[0].radius.device
-        radii: list[float] = torch.cat([layer.radius.detach().to(first) for layer in self._layers]).tolist()
+        first = learning[0].radius.device
+        radii: list[float] = torch.cat([layer.radius.detach().to(first) for layer in learning]).tolist()
         # Of layers of several trainings the one that has come least far counts, so that none misses a part.
         least = min(range(len(radii)), key=radii.__getitem__)
-        dtype = self._layers[least].radius.dtype
+        dtype = learning[least].radius.dtype
         if radii[least] == rounded(self._shape(self._step), dtype):
             return self._step
         return self._shape.step(radii[least], dtype)
 
-    def _unchanged(self) -> bool:
-        """Whether the radii are what this schedule wrote last."""
-        return _same([(layer.radius, layer.radius._version) for layer in self._layers], self._written)
+    def _rewritten(self, learning: list[Any]) -> bool:
+        """Whether a radius is not what this schedule wrote last, or nothing was written yet."""
+        known = [layer for layer in learning if layer in self._written]
+        found = [(layer.radius, layer.radius._version) for layer in known]
+        return not self._written or not _same(found, [self._written[layer] for layer in known])
 
 
 #: The schedule of a layer, for as long as an optimizer holds it.

@@ -14,6 +14,7 @@ from switchnorm.errors import InputError
 from switchnorm.layers import kind_of
 from switchnorm.ops.moments import accumulation_dtype
 from switchnorm.surgery.carry import AFFINE
+from switchnorm.surgery.freeze import is_frozen
 from switchnorm.surgery.kinds import named_layers, tail_of
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -72,7 +73,7 @@ class Likeness:
         like: the network before.
 
     Attributes:
-        pairs: (name, layer of `model`, layer of `like`).
+        pairs: (name, layer of `model`, layer of `like`), but for frozen ones.
 
     Raises:
         InputError: one and the same network, a normalization without one of its name and size in the other, one without
@@ -89,7 +90,7 @@ class Likeness:
         holders: dict[int, str] = {}
         for name, layer in ours.items():
             if _affine(layer) is None:
-                if type(layer) is type(theirs[name]):
+                if is_frozen(layer) or type(layer) is type(theirs[name]):
                     continue
                 raise InputError(
                     f"layer {name!r} of model has no scale and shift by which it could become alike; switch with "
@@ -101,7 +102,8 @@ class Likeness:
                         f"layers {holders[id(each)]!r} and {name!r} of model share a scale or shift; only layers of "
                         "their own can become alike"
                     )
-            self.pairs.append((name, layer, theirs[name]))
+            if not is_frozen(layer):
+                self.pairs.append((name, layer, theirs[name]))
         self.like = like
         if {id(each) for each in self.tensors()} & {id(each) for each in like.parameters()}:
             raise InputError(

@@ -15,8 +15,8 @@ def freeze(model: nn.Module, include: Choice) -> list[str]:
 
     Both are needed: without a gradient alone, layers still normalize by their batches and move their running
     statistics; in evaluation mode alone, scale, shift and convolutions are trained. `train()` does not bring frozen
-    parts back into training mode, and `calibrate`, `set_radius` and `harden` pass over them; all of it holds for copies
-    and pickles.
+    parts back into training mode, and `calibrate`, `set_radius`, `harden`, `unharden` and `SparseSchedule` pass over
+    them; all of it holds for copies and pickles.
 
     Args:
         model: any model.

@@ -64,7 +64,7 @@ def harden(model: nn.Module) -> tuple[int, int]:
 
 
 def unharden(model: nn.Module) -> int:
-    """Let the sparse layers choose again: `SparseSwitchNorm.unharden` for each.
+    """Let the sparse layers that are not frozen (see `freeze`) choose again: `SparseSwitchNorm.unharden` for each.
 
     No choice is final any more, every radius is 0 and every logit receives a gradient. Training goes on as from the
     start of a schedule: the radius grows again and `harden` makes choices final.
@@ -73,7 +73,7 @@ def unharden(model: nn.Module) -> int:
         How many layers had a final choice.
     """
     check_model("unharden", model)
-    return sum([layer.unharden() for layer in sparse_layers(model)])
+    return sum([layer.unharden() for layer in sparse_layers(model) if not is_frozen(layer)])
 
 
 def set_radius(model: nn.Module, radius: float) -> int:

@@ -296,7 +296,19 @@ def _keeps_statistics(layer: nn.Module) -> bool:
 def _call(model: nn.Module, batch: Any) -> None:
     if isinstance(batch, Mapping):
         return _call_by_names(model, batch)
-    inputs = (batch[0], *_targets(*batch[1:])) if isinstance(batch, (tuple, list)) else (batch,)
+    listed = isinstance(batch, (tuple, list))
+    inputs = (*batch[:1], *_targets(*batch[1:])) if listed else (batch,)
+    if not inputs or isinstance(inputs[0], str):
+        raise InputError(f"calibrate: {batch!r:.60} is no batch; expected a tensor, or a tuple that begins with one")
+    taken = inspect.signature(model.forward)
+    try:
+        taken.bind(*inputs)
+    except TypeError as error:
+        names = ", ".join(taken.parameters)
+        raise InputError(
+            f"calibrate: {type(model).__name__}.forward({names}) takes more than what a batch begins with; give "
+            "forward=lambda model, batch: model(*batch)"
+        ) from error
     model(*_moved(inputs, _device_of(model)))
 
 

@@ -95,6 +95,15 @@ def test_a_residual_without_activation_and_an_activation_for_one_call(name: str)
 
 
 @EVERY
+def test_vmap_over_residuals_alone(name: str) -> None:
+    layer, x = make(name)
+    layer.eval()
+    residuals = torch.randn(3, *x.shape, dtype=x.dtype)
+    found = torch.vmap(lambda residual: layer(x, residual))(residuals)
+    torch.testing.assert_close(found, layer(x) + residuals)
+
+
+@EVERY
 def test_the_activation_is_shown_and_copied(name: str) -> None:
     layer, x = make(name, activation="relu")
     assert "activation='relu'" in repr(layer)

@@ -46,6 +46,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("dtype", torch.complex64, "dtype torch.complex64"),
     ("dtype", "float32", "dtype 'float32'"),
     ("activation", 3, "activation 3 is unknown"),
+    ("sync", "no", "sync 'no' is no process group; the nearest are True, for all processes, and False"),
+    ("affine", "no", "affine must be true or false, got 'no'"),
+    ("track_running_stats", "no", "track_running_stats must be true or false, got 'no'"),
 ]
 
 

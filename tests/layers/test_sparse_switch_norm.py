@@ -177,7 +177,7 @@ def test_importance_can_be_set(cls: type[SwitchNorm2d]) -> None:
     layer.set_importance(mean, var)
     assert [each.tolist() for each in layer.importance()] == [pytest.approx(mean), pytest.approx(var)]
     before = copy.deepcopy(layer.state_dict())
-    for wrong in ([1.0], [0.5] * 4, [-0.2, 0.4, 0.4, 0.4], [float("nan"), 0, 0, 1]):
+    for wrong in ([1.0], [0.5] * 4, [-0.2, 0.4, 0.4, 0.4], [float("nan"), 0, 0, 1], 0.5, [None] * 4):
         with pytest.raises(InputError, match="importance of var must be 4 numbers that sum to 1"):
             layer.set_importance(mean, wrong)
     one_hot = [0.0, 0, 1, 0]

@@ -13,7 +13,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from switchnorm import InputError, SparseSchedule, harden, importance, parameter_groups, set_radius, switch, unharden
+from switchnorm import (
+    InputError,
+    SparseSchedule,
+    harden,
+    importance,
+    parameter_groups,
+    set_radius,
+    surgery,
+    switch,
+    unharden,
+)
 from switchnorm.optim.radius import RadiusShape
 from tests.optim.nets import all_final, batches, loss_of, mixed_network, network, radii, sparse
 
@@ -258,6 +268,41 @@ def test_frozen_logits() -> None:
     SparseSchedule(optimizer, model, 10)
     train(model, optimizer, batches(10))
     assert radii(model) == [0, 1], "a frozen layer computes what it did"
+
+
+@pytest.mark.parametrize("by", ["freeze", "requires_grad"])
+def test_layers_that_are_frozen_on_the_way_stay_what_they_are(by: str) -> None:
+    model = network()
+    first, last = sparse(model)
+    optimizer = sgd(model)
+    SparseSchedule(optimizer, model, 10)
+    train(model, optimizer, batches(4))
+    if by == "freeze":
+        surgery.freeze(model, next(name for name, module in model.named_modules() if module is first))
+    else:
+        first.requires_grad_(False)
+    names = {"radius", "mean_weight", "var_weight", "mean_fixed", "var_fixed"}
+    before = {name: value.clone() for name, value in first.state_dict().items() if name in names}
+    assert 0 < first.radius < 1
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*have not chosen: .*\\b1\\b")
+        train(model, optimizer, batches(6))
+    assert all(torch.equal(first.state_dict()[name], value) for name, value in before.items())
+    assert last.radius == 1, "the others come to the end of the schedule"
+
+
+def test_a_layer_that_learns_again_has_the_radius_of_the_others() -> None:
+    model = network()
+    first, last = sparse(model)
+    optimizer = sgd(model)
+    SparseSchedule(optimizer, model, 5)
+    train(model, optimizer, batches(2))
+    first.requires_grad_(False)
+    train(model, optimizer, batches(6))
+    assert (float(first.radius), float(last.radius)) == (RadiusShape(5, 0.0, 1.0, 1.0)(2), 1)
+    first.requires_grad_(True)
+    train(model, optimizer, batches(1))
+    assert radii(model) == [1, 1]
 
 
 @pytest.mark.parametrize(

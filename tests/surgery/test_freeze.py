@@ -57,6 +57,28 @@ def test_nothing_of_a_frozen_part_changes_in_training_and_calibration(norm):
     assert (norm is SparseSwitchNorm2d) == ("1.1.radius" in moved)
 
 
+def test_choices_of_a_frozen_part_are_not_opened_again():
+    model = network(SparseSwitchNorm2d)
+    for layer in (model[0][1], model[1][1]):
+        layer.set_importance([0, 1, 0], [0, 0, 1])
+        layer.set_radius(1)
+        layer.harden()
+    surgery.freeze(model, ["0"])
+    before = copy.deepcopy(model.state_dict())
+    assert surgery.unharden(model) == 1
+    assert {key.split(".")[0] for key in changed(model, before)} == {"1"}
+
+
+def test_a_frozen_part_does_not_become_alike():
+    reference = network()
+    reference(torch.randn(8, 3, 6, 7) * 3 + 1)
+    model = switch(copy.deepcopy(reference), "gn")
+    surgery.freeze(model, ["0"])
+    before = copy.deepcopy(model.state_dict())
+    surgery.calibrate(model, [torch.randn(8, 3, 6, 7) * 3 + 1], like=reference)
+    assert {key.split(".")[0] for key in changed(model, before)} == {"1"}
+
+
 def test_copies_and_pickles_are_frozen_too_and_stand_for_themselves():
     model = network()
     surgery.freeze(model, "0")

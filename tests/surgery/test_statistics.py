@@ -107,6 +107,37 @@ def test_calibrate_calls_by_name_where_the_names_are_the_forward_passs():
     assert all(torch.equal(value, state[key]) for key, value in net.net.state_dict().items())
 
 
+class Both(nn.Module):
+    """Takes two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, left, right):
+        return self.norm(left) + self.norm(right)
+
+
+@pytest.mark.parametrize(
+    ("model", "batch", "message"),
+    [
+        (
+            Both(),
+            (torch.ones(2, 3, 4, 4), torch.ones(2, 3, 4, 4)),
+            r"Both.forward\(left, right\) takes more than what a",
+        ),
+        (nn.BatchNorm2d(3), (), r"calibrate: \(\) is no batch; expected a tensor"),
+        (nn.BatchNorm2d(3), "picture.png", "calibrate: 'picture.png' is no batch"),
+        (nn.BatchNorm2d(3), ["picture.png"], "is no batch"),
+    ],
+)
+def test_batches_from_which_a_model_cannot_be_called_are_refused(model, batch, message):
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(InputError, match=message):
+        calibrate(model, [batch])
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
 def test_calibrate_runs_only_norms_in_training_mode_and_restores_modes():
     class Mode(nn.Module):
         def forward(self, x):

@@ -99,7 +99,7 @@ class SwitchNorm(RunningStatistics):
         self.eps = eps
         self.momentum = momentum
         self.affine = affine
-        self.track_running_stats = track_running_stats and "batch" in self.statistics
+        self.track_running_stats = "batch" in self.statistics and track_running_stats
         self.ghost = check_ghost(ghost, sync)
         self.sync = sync
         check_activation(activation)
@@ -150,11 +150,15 @@ class SwitchNorm(RunningStatistics):
 
     def _shares(self, moment: str, importance: Sequence[float]) -> Tensor:
         """(K,) in float64; raise `InputError` for what is no point of the simplex."""
-        shares = torch.tensor([float(share) for share in importance], dtype=torch.float64, device="cpu")
+        try:
+            shares = [float(share) for share in importance]
+        except (TypeError, ValueError):
+            shares = []
         k = len(self.statistics)
-        if len(shares) != k or not bool((shares >= 0).all()) or abs(float(shares.sum()) - 1) > 1e-4:
-            raise InputError(f"importance of {moment} must be {k} numbers that sum to 1, got {[*map(float, shares)]}")
-        return shares
+        if len(shares) != k or not min(shares) >= 0 or not abs(sum(shares) - 1) <= 1e-4:
+            given = " ".join(repr(shares or importance).split())
+            raise InputError(f"importance of {moment} must be {k} numbers that sum to 1, got {given:.60}")
+        return torch.tensor(shares, dtype=torch.float64, device="cpu")
 
     def _importance(self, kept: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Importance among the statistics with the indices `kept` alone."""

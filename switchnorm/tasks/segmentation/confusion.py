@@ -68,6 +68,9 @@ class Scores:
         return (self.mean_iou + self.pixel_accuracy) / 2
 
 
+_STRANGE = "{} {} is no class: of {}, the last is {}; {} is void"
+
+
 def confusion(predicted: Tensor, truth: Tensor, num_classes: int) -> Tensor:
     """Count which class was taken for which.
 
@@ -80,17 +83,21 @@ def confusion(predicted: Tensor, truth: Tensor, num_classes: int) -> Tensor:
         (K, K) int64, truth in rows.
 
     Raises:
-        InputError: a true label is neither a class nor `IGNORED`.
+        InputError: a true label is neither a class nor `IGNORED`, or what was predicted is no class.
     """
+    if predicted.numel():
+        for what, values, end in (("prediction", predicted, num_classes), ("label", truth, IGNORED + 1)):
+            least, most = (int(each) for each in torch.aminmax(values))
+            if least < 0 or most >= end:
+                label = least if least < 0 else most
+                raise InputError(_STRANGE.format(what, label, num_classes, num_classes - 1, IGNORED))
     rows = IGNORED + 1  # the last holds what is ignored, so that no pixel has to be picked out
     bins = truth.flatten().int() * num_classes + predicted.flatten().int()
     counts = torch.bincount(bins, minlength=rows * num_classes).view(rows, num_classes)
     strange = counts[num_classes:IGNORED].any(1)
     if strange.any():
         label = num_classes + int(strange.int().argmax())
-        raise InputError(
-            f"label {label} is no class: of {num_classes}, the last is {num_classes - 1}; {IGNORED} is void"
-        )
+        raise InputError(_STRANGE.format("label", label, num_classes, num_classes - 1, IGNORED))
     return counts[:num_classes]
 
 

@@ -88,6 +88,21 @@ def test_a_label_that_is_no_class_is_refused():
         confusion(torch.zeros(2, dtype=torch.uint8), torch.tensor([0, 11], dtype=torch.uint8), 11)
 
 
+@pytest.mark.parametrize(
+    ("predicted", "truth", "message"),
+    [
+        ([3, 1], [0, 1], "prediction 3 is no class: of 3, the last is 2"),
+        ([-1, 1], [0, 1], "prediction -1 is no class"),
+        ([255, 1], [255, 1], "prediction 255 is no class"),
+        ([0, 1], [-1, 1], "label -1 is no class"),
+        ([0, 1], [1, 300], "label 300 is no class: of 3, the last is 2; 255 is void"),
+    ],
+)
+def test_what_lies_beyond_the_table_is_refused(predicted, truth, message):
+    with pytest.raises(InputError, match=message):
+        confusion(torch.tensor(predicted), torch.tensor(truth), 3)
+
+
 def test_counts_of_processes_are_summed_beyond_what_floats_hold():
     one, other = ConfusionMatrix(2), ConfusionMatrix(2)
     one.matrix += 2**53
