@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.utils import prune
 from torchvision.ops import FrozenBatchNorm2d
@@ -231,7 +232,7 @@ def test_frozen_batch_norm_gets_frozen_parameters():
 
 def test_sync_and_ghost_are_carried():
     assert switch(nn.SyncBatchNorm(4), "sn").sync is True
-    group = object()
+    group = dist.ProcessGroup(0, 1)
     old = nn.SyncBatchNorm(4)
     old.process_group = group
     assert switch(old, "bn").sync is group
