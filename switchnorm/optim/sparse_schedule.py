@@ -46,8 +46,8 @@ class SparseSchedule:
 
     Args:
         optimizer: what trains the logits; also one that Lightning, accelerate or timm's Lookahead has wrapped.
-        model: the network or a wrapper of it. Layers whose logits are frozen, now or
-            for some of the steps, stay what they are meanwhile.
+        model: the network or a wrapper of it. Layers whose logits are frozen, now or for some of the steps, stay what
+            they are meanwhile.
         steps: optimizer steps of the training.
         start, end, power: the shape of the radius, see `RadiusShape`; as published by default.
         clip_norm: largest norm of the gradients of the logits together, as in SSN's published training; None for none.
