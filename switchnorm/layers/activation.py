@@ -22,6 +22,6 @@ def finish(y: Tensor, residual: Tensor | None, activation: Activation | None) ->
     check_activation(activation)
     check_residual(residual, y)
     if residual is not None:
-        # What torch.vmap maps over has no room in what it does not.
+        # Under torch.vmap a residual may have a dimension more, for which y has no room.
         y = y + residual if needs_plain_operations(residual) else y.add_(residual)
     return y if activation is None else y.relu_()

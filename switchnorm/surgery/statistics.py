@@ -300,15 +300,10 @@ def _call(model: nn.Module, batch: Any) -> None:
     inputs = (*batch[:1], *_targets(*batch[1:])) if listed else (batch,)
     if not inputs or isinstance(inputs[0], str):
         raise InputError(f"calibrate: {batch!r:.60} is no batch; expected a tensor, or a tuple that begins with one")
-    taken = inspect.signature(model.forward)
     try:
-        taken.bind(*inputs)
+        inspect.signature(model.forward).bind(*inputs)
     except TypeError as error:
-        names = ", ".join(taken.parameters)
-        raise InputError(
-            f"calibrate: {type(model).__name__}.forward({names}) takes more than what a batch begins with; give "
-            "forward=lambda model, batch: model(*batch)"
-        ) from error
+        raise _misfit(model, "inputs and targets", "model(*batch)") from error
     model(*_moved(inputs, _device_of(model)))
 
 
@@ -328,11 +323,12 @@ def _call_by_names(model: nn.Module, batch: Mapping[Any, Any]) -> None:
         else:
             model(moved)
     except (TypeError, AttributeError, KeyError) as error:
-        name, keys = type(model).__name__, ", ".join(map(repr, batch))
-        raise InputError(
-            f"calibrate: a batch of the entries {keys} does not fit {name}.forward({', '.join(taken)}); give "
-            "forward=lambda model, batch: model(batch[...])"
-        ) from error
+        raise _misfit(model, f"the entries {', '.join(map(repr, batch))}", "model(batch[...])") from error
+
+
+def _misfit(model: nn.Module, given: str, call: str) -> InputError:
+    forward = f"{type(model).__name__}.forward({', '.join(inspect.signature(model.forward).parameters)})"
+    return InputError(f"calibrate: a batch of {given} does not fit {forward}; give forward=lambda model, batch: {call}")
 
 
 def _targets(targets: Any = None, *_: Any) -> tuple[Any, ...]:

@@ -146,7 +146,9 @@ def test_its_commands_are_understood(command, tmp_path, monkeypatch):
         name = rest[0] if options.command == "train" else options.recipe or "cifar10/geometry"
         if name == "my.yaml":
             Path(name).write_text(own_recipe())
-        read_config(find_recipe("cifar10/resnet20" if name == "RUN/config.yaml" else name), rest[1:])
+        elif name == "RUN/config.yaml":
+            name = "cifar10/resnet20"
+        read_config(find_recipe(name), rest[1:])
     elif options.command in ("eval", "predict") and options.weights is not None:
         named = named_classes(options, rest)[0] if options.command == "predict" else []
         weights_config(options, [*named, *split(rest)[1]])

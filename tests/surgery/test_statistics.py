@@ -124,7 +124,7 @@ class Both(nn.Module):
         (
             Both(),
             (torch.ones(2, 3, 4, 4), torch.ones(2, 3, 4, 4)),
-            r"Both.forward\(left, right\) takes more than what a",
+            r"does not fit Both.forward\(left, right\); give forward=",
         ),
         (nn.BatchNorm2d(3), (), r"calibrate: \(\) is no batch; expected a tensor"),
         (nn.BatchNorm2d(3), "picture.png", "calibrate: 'picture.png' is no batch"),

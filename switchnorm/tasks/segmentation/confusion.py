@@ -68,9 +68,6 @@ class Scores:
         return (self.mean_iou + self.pixel_accuracy) / 2
 
 
-_STRANGE = "{} {} is no class: of {}, the last is {}; {} is void"
-
-
 def confusion(predicted: Tensor, truth: Tensor, num_classes: int) -> Tensor:
     """Count which class was taken for which.
 
@@ -89,16 +86,18 @@ def confusion(predicted: Tensor, truth: Tensor, num_classes: int) -> Tensor:
         for what, values, end in (("prediction", predicted, num_classes), ("label", truth, IGNORED + 1)):
             least, most = (int(each) for each in torch.aminmax(values))
             if least < 0 or most >= end:
-                label = least if least < 0 else most
-                raise InputError(_STRANGE.format(what, label, num_classes, num_classes - 1, IGNORED))
+                raise _no_class(what, least if least < 0 else most, num_classes)
     rows = IGNORED + 1  # the last holds what is ignored, so that no pixel has to be picked out
     bins = truth.flatten().int() * num_classes + predicted.flatten().int()
     counts = torch.bincount(bins, minlength=rows * num_classes).view(rows, num_classes)
     strange = counts[num_classes:IGNORED].any(1)
     if strange.any():
-        label = num_classes + int(strange.int().argmax())
-        raise InputError(_STRANGE.format("label", label, num_classes, num_classes - 1, IGNORED))
+        raise _no_class("label", num_classes + int(strange.int().argmax()), num_classes)
     return counts[:num_classes]
+
+
+def _no_class(what: str, found: int, num_classes: int) -> InputError:
+    return InputError(f"{what} {found} is no class: of {num_classes}, the last is {num_classes - 1}; {IGNORED} is void")
 
 
 class ConfusionMatrix(Metric):
